@@ -1,0 +1,1 @@
+//! An accepted socket becomes an authenticated client.

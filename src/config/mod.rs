@@ -1,0 +1,1 @@
+//! Configuration: files, URLs and environment become one validated, immutable `Config`.

@@ -1,0 +1,1 @@
+//! Throwaway Postgres servers from the installed binaries, and the demonstration that runs on them.

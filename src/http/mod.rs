@@ -1,0 +1,1 @@
+//! /metrics, /livez and /readyz.

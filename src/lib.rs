@@ -1,0 +1,15 @@
+//! pgweir: a Postgres connection pooler, read/write router and shard router.
+//!
+//! The layers and the walk of a query are described in `ARCHITECTURE.md`.
+
+pub mod admin;
+pub mod auth;
+pub mod client;
+pub mod config;
+pub mod demo;
+pub mod http;
+pub mod net;
+pub mod pool;
+pub mod server;
+pub mod session;
+pub mod wire;

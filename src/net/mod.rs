@@ -1,0 +1,3 @@
+//! Sockets, event loops and buffered message I/O.
+
+pub mod loops;

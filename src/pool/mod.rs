@@ -1,0 +1,1 @@
+//! Who is idle, who waits, who may open.
