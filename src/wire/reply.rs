@@ -1,0 +1,153 @@
+//! The messages that we say to clients ourselves. Text that is ours goes through pgwire's
+//! messages; bytes that are a server's (parameter values) are written as they came.
+
+use bytes::BytesMut;
+use pgwire::messages::Message;
+use pgwire::messages::response::{ErrorResponse, NoticeResponse};
+use pgwire::messages::startup::NegotiateProtocolVersion;
+
+/// AuthenticationOk.
+pub const AUTHENTICATION_OK: [u8; 9] = *b"R\0\0\0\x08\0\0\0\0";
+/// ParseComplete.
+pub const PARSE_COMPLETE: [u8; 5] = *b"1\0\0\0\x04";
+/// CloseComplete.
+pub const CLOSE_COMPLETE: [u8; 5] = *b"3\0\0\0\x04";
+
+/// ReadyForQuery with this transaction status: `I`, `T` or `E`.
+pub fn ready(status: u8) -> [u8; 6] {
+    [b'Z', 0, 0, 0, 5, status]
+}
+
+/// How bad it is; decides what a driver does with its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The request failed; the connection goes on.
+    Error,
+    /// The connection ends.
+    Fatal,
+    /// Nothing failed.
+    Notice,
+}
+
+impl Severity {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Error => "ERROR",
+            Self::Fatal => "FATAL",
+            Self::Notice => "NOTICE",
+        }
+    }
+}
+
+/// An error or notice of ours, in the shape of Postgres's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Five characters.
+    pub sqlstate: &'static str,
+    /// What happened.
+    pub message: String,
+    /// More of what happened, if there is more.
+    pub detail: Option<String>,
+    /// What to do about it, if there is something.
+    pub hint: Option<String>,
+}
+
+impl Report {
+    /// Appends the message.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let word = self.severity.word();
+        let mut fields = vec![
+            (b'S', word.to_owned()),
+            (b'V', word.to_owned()),
+            (b'C', self.sqlstate.to_owned()),
+            (b'M', without_nul(&self.message)),
+        ];
+        fields.extend(self.detail.as_deref().map(|text| (b'D', without_nul(text))));
+        fields.extend(self.hint.as_deref().map(|text| (b'H', without_nul(text))));
+        match self.severity {
+            Severity::Notice => write(out, &NoticeResponse::new(fields)),
+            Severity::Error | Severity::Fatal => write(out, &ErrorResponse::new(fields)),
+        }
+    }
+}
+
+/// NegotiateProtocolVersion: we speak up to `minor`, and none of these options.
+pub fn negotiate(out: &mut Vec<u8>, minor: u16, options: &[Vec<u8>]) {
+    let options = options.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+    // The full version number, as Postgres writes it (protocol-message-formats).
+    let version = (3 << 16) | i32::from(minor);
+    write(out, &NegotiateProtocolVersion::new(version, options));
+}
+
+/// ParameterStatus.
+pub fn parameter_status(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    raw(out, b'S', &[name, b"\0", value, b"\0"]);
+}
+
+/// BackendKeyData: what the client presents to cancel a request of this session.
+pub fn backend_key(out: &mut Vec<u8>, pid: u32, secret: &[u8]) {
+    raw(out, b'K', &[&pid.to_be_bytes(), secret]);
+}
+
+/// CommandComplete with this tag.
+pub fn command_complete(out: &mut Vec<u8>, tag: &str) {
+    raw(out, b'C', &[tag.as_bytes(), b"\0"]);
+}
+
+/// Appends a message of this tag with the parts as its body.
+pub fn raw(out: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
+    let len = 4 + parts.iter().map(|part| part.len()).sum::<usize>();
+    out.push(tag);
+    out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
+fn write(out: &mut Vec<u8>, message: &impl Message) {
+    let mut bytes = BytesMut::new();
+    // pgwire refuses only what is longer than a peer may send; ours are short texts.
+    if message.encode(&mut bytes).is_ok() {
+        out.extend_from_slice(&bytes);
+    }
+}
+
+/// A NUL would end the field early and put what follows where a field's code belongs.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{frame, view};
+    use super::*;
+
+    #[test]
+    fn report_is_a_message_with_its_fields() {
+        let report = Report {
+            severity: Severity::Fatal,
+            sqlstate: "53300",
+            message: "too\0many".into(),
+            detail: None,
+            hint: Some("wait".into()),
+        };
+        let mut out = Vec::new();
+        report.write(&mut out);
+        let (header, body) = frame::message(&out, 1000).unwrap().unwrap();
+        assert_eq!((header.tag, header.message_len()), (b'E', out.len()));
+        for (field, value) in [(b'S', "FATAL"), (b'C', "53300"), (b'M', "too many"), (b'H', "wait")]
+        {
+            assert_eq!(view::error_field(body, field), Some(value.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn parameter_values_are_bytes_not_text() {
+        let mut out = Vec::new();
+        parameter_status(&mut out, b"application_name", b"caf\xe9");
+        let (_, body) = frame::message(&out, 1000).unwrap().unwrap();
+        assert_eq!(view::parameter_status(body), Some((&b"application_name"[..], &b"caf\xe9"[..])));
+    }
+}
