@@ -12,4 +12,5 @@ pub mod net;
 pub mod pool;
 pub mod server;
 pub mod session;
+pub mod sql;
 pub mod wire;

@@ -1,0 +1,336 @@
+//! The reply ledger: what a server still owes, in order, and who each reply is for.
+//!
+//! Every message sent to a server that asks for a reply is entered when it is sent; every
+//! message received is judged against the oldest entry: the client gets it, or we asked and the
+//! client must not see it, or it is a reply that nobody is owed, which ends the server. Replies
+//! that we give without the server (a ParseComplete for a statement that the server has
+//! already) wait in the same queue, so that order is exact.
+//!
+//! Errors follow the protocol: after one in an extended request the server skips to the next
+//! Sync, so the entries up to it will never be answered. They are reported as *undone* by their
+//! sequence numbers, for whoever recorded effects of those messages ([`super::undo`]).
+//! <https://www.postgresql.org/docs/current/protocol-flow.html>
+//!
+//! No I/O, no time: a value that is fed tags.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use thiserror::Error;
+
+/// What a message that was sent waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// A simple Query: all up to ReadyForQuery.
+    Query,
+    /// A FunctionCall: all up to ReadyForQuery.
+    FunctionCall,
+    /// ParseComplete.
+    Parse,
+    /// BindComplete.
+    Bind,
+    /// RowDescription or NoData, after a ParameterDescription where a statement is described.
+    Describe,
+    /// CommandComplete, EmptyQueryResponse or PortalSuspended, and rows or COPY before it.
+    Execute,
+    /// CloseComplete.
+    Close,
+    /// ReadyForQuery.
+    Sync,
+    /// Nothing of its own: CopyDone or CopyFail.
+    CopyEnd,
+    /// Nothing at all: the server reads it as part of a COPY.
+    Ignored,
+    /// Nothing from the server: it is due when all before it has been answered.
+    Local(Local),
+}
+
+/// A reply that we owe a client without asking the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// ParseComplete for a statement that the server has already.
+    ParseComplete,
+    /// CloseComplete for a statement that the server keeps.
+    CloseComplete,
+    /// CommandComplete and ReadyForQuery for `DEALLOCATE name`.
+    Deallocated,
+    /// CommandComplete and ReadyForQuery for `DEALLOCATE ALL`.
+    DeallocatedAll,
+}
+
+/// Who a reply is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// The client that is attached.
+    Client,
+    /// Nobody but us.
+    Pooler,
+}
+
+/// What to do with a message that a server sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The client gets it verbatim.
+    Forward,
+    /// The client doesn't get it.
+    Skip,
+    /// An ErrorResponse to a client's message: it gets it, and the messages with these
+    /// sequence numbers have had no effect.
+    Failed(Range<u64>),
+    /// An ErrorResponse to something that we asked for ourselves.
+    OursFailed,
+}
+
+/// A reply that nobody is owed, or a request whose replies can't be told apart. The server's
+/// state is unknown from here on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("server sent message type {tag:#04x} when {awaited:?} was due")]
+pub struct Violation {
+    /// The type of the message.
+    pub tag: u8,
+    /// What was due, if anything.
+    pub awaited: Option<Awaited>,
+}
+
+/// Where a COPY FROM STDIN stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copy {
+    None,
+    /// The server reads rows; Sync and Flush mean nothing to it now.
+    Reading,
+    /// The client has said CopyDone or CopyFail.
+    Ended,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ledger {
+    entries: VecDeque<(Awaited, Audience)>,
+    /// Sequence number of the oldest entry.
+    first: u64,
+    /// The server ignores everything until a Sync.
+    skipping: bool,
+    copy: Copy,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { entries: VecDeque::new(), first: 0, skipping: false, copy: Copy::None }
+    }
+}
+
+impl Ledger {
+    /// Nothing is owed and nothing is going on.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.entries.is_empty() && !self.skipping && self.copy == Copy::None
+    }
+
+    /// How many replies are owed.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// No reply is owed (though the server may be skipping to a Sync).
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The sequence number of the oldest entry, or of the next one where there is none: all
+    /// below it is settled.
+    pub fn settled_to(&self) -> u64 {
+        self.first
+    }
+
+    /// Whether the server reads COPY rows from the client.
+    pub fn is_copying_in(&self) -> bool {
+        self.copy == Copy::Reading
+    }
+
+    /// Whether the server ignores all messages until the next Sync.
+    pub fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// Enters a message that is being sent. Gives the entry's sequence number, or `None` where
+    /// the server will ignore the message (skipping to a Sync, or reading COPY rows): then it has
+    /// no effect and no reply.
+    ///
+    /// # Errors
+    /// When replies could not be told apart from here on.
+    pub fn sent(
+        &mut self,
+        awaited: Awaited,
+        audience: Audience,
+    ) -> Result<Option<u64>, Violation> {
+        if self.skipping {
+            if awaited != Awaited::Sync {
+                return Ok(None);
+            }
+            self.skipping = false;
+        }
+        match (self.copy, awaited) {
+            (Copy::Reading, Awaited::Sync) => return Ok(None),
+            (Copy::Reading, Awaited::CopyEnd) => self.copy = Copy::Ended,
+            (Copy::Reading, _) if self.simple_is_first() => {
+                // The server would read it as a broken COPY stream, or, if the COPY has just
+                // failed, as a new request. We can't know which.
+                return Err(Violation { tag: 0, awaited: self.awaited() });
+            }
+            (_, Awaited::CopyEnd) if self.entries.is_empty() => return Ok(None),
+            _ => {}
+        }
+        self.entries.push_back((awaited, audience));
+        Ok(Some(self.first + self.entries.len() as u64 - 1))
+    }
+
+    /// Judges a message of this type from the server.
+    ///
+    /// # Errors
+    /// When nobody is owed such a message.
+    pub fn received(&mut self, tag: u8) -> Result<Fate, Violation> {
+        let Some(&(awaited, audience)) = self.entries.front() else {
+            return self.unasked(tag);
+        };
+        let fate = match audience {
+            Audience::Client => Fate::Forward,
+            Audience::Pooler => Fate::Skip,
+        };
+        let answered = match (awaited, tag) {
+            (_, b'N' | b'S' | b'A') => return Ok(fate),
+            (_, b'E') => return Ok(self.failed(awaited, audience)),
+            (Awaited::Query, b'Z')
+            | (Awaited::FunctionCall, b'Z')
+            | (Awaited::Sync, b'Z')
+            | (Awaited::Parse, b'1')
+            | (Awaited::Bind, b'2')
+            | (Awaited::Close, b'3')
+            | (Awaited::Describe, b'T' | b'n')
+            | (Awaited::Execute, b'C' | b'I' | b's') => true,
+            (Awaited::Query | Awaited::Execute, b'G') => {
+                self.copy_begins(awaited, tag)?;
+                false
+            }
+            (Awaited::Query, b'C') => {
+                self.copy_completes();
+                false
+            }
+            (Awaited::Query, b'T' | b'D' | b'I' | b'H' | b'd' | b'c')
+            | (Awaited::Execute, b'D' | b'H' | b'd' | b'c')
+            | (Awaited::Describe, b't')
+            | (Awaited::FunctionCall, b'V') => false,
+            _ => return Err(Violation { tag, awaited: Some(awaited) }),
+        };
+        if answered {
+            if awaited == Awaited::Execute {
+                self.copy_completes();
+            }
+            self.copy = if tag == b'Z' { Copy::None } else { self.copy };
+            self.pop();
+            self.pop_unanswered();
+        }
+        Ok(fate)
+    }
+
+    /// The oldest reply that is due from us, if it is the next one that the client awaits.
+    #[inline]
+    pub fn next_local(&mut self) -> Option<Local> {
+        let &(Awaited::Local(local), _) = self.entries.front()? else {
+            return None;
+        };
+        self.pop();
+        self.pop_unanswered();
+        Some(local)
+    }
+
+    fn awaited(&self) -> Option<Awaited> {
+        self.entries.front().map(|(awaited, _)| *awaited)
+    }
+
+    fn simple_is_first(&self) -> bool {
+        matches!(self.awaited(), Some(Awaited::Query | Awaited::FunctionCall))
+    }
+
+    fn pop(&mut self) {
+        if self.entries.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+
+    fn pop_unanswered(&mut self) {
+        while matches!(self.awaited(), Some(Awaited::CopyEnd | Awaited::Ignored)) {
+            self.pop();
+        }
+    }
+
+    /// Messages that a server may send when it owes nothing: notices, changed parameters,
+    /// notifications, and the error with which it closes (as when it is shut down).
+    fn unasked(&self, tag: u8) -> Result<Fate, Violation> {
+        match tag {
+            b'N' | b'S' | b'A' => Ok(Fate::Forward),
+            b'E' => Ok(Fate::Failed(self.first..self.first)),
+            _ => Err(Violation { tag, awaited: None }),
+        }
+    }
+
+    fn failed(&mut self, awaited: Awaited, audience: Audience) -> Fate {
+        self.copy = Copy::None;
+        let start = self.first;
+        match awaited {
+            // A ReadyForQuery follows by itself; at a Sync it is the commit that failed.
+            Awaited::Query | Awaited::FunctionCall | Awaited::Sync => {}
+            _ => {
+                while self.awaited().is_some_and(|awaited| awaited != Awaited::Sync) {
+                    self.pop();
+                }
+                self.skipping = self.entries.is_empty();
+            }
+        }
+        match audience {
+            Audience::Client => Fate::Failed(start..self.first),
+            // Our own Parse or Close inside a client's request: its failure is the request's.
+            Audience::Pooler if awaited != Awaited::Query => Fate::Failed(start..self.first),
+            Audience::Pooler => Fate::OursFailed,
+        }
+    }
+
+    /// The server begins to read rows: what was sent behind the COPY is read as part of it.
+    /// Sync is ignored there; anything else but the rows and their end makes the COPY fail.
+    fn copy_begins(&mut self, awaited: Awaited, tag: u8) -> Result<(), Violation> {
+        self.copy = Copy::Reading;
+        for (behind, _) in self.entries.iter_mut().skip(1) {
+            match behind {
+                Awaited::Ignored => {}
+                Awaited::Sync => *behind = Awaited::Ignored,
+                Awaited::CopyEnd => {
+                    self.copy = Copy::Ended;
+                    break;
+                }
+                _ if awaited == Awaited::Execute => break,
+                _ => return Err(Violation { tag, awaited: Some(awaited) }),
+            }
+        }
+        Ok(())
+    }
+
+    /// One COPY of a request is over: its CopyEnd must not count for the request's next COPY.
+    fn copy_completes(&mut self) {
+        if self.copy == Copy::None {
+            return;
+        }
+        self.copy = Copy::None;
+        let behind = self.entries.iter_mut().skip(1);
+        if let Some((end, _)) =
+            behind.map_while(|entry| match entry.0 {
+                Awaited::Ignored | Awaited::CopyEnd => Some(entry),
+                _ => None,
+            })
+            .find(|entry| entry.0 == Awaited::CopyEnd)
+        {
+            *end = Awaited::Ignored;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! Settings that a client brought in its startup packet, and how a server is made to match.
+//!
+//! A [`Params`] is shared by all clients that brought the same settings, so that "does this
+//! server match?" is a comparison of pointers. Settings are known to be right (*proven*) once a
+//! server has taken them: only then may they travel in the same write as a client's request.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
+
+use super::reported::Reported;
+
+/// Settings by name, in lower case, sorted, each name once.
+#[derive(Debug, Default)]
+pub struct Params {
+    settings: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What a server reported with these settings in force; set once a server took them.
+    proven: OnceLock<Arc<Reported>>,
+}
+
+impl Params {
+    /// What a server with these settings reports, once one has taken them.
+    pub fn proven(&self) -> Option<&Arc<Reported>> {
+        self.proven.get()
+    }
+
+    /// Records that a server took them. The first record stays.
+    pub fn prove(&self, reported: Arc<Reported>) {
+        self.proven.get_or_init(|| reported);
+    }
+
+    /// Whether a server has to be asked each time before a request may follow: being some role
+    /// is not a matter of form, and a role that was there may be gone.
+    pub fn must_ask(&self) -> bool {
+        self.proven().is_none()
+            || self.settings.iter().any(|(name, _)| name == b"role" || name == b"session_authorization")
+    }
+
+    /// The SQL that turns a session with these settings into one with `wanted`; empty where
+    /// there is no difference.
+    pub fn difference(&self, wanted: &Params) -> Vec<u8> {
+        let mut sql = Vec::new();
+        for (name, _) in &self.settings {
+            if !wanted.settings.iter().any(|(other, _)| other == name) {
+                sql.extend_from_slice(b"RESET ");
+                quote_name(&mut sql, name);
+                sql.push(b';');
+            }
+        }
+        let changed = wanted.settings.iter().filter(|pair| !self.settings.contains(pair));
+        for (index, (name, value)) in changed.enumerate() {
+            sql.extend_from_slice(if index == 0 {
+                b"SELECT pg_catalog.set_config(".as_slice()
+            } else {
+                b",pg_catalog.set_config("
+            });
+            quote_text(&mut sql, name);
+            sql.push(b',');
+            quote_text(&mut sql, value);
+            sql.extend_from_slice(b",false)");
+        }
+        sql
+    }
+}
+
+/// A string constant that means the same whatever standard_conforming_strings says, and byte for
+/// byte what a startup packet would have meant, whatever the client's encoding.
+fn quote_text(sql: &mut Vec<u8>, text: &[u8]) {
+    sql.extend_from_slice(b"E'");
+    for &byte in text {
+        match byte {
+            b'\'' => sql.extend_from_slice(b"''"),
+            b'\\' => sql.extend_from_slice(b"\\\\"),
+            0x20..=0x7e => sql.push(byte),
+            _ => sql.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
+        }
+    }
+    sql.push(b'\'');
+}
+
+/// The name of a setting: parts between dots, each an identifier.
+fn quote_name(sql: &mut Vec<u8>, name: &[u8]) {
+    for (index, part) in name.split(|&byte| byte == b'.').enumerate() {
+        if index > 0 {
+            sql.push(b'.');
+        }
+        sql.push(b'"');
+        for &byte in part {
+            sql.extend(std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }));
+        }
+        sql.push(b'"');
+    }
+}
+
+/// The distinct settings of the clients of one pool.
+#[derive(Debug, Default)]
+pub struct ParamsTable {
+    known: Mutex<HashMap<Vec<(Vec<u8>, Vec<u8>)>, Weak<Params>>>,
+}
+
+impl ParamsTable {
+    /// The shared value for these settings; of a name given twice the last counts.
+    pub fn share(&self, settings: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Arc<Params> {
+        let mut sorted: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        for (name, value) in settings {
+            let name = name.to_ascii_lowercase();
+            match sorted.iter_mut().find(|(known, _)| *known == name) {
+                Some(known) => known.1 = value,
+                None => sorted.push((name, value)),
+            }
+        }
+        sorted.sort();
+        let mut known = self.known.lock();
+        if let Some(params) = known.get(&sorted).and_then(Weak::upgrade) {
+            return params;
+        }
+        // Those that no client has any more go when the table has doubled.
+        if known.len() == known.capacity() {
+            known.retain(|_, params| params.strong_count() > 0);
+        }
+        let params = Arc::new(Params { settings: sorted.clone(), proven: OnceLock::new() });
+        known.insert(sorted, Arc::downgrade(&params));
+        params
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(table: &ParamsTable, settings: &[(&str, &str)]) -> Arc<Params> {
+        table.share(settings.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())))
+    }
+
+    #[test]
+    fn equal_settings_are_one_value() {
+        let table = ParamsTable::default();
+        let a = params(&table, &[("TimeZone", "UTC"), ("search_path", "x")]);
+        let b = params(&table, &[("search_path", "y"), ("search_path", "x"), ("timezone", "UTC")]);
+        assert!(Arc::ptr_eq(&a, &b));
+        let c = params(&table, &[("timezone", "CET"), ("search_path", "x")]);
+        assert!(!Arc::ptr_eq(&a, &c));
+    }
+
+    #[test]
+    fn table_forgets_what_no_client_has() {
+        let table = ParamsTable::default();
+        for index in 0..1000 {
+            params(&table, &[("application_name", &index.to_string())]);
+        }
+        assert!(table.known.lock().len() < 100);
+    }
+
+    #[test]
+    fn only_the_difference_is_set_and_quoting_holds() {
+        let table = ParamsTable::default();
+        let a = params(&table, &[("a.b", "1"), ("timezone", "UTC")]);
+        let b = params(&table, &[("timezone", "UTC"), ("x", "it's \\ é")]);
+        assert!(a.difference(&a).is_empty());
+        assert_eq!(
+            String::from_utf8(a.difference(&b)).unwrap(),
+            "RESET \"a\".\"b\";SELECT pg_catalog.set_config(E'x',E'it''s \\\\ \\xc3\\xa9',false)"
+        );
+        assert_eq!(
+            String::from_utf8(Params::default().difference(&a)).unwrap(),
+            "SELECT pg_catalog.set_config(E'a.b',E'1',false),\
+             pg_catalog.set_config(E'timezone',E'UTC',false)"
+        );
+        assert_eq!(String::from_utf8(a.difference(&Params::default())).unwrap(), "RESET \"a\".\"b\";RESET \"timezone\";");
+    }
+
+    #[test]
+    fn a_role_is_asked_for_every_time() {
+        let table = ParamsTable::default();
+        for (name, asks) in [("role", true), ("timezone", false)] {
+            let params = params(&table, &[(name, "x")]);
+            assert!(params.must_ask());
+            params.prove(Arc::default());
+            assert_eq!(params.must_ask(), asks);
+        }
+    }
+}

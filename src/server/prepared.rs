@@ -1,0 +1,269 @@
+//! Prepared statements: one identity for a text with its parameter types, one name of ours for
+//! it on every server, and what each server has prepared.
+//!
+//! A statement is known by its full text and types, compared byte for byte: a hash only finds
+//! the candidates, so that no collision can run another client's statement.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::{Arc, Weak};
+
+use ahash::RandomState;
+use parking_lot::Mutex;
+
+use super::undo::UndoLog;
+
+/// A statement that clients have prepared by name.
+#[derive(Debug)]
+pub struct Statement {
+    /// Unique as long as the process runs; names are made of it, so it is never used again.
+    pub id: u64,
+    /// What follows the name in a Parse: text, NUL, parameter types.
+    pub identity: Box<[u8]>,
+    /// It may change the session that runs it.
+    pub changes_session: bool,
+}
+
+impl Statement {
+    /// The name under which servers know it.
+    pub fn server_name(&self) -> StatementName {
+        StatementName::new(self.id)
+    }
+}
+
+/// A name of ours on servers: `pgweir_` and a number.
+#[derive(Clone, Copy, Debug)]
+pub struct StatementName {
+    bytes: [u8; 27],
+    len: usize,
+}
+
+impl StatementName {
+    fn new(id: u64) -> Self {
+        const PREFIX: &[u8] = b"pgweir_";
+        let mut digits = [0_u8; 20];
+        let mut rest = id;
+        let mut start = digits.len();
+        for slot in digits.iter_mut().rev() {
+            *slot = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+            rest /= 10;
+            start -= 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        let digits = digits.get(start..).unwrap_or_default();
+        let mut name = Self { bytes: [0; 27], len: PREFIX.len() + digits.len() };
+        for (slot, byte) in name.bytes.iter_mut().zip(PREFIX.iter().chain(digits)) {
+            *slot = *byte;
+        }
+        name
+    }
+
+    /// The name as it goes on the wire, without its NUL.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// All statements that any client or server holds, by identity.
+#[derive(Debug, Default)]
+pub struct StatementTable {
+    hasher: RandomState,
+    inner: Mutex<TableInner>,
+}
+
+#[derive(Debug, Default)]
+struct TableInner {
+    /// Hashes are keyed per process and only choose a bucket.
+    buckets: hashbrown::HashTable<(u64, Weak<Statement>)>,
+    last_id: u64,
+}
+
+impl StatementTable {
+    /// The statement with this identity; `changes_session` is asked only for a new one.
+    pub fn share(
+        &self,
+        identity: &[u8],
+        changes_session: impl FnOnce() -> bool,
+    ) -> Arc<Statement> {
+        let hash = self.hash(identity);
+        let mut inner = self.inner.lock();
+        let mut found = None;
+        inner.buckets.find(hash, |(_, weak)| {
+            found = weak.upgrade().filter(|statement| *statement.identity == *identity);
+            found.is_some()
+        });
+        if let Some(statement) = found {
+            return statement;
+        }
+        if inner.buckets.len() == inner.buckets.capacity() {
+            inner.buckets.retain(|(_, weak)| weak.strong_count() > 0);
+        }
+        inner.last_id += 1;
+        let statement = Arc::new(Statement {
+            id: inner.last_id,
+            identity: identity.into(),
+            changes_session: changes_session(),
+        });
+        let entry = (hash, Arc::downgrade(&statement));
+        inner.buckets.insert_unique(hash, entry, |(hash, _)| *hash);
+        statement
+    }
+
+    /// How many identities are held, those that nobody has any more but which were not swept
+    /// yet included.
+    pub fn len(&self) -> usize {
+        self.inner.lock().buckets.len()
+    }
+
+    /// None is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn hash(&self, identity: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        identity.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// What one server has prepared, least recently used first.
+#[derive(Debug, Default)]
+pub struct PreparedSet {
+    used: VecDeque<Arc<Statement>>,
+    undo: UndoLog<Change>,
+}
+
+#[derive(Debug)]
+enum Change {
+    Prepared(u64),
+    Closed(Arc<Statement>),
+}
+
+impl PreparedSet {
+    /// Whether the server has the statement; if so, it is now the one most recently used.
+    pub fn touch(&mut self, id: u64) -> bool {
+        if self.used.back().is_some_and(|newest| newest.id == id) {
+            return true;
+        }
+        let Some(index) = self.used.iter().rposition(|statement| statement.id == id) else {
+            return false;
+        };
+        if let Some(statement) = self.used.remove(index) {
+            self.used.push_back(statement);
+        }
+        true
+    }
+
+    /// How many statements the server has.
+    pub fn len(&self) -> usize {
+        self.used.len()
+    }
+
+    /// It has none.
+    pub fn is_empty(&self) -> bool {
+        self.used.is_empty()
+    }
+
+    /// The one to close when another is prepared and `max` must not be exceeded.
+    pub fn surplus(&self, max: usize) -> Option<Arc<Statement>> {
+        if self.used.len() >= max.max(1) { self.used.front().cloned() } else { None }
+    }
+
+    /// A Parse for it was sent, under this sequence number of the ledger.
+    pub fn prepared(&mut self, sequence: u64, statement: Arc<Statement>) {
+        self.undo.record(sequence, Change::Prepared(statement.id));
+        self.used.push_back(statement);
+    }
+
+    /// A Close for it was sent, under this sequence number of the ledger.
+    pub fn closed(&mut self, sequence: u64, id: u64) {
+        if let Some(statement) = self.take(id) {
+            self.undo.record(sequence, Change::Closed(statement));
+        }
+    }
+
+    /// These messages had no effect.
+    pub fn undo(&mut self, messages: std::ops::Range<u64>) {
+        for change in self.undo.undo(messages) {
+            match change {
+                Change::Prepared(id) => drop(self.take(id)),
+                Change::Closed(statement) => self.used.push_front(statement),
+            }
+        }
+    }
+
+    /// All messages below this sequence number have been answered.
+    pub fn settle(&mut self, sequence: u64) {
+        self.undo.settle(sequence);
+    }
+
+    /// The server has forgotten them all (DISCARD ALL, DEALLOCATE ALL).
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn take(&mut self, id: u64) -> Option<Arc<Statement>> {
+        let index = self.used.iter().position(|statement| statement.id == id)?;
+        self.used.remove(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_decimal_and_bounded() {
+        for (id, name) in [(0, "pgweir_0"), (7, "pgweir_7"), (1234, "pgweir_1234")] {
+            assert_eq!(StatementName::new(id).as_bytes(), name.as_bytes());
+        }
+        assert_eq!(
+            StatementName::new(u64::MAX).as_bytes(),
+            format!("pgweir_{}", u64::MAX).as_bytes()
+        );
+    }
+
+    #[test]
+    fn identity_is_text_and_types() {
+        let table = StatementTable::default();
+        let a = table.share(b"select $1\0\0\0", || false);
+        let b = table.share(b"select $1\0\0\0", || panic!("known already"));
+        let c = table.share(b"select $1\0\0\x01\0\0\0\x17", || false);
+        assert!(Arc::ptr_eq(&a, &b));
+        assert_ne!(a.id, c.id);
+    }
+
+    #[test]
+    fn what_nobody_holds_is_forgotten_and_its_name_never_used_again() {
+        let table = StatementTable::default();
+        let mut last = 0;
+        for index in 0..10_000 {
+            let statement = table.share(format!("select {index}\0\0\0").as_bytes(), || false);
+            assert!(statement.id > last);
+            last = statement.id;
+        }
+        assert!(table.len() < 100, "{}", table.len());
+    }
+
+    #[test]
+    fn least_recently_used_goes_first_and_undo_restores() {
+        let table = StatementTable::default();
+        let statement = |n: u8| table.share(&[n], || false);
+        let [a, b, c] = [statement(1), statement(2), statement(3)];
+        let mut set = PreparedSet::default();
+        set.prepared(0, a.clone());
+        set.prepared(1, b.clone());
+        set.settle(2);
+        assert!(set.touch(a.id));
+        assert_eq!(set.surplus(2).map(|s| s.id), Some(b.id));
+        assert!(set.surplus(3).is_none());
+        set.closed(2, b.id);
+        set.prepared(3, c.clone());
+        assert!(!set.touch(b.id) && set.touch(c.id));
+        set.undo(2..5);
+        assert!(set.touch(b.id) && !set.touch(c.id) && set.touch(a.id));
+    }
+}
