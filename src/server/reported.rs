@@ -12,13 +12,14 @@ const NAMES_MAX: usize = 200;
 impl Reported {
     /// Takes a report. Returns whether it changed anything.
     pub fn set(&mut self, name: &[u8], value: &[u8]) -> bool {
+        let room = self.values.len() < NAMES_MAX;
         match self.values.iter_mut().find(|(known, _)| **known == *name) {
             Some((_, known)) if **known == *value => false,
             Some((_, known)) => {
                 *known = value.into();
                 true
             }
-            None if self.values.len() < NAMES_MAX => {
+            None if room => {
                 self.values.push((name.into(), value.into()));
                 true
             }
