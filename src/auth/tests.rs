@@ -1,0 +1,1 @@
+//! Both sides of every login, played against each other and against junk.
