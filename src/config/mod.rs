@@ -1,1 +1,16 @@
-//! Configuration: files, URLs and environment become one validated, immutable `Config`.
+//! Configuration: files, URLs and user lists become one validated, immutable [`Config`].
+//!
+//! The only place that knows TOML. A `Config` that exists is valid: nobody checks it again. All
+//! problems of all files are found in one go and reported together as [`Problems`]. The keys are
+//! data ([`keys`]): the reader, the reference documentation and the check of `pooler.toml` are made
+//! from that list. Reads the files that it is told to read and nothing else; knows no other module.
+
+mod model;
+mod problem;
+mod secret;
+mod units;
+
+pub use model::{AuthType, Config, Database, General, HostPort, PoolMode, User};
+pub use problem::{Problem, Problems};
+pub use secret::Secret;
+pub use units::ByteSize;

@@ -1,0 +1,470 @@
+//! The configuration as the rest of the program reads it.
+//!
+//! Plain data. Values are in their final types: times are `Duration`, sizes `ByteSize`, and a
+//! limit that is off is `None`. Where a database or a user may override a general setting, the
+//! methods of [`Config`] give the value that holds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ByteSize, Secret};
+
+/// Everything that was configured; immutable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The top-level keys.
+    pub general: General,
+    /// `[databases.NAME]`, by the name that clients ask for; at least one.
+    pub databases: BTreeMap<String, Arc<Database>>,
+    /// `[users.NAME]` and the entries of `auth_file`, by name.
+    pub users: BTreeMap<String, User>,
+}
+
+impl Config {
+    /// Servers that one pool may hold: the user's setting, else the database's, else the default.
+    #[must_use]
+    pub fn pool_size(&self, database: &Database, user: Option<&User>) -> usize {
+        user.and_then(|user| user.pool_size)
+            .or(database.pool_size)
+            .unwrap_or(self.general.default_pool_size)
+    }
+
+    /// Servers that a pool keeps open; never more than its size.
+    #[must_use]
+    pub fn min_pool_size(&self, database: &Database, user: Option<&User>) -> usize {
+        let wanted = database.min_pool_size.unwrap_or(self.general.min_pool_size);
+        wanted.min(self.pool_size(database, user))
+    }
+
+    /// Extra servers for a pool whose clients wait too long.
+    #[must_use]
+    pub fn reserve_pool_size(&self, database: &Database, user: Option<&User>) -> usize {
+        user.and_then(|user| user.reserve_pool_size)
+            .or(database.reserve_pool_size)
+            .unwrap_or(self.general.reserve_pool_size)
+    }
+
+    /// When a server goes back to the pool.
+    #[must_use]
+    pub fn pool_mode(&self, database: &Database, user: Option<&User>) -> PoolMode {
+        user.and_then(|user| user.pool_mode)
+            .or(database.pool_mode)
+            .unwrap_or(self.general.pool_mode)
+    }
+
+    /// How long a client may wait for a server; `None` = for ever.
+    #[must_use]
+    pub fn query_wait_timeout(&self, database: &Database, user: Option<&User>) -> Option<Duration> {
+        user.and_then(|user| user.query_wait_timeout).unwrap_or(database.query_wait_timeout)
+    }
+}
+
+/// The top-level keys of `pooler.toml`. An `Option` that is `None` is off or unlimited (0 in the
+/// file). `docs/config.md` says more about each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "independent switches, one per key of the file")]
+pub struct General {
+    /// Address to listen on.
+    pub listen_addr: String,
+    /// Port to listen on; 0 = any free port.
+    pub listen_port: u16,
+    /// Connections that the kernel may queue before they are accepted.
+    pub listen_backlog: u32,
+
+    /// When a server goes back to the pool.
+    pub pool_mode: PoolMode,
+    /// Clients at once, the console apart.
+    pub max_client_conn: usize,
+    /// Servers per pool (database, user, host).
+    pub default_pool_size: usize,
+    /// Servers that a pool keeps open.
+    pub min_pool_size: usize,
+    /// Extra servers for a pool whose clients wait longer than `reserve_pool_timeout`.
+    pub reserve_pool_size: usize,
+    /// Wait after which the reserve may be used.
+    pub reserve_pool_timeout: Duration,
+    /// Servers per database over all users.
+    pub max_db_connections: Option<usize>,
+    /// Servers per user over all databases.
+    pub max_user_connections: Option<usize>,
+    /// Clients per database.
+    pub max_db_client_connections: Option<usize>,
+    /// Clients per user.
+    pub max_user_client_connections: Option<usize>,
+    /// Servers per server host over all pools.
+    pub max_server_connections: Option<usize>,
+    /// Connection attempts at once per server host.
+    pub max_server_logins: usize,
+    /// Replication connections at once.
+    pub max_replication_connections: usize,
+    /// Clients at once that have not logged in yet.
+    pub max_unauthenticated_clients: usize,
+
+    /// Use the idle server that was used longest ago, instead of the latest.
+    pub server_round_robin: bool,
+    /// What cleans a server between clients.
+    pub server_reset_query: String,
+    /// Run `server_reset_query` in transaction mode too.
+    pub server_reset_query_always: bool,
+    /// Idle time after which a server is probed before use.
+    pub server_check_delay: Duration,
+    /// The probe; an empty string is an empty query.
+    pub server_check_query: String,
+    /// Age at which a server is closed once it is free.
+    pub server_lifetime: Option<Duration>,
+    /// Idle time after which a server is closed.
+    pub server_idle_timeout: Option<Duration>,
+    /// Time for connecting and logging in to a server.
+    pub server_connect_timeout: Duration,
+    /// Ceiling of the back-off between failed connection attempts.
+    pub server_login_retry: Duration,
+
+    /// Time for a client to log in.
+    pub client_login_timeout: Duration,
+    /// Idle time after which a client is closed.
+    pub client_idle_timeout: Option<Duration>,
+    /// Longest query.
+    pub query_timeout: Option<Duration>,
+    /// Longest wait for a server. [`Config::query_wait_timeout`] has the overrides in.
+    pub query_wait_timeout: Option<Duration>,
+    /// Wait after which a client is told that it is queued.
+    pub query_wait_notify: Option<Duration>,
+    /// Longest wait of a cancel request for a server.
+    pub cancel_wait_timeout: Duration,
+    /// Longest idle time inside a transaction.
+    pub idle_transaction_timeout: Option<Duration>,
+    /// Longest transaction.
+    pub transaction_timeout: Option<Duration>,
+    /// Time to roll back for a client that vanished in a transaction.
+    pub rollback_timeout: Duration,
+
+    /// Startup parameters to swallow.
+    pub ignore_startup_parameters: Vec<String>,
+    /// Prepared statements kept per server; 0 = not tracked.
+    pub max_prepared_statements: usize,
+    /// Longest protocol message, in bytes.
+    pub max_packet_size: u32,
+    /// A request up to this size is collected before it takes a server.
+    pub request_buffer_size: ByteSize,
+    /// Statement text up to this size is kept, to be prepared again on other servers.
+    pub max_statement_size: ByteSize,
+    /// Bytes held per direction for a slow peer before reading stops.
+    pub stream_buffer_size: ByteSize,
+
+    /// How clients prove who they are.
+    pub auth_type: AuthType,
+    /// PgBouncer's list of users; its entries are in [`Config::users`] already.
+    pub auth_file: Option<PathBuf>,
+    /// Users who may do everything in the console.
+    pub admin_users: Vec<String>,
+    /// Users who may SHOW in the console.
+    pub stats_users: Vec<String>,
+
+    /// Address of `/metrics`, `/livez` and `/readyz`; `None` = off.
+    pub http_listen: Option<String>,
+    /// Event loops; `None` = one per core.
+    pub workers: Option<usize>,
+    /// Take another server at every checkout, to show what depends on staying on one.
+    pub debug_force_hop: bool,
+
+    /// Keepalive probes on sockets.
+    pub tcp_keepalive: bool,
+    /// Idle time before the first probe; `None` = the system's.
+    pub tcp_keepidle: Option<Duration>,
+    /// Time between probes; `None` = the system's.
+    pub tcp_keepintvl: Option<Duration>,
+    /// Lost probes that end a connection; `None` = the system's.
+    pub tcp_keepcnt: Option<u32>,
+    /// Time that sent data may stay unacknowledged; `None` = the system's.
+    pub tcp_user_timeout: Option<Duration>,
+
+    /// Log logins.
+    pub log_connections: bool,
+    /// Log disconnects, with the reason.
+    pub log_disconnections: bool,
+    /// Log errors that the pooler sends to clients.
+    pub log_pooler_errors: bool,
+    /// More words in the log, 0 to 3.
+    pub verbose: u8,
+}
+
+impl Default for General {
+    fn default() -> Self {
+        Self {
+            listen_addr: "127.0.0.1".to_owned(),
+            listen_port: 6432,
+            listen_backlog: 1024,
+            pool_mode: PoolMode::Transaction,
+            max_client_conn: 1000,
+            default_pool_size: 20,
+            min_pool_size: 0,
+            reserve_pool_size: 0,
+            reserve_pool_timeout: Duration::from_secs(5),
+            max_db_connections: None,
+            max_user_connections: None,
+            max_db_client_connections: None,
+            max_user_client_connections: None,
+            max_server_connections: None,
+            max_server_logins: 4,
+            max_replication_connections: 10,
+            max_unauthenticated_clients: 1000,
+            server_round_robin: false,
+            server_reset_query: "DISCARD ALL".to_owned(),
+            server_reset_query_always: false,
+            server_check_delay: Duration::from_secs(30),
+            server_check_query: String::new(),
+            server_lifetime: Some(Duration::from_secs(3600)),
+            server_idle_timeout: Some(Duration::from_secs(600)),
+            server_connect_timeout: Duration::from_secs(15),
+            server_login_retry: Duration::from_secs(15),
+            client_login_timeout: Duration::from_secs(60),
+            client_idle_timeout: None,
+            query_timeout: None,
+            query_wait_timeout: Some(Duration::from_secs(120)),
+            query_wait_notify: Some(Duration::from_secs(5)),
+            cancel_wait_timeout: Duration::from_secs(10),
+            idle_transaction_timeout: None,
+            transaction_timeout: None,
+            rollback_timeout: Duration::from_secs(1),
+            ignore_startup_parameters: Vec::new(),
+            max_prepared_statements: 200,
+            max_packet_size: 0x7fff_ffff,
+            request_buffer_size: ByteSize::from_kib(256),
+            max_statement_size: ByteSize::from_kib(1024),
+            stream_buffer_size: ByteSize::from_kib(128),
+            auth_type: AuthType::Scram,
+            auth_file: None,
+            admin_users: Vec::new(),
+            stats_users: Vec::new(),
+            http_listen: Some("127.0.0.1:9127".to_owned()),
+            workers: None,
+            debug_force_hop: false,
+            tcp_keepalive: true,
+            tcp_keepidle: None,
+            tcp_keepintvl: None,
+            tcp_keepcnt: None,
+            tcp_user_timeout: None,
+            log_connections: false,
+            log_disconnections: false,
+            log_pooler_errors: true,
+            verbose: 0,
+        }
+    }
+}
+
+/// One `[databases.NAME]`. `pool_size`, `min_pool_size`, `reserve_pool_size` and `pool_mode` are
+/// `None` where the table says nothing; the other limits have the general value filled in, so that
+/// `None` means that there is no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// The name that clients ask for.
+    pub name: String,
+    /// Server's host name or address, or the directory of its unix socket (starts with `/`).
+    pub host: String,
+    /// Server's port.
+    pub port: u16,
+    /// Name of the database on the server.
+    pub dbname: String,
+    /// The user that all clients become on the server; `None` = their own.
+    pub user: Option<String>,
+    /// Password for logging in to the server.
+    pub password: Option<Secret>,
+    /// Replicas of this database's server.
+    pub replicas: Vec<HostPort>,
+    /// Servers per pool. [`Config::pool_size`] has the defaults in.
+    pub pool_size: Option<usize>,
+    /// Servers that a pool keeps open. [`Config::min_pool_size`] has the defaults in.
+    pub min_pool_size: Option<usize>,
+    /// Extra servers per pool. [`Config::reserve_pool_size`] has the defaults in.
+    pub reserve_pool_size: Option<usize>,
+    /// When a server goes back to the pool. [`Config::pool_mode`] has the defaults in.
+    pub pool_mode: Option<PoolMode>,
+    /// Servers of this database over all users.
+    pub max_db_connections: Option<usize>,
+    /// Clients of this database.
+    pub max_db_client_connections: Option<usize>,
+    /// Longest wait for a server. [`Config::query_wait_timeout`] has the user's in.
+    pub query_wait_timeout: Option<Duration>,
+    /// Age at which a server is closed once it is free.
+    pub server_lifetime: Option<Duration>,
+    /// Run on every new server before its first client.
+    pub connect_query: Option<String>,
+}
+
+impl Database {
+    /// A database on its server's default port, with the general limits.
+    pub fn new(name: impl Into<String>, host: impl Into<String>, general: &General) -> Self {
+        let name = name.into();
+        Self {
+            host: host.into(),
+            port: 5432,
+            dbname: name.clone(),
+            name,
+            user: None,
+            password: None,
+            replicas: Vec::new(),
+            pool_size: None,
+            min_pool_size: None,
+            reserve_pool_size: None,
+            pool_mode: None,
+            max_db_connections: general.max_db_connections,
+            max_db_client_connections: general.max_db_client_connections,
+            query_wait_timeout: general.query_wait_timeout,
+            server_lifetime: general.server_lifetime,
+            connect_query: None,
+        }
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn host_port(&self) -> HostPort {
+        HostPort { host: self.host.clone(), port: self.port }
+    }
+}
+
+/// One `[users.NAME]` or one line of `auth_file`. `pool_size`, `reserve_pool_size` and `pool_mode`
+/// are `None` where nothing is said; the limits and timeouts have the general value filled in, so
+/// that `None` means that there is no limit. A user who is not listed has the general values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The user's name.
+    pub name: String,
+    /// Plain text, `md5…` or `SCRAM-SHA-256$…`.
+    pub password: Option<Secret>,
+    /// Servers per pool. [`Config::pool_size`] has the defaults in.
+    pub pool_size: Option<usize>,
+    /// Extra servers per pool. [`Config::reserve_pool_size`] has the defaults in.
+    pub reserve_pool_size: Option<usize>,
+    /// When a server goes back to the pool. [`Config::pool_mode`] has the defaults in.
+    pub pool_mode: Option<PoolMode>,
+    /// Servers of this user over all databases.
+    pub max_user_connections: Option<usize>,
+    /// Clients of this user.
+    pub max_user_client_connections: Option<usize>,
+    /// Longest query.
+    pub query_timeout: Option<Duration>,
+    /// Longest wait for a server: outer `None` = the database's, inner `None` = for ever.
+    /// [`Config::query_wait_timeout`] answers the question.
+    pub query_wait_timeout: Option<Option<Duration>>,
+    /// Longest idle time inside a transaction.
+    pub idle_transaction_timeout: Option<Duration>,
+    /// Longest transaction.
+    pub transaction_timeout: Option<Duration>,
+    /// Idle time after which a client is closed.
+    pub client_idle_timeout: Option<Duration>,
+}
+
+impl User {
+    /// A user with the general limits.
+    pub fn new(name: impl Into<String>, password: Option<Secret>, general: &General) -> Self {
+        Self {
+            name: name.into(),
+            password,
+            pool_size: None,
+            reserve_pool_size: None,
+            pool_mode: None,
+            max_user_connections: general.max_user_connections,
+            max_user_client_connections: general.max_user_client_connections,
+            query_timeout: general.query_timeout,
+            query_wait_timeout: None,
+            idle_transaction_timeout: general.idle_transaction_timeout,
+            transaction_timeout: general.transaction_timeout,
+            client_idle_timeout: general.client_idle_timeout,
+        }
+    }
+}
+
+/// When a server goes back to the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PoolMode {
+    /// When the client disconnects.
+    Session,
+    /// At the end of each transaction.
+    Transaction,
+    /// At the end of each statement; transactions of several statements are refused.
+    Statement,
+}
+
+impl PoolMode {
+    /// The word in the file and in the console.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Transaction => "transaction",
+            Self::Statement => "statement",
+        }
+    }
+}
+
+impl fmt::Display for PoolMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How clients prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthType {
+    /// SCRAM-SHA-256.
+    Scram,
+    /// md5, or SCRAM for a user whose secret is a SCRAM verifier.
+    Md5,
+    /// The password in clear.
+    Plain,
+    /// No password; the user must be listed.
+    Trust,
+    /// No password and no user list; every database needs a `user`.
+    Any,
+}
+
+impl AuthType {
+    /// The word in the file and in the console.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scram => "scram-sha-256",
+            Self::Md5 => "md5",
+            Self::Plain => "plain",
+            Self::Trust => "trust",
+            Self::Any => "any",
+        }
+    }
+}
+
+impl fmt::Display for AuthType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A server's address: host name, IP address or unix socket directory, and port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostPort {
+    /// Host name, IP address (no brackets) or the directory of a unix socket (starts with `/`).
+    pub host: String,
+    /// Port; of a unix socket too.
+    pub port: u16,
+}
+
+impl HostPort {
+    /// The path of the unix socket, when this is one.
+    #[must_use]
+    pub fn unix_socket(&self) -> Option<PathBuf> {
+        let socket = || PathBuf::from(&self.host).join(format!(".s.PGSQL.{}", self.port));
+        self.host.starts_with('/').then(socket)
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
