@@ -212,6 +212,16 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    /// All servers are asked at once; then each field waits for its own.
+    fn drop(&mut self) {
+        for server in self.replicas.iter().chain([&self.primary]) {
+            // A failure shows again when the server is dropped, which then kills it.
+            server.request_stop(StopMode::Immediate).ok();
+        }
+    }
+}
+
 /// `/.s.PGSQL.12345` must fit behind it.
 fn check_socket_path(folder: &Path) -> Result<(), ClusterError> {
     if folder.as_os_str().len() + 15 > 107 {
