@@ -1,0 +1,68 @@
+//! The demonstration, with a stand-in for the pooler: the primary's own port.
+
+use std::io::{self, BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::{env, fs};
+
+use pgweir::demo::{Mode, Outcome, RunningPooler, run};
+
+use crate::support::{LIMIT, eventually};
+
+/// Sends clients to the primary itself, as the port of the configuration's only database.
+fn no_pooler(toml: &str) -> Result<RunningPooler, Box<dyn std::error::Error + Send + Sync>> {
+    let port = toml.lines().find_map(|line| line.strip_prefix("port = ")).ok_or("no port")?;
+    Ok(RunningPooler { port: port.parse()?, stop: Box::new(|| ()) })
+}
+
+#[test]
+fn check_fails_on_the_lines_about_pooling_and_on_no_others_without_a_pooler() {
+    let mut out = Vec::new();
+    let outcome = run(Mode::Check, 0, &mut out, no_pooler).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(outcome, Outcome::Failed, "{out}");
+    let failed: Vec<&str> = out.lines().filter_map(|line| line.strip_prefix("FAILED  ")).collect();
+    let expected = [
+        "20 clients at once, through pgweir: they share the pool's 4",
+        "Servers open after all this, seen from Postgres",
+    ];
+    assert_eq!(failed, expected, "{out}");
+}
+
+#[test]
+fn pooler_that_does_not_start_ends_the_demonstration() {
+    let error = run(Mode::Check, 0, &mut io::sink(), |_| Err("no luck".into())).unwrap_err();
+    assert_eq!(error.to_string(), "the pooler did not start: no luck");
+}
+
+#[test]
+fn interrupted_demonstration_leaves_nothing() {
+    for signal in ["INT", "TERM", "HUP"] {
+        let mut demo = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "demo::demonstration_that_waits_for_a_signal"])
+            .args(["--ignored", "--nocapture"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let folder =
+            lines.find_map(|line| line.strip_prefix("  all in ").map(str::to_owned)).unwrap();
+        assert!(lines.any(|line| line.starts_with("Ctrl-C ends")));
+        assert!(fs::exists(&folder).unwrap());
+        let pid = demo.id().to_string();
+        Command::new("sh").args(["-c", "kill -$0 $1", signal, &pid]).status().unwrap();
+        let mut status = None;
+        eventually("the demonstration ends", LIMIT, || {
+            status = demo.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(status.unwrap().success(), "{signal}: {status:?}");
+        assert!(!fs::exists(&folder).unwrap(), "{signal}");
+    }
+}
+
+/// The other half of [`interrupted_demonstration_leaves_nothing`], in a process of its own.
+#[test]
+#[ignore = "run by interrupted_demonstration_leaves_nothing"]
+fn demonstration_that_waits_for_a_signal() {
+    assert_eq!(run(Mode::Show, 0, &mut io::stdout(), no_pooler).unwrap(), Outcome::Well);
+}

@@ -1,0 +1,17 @@
+//! Tests against real Postgres servers.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a test fails by panicking and is read by nobody else"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cluster;
+mod demo;

@@ -1,0 +1,155 @@
+//! The built `pgweir` as a process of its own, with a configuration given as text.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+
+use super::{LIMIT, eventually};
+
+/// A running pooler. It is killed when this is dropped, and when this process dies.
+#[derive(Debug)]
+pub struct Pooler {
+    child: Child,
+    port: u16,
+    log: Arc<Mutex<String>>,
+    guard: Child,
+    guard_pipe: Option<ChildStdin>,
+    _folder: tempfile::TempDir,
+}
+
+impl Pooler {
+    /// Runs `pgweir run FILE`, with `toml` in the file, and waits until it listens. The text must
+    /// say `listen_port = 0`.
+    #[track_caller]
+    pub fn start(toml: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pooler.toml");
+        std::fs::write(&file, toml).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
+        Self::start_command(command.arg("run").arg(file), folder)
+    }
+
+    /// Runs `pgweir` with these arguments and waits until it listens.
+    #[track_caller]
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
+        Self::start_command(command.args(arguments), tempfile::tempdir().unwrap())
+    }
+
+    #[track_caller]
+    fn start_command(command: &mut Command, folder: tempfile::TempDir) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (guard, guard_pipe) = start_guard(child.id());
+        let log = Arc::new(Mutex::new(String::new()));
+        let (found, port) = mpsc::channel();
+        let stdout = child.stdout.take().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        collect(stderr, Arc::clone(&log), |_| ());
+        collect(stdout, Arc::clone(&log), move |line| {
+            let port = line.strip_prefix(LISTENS).and_then(|rest| rest.trim().parse().ok());
+            if let Some(port) = port {
+                found.send(port).ok();
+            }
+        });
+        let guard_pipe = Some(guard_pipe);
+        let mut pooler = Self { child, port: 0, log, guard, guard_pipe, _folder: folder };
+        match port.recv_timeout(LIMIT) {
+            Ok(port) => pooler.port = port,
+            Err(error) => panic!("pgweir does not listen ({error}); it said:\n{}", pooler.log()),
+        }
+        pooler
+    }
+
+    /// The port on 127.0.0.1 that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A connection string for clients.
+    pub fn url(&self, user: &str, password: &str, database: &str) -> String {
+        format!("postgres://{user}:{password}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The process id, to look at its memory, or to signal while this value lives.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to standard output and standard error so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Whether the process still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends a signal such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("sh").args(["-c", "kill -$0 $1", name, &pid]).status().unwrap();
+        assert!(sent.success(), "pgweir is not running; it said:\n{}", self.log());
+    }
+
+    /// Ends it by SIGTERM and returns how it ended.
+    #[track_caller]
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        let mut status = None;
+        eventually("pgweir ends after SIGTERM", LIMIT, || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if let Some(mut pipe) = self.guard_pipe.take() {
+            pipe.write_all(b"ended\n").ok();
+        }
+        self.guard.wait().ok();
+        if thread::panicking() {
+            eprintln!("pgweir said:\n{}", self.log());
+        }
+    }
+}
+
+fn collect(
+    pipe: impl Read + Send + 'static,
+    log: Arc<Mutex<String>>,
+    look: impl Fn(&str) + Send + 'static,
+) {
+    thread::spawn(move || {
+        let mut reader = BufReader::new(pipe);
+        let mut bytes = Vec::new();
+        while reader.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
+            let line = String::from_utf8_lossy(&bytes);
+            log.lock().unwrap().push_str(&line);
+            look(&line);
+            bytes.clear();
+        }
+    });
+}
+
+/// A shell that kills the pooler when we die without a word; only if that number still is a
+/// `pgweir`.
+fn start_guard(pid: u32) -> (Child, ChildStdin) {
+    let script = "trap '' HUP INT TERM; read -r word && exit; \
+                  [ /proc/$1/exe -ef \"$2\" ] && kill -KILL $1";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "pgweir-guard", &pid.to_string(), env!("CARGO_BIN_EXE_pgweir")]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let mut guard = command.spawn().unwrap();
+    let pipe = guard.stdin.take().unwrap();
+    (guard, pipe)
+}
+
+const LISTENS: &str = "pgweir listens on 127.0.0.1:";
