@@ -1,3 +1,5 @@
-//! Sockets, event loops and buffered message I/O.
+//! Sockets, event loops and the buffers that bytes pass through.
 
 pub mod loops;
+pub mod scratch;
+pub mod socket;

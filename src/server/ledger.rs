@@ -110,20 +110,23 @@ pub struct Ledger {
     first: u64,
     /// The server ignores everything until a Sync.
     skipping: bool,
+    /// Messages of an extended request were sent, and no Sync behind them yet: the server is in
+    /// an implicit transaction.
+    open: bool,
     copy: Copy,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { entries: VecDeque::new(), first: 0, skipping: false, copy: Copy::None }
+        Self { entries: VecDeque::new(), first: 0, skipping: false, open: false, copy: Copy::None }
     }
 }
 
 impl Ledger {
-    /// Nothing is owed and nothing is going on.
+    /// Nothing is owed and nothing is going on: no COPY, no request without its Sync.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        self.entries.is_empty() && !self.skipping && self.copy == Copy::None
+        self.entries.is_empty() && !self.skipping && !self.open && self.copy == Copy::None
     }
 
     /// How many replies are owed.
@@ -179,6 +182,11 @@ impl Ledger {
             }
             (_, Awaited::CopyEnd) if self.entries.is_empty() => return Ok(None),
             _ => {}
+        }
+        match awaited {
+            Awaited::Query | Awaited::FunctionCall | Awaited::Sync => self.open = false,
+            Awaited::CopyEnd | Awaited::Ignored | Awaited::Local(_) => {}
+            _ => self.open = true,
         }
         self.entries.push_back((awaited, audience));
         Ok(Some(self.first + self.entries.len() as u64 - 1))
@@ -310,6 +318,9 @@ impl Ledger {
                 _ => return Err(Violation { tag, awaited: Some(awaited) }),
             }
         }
+        // A Sync that was lost to the COPY did not close the request.
+        self.open |= awaited == Awaited::Execute
+            && self.entries.back().is_some_and(|(last, _)| *last != Awaited::Sync);
         Ok(())
     }
 

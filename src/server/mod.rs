@@ -1,7 +1,12 @@
-//! One connection to one Postgres.
+//! One connection to one Postgres: login, reply ledger, settings, prepared names, reset, cancel.
 
+pub mod connect;
+mod connection;
 pub mod ledger;
 pub mod params;
 pub mod prepared;
+pub mod receive;
 pub mod reported;
 pub mod undo;
+
+pub use connection::{CancelKey, Cleanliness, Server, ServerError};

@@ -17,17 +17,45 @@ pub struct Params {
     settings: Vec<(Vec<u8>, Vec<u8>)>,
     /// What a server reported with these settings in force; set once a server took them.
     proven: OnceLock<Arc<Reported>>,
+    /// The same settings but for an application name that no server could refuse.
+    unlabelled: Option<Arc<Params>>,
+}
+
+const LABEL: &[u8] = b"application_name";
+
+/// Whether a server takes this application name as it is: it is one of the settings that differ
+/// from client to client, and no reason to ask a server for each of them.
+fn is_plain_label(value: &[u8]) -> bool {
+    value.len() < 64 && value.iter().all(|byte| (0x20..=0x7e).contains(byte))
 }
 
 impl Params {
     /// What a server with these settings reports, once one has taken them.
     pub fn proven(&self) -> Option<&Arc<Reported>> {
-        self.proven.get()
+        let known = self.proven.get();
+        if known.is_some() {
+            return known;
+        }
+        let mut reported = Reported::clone(self.unlabelled.as_ref()?.proven()?);
+        reported.set(LABEL, self.label());
+        Some(self.proven.get_or_init(|| Arc::new(reported)))
     }
 
     /// Records that a server took them. The first record stays.
     pub fn prove(&self, reported: Arc<Reported>) {
+        if let Some(unlabelled) = &self.unlabelled
+            && unlabelled.proven().is_none()
+        {
+            let mut reported = Reported::clone(&reported);
+            reported.set(LABEL, b"");
+            unlabelled.prove(Arc::new(reported));
+        }
         self.proven.get_or_init(|| reported);
+    }
+
+    fn label(&self) -> &[u8] {
+        let label = self.settings.iter().find(|(name, _)| name == LABEL);
+        label.map_or(b"", |(_, value)| value)
     }
 
     /// Whether a server has to be asked each time before a request may follow: being some role
@@ -111,6 +139,15 @@ impl ParamsTable {
             }
         }
         sorted.sort();
+        self.share_sorted(sorted)
+    }
+
+    fn share_sorted(&self, sorted: Vec<(Vec<u8>, Vec<u8>)>) -> Arc<Params> {
+        let labelled = sorted.iter().any(|(name, value)| name == LABEL && is_plain_label(value));
+        let unlabelled = labelled.then(|| {
+            let rest = sorted.iter().filter(|(name, _)| name != LABEL).cloned();
+            self.share_sorted(rest.collect())
+        });
         let mut known = self.known.lock();
         if let Some(params) = known.get(&sorted).and_then(Weak::upgrade) {
             return params;
@@ -119,7 +156,8 @@ impl ParamsTable {
         if known.len() == known.capacity() {
             known.retain(|_, params| params.strong_count() > 0);
         }
-        let params = Arc::new(Params { settings: sorted.clone(), proven: OnceLock::new() });
+        let proven = OnceLock::new();
+        let params = Arc::new(Params { settings: sorted.clone(), proven, unlabelled });
         known.insert(sorted, Arc::downgrade(&params));
         params
     }
@@ -168,6 +206,21 @@ mod tests {
              pg_catalog.set_config(E'timezone',E'UTC',false)"
         );
         assert_eq!(String::from_utf8(a.difference(&Params::default())).unwrap(), "RESET \"a\".\"b\";RESET \"timezone\";");
+    }
+
+    #[test]
+    fn an_application_name_needs_no_proof_of_its_own() {
+        let table = ParamsTable::default();
+        let plain = params(&table, &[("timezone", "UTC")]);
+        let named = params(&table, &[("timezone", "UTC"), ("application_name", "a")]);
+        let odd = params(&table, &[("timezone", "UTC"), ("application_name", "\u{e9}")]);
+        let mut reported = Reported::default();
+        reported.set(b"application_name", b"a");
+        named.prove(Arc::new(reported));
+        assert_eq!(plain.proven().unwrap().get("application_name"), Some(&b""[..]));
+        let other = params(&table, &[("timezone", "UTC"), ("application_name", "b")]);
+        assert_eq!(other.proven().unwrap().get("application_name"), Some(&b"b"[..]));
+        assert!(odd.proven().is_none());
     }
 
     #[test]

@@ -24,40 +24,49 @@ pub struct Statement {
     pub changes_session: bool,
 }
 
-impl Statement {
-    /// The name under which servers know it.
-    pub fn server_name(&self) -> StatementName {
-        StatementName::new(self.id)
-    }
-}
-
-/// A name of ours on servers: `pgweir_` and a number.
+/// A name of ours on servers: `pgweir_`, the statement's number, and the server's epoch where it
+/// is not the first.
 #[derive(Clone, Copy, Debug)]
 pub struct StatementName {
-    bytes: [u8; 27],
+    bytes: [u8; NAME_MAX],
     len: usize,
 }
 
+/// What our names begin with; a client's own names never reach a server.
+pub const NAME_PREFIX: &[u8] = b"pgweir_";
+const NAME_MAX: usize = NAME_PREFIX.len() + 20 + 1 + 10;
+
 impl StatementName {
-    fn new(id: u64) -> Self {
-        const PREFIX: &[u8] = b"pgweir_";
-        let mut digits = [0_u8; 20];
-        let mut rest = id;
-        let mut start = digits.len();
-        for slot in digits.iter_mut().rev() {
-            *slot = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-            rest /= 10;
-            start -= 1;
-            if rest == 0 {
-                break;
-            }
-        }
-        let digits = digits.get(start..).unwrap_or_default();
-        let mut name = Self { bytes: [0; 27], len: PREFIX.len() + digits.len() };
-        for (slot, byte) in name.bytes.iter_mut().zip(PREFIX.iter().chain(digits)) {
-            *slot = *byte;
+    fn new(id: u64, epoch: u32) -> Self {
+        let mut name = Self { bytes: [0; NAME_MAX], len: 0 };
+        name.push(NAME_PREFIX);
+        name.push_number(id);
+        if epoch > 0 {
+            name.push(b"_");
+            name.push_number(u64::from(epoch));
         }
         name
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if let Some(slot) = self.bytes.get_mut(self.len) {
+                *slot = *byte;
+                self.len += 1;
+            }
+        }
+    }
+
+    fn push_number(&mut self, number: u64) {
+        let mut divisor = 1;
+        while number / divisor >= 10 {
+            divisor *= 10;
+        }
+        while divisor > 0 {
+            let digit = u8::try_from(number / divisor % 10).unwrap_or_default();
+            self.push(&[b'0' + digit]);
+            divisor /= 10;
+        }
     }
 
     /// The name as it goes on the wire, without its NUL.
@@ -134,6 +143,8 @@ impl StatementTable {
 pub struct PreparedSet {
     used: VecDeque<Arc<Statement>>,
     undo: UndoLog<Change>,
+    /// Part of the names: a new one makes all names new.
+    epoch: u32,
 }
 
 #[derive(Debug)]
@@ -155,6 +166,19 @@ impl PreparedSet {
             self.used.push_back(statement);
         }
         true
+    }
+
+    /// The name under which this server knows the statement, or will.
+    pub fn name(&self, id: u64) -> StatementName {
+        StatementName::new(id, self.epoch)
+    }
+
+    /// Whether the statement was prepared by a message that is not answered yet and comes before
+    /// this one: it may fail, and what is sent now would not fail with it.
+    pub fn is_doubtful(&self, id: u64, before: u64) -> bool {
+        self.undo
+            .iter()
+            .any(|(sequence, change)| matches!(change, Change::Prepared(other) if *other == id) && sequence < before)
     }
 
     /// How many statements the server has.
@@ -200,7 +224,13 @@ impl PreparedSet {
         self.undo.settle(sequence);
     }
 
-    /// The server has forgotten them all (DISCARD ALL, DEALLOCATE ALL).
+    /// The server has forgotten them all, or some of them: what is prepared from here on gets
+    /// names that it can't know.
+    pub fn forget(&mut self) {
+        *self = Self { epoch: self.epoch.wrapping_add(1), ..Self::default() };
+    }
+
+    /// The session is as new: no name is taken.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
@@ -217,13 +247,14 @@ mod tests {
 
     #[test]
     fn names_are_decimal_and_bounded() {
-        for (id, name) in [(0, "pgweir_0"), (7, "pgweir_7"), (1234, "pgweir_1234")] {
-            assert_eq!(StatementName::new(id).as_bytes(), name.as_bytes());
+        for (id, epoch, name) in [
+            (0, 0, "pgweir_0".to_owned()),
+            (1230, 0, "pgweir_1230".to_owned()),
+            (7, 2, "pgweir_7_2".to_owned()),
+            (u64::MAX, u32::MAX, format!("pgweir_{}_{}", u64::MAX, u32::MAX)),
+        ] {
+            assert_eq!(StatementName::new(id, epoch).as_bytes(), name.as_bytes());
         }
-        assert_eq!(
-            StatementName::new(u64::MAX).as_bytes(),
-            format!("pgweir_{}", u64::MAX).as_bytes()
-        );
     }
 
     #[test]

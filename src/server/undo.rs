@@ -43,6 +43,11 @@ impl<T> UndoLog<T> {
         undone.into_iter().rev().map(|(_, undo)| undo)
     }
 
+    /// What is recorded, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        self.records.iter().map(|(sequence, undo)| (*sequence, undo))
+    }
+
     /// No record is held.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()

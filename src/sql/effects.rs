@@ -16,6 +16,8 @@ pub struct Effects<'a> {
     /// Something of it may outlive the transaction: settings, prepared statements, temporary
     /// tables, locks, listeners.
     pub changes_session: bool,
+    /// It may drop prepared statements, ours among them.
+    pub drops_statements: bool,
     /// The command, where the text is one single statement of a kind that we act on.
     pub command: Command<'a>,
 }
@@ -33,26 +35,34 @@ pub enum Command<'a> {
     DiscardAll,
 }
 
-/// Looks at a text.
-pub fn effects(text: &[u8]) -> Effects<'_> {
-    let worst = Effects { changes_session: true, command: Command::Other };
-    let mut scanner = Scanner::new(text);
-    let mut changes_session = false;
-    loop {
-        match statement(&mut scanner) {
-            Ok(Some(change)) => changes_session |= change == Change::Session,
-            Ok(None) => break,
-            Err(Unclear) => return worst,
-        }
-    }
-    let command = if changes_session { command(text) } else { Command::Other };
-    Effects { changes_session, command }
+impl Effects<'_> {
+    /// What has to be assumed of a text that was not looked at.
+    pub const WORST: Effects<'static> =
+        Effects { changes_session: true, drops_statements: true, command: Command::Other };
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Looks at a text.
+pub fn effects(text: &[u8]) -> Effects<'_> {
+    let mut scanner = Scanner::new(text);
+    let mut change = Change::Nothing;
+    loop {
+        match statement(&mut scanner) {
+            Ok(Some(next)) => change = change.max(next),
+            Ok(None) => break,
+            Err(Unclear) => return Effects::WORST,
+        }
+    }
+    let changes_session = change > Change::Nothing;
+    let command = if changes_session { command(text) } else { Command::Other };
+    Effects { changes_session, drops_statements: change == Change::Statements, command }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Change {
     Nothing,
     Session,
+    /// Of the session, its prepared statements among it.
+    Statements,
 }
 
 /// Which words and calls in a statement of this kind matter.
@@ -113,7 +123,11 @@ fn statement(scanner: &mut Scanner<'_>) -> Result<Option<Change>, Unclear> {
         }
         before = token;
     }
-    Ok(Some(if changes { Change::Session } else { Change::Nothing }))
+    Ok(Some(match changes {
+        true if first.is("deallocate") || first.is("discard") => Change::Statements,
+        true => Change::Session,
+        false => Change::Nothing,
+    }))
 }
 
 fn kind(first: Token<'_>) -> Kind {
@@ -403,6 +417,19 @@ mod tests {
             "values (f(1))",
         ] {
             assert!(effects(text.as_bytes()).changes_session, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_drops_statements_is_seen() {
+        for (text, drops) in [
+            ("deallocate all", true),
+            ("select 1; DISCARD plans", true),
+            ("select 'unclosed", true),
+            ("set x.y = 1", false),
+            ("do $$ $$", false),
+        ] {
+            assert_eq!(effects(text.as_bytes()).drops_statements, drops, "{text}");
         }
     }
 

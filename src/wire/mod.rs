@@ -8,5 +8,6 @@
 pub mod frame;
 pub mod reply;
 pub mod request;
+pub mod splice;
 pub mod startup;
 pub mod view;

@@ -1,6 +1,8 @@
 //! The messages that we say to clients ourselves. Text that is ours goes through pgwire's
 //! messages; bytes that are a server's (parameter values) are written as they came.
 
+use std::borrow::Cow;
+
 use bytes::BytesMut;
 use pgwire::messages::Message;
 use pgwire::messages::response::{ErrorResponse, NoticeResponse};
@@ -45,7 +47,7 @@ pub struct Report {
     /// How bad it is.
     pub severity: Severity,
     /// Five characters.
-    pub sqlstate: &'static str,
+    pub sqlstate: Cow<'static, str>,
     /// What happened.
     pub message: String,
     /// More of what happened, if there is more.
@@ -61,7 +63,7 @@ impl Report {
         let mut fields = vec![
             (b'S', word.to_owned()),
             (b'V', word.to_owned()),
-            (b'C', self.sqlstate.to_owned()),
+            (b'C', self.sqlstate.clone().into_owned()),
             (b'M', without_nul(&self.message)),
         ];
         fields.extend(self.detail.as_deref().map(|text| (b'D', without_nul(text))));
@@ -128,7 +130,7 @@ mod tests {
     fn report_is_a_message_with_its_fields() {
         let report = Report {
             severity: Severity::Fatal,
-            sqlstate: "53300",
+            sqlstate: "53300".into(),
             message: "too\0many".into(),
             detail: None,
             hint: Some("wait".into()),

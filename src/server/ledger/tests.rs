@@ -66,7 +66,9 @@ fn replies_reach_whom_they_are_for() {
         ("> PDS < 1tnZ", "1tnZ."),
         ("> BES < 2DDsZ > ES < DCZ", "2DDsZDCZ."),
         ("> PBE < 12", "12?"),
-        ("> PBE < 12C", "12C."),
+        ("> PBE < 12C", "12C?"),
+        ("> PBE < 12C > S < Z", "12CZ."),
+        ("> PBE < 12C > Q < CZ", "12CCZ."),
         ("> CS < 3Z", "3Z."),
         // Our own messages are not seen.
         ("> qQ < CZTDCZ", "--TDCZ."),
@@ -125,6 +127,7 @@ fn copy_swallows_what_the_server_swallows() {
         ("> Q < Hd", "Hd?"),
         ("> Q < HddcCZ", "HddcCZ."),
         // The whole request is sent at once, as libpq does: its Sync is lost to the COPY.
+        ("> PBES < 12G > c < C", "12GC?"),
         ("> PBES < 12G > cS < CZ", "12GCZ."),
         ("> PBE < 12G > cS < CZ", "12GCZ."),
         ("> PBEScS < 12GCZ", "12GCZ."),

@@ -1,0 +1,300 @@
+//! Cancel keys handed to clients, and the server that each client is attached to now.
+//!
+//! A cancel is a signal to a server process, not to a request: sent a moment too late it hits
+//! whoever uses that server next. So a client's key is looked up at the moment of the cancel
+//! only, a client leaves its seat before its server moves on, and while a cancel is under way to
+//! the server, whoever leaves the seat is told to hold the server back until it has landed.
+//!
+//! Postgres closes a cancel connection after it has sent the signal, and a signal that reaches
+//! an idle server process is ignored before it reads the next message. So once the connection is
+//! closed, the server is safe to hand on.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use subtle::ConstantTimeEq;
+use tokio::sync::watch;
+
+use crate::net::socket::TcpOptions;
+use crate::server::{CancelKey, connect};
+use crate::wire::startup::CancelRequest;
+
+/// All clients that hold a cancel key.
+#[derive(Debug)]
+pub struct Cancels {
+    seats: Mutex<Seats>,
+    tcp: TcpOptions,
+    /// How long a cancel may take to land.
+    limit: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Seats {
+    by_pid: HashMap<u32, Arc<Seat>>,
+    last_pid: u32,
+}
+
+/// One client's place: whom its cancel hits now.
+#[derive(Debug)]
+pub struct Seat {
+    pid: u32,
+    secret: Box<[u8]>,
+    place: Mutex<Place>,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// No request of the client is under way: a cancel hits nothing.
+    Away,
+    /// Its request waits for a server.
+    Queued { cancelled: bool, waker: Option<Waker> },
+    /// Its request is on a server. While a cancel is under way there, its outcome is awaited.
+    Attached { key: Arc<CancelKey>, landing: Option<watch::Receiver<Landed>> },
+}
+
+/// How a cancel under way ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Landed {
+    NotYet,
+    /// The server has passed it on: nothing will come any more.
+    Yes,
+    /// We don't know: it may come at any time.
+    Unknown,
+}
+
+/// A cancel that is under way to a server that its client has left.
+#[derive(Debug)]
+pub struct Landing(watch::Receiver<Landed>);
+
+impl Landing {
+    /// Waits for its end; `true` when the server can be handed on.
+    pub async fn landed(mut self) -> bool {
+        let end = self.0.wait_for(|landed| *landed != Landed::NotYet).await;
+        end.is_ok_and(|landed| *landed == Landed::Yes)
+    }
+}
+
+/// A seat for as long as its client is there.
+#[derive(Debug)]
+pub struct Seated {
+    seat: Arc<Seat>,
+    cancels: Weak<Cancels>,
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        if let Some(cancels) = self.cancels.upgrade() {
+            cancels.seats.lock().by_pid.remove(&self.seat.pid);
+        }
+    }
+}
+
+impl std::ops::Deref for Seated {
+    type Target = Seat;
+
+    fn deref(&self) -> &Seat {
+        &self.seat
+    }
+}
+
+impl Cancels {
+    /// None yet. `limit` bounds each cancel.
+    pub fn new(tcp: TcpOptions, limit: Duration) -> Arc<Self> {
+        Arc::new(Self { seats: Mutex::default(), tcp, limit })
+    }
+
+    /// A seat with a key of `secret_len` random bytes (4 in protocol 3.0) and a process id that
+    /// no other client has.
+    pub fn seat(self: &Arc<Self>, secret_len: usize) -> Seated {
+        let secret: Box<[u8]> = (0..secret_len).map(|_| rand::random::<u8>()).collect();
+        let mut seats = self.seats.lock();
+        let pid = loop {
+            // Positive as a signed number, as process ids are.
+            seats.last_pid = (seats.last_pid % 0x7fff_fffe) + 1;
+            if !seats.by_pid.contains_key(&seats.last_pid) {
+                break seats.last_pid;
+            }
+        };
+        let seat = Arc::new(Seat { pid, secret, place: Mutex::new(Place::Away) });
+        seats.by_pid.insert(pid, Arc::clone(&seat));
+        Seated { seat, cancels: Arc::downgrade(self) }
+    }
+
+    /// Carries out a cancel request, and returns when it has landed. A wrong key does nothing,
+    /// and says nothing.
+    pub async fn cancel(&self, request: &CancelRequest) {
+        let Some(seat) = self.seats.lock().by_pid.get(&request.pid).cloned() else {
+            return;
+        };
+        if !bool::from(seat.secret.as_ref().ct_eq(&request.secret)) {
+            return;
+        }
+        let Some((key, landed)) = seat.cancelled() else {
+            return;
+        };
+        let end = match connect::cancel(&key, &self.tcp, self.limit).await {
+            Ok(()) => Landed::Yes,
+            Err(error) => {
+                tracing::warn!(server = %key.address, %error, "cancel did not reach the server");
+                Landed::Unknown
+            }
+        };
+        seat.landed(end);
+        landed.send_replace(end);
+    }
+}
+
+impl Seat {
+    /// The process id that the client was told; unique among the clients.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The secret that the client was told.
+    pub fn secret(&self) -> &[u8] {
+        &self.secret
+    }
+
+    /// The client's request waits for a server from now on.
+    pub fn queue(&self) {
+        *self.place.lock() = Place::Queued { cancelled: false, waker: None };
+    }
+
+    /// Ready when the client has cancelled its request that waits.
+    pub fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut *self.place.lock() {
+            Place::Queued { cancelled: true, .. } => Poll::Ready(()),
+            Place::Queued { waker, .. } => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            Place::Away | Place::Attached { .. } => Poll::Pending,
+        }
+    }
+
+    /// The client's cancels go to this server from now on.
+    pub fn attach(&self, key: &Arc<CancelKey>) {
+        *self.place.lock() = Place::Attached { key: Arc::clone(key), landing: None };
+    }
+
+    /// The client's cancels hit nothing from now on. If one is under way to the server that it
+    /// leaves, the server must be held back until that has landed.
+    #[must_use]
+    pub fn leave(&self) -> Option<Landing> {
+        match std::mem::replace(&mut *self.place.lock(), Place::Away) {
+            Place::Attached { landing: Some(landing), .. } => Some(Landing(landing)),
+            Place::Attached { landing: None, .. } | Place::Away | Place::Queued { .. } => None,
+        }
+    }
+
+    /// Marks a cancel; gives the server that it has to be sent to, if there is one. One at a
+    /// time: a second cancel of the same request adds nothing.
+    fn cancelled(&self) -> Option<(Arc<CancelKey>, watch::Sender<Landed>)> {
+        match &mut *self.place.lock() {
+            Place::Away => None,
+            Place::Queued { cancelled, waker } => {
+                *cancelled = true;
+                if let Some(waker) = waker.take() {
+                    waker.wake();
+                }
+                None
+            }
+            Place::Attached { landing: Some(_), .. } => None,
+            Place::Attached { key, landing } => {
+                let (sender, receiver) = watch::channel(Landed::NotYet);
+                *landing = Some(receiver);
+                Some((Arc::clone(key), sender))
+            }
+        }
+    }
+
+    /// A cancel has ended. Where that is certain and the client is still there, another may be
+    /// sent.
+    fn landed(&self, end: Landed) {
+        if let Place::Attached { landing, .. } = &mut *self.place.lock()
+            && end == Landed::Yes
+        {
+            *landing = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::socket::Address;
+
+    fn key() -> Arc<CancelKey> {
+        let address = Address::Tcp("127.0.0.1".into(), 1);
+        Arc::new(CancelKey { address, pid: 1, secret: [1, 2, 3, 4].into() })
+    }
+
+    fn cancels() -> Arc<Cancels> {
+        Cancels::new(TcpOptions::default(), Duration::from_secs(1))
+    }
+
+    #[test]
+    fn seats_have_their_own_keys_and_go_with_their_clients() {
+        let cancels = cancels();
+        let a = cancels.seat(4);
+        let b = cancels.seat(32);
+        assert_ne!(a.pid(), b.pid());
+        assert_eq!((a.secret().len(), b.secret().len()), (4, 32));
+        drop(a);
+        assert_eq!(cancels.seats.lock().by_pid.len(), 1);
+    }
+
+    #[test]
+    fn cancel_hits_only_what_its_client_is_attached_to() {
+        let cancels = cancels();
+        let seat = cancels.seat(4);
+        assert!(seat.cancelled().is_none());
+        seat.attach(&key());
+        let (hit, _sender) = seat.cancelled().unwrap();
+        assert_eq!(hit.pid, 1);
+        assert!(seat.cancelled().is_none(), "one at a time");
+        assert!(seat.leave().is_some(), "the server has to wait for it");
+        assert!(seat.cancelled().is_none());
+        assert!(seat.leave().is_none());
+    }
+
+    #[tokio::test]
+    async fn server_is_held_until_the_cancel_has_landed() {
+        let cancels = cancels();
+        for (end, safe) in [(Some(Landed::Yes), true), (Some(Landed::Unknown), false), (None, false)]
+        {
+            let seat = cancels.seat(4);
+            seat.attach(&key());
+            let (_, sender) = seat.cancelled().unwrap();
+            let landing = seat.leave().unwrap();
+            let waiting = tokio::spawn(landing.landed());
+            tokio::task::yield_now().await;
+            assert!(!waiting.is_finished());
+            match end {
+                Some(end) => drop(sender.send_replace(end)),
+                None => drop(sender),
+            }
+            assert_eq!(waiting.await.unwrap(), safe, "{end:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_secret_does_nothing() {
+        let cancels = cancels();
+        let seat = cancels.seat(4);
+        seat.queue();
+        let polled = |seat: &Seat| seat.poll_cancelled(&mut Context::from_waker(Waker::noop()));
+        for secret in [vec![], vec![0; 3], vec![0; 5]] {
+            cancels.cancel(&CancelRequest { pid: seat.pid(), secret }).await;
+            assert_eq!(polled(&seat), Poll::Pending);
+        }
+        let secret = seat.secret().to_vec();
+        cancels.cancel(&CancelRequest { pid: seat.pid() + 1, secret: secret.clone() }).await;
+        assert_eq!(polled(&seat), Poll::Pending);
+        cancels.cancel(&CancelRequest { pid: seat.pid(), secret }).await;
+        assert_eq!(polled(&seat), Poll::Ready(()));
+    }
+}

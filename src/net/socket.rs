@@ -1,0 +1,333 @@
+//! A stream to a peer: TCP or a unix socket, polled without a buffer of its own.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// Host name or IP address, and port.
+    Tcp(String, u16),
+    /// Path of the socket itself.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// TCP options of a socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TcpOptions {
+    /// Ask an idle peer for a sign of life.
+    pub keepalive: bool,
+    /// Idle time before the first ask; the system's where unset.
+    pub keepalive_idle: Option<Duration>,
+    /// Time between asks; the system's where unset.
+    pub keepalive_interval: Option<Duration>,
+    /// Asks without an answer before the connection is given up; the system's where unset.
+    pub keepalive_count: Option<u32>,
+    /// How long sent data may stay unacknowledged; the system's where unset.
+    pub user_timeout: Option<Duration>,
+}
+
+/// A connected stream.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A unix socket.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Connects. TCP tries every address of the name in turn.
+    ///
+    /// # Errors
+    /// The system's, of the last address tried.
+    pub async fn connect(address: &Address, options: &TcpOptions) -> io::Result<Self> {
+        match address {
+            Address::Tcp(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                tune(&stream, options)?;
+                Ok(Self::Tcp(stream))
+            }
+            Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+        }
+    }
+
+    /// Takes an accepted TCP stream onto the loop of the calling thread.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn accepted(stream: std::net::TcpStream, options: &TcpOptions) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let stream = TcpStream::from_std(stream)?;
+        tune(&stream, options)?;
+        Ok(Self::Tcp(stream))
+    }
+
+    /// Registers the stream with the loop of the calling thread instead of the one it was on.
+    ///
+    /// # Errors
+    /// The system's; the stream is closed then.
+    pub fn rehome(self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream.into_std()?).map(Self::Tcp),
+            Self::Unix(stream) => UnixStream::from_std(stream.into_std()?).map(Self::Unix),
+        }
+    }
+
+    /// The peer's address, where it has one.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Reads what is there into `buffer`; 0 means that the peer has closed.
+    #[inline]
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        let polled = match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+        };
+        polled.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Writes some of `bytes`.
+    #[inline]
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    /// Reads what the loop already knows to be there: `WouldBlock`, mostly without a system
+    /// call, when nothing has come since the last read.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(buffer),
+            Self::Unix(stream) => stream.try_read(buffer),
+        }
+    }
+
+    /// Writes what the socket takes without waiting.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// Reads some bytes.
+    ///
+    /// # Errors
+    /// The system's.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is read unless it returns.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_read(cx, buffer)).await
+    }
+
+    /// Reads until `buffer` is full.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the peer closes before; otherwise the system's.
+    ///
+    /// # Cancel safety
+    /// Not safe: bytes read are lost. For logins, which a cancelled read ends.
+    pub async fn read_exact(&mut self, mut buffer: &mut [u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            let count = self.read(buffer).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            buffer = buffer.get_mut(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// The system's.
+    ///
+    /// # Cancel safety
+    /// Not safe: some may have been written. For what a cancelled write ends.
+    pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let count = poll_fn(|cx| self.poll_write(cx, bytes)).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            bytes = bytes.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+fn tune(stream: &TcpStream, options: &TcpOptions) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    if options.keepalive {
+        let mut keepalive = TcpKeepalive::new();
+        if let Some(idle) = options.keepalive_idle {
+            keepalive = keepalive.with_time(idle);
+        }
+        if let Some(interval) = options.keepalive_interval {
+            keepalive = keepalive.with_interval(interval);
+        }
+        if let Some(count) = options.keepalive_count {
+            keepalive = keepalive.with_retries(count);
+        }
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+    if options.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(options.user_timeout)?;
+    }
+    Ok(())
+}
+
+/// Bytes that wait until their peer takes them.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pending: Vec<u8>,
+    written: usize,
+}
+
+impl Outbox {
+    /// Nothing waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// How many bytes wait.
+    pub fn len(&self) -> usize {
+        self.pending.len() - self.written
+    }
+
+    /// Appends bytes without trying to write them.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+    }
+
+    /// Writes `bytes` after what waits, as much as `socket` takes, and keeps the rest.
+    ///
+    /// # Errors
+    /// The system's.
+    #[inline]
+    pub fn send(
+        &mut self,
+        socket: &mut Socket,
+        cx: &mut Context<'_>,
+        mut bytes: &[u8],
+    ) -> io::Result<()> {
+        if !self.is_empty() {
+            self.push(bytes);
+            return self.flush(socket, cx);
+        }
+        while !bytes.is_empty() {
+            match socket.poll_write(cx, bytes)? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Poll::Pending => {
+                    self.push(bytes);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what waits, as much as `socket` takes. The buffer goes when it is empty.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn flush(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> io::Result<()> {
+        while let Some(bytes) = self.pending.get(self.written..).filter(|bytes| !bytes.is_empty()) {
+            match socket.poll_write(cx, bytes)? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(count) => self.written += count,
+                Poll::Pending => return Ok(()),
+            }
+        }
+        *self = Self::default();
+        Ok(())
+    }
+}
+
+/// Bytes of a message that is not complete yet; empty, and without memory, between messages.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    held: Vec<u8>,
+}
+
+impl Inbox {
+    /// Holds nothing.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// How many bytes are held.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Shows `judge` what was held with the `fresh` bytes behind it, and keeps what it did not
+    /// use: it gives the number of bytes that it did.
+    ///
+    /// # Errors
+    /// Those of `judge`; nothing is held after one.
+    #[inline]
+    pub fn join<E>(
+        &mut self,
+        fresh: &[u8],
+        judge: impl FnOnce(&[u8]) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        if self.held.is_empty() {
+            let used = judge(fresh)?;
+            self.held.extend_from_slice(fresh.get(used..).unwrap_or_default());
+            return Ok(());
+        }
+        let mut held = std::mem::take(&mut self.held);
+        held.extend_from_slice(fresh);
+        let used = judge(&held)?;
+        if used < held.len() {
+            held.drain(..used);
+            self.held = held;
+        }
+        Ok(())
+    }
+}

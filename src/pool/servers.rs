@@ -1,0 +1,132 @@
+//! Servers as members of a pool.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::time::Instant;
+
+use super::{Condition, Connect, Member, Verdict};
+use crate::net::loops::LoopId;
+use crate::server::connect::{ConnectError, Target, connect};
+use crate::server::params::{Params, ParamsTable};
+use crate::server::{Cleanliness, Server, ServerError, Upkeep};
+
+impl Member for Box<Server> {
+    fn home(&self) -> LoopId {
+        Server::home(self)
+    }
+
+    fn created(&self) -> Instant {
+        Server::created(self)
+    }
+
+    fn affinity(&self) -> usize {
+        affinity(self.applied())
+    }
+
+    fn condition(&self) -> Condition {
+        match self.cleanliness() {
+            Cleanliness::Clean => Condition::Clean,
+            Cleanliness::Used => Condition::NeedsReset,
+            Cleanliness::Broken => Condition::Broken,
+        }
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        Server::is_quiet(self)
+    }
+
+    fn rehome(self, to: LoopId) -> Option<Self> {
+        Server::rehome(self, to)
+    }
+
+    async fn reset(self) -> Option<Self> {
+        Server::reset(self).await
+    }
+
+    async fn check(self) -> Option<Self> {
+        Server::check(self).await
+    }
+}
+
+/// The tag of a client's settings: servers with an equal one need no change.
+pub fn affinity(params: &Arc<Params>) -> usize {
+    Arc::as_ptr(params).addr()
+}
+
+/// Opens the servers of one pool.
+#[derive(Debug)]
+pub struct Connector {
+    target: Target,
+    upkeep: Arc<Upkeep>,
+    /// SQL that every new server runs first.
+    connect_query: Option<String>,
+    /// The distinct settings of the pool's clients.
+    params: ParamsTable,
+    /// No settings.
+    unset: Arc<Params>,
+    last_id: Arc<AtomicU64>,
+}
+
+impl Connector {
+    /// Opens servers at `target`; `last_id` is shared by all connectors.
+    pub fn new(
+        target: Target,
+        upkeep: Upkeep,
+        connect_query: Option<String>,
+        last_id: Arc<AtomicU64>,
+    ) -> Self {
+        let params = ParamsTable::default();
+        let unset = params.share([]);
+        Self { target, upkeep: Arc::new(upkeep), connect_query, params, unset, last_id }
+    }
+
+    /// The distinct settings of the pool's clients.
+    pub fn params(&self) -> &ParamsTable {
+        &self.params
+    }
+
+    /// Where the servers are.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+}
+
+impl Connect for Connector {
+    type Member = Box<Server>;
+    type Error = ConnectError;
+
+    async fn connect(&self, on: LoopId) -> Result<Self::Member, Self::Error> {
+        let login = match connect(&self.target, &[]).await {
+            Ok(login) => login,
+            Err(error) => {
+                tracing::warn!(user = %self.target.user, "server login failed: {error}");
+                return Err(error);
+            }
+        };
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let unset = Arc::clone(&self.unset);
+        let mut server = Server::new(login, on, id, unset, Arc::clone(&self.upkeep));
+        if let Some(sql) = &self.connect_query {
+            let address = Arc::from(self.target.address.to_string());
+            let ran = server.run(sql, self.target.connect_timeout).await;
+            ran.map_err(|error| match error {
+                ServerError::Refused(error) => ConnectError::Refused { address, error: error.into() },
+                other => ConnectError::Lied { address, what: other.to_string().into() },
+            })?;
+        }
+        tracing::debug!(server = %self.target.address, user = %self.target.user, "new connection to server");
+        Ok(server)
+    }
+
+    fn verdict(&self, error: &Self::Error) -> Verdict {
+        match (error, error.server_sqlstate()) {
+            (_, Some(b"57P03")) => Verdict::StartingUp,
+            (_, Some(b"53300")) => Verdict::Full,
+            // Wrong password, no such role or database, no entry in pg_hba.conf.
+            (_, Some(b"28P01" | b"28000" | b"3D000" | b"42501")) => Verdict::Rejected,
+            (ConnectError::Auth { .. }, _) => Verdict::Rejected,
+            _ => Verdict::Unreachable,
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! From an address to a server that is logged in.
+//!
+//! Servers are not trusted: what they send before ReadyForQuery is bounded and checked.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::timeout;
+
+use super::connection::CancelKey;
+use super::reported::Reported;
+use crate::auth::{Progress, ServerAuth, ServerAuthError, ServerSecret};
+use crate::net::socket::{Address, Socket, TcpOptions};
+use crate::wire::frame::{self, FrameError};
+use crate::wire::{request, view};
+
+/// Where to connect, and as whom.
+#[derive(Debug)]
+pub struct Target {
+    /// Where the server listens.
+    pub address: Address,
+    /// The role to log in as.
+    pub user: String,
+    /// What proves that we may.
+    pub secret: Option<Arc<ServerSecret>>,
+    /// The database's name on the server.
+    pub database: String,
+    /// From the first packet to ReadyForQuery.
+    pub connect_timeout: Duration,
+    /// TCP options.
+    pub tcp: TcpOptions,
+}
+
+/// A server that has just said ReadyForQuery.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// The stream, at a message boundary.
+    pub socket: Socket,
+    /// What the server reported of its session.
+    pub reported: Reported,
+    /// How to cancel what runs there.
+    pub key: CancelKey,
+}
+
+/// Why there is no server. Cheap to clone: everybody who waits for it is told.
+#[derive(Clone, Debug, Error)]
+pub enum ConnectError {
+    /// Nobody answers there.
+    #[error("cannot connect to server at {address}: {cause}")]
+    Unreachable {
+        /// Where.
+        address: Arc<str>,
+        /// The system's word.
+        cause: Arc<str>,
+    },
+    /// It took longer than `server_connect_timeout`.
+    #[error("cannot connect to server at {address}: timed out after {after:?}")]
+    TimedOut {
+        /// Where.
+        address: Arc<str>,
+        /// The limit.
+        after: Duration,
+    },
+    /// The server closed the connection before the login was done.
+    #[error("server at {address} closed the connection during login")]
+    Closed {
+        /// Where.
+        address: Arc<str>,
+    },
+    /// The server said no: the body of its ErrorResponse.
+    #[error("server at {address} refused the login: {}", text(.error))]
+    Refused {
+        /// Where.
+        address: Arc<str>,
+        /// Fields as the server wrote them.
+        error: Arc<[u8]>,
+    },
+    /// We can't prove who we are, or the server could not.
+    #[error("login to server at {address} as \"{user}\" failed: {cause}")]
+    Auth {
+        /// Where.
+        address: Arc<str>,
+        /// As whom.
+        user: Arc<str>,
+        /// Why.
+        cause: ServerAuthError,
+    },
+    /// What it sent is not the protocol.
+    #[error("server at {address} does not speak the Postgres protocol: {what}")]
+    Lied {
+        /// Where.
+        address: Arc<str>,
+        /// What was wrong.
+        what: Arc<str>,
+    },
+}
+
+fn text(error: &[u8]) -> String {
+    let field = |code| {
+        String::from_utf8_lossy(view::error_field(error, code).unwrap_or(b"(no message)"))
+            .into_owned()
+    };
+    format!("{} ({})", field(b'M'), field(b'C'))
+}
+
+impl ConnectError {
+    /// The SQLSTATE that the server gave.
+    pub fn server_sqlstate(&self) -> Option<&[u8]> {
+        match self {
+            Self::Refused { error, .. } => view::error_field(error, b'C'),
+            _ => None,
+        }
+    }
+}
+
+/// The longest message that a server may send before it is ready.
+const LOGIN_MESSAGE_MAX: u32 = 64 * 1024;
+/// How many messages it may send before it is ready.
+const LOGIN_MESSAGES_MAX: usize = 1000;
+
+/// Connects and logs in. `extra` are startup parameters beside user and database.
+///
+/// # Errors
+/// [`ConnectError`], after at most `connect_timeout`.
+pub async fn connect(
+    target: &Target,
+    extra: &[(&[u8], &[u8])],
+) -> Result<LoggedIn, ConnectError> {
+    let address: Arc<str> = target.address.to_string().into();
+    match timeout(target.connect_timeout, open(target, &address, extra)).await {
+        Ok(result) => result,
+        Err(_elapsed) => Err(ConnectError::TimedOut { address, after: target.connect_timeout }),
+    }
+}
+
+async fn open(
+    target: &Target,
+    address: &Arc<str>,
+    extra: &[(&[u8], &[u8])],
+) -> Result<LoggedIn, ConnectError> {
+    let unreachable = |error: io::Error| ConnectError::Unreachable {
+        address: Arc::clone(address),
+        cause: error.to_string().into(),
+    };
+    let socket = Socket::connect(&target.address, &target.tcp).await.map_err(unreachable)?;
+    let mut login = Login { socket, address, buffer: Vec::new() };
+    let mut packet = Vec::new();
+    let base = [
+        (&b"user"[..], target.user.as_bytes()),
+        (&b"database"[..], target.database.as_bytes()),
+    ];
+    request::startup(&mut packet, base.into_iter().chain(extra.iter().copied()));
+    login.send(&packet).await?;
+    login.run(target).await
+}
+
+struct Login<'a> {
+    socket: Socket,
+    address: &'a Arc<str>,
+    buffer: Vec<u8>,
+}
+
+impl Login<'_> {
+    async fn run(mut self, target: &Target) -> Result<LoggedIn, ConnectError> {
+        let mut auth = Some(ServerAuth::new(&target.user, target.secret.clone()));
+        let mut reported = Reported::default();
+        let mut key = None;
+        for _ in 0..LOGIN_MESSAGES_MAX {
+            let (tag, body) = self.message().await?;
+            match tag {
+                b'R' => self.authenticate(&mut auth, &body, target).await?,
+                b'E' => {
+                    return Err(ConnectError::Refused {
+                        address: Arc::clone(self.address),
+                        error: body.into(),
+                    });
+                }
+                b'N' | b'v' => {}
+                _ if auth.is_some() => return Err(self.lied("a message before the login")),
+                b'S' => {
+                    let (name, value) = view::parameter_status(&body)
+                        .ok_or_else(|| self.lied("malformed ParameterStatus"))?;
+                    reported.set(name, value);
+                }
+                b'K' => {
+                    let (pid, secret) = view::backend_key(&body)
+                        .ok_or_else(|| self.lied("malformed BackendKeyData"))?;
+                    key = Some(CancelKey {
+                        address: target.address.clone(),
+                        pid,
+                        secret: secret.into(),
+                    });
+                }
+                b'Z' if self.buffer.is_empty() && body == b"I" => {
+                    let key = key.unwrap_or(CancelKey {
+                        address: target.address.clone(),
+                        pid: 0,
+                        secret: Box::default(),
+                    });
+                    return Ok(LoggedIn { socket: self.socket, reported, key });
+                }
+                b'Z' => return Err(self.lied("more after the first ReadyForQuery")),
+                _ => return Err(self.lied("an unknown message during login")),
+            }
+        }
+        Err(self.lied("no end of messages during login"))
+    }
+
+    async fn authenticate(
+        &mut self,
+        auth: &mut Option<ServerAuth>,
+        body: &[u8],
+        target: &Target,
+    ) -> Result<(), ConnectError> {
+        let Some(pending) = auth.as_mut() else {
+            return Err(self.lied("a second authentication"));
+        };
+        let progress = pending.received(body).map_err(|cause| ConnectError::Auth {
+            address: Arc::clone(self.address),
+            user: target.user.as_str().into(),
+            cause,
+        })?;
+        match progress {
+            Progress::Send(message) => self.send(&message).await?,
+            Progress::Wait => {}
+            Progress::Done => *auth = None,
+        }
+        Ok(())
+    }
+
+    async fn message(&mut self) -> Result<(u8, Vec<u8>), ConnectError> {
+        let mut chunk = [0; 4096];
+        loop {
+            match frame::message(&self.buffer, LOGIN_MESSAGE_MAX) {
+                Ok(Some((header, body))) => {
+                    let message = (header.tag, body.to_vec());
+                    self.buffer.drain(..header.message_len());
+                    return Ok(message);
+                }
+                Ok(None) => {}
+                Err(error @ (FrameError::TooLong { .. } | FrameError::TooShort { .. })) => {
+                    return Err(self.lied(&error.to_string()));
+                }
+            }
+            let count = self.socket.read(&mut chunk).await.map_err(|_| self.closed())?;
+            if count == 0 {
+                return Err(self.closed());
+            }
+            self.buffer.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), ConnectError> {
+        self.socket.write_all(bytes).await.map_err(|_| self.closed())
+    }
+
+    fn closed(&self) -> ConnectError {
+        ConnectError::Closed { address: Arc::clone(self.address) }
+    }
+
+    fn lied(&self, what: &str) -> ConnectError {
+        ConnectError::Lied { address: Arc::clone(self.address), what: what.into() }
+    }
+}
+
+/// Asks the server to cancel what the holder of `key` runs, and waits until it has passed the
+/// request on: it closes the connection then.
+///
+/// # Errors
+/// When that did not happen within `limit`: the request may still arrive at any time.
+pub async fn cancel(key: &CancelKey, tcp: &TcpOptions, limit: Duration) -> io::Result<()> {
+    timeout(limit, async {
+        let mut socket = Socket::connect(&key.address, tcp).await?;
+        let mut packet = Vec::new();
+        request::cancel(&mut packet, key.pid, &key.secret);
+        socket.write_all(&packet).await?;
+        let mut rest = [0; 64];
+        // Anything but the end of the stream is not expected, and as good.
+        while socket.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+        Ok(())
+    })
+    .await?
+}

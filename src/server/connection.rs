@@ -1,0 +1,388 @@
+//! A server that is logged in: its socket, its ledger, and what we know of its session.
+//!
+//! Whoever holds a server owns it alone. It says itself whether the next one may have it as it
+//! is ([`Server::cleanliness`]): only between messages, with nothing owed and nothing unread,
+//! outside a transaction. On any doubt it is broken, and the end of a broken server is "closed".
+
+use std::future::poll_fn;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::{Instant, timeout};
+
+use super::connect::LoggedIn;
+use super::ledger::{Audience, Awaited, Ledger, Local, Violation};
+use super::params::Params;
+use super::prepared::PreparedSet;
+use super::receive::{Fault, Receiver, Sink};
+use super::reported::Reported;
+use crate::net::loops::LoopId;
+use crate::net::scratch;
+use crate::net::socket::{Address, Inbox, Outbox, Socket};
+use crate::wire::request;
+
+/// How to cancel what runs on a server.
+#[derive(Clone, Debug)]
+pub struct CancelKey {
+    /// Where the server listens.
+    pub address: Address,
+    /// The server process.
+    pub pid: u32,
+    /// 4 to 256 bytes; none if the server gave no key.
+    pub secret: Box<[u8]>,
+}
+
+/// Whether the next one may have a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanliness {
+    /// As it is.
+    Clean,
+    /// After a reset: somebody may have left something in its session.
+    Used,
+    /// Not at all.
+    Broken,
+}
+
+/// What a server does between clients, from the configuration.
+#[derive(Debug)]
+pub struct Upkeep {
+    /// The SQL that makes a session as new.
+    pub reset_query: String,
+    /// The SQL that asks for a sign of life; an empty query by default.
+    pub check_query: String,
+    /// The limit for each of them.
+    pub deadline: Duration,
+}
+
+/// Why a request of our own came to nothing.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The connection failed.
+    #[error("connection to server lost: {0}")]
+    Io(#[from] io::Error),
+    /// The server closed it.
+    #[error("server closed the connection unexpectedly")]
+    Closed,
+    /// The server can't be understood any more.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The server said no: the body of its ErrorResponse. Its session goes on.
+    #[error("server refused a setting")]
+    Refused(Vec<u8>),
+    /// It took too long.
+    #[error("server did not answer in time")]
+    TimedOut,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Server {
+    /// The stream.
+    pub socket: Socket,
+    /// What the server owes.
+    pub ledger: Ledger,
+    /// What it has prepared.
+    pub prepared: PreparedSet,
+    /// Judges what it sends.
+    pub receiver: Receiver,
+    /// A message of it that is not complete yet.
+    pub inbox: Inbox,
+    /// What it has not taken yet.
+    pub outbox: Outbox,
+    /// The client's settings that are in force.
+    applied: Arc<Params>,
+    /// No settings: what is in force after login and reset.
+    unset: Arc<Params>,
+    state: State,
+    home: LoopId,
+    id: u64,
+    created: Instant,
+    key: Arc<CancelKey>,
+    upkeep: Arc<Upkeep>,
+}
+
+/// What is known of the session beside transaction and settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// As after login.
+    Fresh,
+    /// Something may have been left in it.
+    Tainted,
+    /// It can't be understood or trusted any more.
+    Lost,
+}
+
+impl Server {
+    /// Takes over a server that has just logged in on loop `home`.
+    pub fn new(
+        login: LoggedIn,
+        home: LoopId,
+        id: u64,
+        unset: Arc<Params>,
+        upkeep: Arc<Upkeep>,
+    ) -> Box<Self> {
+        let reported = Arc::new(login.reported);
+        unset.prove(Arc::clone(&reported));
+        let mut receiver = Receiver::new(reported);
+        if let Some(shared) = unset.proven() {
+            receiver.share_reported(shared);
+        }
+        Box::new(Self {
+            socket: login.socket,
+            ledger: Ledger::default(),
+            prepared: PreparedSet::default(),
+            receiver,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            applied: Arc::clone(&unset),
+            unset,
+            state: State::Fresh,
+            home,
+            id,
+            created: Instant::now(),
+            key: Arc::new(login.key),
+            upkeep,
+        })
+    }
+
+    /// Unique as long as the process runs.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The loop that its socket is registered with.
+    pub fn home(&self) -> LoopId {
+        self.home
+    }
+
+    /// When it logged in.
+    pub fn created(&self) -> Instant {
+        self.created
+    }
+
+    /// How to cancel what runs there.
+    pub fn key(&self) -> &Arc<CancelKey> {
+        &self.key
+    }
+
+    /// The client's settings that are in force.
+    pub fn applied(&self) -> &Arc<Params> {
+        &self.applied
+    }
+
+    /// Whether the next one may have it.
+    pub fn cleanliness(&self) -> Cleanliness {
+        let at_rest = self.ledger.is_quiet()
+            && self.receiver.is_between_messages()
+            && self.inbox.is_empty()
+            && self.outbox.is_empty()
+            && self.receiver.status() == b'I';
+        match self.state {
+            _ if !at_rest => Cleanliness::Broken,
+            State::Fresh => Cleanliness::Clean,
+            State::Tainted => Cleanliness::Used,
+            State::Lost => Cleanliness::Broken,
+        }
+    }
+
+    /// Whether a request is over: nothing owed, nothing half read.
+    #[inline]
+    pub fn is_at_rest(&self) -> bool {
+        self.ledger.is_quiet() && self.receiver.is_between_messages() && self.inbox.is_empty()
+    }
+
+    /// Something that runs may outlive its transaction.
+    pub fn taint(&mut self) {
+        if self.state == State::Fresh {
+            self.state = State::Tainted;
+        }
+    }
+
+    /// It can't be understood or trusted any more.
+    pub fn give_up(&mut self) {
+        self.state = State::Lost;
+    }
+
+    /// These messages have had no effect.
+    pub fn undo(&mut self, messages: Range<u64>) {
+        self.prepared.undo(messages);
+    }
+
+    /// Appends what makes its settings those of `wanted`, and says whether that was anything.
+    /// The client's request may follow in the same write only when the settings are proven.
+    ///
+    /// # Errors
+    /// Not for a server at rest.
+    pub fn adopt(&mut self, wanted: &Arc<Params>, out: &mut Vec<u8>) -> Result<bool, Violation> {
+        if Arc::ptr_eq(&self.applied, wanted) {
+            return Ok(false);
+        }
+        let sql = self.applied.difference(wanted);
+        self.applied = Arc::clone(wanted);
+        if sql.is_empty() {
+            return Ok(false);
+        }
+        self.ledger.sent(Awaited::Query, Audience::Pooler)?;
+        request::query(out, &sql);
+        Ok(true)
+    }
+
+    /// Makes its settings those of `wanted` and waits until they are. What it reports then is
+    /// what these settings are known by.
+    ///
+    /// # Errors
+    /// [`ServerError::Refused`] leaves a server whose settings have to be reset.
+    pub async fn apply(&mut self, wanted: &Arc<Params>) -> Result<(), ServerError> {
+        let mut out = Vec::new();
+        if self.adopt(wanted, &mut out).map_err(Fault::from)? {
+            let done = self.exchange(&out).await;
+            if done.is_err() {
+                self.taint();
+            }
+            done?;
+        }
+        wanted.prove(Arc::clone(self.receiver.reported()));
+        self.know_reported();
+        Ok(())
+    }
+
+    /// Shares what it reports with all that have the same settings.
+    pub fn know_reported(&mut self) {
+        if let Some(shared) = self.applied.proven() {
+            self.receiver.share_reported(shared);
+        }
+    }
+
+    /// Makes the session as new; `None` when that could not be done in time.
+    pub async fn reset(mut self: Box<Self>) -> Option<Box<Self>> {
+        let upkeep = Arc::clone(&self.upkeep);
+        if self.run(&upkeep.reset_query, upkeep.deadline).await.is_err() {
+            return None;
+        }
+        self.applied = Arc::clone(&self.unset);
+        self.prepared.clear();
+        self.know_reported();
+        if self.state == State::Tainted {
+            self.state = State::Fresh;
+        }
+        Some(self)
+    }
+
+    /// Asks for a sign of life; `None` when there was none in time.
+    pub async fn check(mut self: Box<Self>) -> Option<Box<Self>> {
+        let upkeep = Arc::clone(&self.upkeep);
+        self.run(&upkeep.check_query, upkeep.deadline).await.ok()?;
+        Some(self)
+    }
+
+    /// Rolls back what a client left open; `None` when that could not be done within `limit`.
+    pub async fn roll_back(mut self: Box<Self>, limit: Duration) -> Option<Box<Self>> {
+        self.run("ROLLBACK", limit).await.ok()?;
+        Some(self)
+    }
+
+    /// Runs SQL of our own and waits for its end.
+    ///
+    /// # Errors
+    /// As [`ServerError`] says.
+    pub async fn run(&mut self, sql: &str, limit: Duration) -> Result<(), ServerError> {
+        self.ledger.sent(Awaited::Query, Audience::Pooler).map_err(Fault::from)?;
+        let mut out = Vec::new();
+        request::query(&mut out, sql.as_bytes());
+        match timeout(limit, self.exchange(&out)).await {
+            Ok(done) => done,
+            Err(_elapsed) => Err(ServerError::TimedOut),
+        }
+    }
+
+    /// Sends `out` and reads until nothing is owed.
+    async fn exchange(&mut self, out: &[u8]) -> Result<(), ServerError> {
+        self.socket.write_all(out).await?;
+        let mut own = Own::default();
+        while !self.is_at_rest() {
+            poll_fn(|cx| {
+                scratch::with(|scratch| {
+                    let count = match self.socket.poll_read(cx, &mut scratch.input) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(count) => count?,
+                    };
+                    let fresh = scratch.input.get(..count).unwrap_or_default();
+                    Poll::Ready(self.take(fresh, &mut own))
+                })
+            })
+            .await?;
+        }
+        match own.refused {
+            Some(error) => Err(ServerError::Refused(error)),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, fresh: &[u8], sink: &mut impl Sink) -> Result<(), ServerError> {
+        if fresh.is_empty() {
+            return Err(ServerError::Closed);
+        }
+        let Self { inbox, receiver, ledger, .. } = self;
+        Ok(inbox.join(fresh, |bytes| receiver.receive(bytes, ledger, sink))?)
+    }
+
+    /// Whether nothing has come since it was last used: notices and the like are taken in, and
+    /// a server that said goodbye is none any more. A system call only when there was something.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut fresh = [0; 1024];
+        loop {
+            match self.socket.try_read(&mut fresh) {
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+                Ok(count) => {
+                    let mut own = Own::default();
+                    let fresh = fresh.get(..count).unwrap_or_default();
+                    if self.take(fresh, &mut own).is_err() || own.failed || !self.is_at_rest() {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves it to the loop of the calling thread; `None` when the system refused.
+    pub fn rehome(mut self: Box<Self>, to: LoopId) -> Option<Box<Self>> {
+        self.socket = match self.socket.rehome() {
+            Ok(socket) => socket,
+            Err(_refused) => return None,
+        };
+        self.home = to;
+        Some(self)
+    }
+
+    /// Says goodbye and closes.
+    pub fn close(self: Box<Self>) {
+        let mut out = Vec::new();
+        request::terminate(&mut out);
+        // The server notices the closing itself; the word only spares it a line in its log.
+        if self.socket.try_write(&out).is_ok() {}
+    }
+}
+
+/// Takes the replies to requests of our own.
+#[derive(Default)]
+struct Own {
+    refused: Option<Vec<u8>>,
+    failed: bool,
+}
+
+impl Sink for Own {
+    fn forward(&mut self, _: Range<usize>) {}
+    fn local(&mut self, _: Local, _: u8) {}
+    fn failed(&mut self, _: Range<u64>, _: &[u8]) {
+        self.failed = true;
+    }
+    fn reported(&mut self, _: &Arc<Reported>) {}
+    fn own_complete(&mut self, _: &Arc<Reported>) {}
+    fn own_refused(&mut self, error: &[u8]) {
+        self.refused = Some(error.to_vec());
+    }
+}

@@ -1,0 +1,309 @@
+//! What comes from a server, judged message by message against the ledger.
+//!
+//! Only headers are looked at, and the bodies of the few small messages that carry state: all
+//! the rest passes as runs of bytes, in pieces of any size.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::ledger::{Fate, Ledger, Local, Violation};
+use super::reported::Reported;
+use crate::wire::frame::{self, FrameError, HEADER_LEN};
+use crate::wire::view;
+
+/// Who takes what a server sent.
+pub trait Sink {
+    /// This part of the input goes to the client verbatim, after all that went before.
+    fn forward(&mut self, part: Range<usize>);
+    /// It is the turn of this reply of ours.
+    fn local(&mut self, local: Local, status: u8);
+    /// The server reports an error, (the start of) whose body this is; these messages of the
+    /// client have had no effect.
+    fn failed(&mut self, messages: Range<u64>, error: &[u8]);
+    /// What the server reports of its session has changed, and the client is told by the part
+    /// that was forwarded last.
+    fn reported(&mut self, reported: &Arc<Reported>);
+    /// The answer to a request of our own is complete.
+    fn own_complete(&mut self, reported: &Arc<Reported>);
+    /// The server refused a request of our own; this is (the start of) its error's body.
+    fn own_refused(&mut self, error: &[u8]);
+}
+
+/// Why a server can't be used any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// It sent what is no message.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// It sent what nobody asked for.
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    /// A message that we read has a body that is none.
+    #[error("server sent a malformed message of type {tag:#04x}")]
+    Malformed {
+        /// The message's type.
+        tag: u8,
+    },
+}
+
+/// Where the reading of a server's bytes stands.
+#[derive(Debug)]
+pub struct Receiver {
+    /// Bytes of the message under way that are still to come.
+    pass: usize,
+    /// Whether the client gets them.
+    pass_forward: bool,
+    /// The transaction status that the server reported last: `I`, `T` or `E`.
+    status: u8,
+    reported: Arc<Reported>,
+}
+
+/// The longest message that a server may send: Postgres's own limit is 1 GB.
+const MESSAGE_MAX: u32 = 0x7fff_ffff;
+/// The longest ParameterStatus that is believed.
+const PARAMETER_MAX: usize = 64 * 1024;
+/// How much of an error is looked at: all of it but for the most talkative ones.
+const ERROR_LOOK: usize = 4096;
+
+impl Receiver {
+    /// Starts at a message boundary, with what the server reported at login.
+    pub fn new(reported: Arc<Reported>) -> Self {
+        Self { pass: 0, pass_forward: false, status: b'I', reported }
+    }
+
+    /// The transaction status that the server reported last: `I`, `T` or `E`.
+    #[inline]
+    pub fn status(&self) -> u8 {
+        self.status
+    }
+
+    /// What the server reports of its session.
+    #[inline]
+    pub fn reported(&self) -> &Arc<Reported> {
+        &self.reported
+    }
+
+    /// Puts an equal value that others share in the place of our own.
+    pub fn share_reported(&mut self, shared: &Arc<Reported>) {
+        if *self.reported == **shared {
+            self.reported = Arc::clone(shared);
+        }
+    }
+
+    /// No message is under way.
+    #[inline]
+    pub fn is_between_messages(&self) -> bool {
+        self.pass == 0
+    }
+
+    /// Judges as many of these bytes as can be judged, and gives their number: fewer than all
+    /// when the last message has to be seen whole and is not.
+    ///
+    /// # Errors
+    /// The server has to be closed then.
+    pub fn receive(
+        &mut self,
+        input: &[u8],
+        ledger: &mut Ledger,
+        sink: &mut impl Sink,
+    ) -> Result<usize, Fault> {
+        let mut position = 0;
+        loop {
+            if self.pass > 0 {
+                let count = self.pass.min(input.len() - position);
+                if self.pass_forward && count > 0 {
+                    sink.forward(position..position + count);
+                }
+                self.pass -= count;
+                position += count;
+                if self.pass > 0 {
+                    return Ok(position);
+                }
+            }
+            while let Some(local) = ledger.next_local() {
+                sink.local(local, self.status);
+            }
+            let rest = input.get(position..).unwrap_or_default();
+            let Some(header) = frame::header(rest, MESSAGE_MAX)? else {
+                return Ok(position);
+            };
+            let looked_at = match header.tag {
+                b'Z' if header.body_len == 1 => 1,
+                b'S' if header.body_len <= PARAMETER_MAX => header.body_len,
+                b'Z' | b'S' => return Err(Fault::Malformed { tag: header.tag }),
+                b'E' => header.body_len.min(ERROR_LOOK),
+                _ => 0,
+            };
+            let Some(body) = rest.get(HEADER_LEN..HEADER_LEN + looked_at) else {
+                return Ok(position);
+            };
+            let fate = ledger.received(header.tag)?;
+            self.pass = header.message_len();
+            self.pass_forward = matches!(fate, Fate::Forward | Fate::Failed(_));
+            match header.tag {
+                b'Z' => self.ready(body)?,
+                b'S' => self.parameter(body)?,
+                _ => {}
+            }
+            match fate {
+                Fate::Forward => {}
+                Fate::Failed(undone) => sink.failed(undone, body),
+                Fate::OursFailed => sink.own_refused(body),
+                Fate::Skip if header.tag == b'Z' => {
+                    // What it says of its session is complete now.
+                    sink.own_complete(&self.reported);
+                }
+                Fate::Skip => {}
+            }
+            if header.tag == b'S' && self.pass_forward {
+                sink.forward(position..position + self.pass);
+                sink.reported(&self.reported);
+                position += self.pass;
+                self.pass = 0;
+            }
+        }
+    }
+
+    fn ready(&mut self, body: &[u8]) -> Result<(), Fault> {
+        match body {
+            [status @ (b'I' | b'T' | b'E')] => {
+                self.status = *status;
+                Ok(())
+            }
+            _ => Err(Fault::Malformed { tag: b'Z' }),
+        }
+    }
+
+    fn parameter(&mut self, body: &[u8]) -> Result<(), Fault> {
+        let (name, value) =
+            view::parameter_status(body).ok_or(Fault::Malformed { tag: b'S' })?;
+        let known = self.reported.iter().any(|(n, v)| n == name && v == value);
+        if !known {
+            Arc::make_mut(&mut self.reported).set(name, value);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ledger::{Audience, Awaited};
+    use super::*;
+
+    #[derive(Default)]
+    struct Seen {
+        parts: Vec<Range<usize>>,
+        events: String,
+    }
+
+    impl Sink for Seen {
+        fn forward(&mut self, part: Range<usize>) {
+            self.parts.push(part);
+        }
+        fn local(&mut self, local: Local, _: u8) {
+            self.events += &format!("{local:?} ");
+        }
+        fn failed(&mut self, messages: Range<u64>, _: &[u8]) {
+            self.events += &format!("undone {messages:?} ");
+        }
+        fn reported(&mut self, _: &Arc<Reported>) {
+            self.events += "reported ";
+        }
+        fn own_complete(&mut self, _: &Arc<Reported>) {
+            self.events += "complete ";
+        }
+        fn own_refused(&mut self, error: &[u8]) {
+            self.events += &format!("refused {} ", error.len());
+        }
+    }
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        crate::wire::reply::raw(&mut out, tag, &[body]);
+        out
+    }
+
+    fn ledger(sent: &[(Awaited, Audience)]) -> Ledger {
+        let mut ledger = Ledger::default();
+        for (awaited, audience) in sent {
+            ledger.sent(*awaited, *audience).unwrap();
+        }
+        ledger
+    }
+
+    /// However the bytes are cut, the client gets the same ones.
+    #[test]
+    fn cut_at_every_byte_gives_the_same() {
+        let input = [
+            message(b'C', b"SET\0"),
+            message(b'S', b"TimeZone\0UTC\0"),
+            message(b'Z', b"I"),
+            message(b'T', b"\0\0"),
+            message(b'D', &[7; 40]),
+            message(b'S', b"TimeZone\0CET\0"),
+            message(b'C', b"SELECT 1\0"),
+            message(b'Z', b"T"),
+        ]
+        .concat();
+        let skipped = 9 + 18 + 6;
+        for cut in 0..=input.len() {
+            let sent = [(Awaited::Query, Audience::Pooler), (Awaited::Query, Audience::Client)];
+            let mut ledger = ledger(&sent);
+            let mut receiver = Receiver::new(Arc::default());
+            let mut forwarded = Vec::new();
+            let mut held = Vec::new();
+            for piece in [&input[..cut], &input[cut..]] {
+                held.extend_from_slice(piece);
+                let mut seen = Seen::default();
+                let used = receiver.receive(&held, &mut ledger, &mut seen).unwrap();
+                for part in seen.parts {
+                    forwarded.extend_from_slice(&held[part]);
+                }
+                held.drain(..used);
+            }
+            assert_eq!(forwarded, input[skipped..], "cut at {cut}");
+            assert!(held.is_empty() && ledger.is_quiet() && receiver.is_between_messages());
+            assert_eq!(receiver.status(), b'T');
+            assert_eq!(receiver.reported().get("TimeZone"), Some(&b"CET"[..]));
+        }
+    }
+
+    #[test]
+    fn events_are_told() {
+        let sent = [
+            (Awaited::Query, Audience::Pooler),
+            (Awaited::Local(Local::ParseComplete), Audience::Client),
+            (Awaited::Bind, Audience::Client),
+            (Awaited::Sync, Audience::Client),
+        ];
+        let mut ledger = ledger(&sent);
+        let input = [
+            message(b'E', b"C22023\0\0"),
+            message(b'Z', b"I"),
+            message(b'E', b"C42P01\0\0"),
+            message(b'Z', b"E"),
+        ]
+        .concat();
+        let mut seen = Seen::default();
+        Receiver::new(Arc::default()).receive(&input, &mut ledger, &mut seen).unwrap();
+        assert_eq!(seen.events, "refused 8 complete ParseComplete undone 2..3 ");
+    }
+
+    #[test]
+    fn lies_are_faults() {
+        for (input, sent) in [
+            (message(b'Z', b"X"), Awaited::Sync),
+            (message(b'Z', b"II"), Awaited::Sync),
+            (message(b'S', b"x"), Awaited::Sync),
+            (b"C\0\0\0\x03".to_vec(), Awaited::Execute),
+            (b"D\xff\xff\xff\xff".to_vec(), Awaited::Execute),
+            (message(b'C', b""), Awaited::Bind),
+        ] {
+            let mut ledger = ledger(&[(sent, Audience::Client)]);
+            let mut receiver = Receiver::new(Arc::default());
+            assert!(receiver.receive(&input, &mut ledger, &mut Seen::default()).is_err());
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! From server to client: replies verbatim, and ours where it is their turn.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::names::Names;
+use super::report;
+use crate::server::ledger::Local;
+use crate::server::prepared::PreparedSet;
+use crate::server::receive::Sink;
+use crate::server::reported::Reported;
+use crate::wire::splice::Splice;
+use crate::wire::{reply, view};
+
+/// Takes what a server sends to one client.
+pub struct Incoming<'a, 'b> {
+    /// What goes to the client.
+    pub out: &'a mut Splice<'b>,
+    /// The client's prepared statements.
+    pub names: &'a mut Names,
+    /// The server's.
+    pub prepared: &'a mut PreparedSet,
+    /// What the client knows of its session.
+    pub known: &'a mut Arc<Reported>,
+    /// The server refused the client's settings; this is its error.
+    pub refused: Option<Vec<u8>>,
+    /// The server has told the client that this is the end.
+    pub told_fatal: bool,
+}
+
+impl Sink for Incoming<'_, '_> {
+    #[inline]
+    fn forward(&mut self, part: Range<usize>) {
+        self.out.forward(part);
+    }
+
+    fn local(&mut self, local: Local, status: u8) {
+        self.out.insert(|out| local_reply(out, local, status));
+    }
+
+    fn failed(&mut self, messages: Range<u64>, error: &[u8]) {
+        self.told_fatal |= matches!(view::error_field(error, b'V'), Some(b"FATAL" | b"PANIC"));
+        self.names.undo(messages.clone());
+        self.prepared.undo(messages);
+    }
+
+    fn reported(&mut self, reported: &Arc<Reported>) {
+        *self.known = Arc::clone(reported);
+    }
+
+    fn own_complete(&mut self, reported: &Arc<Reported>) {
+        let known = &mut *self.known;
+        self.out.insert(|out| tell(out, known, reported));
+    }
+
+    fn own_refused(&mut self, error: &[u8]) {
+        self.refused = Some(error.to_vec());
+    }
+}
+
+/// A reply that we give without the server; `status` is the transaction's.
+pub fn local_reply(out: &mut Vec<u8>, local: Local, status: u8) {
+    let tag = match local {
+        Local::ParseComplete => return out.extend_from_slice(&reply::PARSE_COMPLETE),
+        Local::CloseComplete => return out.extend_from_slice(&reply::CLOSE_COMPLETE),
+        Local::Deallocated => "DEALLOCATE",
+        Local::DeallocatedAll => "DEALLOCATE ALL",
+    };
+    if status == b'E' {
+        report::in_failed_transaction().write(out);
+    } else {
+        reply::command_complete(out, tag);
+    }
+    out.extend_from_slice(&reply::ready(status));
+}
+
+/// Tells the client what is different from what it knows.
+pub fn tell(out: &mut Vec<u8>, known: &mut Arc<Reported>, now: &Arc<Reported>) {
+    if Arc::ptr_eq(known, now) {
+        return;
+    }
+    for (name, value) in now.differing_from(known) {
+        reply::parameter_status(out, name, value);
+    }
+    *known = Arc::clone(now);
+}

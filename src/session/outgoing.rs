@@ -1,0 +1,480 @@
+//! From client to server: what each message does to ledger and names, and what goes out for it.
+//!
+//! All goes verbatim but the names of prepared statements. Statements that the server lacks are
+//! prepared on it first, with replies that the client doesn't see; statements that it has are
+//! not prepared again, with replies that we give ourselves.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::names::{Names, Unnamed};
+use super::terms::Terms;
+use crate::server::Server;
+use crate::server::ledger::{Audience, Awaited, Local, Violation};
+use crate::server::prepared::{NAME_PREFIX, Statement, StatementTable};
+use crate::sql::{self, Command, Effects};
+use crate::wire::frame::{self, FrameError, HEADER_LEN, Header};
+use crate::wire::request;
+use crate::wire::splice::Splice;
+use crate::wire::view;
+
+/// Where the reading of a client's bytes stands.
+#[derive(Debug, Default)]
+pub struct Flow {
+    /// Bytes of the message under way that are still to come; they go to the server verbatim.
+    pass: usize,
+    /// The number of the last message that ended a batch (Sync or Query): an error before it
+    /// does not undo what comes after.
+    batch: u64,
+    /// Why no more messages are taken for now.
+    pub stop: Option<Stop>,
+    /// The server can't be given back, and why.
+    pub pin: Option<Pin>,
+}
+
+/// Why no more of a client's messages are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The next one depends on replies that are still owed.
+    Replies,
+    /// The client has said goodbye.
+    Goodbye,
+}
+
+/// Why a session keeps its server between transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// A prepared statement that was too long to be kept, and so to be prepared elsewhere.
+    LargeStatement,
+}
+
+/// Why a client's bytes can't be passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ClientFault {
+    /// It sent what is no message.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// It sent a message type that clients do not send.
+    #[error("invalid frontend message type {0}")]
+    Unknown(u8),
+    /// Replies could not be told apart from here on.
+    #[error("unexpected message in the midst of a COPY")]
+    InCopy,
+}
+
+impl From<Violation> for ClientFault {
+    fn from(_: Violation) -> Self {
+        Self::InCopy
+    }
+}
+
+impl Flow {
+    /// No message is under way, and none is held back.
+    #[inline]
+    pub fn is_between_messages(&self) -> bool {
+        self.pass == 0 && self.stop.is_none()
+    }
+
+    /// A new server: its ledger's numbers have nothing to do with those of the last one.
+    pub fn new_server(&mut self, server: &Server) {
+        self.batch = server.ledger.settled_to();
+    }
+}
+
+/// Takes messages of one client for one server.
+pub struct Outgoing<'a, 'b> {
+    /// The server that is attached.
+    pub server: &'a mut Server,
+    /// The client's prepared statements.
+    pub names: &'a mut Names,
+    /// Where the reading stands.
+    pub flow: &'a mut Flow,
+    /// What the session goes by.
+    pub terms: &'a Terms,
+    /// All prepared statements.
+    pub statements: &'a StatementTable,
+    /// What goes to the server.
+    pub out: &'a mut Splice<'b>,
+}
+
+/// How much of a Bind may be its two names.
+const BIND_NAMES_MAX: usize = 64 * 1024;
+/// The longest Describe or Close that is believed.
+const TARGET_MAX: usize = 64 * 1024;
+
+impl Outgoing<'_, '_> {
+    /// Takes as many of these bytes as can be taken, and gives their number: fewer than all when
+    /// the last message has to be seen whole and is not, or when the flow has stopped.
+    ///
+    /// # Errors
+    /// The session has to end then, and the server to be closed.
+    pub fn run(&mut self, bytes: &[u8]) -> Result<usize, ClientFault> {
+        let mut position = 0;
+        loop {
+            if self.flow.pass > 0 {
+                let count = self.flow.pass.min(bytes.len() - position);
+                self.out.forward(position..position + count);
+                self.flow.pass -= count;
+                position += count;
+                if self.flow.pass > 0 {
+                    return Ok(position);
+                }
+            }
+            if self.flow.stop.is_some() {
+                return Ok(position);
+            }
+            let rest = bytes.get(position..).unwrap_or_default();
+            let Some(header) = frame::header(rest, self.terms.message_max)? else {
+                return Ok(position);
+            };
+            match self.message(header, rest)? {
+                Taken::Whole => position += header.message_len(),
+                // What is left of it, or all, goes verbatim as it comes.
+                Taken::Start(count) => {
+                    position += count;
+                    self.flow.pass = header.message_len() - count;
+                }
+                Taken::Not => return Ok(position),
+            }
+        }
+    }
+
+    fn message(&mut self, header: Header, rest: &[u8]) -> Result<Taken, ClientFault> {
+        let body = rest.get(HEADER_LEN..header.message_len());
+        // The server reads nothing but Sync now.
+        if self.server.ledger.is_skipping() && !matches!(header.tag, b'S' | b'X') {
+            return Ok(Taken::Start(0));
+        }
+        match (header.tag, body) {
+            (b'Q', Some(body)) => self.query(body),
+            (b'P', Some(body)) => self.parse(body),
+            (b'Q' | b'P', None) if header.body_len > self.terms.statement_max => {
+                self.long_statement(header.tag)
+            }
+            (b'B', _) => self.bind(header, rest),
+            (b'D', Some(body)) => self.describe(body),
+            (b'C', Some(body)) => self.close(body),
+            (b'D' | b'C', None) if header.body_len > TARGET_MAX => {
+                Err(ClientFault::Unknown(header.tag))
+            }
+            (b'Q' | b'P' | b'D' | b'C', None) => Ok(Taken::Not),
+            (b'E', _) => self.verbatim(Awaited::Execute),
+            (b'S', _) => {
+                let sent = self.sent(Awaited::Sync)?;
+                self.flow.batch = sent.unwrap_or(self.flow.batch);
+                Ok(Taken::Start(0))
+            }
+            (b'F', _) => {
+                // Any function may be called; what it leaves behind can't be seen.
+                self.server.taint();
+                self.verbatim(Awaited::FunctionCall)
+            }
+            (b'c' | b'f', _) => self.verbatim(Awaited::CopyEnd),
+            (b'd' | b'H', _) => Ok(Taken::Start(0)),
+            (b'X', _) => {
+                self.flow.stop = Some(Stop::Goodbye);
+                Ok(Taken::Not)
+            }
+            (other, _) => Err(ClientFault::Unknown(other)),
+        }
+    }
+
+    fn sent(&mut self, awaited: Awaited) -> Result<Option<u64>, Violation> {
+        self.server.ledger.sent(awaited, Audience::Client)
+    }
+
+    fn sent_own(&mut self, awaited: Awaited) -> Result<Option<u64>, Violation> {
+        self.server.ledger.sent(awaited, Audience::Pooler)
+    }
+
+    fn verbatim(&mut self, awaited: Awaited) -> Result<Taken, ClientFault> {
+        self.sent(awaited)?;
+        Ok(Taken::Start(0))
+    }
+
+    /// A reply of ours in the place of the server's.
+    fn reply(&mut self, local: Local) -> Result<Option<u64>, ClientFault> {
+        Ok(self.sent(Awaited::Local(local))?)
+    }
+
+    fn query(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
+        let effects = view::query_text(body).map_or(Effects::WORST, sql::effects);
+        let aborted = self.server.receiver.status() == b'E';
+        match &effects.command {
+            Command::Deallocate(name) if !aborted && self.names.get(name).is_some() => {
+                self.names.deallocate(Some(name));
+                self.names.drop_unnamed();
+                self.reply(Local::Deallocated)?;
+                return Ok(Taken::Whole);
+            }
+            Command::DeallocateAll | Command::DiscardAll if !aborted => {
+                self.names.deallocate(None);
+            }
+            Command::Deallocate(_)
+            | Command::DeallocateAll
+            | Command::DiscardAll
+            | Command::Other => {}
+        }
+        self.note(&effects);
+        self.begin_query()?;
+        Ok(Taken::Start(0))
+    }
+
+    fn note(&mut self, effects: &Effects<'_>) {
+        if effects.changes_session {
+            self.server.taint();
+        }
+        if effects.drops_statements {
+            self.server.prepared.forget();
+        }
+    }
+
+    fn begin_query(&mut self) -> Result<(), ClientFault> {
+        self.names.drop_unnamed();
+        let sent = self.sent(Awaited::Query)?;
+        self.flow.batch = sent.unwrap_or(self.flow.batch);
+        Ok(())
+    }
+
+    /// A statement whose text is too long to be kept: it passes through unseen, which is to say
+    /// that it may be anything.
+    fn long_statement(&mut self, tag: u8) -> Result<Taken, ClientFault> {
+        self.note(&Effects::WORST);
+        if tag == b'Q' {
+            self.begin_query()?;
+        } else {
+            // Under its own name, on this server only.
+            self.flow.pin = Some(Pin::LargeStatement);
+            if let Some(sequence) = self.sent(Awaited::Parse)? {
+                self.names.set_unnamed(sequence, Unnamed::OnlyHere);
+            }
+        }
+        Ok(Taken::Start(0))
+    }
+
+    fn parse(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
+        let Some(parse) = view::Parse::read(body) else {
+            // The server will refuse it; should it not, nobody else may get that server.
+            self.server.give_up();
+            return self.verbatim(Awaited::Parse);
+        };
+        if parse.name.is_empty() {
+            self.note(&sql::effects(parse.text));
+            if let Some(sequence) = self.sent(Awaited::Parse)? {
+                self.names.set_unnamed(sequence, Unnamed::Here(parse.identity.into()));
+            }
+            return Ok(Taken::Start(0));
+        }
+        if self.terms.max_prepared_statements == 0 || body.len() > self.terms.statement_max {
+            // Known to this server alone, under the client's own name.
+            if body.len() > self.terms.statement_max {
+                self.flow.pin = Some(Pin::LargeStatement);
+            }
+            self.server.taint();
+            return self.verbatim(Awaited::Parse);
+        }
+        if self.names.get(parse.name).is_some() {
+            return self.parse_again(parse.name);
+        }
+        let statement = self.statements.share(parse.identity, || {
+            let effects = sql::effects(parse.text);
+            effects.changes_session
+        });
+        let Some(there) = self.is_there(&statement) else {
+            return Ok(Taken::Not);
+        };
+        let sent = match there {
+            There::Yes if self.server.receiver.status() == b'E' => {
+                return self.parse_in_vain(parse.identity);
+            }
+            There::Yes => self.reply(Local::ParseComplete)?,
+            There::No => self.prepare(&statement, Audience::Client)?,
+        };
+        if let Some(sequence) = sent {
+            self.names.prepare(sequence, parse.name, statement);
+        }
+        Ok(Taken::Whole)
+    }
+
+    /// The client prepares a name that it has already. The server has to say so itself, as its
+    /// transaction fails with it: it is made to know the name, and then asked for it again.
+    fn parse_again(&mut self, name: &[u8]) -> Result<Taken, ClientFault> {
+        self.sent_own(Awaited::Parse)?;
+        self.out.insert(|out| request::parse(out, name, b"\0\0\0"));
+        self.server.taint();
+        self.verbatim(Awaited::Parse)
+    }
+
+    /// In a failed transaction the server refuses all but its end. What it has prepared already
+    /// is given to it as the unnamed statement, to hear what it says.
+    fn parse_in_vain(&mut self, identity: &[u8]) -> Result<Taken, ClientFault> {
+        if let Some(sequence) = self.sent(Awaited::Parse)? {
+            self.names.set_unnamed(sequence, Unnamed::None);
+        }
+        self.out.insert(|out| request::parse(out, b"", identity));
+        Ok(Taken::Whole)
+    }
+
+    /// Whether the server has the statement. `None` when that depends on replies that are owed:
+    /// the flow is stopped until then.
+    fn is_there(&mut self, statement: &Statement) -> Option<There> {
+        if statement.changes_session {
+            self.server.taint();
+        }
+        if !self.server.prepared.touch(statement.id) {
+            return Some(There::No);
+        }
+        if self.server.prepared.is_doubtful(statement.id, self.flow.batch) {
+            self.flow.stop = Some(Stop::Replies);
+            return None;
+        }
+        Some(There::Yes)
+    }
+
+    /// Prepares the statement on the server, closing another where there are too many.
+    fn prepare(
+        &mut self,
+        statement: &Arc<Statement>,
+        audience: Audience,
+    ) -> Result<Option<u64>, ClientFault> {
+        if let Some(surplus) = self.server.prepared.surplus(self.terms.max_prepared_statements)
+            && let Some(sequence) = self.sent_own(Awaited::Close)?
+        {
+            let name = self.server.prepared.name(surplus.id);
+            self.out.insert(|out| request::close_statement(out, name.as_bytes()));
+            self.server.prepared.closed(sequence, surplus.id);
+        }
+        let sent = self.server.ledger.sent(Awaited::Parse, audience)?;
+        if let Some(sequence) = sent {
+            let name = self.server.prepared.name(statement.id);
+            self.out
+                .insert(|out| request::parse(out, name.as_bytes(), &statement.identity));
+            self.server.prepared.prepared(sequence, Arc::clone(statement));
+        }
+        Ok(sent)
+    }
+
+    /// Makes sure that the server knows the statement of this name, and gives the name that it
+    /// knows it by. `None` for a name to be passed on as it is.
+    fn resolve(&mut self, name: &[u8]) -> Result<Resolved, ClientFault> {
+        if name.is_empty() {
+            return self.resolve_unnamed();
+        }
+        let Some(statement) = self.names.get(name).map(Arc::clone) else {
+            // The server says that it doesn't know it; but it may know one of our names.
+            return Ok(if name.starts_with(NAME_PREFIX) {
+                Resolved::As(NAME_PREFIX.to_vec())
+            } else {
+                Resolved::Same
+            });
+        };
+        match self.is_there(&statement) {
+            None => return Ok(Resolved::Later),
+            Some(There::Yes) => {}
+            Some(There::No) => drop(self.prepare(&statement, Audience::Pooler)?),
+        }
+        Ok(Resolved::As(self.server.prepared.name(statement.id).as_bytes().to_vec()))
+    }
+
+    fn resolve_unnamed(&mut self) -> Result<Resolved, ClientFault> {
+        match self.names.unnamed().clone() {
+            Unnamed::Here(_) | Unnamed::OnlyHere => {}
+            Unnamed::Elsewhere(identity) => {
+                if let Some(sequence) = self.sent_own(Awaited::Parse)? {
+                    self.out.insert(|out| request::parse(out, b"", &identity));
+                    self.names.set_unnamed(sequence, Unnamed::Here(identity));
+                }
+            }
+            // Another client may have left one; it must not be found.
+            Unnamed::None => {
+                self.sent_own(Awaited::Close)?;
+                self.out.insert(|out| request::close_statement(out, b""));
+            }
+        }
+        Ok(Resolved::Same)
+    }
+
+    fn bind(&mut self, header: Header, rest: &[u8]) -> Result<Taken, ClientFault> {
+        let start = rest.get(HEADER_LEN..rest.len().min(header.message_len())).unwrap_or_default();
+        let Some(bind) = view::Bind::read(start) else {
+            if start.len() < header.body_len && start.len() < BIND_NAMES_MAX {
+                return Ok(Taken::Not);
+            }
+            self.server.give_up();
+            return self.verbatim(Awaited::Bind);
+        };
+        match self.resolve(bind.statement)? {
+            Resolved::Later => Ok(Taken::Not),
+            Resolved::Same => self.verbatim(Awaited::Bind),
+            Resolved::As(name) => {
+                self.sent(Awaited::Bind)?;
+                self.out.insert(|out| request::bind_start(out, &bind, header.body_len, &name));
+                Ok(Taken::Start(HEADER_LEN + bind.names_len))
+            }
+        }
+    }
+
+    fn describe(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
+        let name = match view::Target::read(body) {
+            Some(view::Target::Statement(name)) => name,
+            Some(view::Target::Portal(_)) | None => return self.verbatim(Awaited::Describe),
+        };
+        match self.resolve(name)? {
+            Resolved::Later => Ok(Taken::Not),
+            Resolved::Same => self.verbatim(Awaited::Describe),
+            Resolved::As(name) => {
+                self.sent(Awaited::Describe)?;
+                self.out.insert(|out| request::describe_statement(out, &name));
+                Ok(Taken::Whole)
+            }
+        }
+    }
+
+    fn close(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
+        match view::Target::read(body) {
+            Some(view::Target::Statement(name)) if self.names.get(name).is_some() => {
+                if let Some(sequence) = self.reply(Local::CloseComplete)? {
+                    self.names.close(sequence, name);
+                }
+                Ok(Taken::Whole)
+            }
+            Some(view::Target::Statement(b"")) => {
+                if let Some(sequence) = self.sent(Awaited::Close)? {
+                    self.names.set_unnamed(sequence, Unnamed::None);
+                }
+                Ok(Taken::Start(0))
+            }
+            // Closing what doesn't exist is no error; and one of ours stays.
+            Some(view::Target::Statement(name)) if name.starts_with(NAME_PREFIX) => {
+                self.reply(Local::CloseComplete)?;
+                Ok(Taken::Whole)
+            }
+            Some(view::Target::Statement(_) | view::Target::Portal(_)) | None => {
+                self.verbatim(Awaited::Close)
+            }
+        }
+    }
+}
+
+/// How much of a message was taken.
+enum Taken {
+    /// All; what goes out for it is ours, or nothing.
+    Whole,
+    /// The first bytes; the others go verbatim.
+    Start(usize),
+    /// Nothing yet.
+    Not,
+}
+
+enum There {
+    Yes,
+    No,
+}
+
+/// What goes to the server for a name.
+enum Resolved {
+    Same,
+    As(Vec<u8>),
+    Later,
+}

@@ -1,0 +1,75 @@
+//! What a session goes by, from the configuration of its database and user.
+
+use std::time::Duration;
+
+use crate::config::{Config, Database, PoolMode, User};
+
+/// Limits and modes of a session; shared by all sessions of a pool.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// When a server is given back.
+    pub mode: PoolMode,
+    /// From the sending of a request to its end.
+    pub query_timeout: Option<Duration>,
+    /// A transaction without a request.
+    pub idle_transaction_timeout: Option<Duration>,
+    /// From the first request of a transaction to its end.
+    pub transaction_timeout: Option<Duration>,
+    /// A client without a transaction.
+    pub client_idle_timeout: Option<Duration>,
+    /// A request without a server.
+    pub query_wait_timeout: Option<Duration>,
+    /// When a client whose request waits is told so.
+    pub query_wait_notify: Option<Duration>,
+    /// The budget to roll back for a client that has gone.
+    pub rollback_timeout: Duration,
+    /// Reset servers after every transaction.
+    pub reset_always: bool,
+    /// Prepared statements kept per server; 0 leaves names to the client.
+    pub max_prepared_statements: usize,
+    /// The longest message of a client, in bytes.
+    pub message_max: u32,
+    /// A request up to this many bytes is collected before it takes a server.
+    pub request_max: usize,
+    /// Statement text up to this many bytes is kept, to be prepared again on other servers.
+    pub statement_max: usize,
+}
+
+impl Terms {
+    /// The terms of this user on this database.
+    pub fn new(config: &Config, database: &Database, user: Option<&User>) -> Self {
+        let general = &config.general;
+        let or_general = |own: Option<Option<Duration>>, general| own.unwrap_or(general);
+        Self {
+            mode: config.pool_mode(database, user),
+            query_timeout: or_general(user.map(|u| u.query_timeout), general.query_timeout),
+            idle_transaction_timeout: or_general(
+                user.map(|u| u.idle_transaction_timeout),
+                general.idle_transaction_timeout,
+            ),
+            transaction_timeout: or_general(
+                user.map(|u| u.transaction_timeout),
+                general.transaction_timeout,
+            ),
+            client_idle_timeout: or_general(
+                user.map(|u| u.client_idle_timeout),
+                general.client_idle_timeout,
+            ),
+            query_wait_timeout: config.query_wait_timeout(database, user),
+            query_wait_notify: general.query_wait_notify,
+            rollback_timeout: general.rollback_timeout,
+            reset_always: general.server_reset_query_always,
+            max_prepared_statements: general.max_prepared_statements,
+            message_max: general.max_packet_size,
+            request_max: general.request_buffer_size.len(),
+            statement_max: general.max_statement_size.len(),
+        }
+    }
+
+    /// Whether anything has to be timed while a server is attached.
+    pub fn times_requests(&self) -> bool {
+        self.query_timeout.is_some()
+            || self.idle_transaction_timeout.is_some()
+            || self.transaction_timeout.is_some()
+    }
+}
