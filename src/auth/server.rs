@@ -243,7 +243,8 @@ fn choose_mechanism(offer: &[u8]) -> Result<(), ServerAuthError> {
 
 /// Text of a server, fit for a log.
 fn shown(text: &str) -> String {
-    text.chars().filter(char::is_ascii_graphic).take(SHOWN_LEN_MAX).collect()
+    let printable = |char: &char| char.is_ascii_graphic() || *char == ' ';
+    text.chars().filter(printable).take(SHOWN_LEN_MAX).collect()
 }
 
 fn unsupported(asked: u32) -> ServerAuthError {

@@ -40,7 +40,7 @@ impl Opened {
     }
 
     /// Opens an exchange with a name in it, which Postgres ignores.
-    fn named(user: &str, nonce: String) -> Opened {
+    pub(in crate::auth) fn named(user: &str, nonce: String) -> Opened {
         Opened { client_first_bare: format!("n={user},r={nonce}"), nonce }
     }
 
