@@ -1,1 +1,3 @@
 //! An accepted socket becomes an authenticated client.
+
+pub mod registry;

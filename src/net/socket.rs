@@ -305,6 +305,11 @@ impl Inbox {
         self.held.len()
     }
 
+    /// Holds these bytes behind what is held.
+    pub fn hold(&mut self, fresh: &[u8]) {
+        self.held.extend_from_slice(fresh);
+    }
+
     /// Shows `judge` what was held with the `fresh` bytes behind it, and keeps what it did not
     /// use: it gives the number of bytes that it did.
     ///

@@ -98,6 +98,11 @@ impl<C: Connect> Pool<C> {
         &self.name
     }
 
+    /// What opens its members.
+    pub fn connector(&self) -> &C {
+        &self.connector
+    }
+
     /// The settings that it was made with.
     pub fn settings(&self) -> PoolSettings {
         self.state.lock().settings.clone()

@@ -9,4 +9,4 @@ pub mod receive;
 pub mod reported;
 pub mod undo;
 
-pub use connection::{CancelKey, Cleanliness, Server, ServerError};
+pub use connection::{CancelKey, Cleanliness, Server, ServerError, Upkeep};

@@ -1,1 +1,615 @@
 //! The loop that joins a client to leases.
+//!
+//! A session is *detached* (it has no server, and holds no bytes while it is idle), *queued* (a
+//! request waits for a server) or *attached* (bytes are relayed). It gives its server back when
+//! the request and the transaction are over and nothing pins it; whatever else ends an
+//! attachment ends the server too, but for an open transaction, which is rolled back.
+
+mod clock;
+mod cut;
+mod incoming;
+mod names;
+mod outgoing;
+mod queue;
+mod relay;
+pub mod report;
+mod terms;
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::timeout;
+
+pub use self::names::Names;
+pub use self::outgoing::{ClientFault, Pin};
+pub use self::terms::Terms;
+use self::clock::Clock;
+use self::cut::Need;
+use self::outgoing::Flow;
+use crate::cancel::{Cancels, Seated};
+use crate::client::registry::{Registered, Registry};
+use crate::config::PoolMode;
+use crate::net::loops::LoopId;
+use crate::net::scratch;
+use crate::net::socket::{Inbox, Outbox, Socket, TcpOptions};
+use crate::pool::{Ask, Closed, Connector, Lease, Pool, affinity};
+use crate::server::connect;
+use crate::server::params::Params;
+use crate::server::prepared::StatementTable;
+use crate::server::receive::Fault;
+use crate::server::reported::Reported;
+use crate::wire::frame;
+use crate::wire::reply::{self, Report};
+use crate::wire::view::Target;
+
+/// A pool of servers.
+pub type ServerPool = Pool<Connector>;
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct House {
+    /// Cancel keys.
+    pub cancels: Arc<Cancels>,
+    /// All prepared statements.
+    pub statements: StatementTable,
+    /// Who is connected.
+    pub registry: Arc<Registry>,
+    /// Socket options, for the cancels that we send.
+    pub tcp: TcpOptions,
+    /// How long a cancel may take to reach a server.
+    pub cancel_wait: Duration,
+}
+
+/// A client that is logged in, and its way to servers.
+pub struct Session {
+    client: Client,
+    seat: Seated,
+    card: Registered,
+    pool: Arc<ServerPool>,
+    terms: Arc<Terms>,
+    house: Arc<House>,
+    /// The loop that runs it.
+    on: LoopId,
+    /// The settings that the client brought.
+    params: Arc<Params>,
+    /// What the client has been told of its session.
+    known: Arc<Reported>,
+    names: Names,
+    flow: Flow,
+    lease: Option<Lease<Connector>>,
+    last_member: Option<u64>,
+    clock: Option<Box<Clock>>,
+    /// The server told the client that this is the end.
+    told_fatal: bool,
+}
+
+/// The client's side.
+struct Client {
+    socket: Socket,
+    /// A request that is not complete yet, or waits.
+    inbox: Inbox,
+    /// What the client has not taken yet.
+    outbox: Outbox,
+    /// What is dropped of what the client sends.
+    ignore: Ignore,
+}
+
+/// What is dropped of what a client sends, after its request was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Ignore {
+    /// The rest of a message.
+    bytes: usize,
+    /// All messages up to a Sync.
+    to_sync: bool,
+}
+
+/// What a session is made of.
+#[derive(Debug)]
+pub struct Entry {
+    /// The client's socket, after its login and before its first ReadyForQuery.
+    pub socket: Socket,
+    /// Its cancel key.
+    pub seat: Seated,
+    /// Its entry among the clients.
+    pub card: Registered,
+    /// Its servers.
+    pub pool: Arc<ServerPool>,
+    /// What it goes by.
+    pub terms: Arc<Terms>,
+    /// What all share.
+    pub house: Arc<House>,
+    /// The loop that runs it.
+    pub on: LoopId,
+    /// The settings that it brought.
+    pub params: Arc<Params>,
+}
+
+/// Why a session ended.
+#[derive(Debug, Error)]
+pub enum End {
+    /// The client said goodbye.
+    #[error("client close request")]
+    Goodbye,
+    /// The client's connection was closed or failed.
+    #[error("client unexpected eof")]
+    ClientGone,
+    /// The client broke the protocol.
+    #[error("client protocol violation: {0}")]
+    Client(#[from] ClientFault),
+    /// The server broke the protocol.
+    #[error("server protocol violation: {0}")]
+    Server(#[from] Fault),
+    /// The server's connection was closed or failed.
+    #[error("server conn crashed?")]
+    ServerGone,
+    /// There is no server, and none to be had.
+    #[error("server login failed: {0}")]
+    NoServer(connect::ConnectError),
+    /// The server refused the client's settings; its error.
+    #[error("server refused the client's settings")]
+    Refused(Vec<u8>),
+    /// A limit of time while a server was attached.
+    #[error("{0}")]
+    TimedOut(&'static str),
+    /// The client did nothing for too long.
+    #[error("client_idle_timeout")]
+    Idle,
+    /// Nothing was to be had in time, before the first ReadyForQuery.
+    #[error("query_wait_timeout")]
+    NeverServed(Report),
+    /// A transaction block in statement mode.
+    #[error("transaction blocks not allowed in statement pooling mode")]
+    StatementMode,
+    /// The pool was closed.
+    #[error("server shutting down")]
+    ShuttingDown,
+}
+
+/// How long a client may take to accept the last words.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Greets a client: its settings are proven on a server where they are new, and it is told
+    /// what the server reports of its session. It is then ready for queries.
+    ///
+    /// # Errors
+    /// Why there is no session; the client has been told.
+    pub async fn open(entry: Entry) -> Result<Self, End> {
+        let Entry { socket, seat, card, pool, terms, house, on, params } = entry;
+        let client = Client {
+            socket,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            ignore: Ignore::default(),
+        };
+        let mut session = Self {
+            client,
+            seat,
+            card,
+            pool,
+            terms,
+            house,
+            on,
+            params,
+            known: Arc::default(),
+            names: Names::default(),
+            flow: Flow::default(),
+            lease: None,
+            last_member: None,
+            clock: None,
+            told_fatal: false,
+        };
+        match Box::pin(session.greet()).await {
+            Ok(()) => Ok(session),
+            Err(end) => {
+                session.tell_end(&end).await;
+                Err(end)
+            }
+        }
+    }
+
+    async fn greet(&mut self) -> Result<(), End> {
+        if self.params.proven().is_none() {
+            let lease = self.wait_at_login().await?;
+            self.apply_on(lease).await?.check_in(self.on);
+        }
+        let mut out = Vec::new();
+        if let Some(reported) = self.params.proven() {
+            for (name, value) in reported.iter() {
+                reply::parameter_status(&mut out, name, value);
+            }
+            self.known = Arc::clone(reported);
+        }
+        reply::backend_key(&mut out, self.seat.pid(), self.seat.secret());
+        out.extend_from_slice(&reply::ready(b'I'));
+        self.client.socket.write_all(&out).await.map_err(client_gone)
+    }
+
+    /// Serves the client to its end, and gives the reason for that.
+    pub async fn run(mut self) -> End {
+        loop {
+            if let Err(end) = self.serve().await {
+                self.finish(&end).await;
+                return end;
+            }
+        }
+    }
+
+    /// One attachment, from waiting for a request to giving the server back.
+    async fn serve(&mut self) -> Result<(), End> {
+        match self.idle().await? {
+            Next::Attached => {}
+            Next::Queue => {
+                if !Box::pin(self.queue()).await? {
+                    return Ok(());
+                }
+            }
+        }
+        poll_fn(|cx| self.poll_relay(cx)).await?;
+        self.release();
+        Ok(())
+    }
+
+    async fn idle(&mut self) -> Result<Next, End> {
+        match self.terms.client_idle_timeout {
+            None => poll_fn(|cx| self.poll_idle(cx)).await,
+            Some(limit) => {
+                let idle = poll_fn(|cx| self.poll_idle(cx));
+                timeout(limit, idle).await.unwrap_or(Err(End::Idle))
+            }
+        }
+    }
+
+    /// Reads until a request needs a server, and takes one if one is to be had at once: then the
+    /// request is on its way when this is ready.
+    ///
+    /// # Cancel safety
+    /// Safe: all that was read is in the session.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, End>> {
+        if !self.client.outbox.is_empty() {
+            let Client { outbox, socket, .. } = &mut self.client;
+            outbox.flush(socket, cx).map_err(client_gone)?;
+        }
+        // A request that came in behind the last one is there already.
+        if !self.client.inbox.is_empty()
+            && let Some(next) = scratch::with(|scratch| self.ask(cx, &[], &mut scratch.output))?
+        {
+            return Poll::Ready(Ok(next));
+        }
+        loop {
+            let next = scratch::with(|scratch| {
+                let read = ready!(self.client.socket.poll_read(cx, &mut scratch.input));
+                let count = read.map_err(client_gone)?;
+                if count == 0 {
+                    return Poll::Ready(Err(End::ClientGone));
+                }
+                let fresh = scratch.input.get(..count).unwrap_or_default();
+                Poll::Ready(self.ask(cx, fresh, &mut scratch.output))
+            });
+            if let Some(next) = ready!(next)? {
+                return Poll::Ready(Ok(next));
+            }
+        }
+    }
+
+    /// Looks at what the client has sent: answers it where no server is needed, else takes a
+    /// server and passes it on. `None` when there is nothing (more) to be done.
+    fn ask(
+        &mut self,
+        cx: &mut Context<'_>,
+        fresh: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<Option<Next>, End> {
+        let mut inbox = std::mem::take(&mut self.client.inbox);
+        let mut next = None;
+        inbox.join(fresh, |bytes| -> Result<usize, End> {
+            let Terms { message_max, request_max, .. } = *self.terms;
+            let mut used = self.client.ignore.skip(bytes, message_max, output)?;
+            loop {
+                let rest = bytes.get(used..).unwrap_or_default();
+                let need = if self.client.ignore.is_on() {
+                    Need::More
+                } else {
+                    cut::need(rest, &self.names, message_max, request_max)?
+                };
+                if let Need::Alone(count) = need {
+                    self.answer(rest.get(..count).unwrap_or_default(), output)?;
+                    used += count;
+                    continue;
+                }
+                // What is answered already goes out before anything that a server says.
+                self.client.send(cx, output)?;
+                output.clear();
+                if need == Need::Server {
+                    let attached = self.try_attach()?;
+                    next = Some(if attached { Next::Attached } else { Next::Queue });
+                    used += if attached { self.pass(cx, rest, output)? } else { 0 };
+                }
+                return Ok(used);
+            }
+        })?;
+        self.client.inbox = inbox;
+        Ok(next)
+    }
+
+    /// Answers messages that need no server.
+    fn answer(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), End> {
+        while let Some((header, body)) =
+            frame::message(bytes, self.terms.message_max).map_err(ClientFault::from)?
+        {
+            match header.tag {
+                b'X' => return Err(End::Goodbye),
+                b'S' => out.extend_from_slice(&reply::ready(b'I')),
+                b'C' => {
+                    match Target::read(body) {
+                        Some(Target::Statement(b"")) => self.names.drop_unnamed(),
+                        Some(Target::Statement(name)) => self.names.deallocate(Some(name)),
+                        Some(Target::Portal(_)) | None => {}
+                    }
+                    out.extend_from_slice(&reply::CLOSE_COMPLETE);
+                }
+                b'Q' => {
+                    self.names.drop_unnamed();
+                    if let Some(answer) = cut::answer(body, &self.names) {
+                        let cut::Answer::Deallocate(name) = &answer;
+                        self.names.deallocate(name.as_deref());
+                        incoming::local_reply(out, answer.local(), b'I');
+                    }
+                }
+                _ => {}
+            }
+            bytes = bytes.get(header.message_len()..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// What to ask the pool for.
+    fn wish(&self) -> Ask {
+        Ask {
+            on: self.on,
+            affinity: affinity(&self.params),
+            holder: u64::from(self.seat.pid()),
+            last_member: self.last_member,
+        }
+    }
+
+    /// Gives the server back: request and transaction are over.
+    fn release(&mut self) {
+        self.names.leave_server();
+        self.clock = None;
+        let Some(mut lease) = self.lease.take() else {
+            return;
+        };
+        let settled = lease.ledger.settled_to();
+        lease.prepared.settle(settled);
+        if self.terms.reset_always || self.terms.mode == PoolMode::Session {
+            lease.taint();
+        }
+        let on = self.on;
+        match self.seat.leave() {
+            None => lease.check_in(on),
+            // A cancel is under way to this server: nobody else may get it before it has landed.
+            Some(landing) => {
+                tokio::spawn(async move {
+                    if landing.landed().await {
+                        lease.check_in(on);
+                    } else {
+                        lease.discard(Closed::Requested);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Ends the session: last words to the client, and the server back or closed.
+    async fn finish(&mut self, end: &End) {
+        let lease = self.lease.take();
+        let landing = self.seat.leave();
+        if let Some(lease) = lease {
+            let on = self.on;
+            let after = Parting::of(&lease, &self.flow, end);
+            let (terms, house) = (Arc::clone(&self.terms), Arc::clone(&self.house));
+            tokio::spawn(async move {
+                if let Some(landing) = landing
+                    && !landing.landed().await
+                {
+                    return lease.discard(Closed::Requested);
+                }
+                part(lease, after, &terms, &house, on).await;
+            });
+        }
+        self.tell_end(end).await;
+    }
+
+    /// Tells the client why this is the end, if it is still there to be told and has not been.
+    async fn tell_end(&mut self, end: &End) {
+        let report = match end {
+            End::Goodbye | End::ClientGone => return,
+            End::ServerGone if self.told_fatal => None,
+            End::Client(fault) => Some(report::protocol_violation(fault.to_string())),
+            End::Server(fault) => Some(report::server_lost(fault.to_string())),
+            End::ServerGone => {
+                Some(report::server_lost("server closed the connection unexpectedly"))
+            }
+            End::NoServer(error) => Some(report::connect_failed(reply::Severity::Fatal, error)),
+            End::Refused(error) => Some(report::from_server(reply::Severity::Fatal, error)),
+            End::TimedOut(what) => Some(report::timed_out(what)),
+            End::Idle => Some(report::client_idle()),
+            End::NeverServed(report) => Some(report.clone()),
+            End::StatementMode => Some(report::statement_mode()),
+            End::ShuttingDown => Some(report::shutting_down()),
+        };
+        let mut out = Vec::new();
+        if let Some(report) = report {
+            report.write(&mut out);
+        }
+        self.client.outbox.push(&out);
+        let Client { outbox, socket, .. } = &mut self.client;
+        let flushed = timeout(
+            FAREWELL,
+            poll_fn(|cx| match outbox.flush(socket, cx) {
+                Ok(()) if !outbox.is_empty() => Poll::Pending,
+                done => Poll::Ready(done),
+            }),
+        );
+        if !matches!(flushed.await, Ok(Ok(()))) {
+            tracing::debug!(client = %*self.card, "client did not take its last message");
+        }
+    }
+}
+
+/// Where a session goes from being idle.
+enum Next {
+    /// A server is attached and has the request.
+    Attached,
+    /// The request waits for a server.
+    Queue,
+}
+
+/// What becomes of a server whose session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parting {
+    /// It goes back.
+    Back,
+    /// A transaction is open: it goes back after a rollback.
+    RollBack,
+    /// A request is under way: it is cancelled, and the server closed.
+    Cancel,
+    /// It is closed.
+    Close,
+}
+
+impl Parting {
+    fn of(lease: &Lease<Connector>, flow: &Flow, end: &End) -> Self {
+        match end {
+            End::Server(_) | End::ServerGone | End::Refused(_) => Self::Close,
+            _ if !lease.outbox.is_empty() || !flow.is_between_messages() => Self::Close,
+            _ if !lease.is_at_rest() => Self::Cancel,
+            _ if lease.receiver.status() == b'I' => Self::Back,
+            _ => Self::RollBack,
+        }
+    }
+}
+
+async fn part(
+    mut lease: Lease<Connector>,
+    parting: Parting,
+    terms: &Terms,
+    house: &House,
+    on: LoopId,
+) {
+    match parting {
+        Parting::Close => return lease.discard(Closed::ServerGone),
+        Parting::Cancel => {
+            let key = Arc::clone(lease.key());
+            if let Err(error) = connect::cancel(&key, &house.tcp, house.cancel_wait).await {
+                tracing::warn!(server = %key.address, %error, "cancel did not reach the server");
+            }
+            return lease.discard(Closed::Dropped);
+        }
+        Parting::RollBack => {
+            if let Err(error) = lease.run("ROLLBACK", terms.rollback_timeout).await {
+                tracing::debug!(%error, "rollback for a client that left failed");
+                return lease.discard(Closed::Dropped);
+            }
+        }
+        Parting::Back => {}
+    }
+    let settled = lease.ledger.settled_to();
+    lease.prepared.settle(settled);
+    if terms.reset_always || terms.mode == PoolMode::Session {
+        lease.taint();
+    }
+    lease.check_in(on);
+}
+
+impl Client {
+    /// Sends to the client, and keeps what it does not take.
+    fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<(), End> {
+        self.outbox.send(&mut self.socket, cx, bytes).map_err(client_gone)
+    }
+}
+
+fn client_gone(_: io::Error) -> End {
+    End::ClientGone
+}
+
+impl Ignore {
+    fn is_on(self) -> bool {
+        self.bytes > 0 || self.to_sync
+    }
+
+    /// Drops what has to be dropped, and gives the number of bytes. A Sync is answered.
+    fn skip(
+        &mut self,
+        bytes: &[u8],
+        message_max: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, ClientFault> {
+        let mut used = 0;
+        loop {
+            let count = self.bytes.min(bytes.len() - used);
+            self.bytes -= count;
+            used += count;
+            let rest = bytes.get(used..).unwrap_or_default();
+            if self.bytes > 0 || !self.to_sync {
+                return Ok(used);
+            }
+            let Some(header) = frame::header(rest, message_max)? else {
+                return Ok(used);
+            };
+            if header.tag == b'X' {
+                // It is for whoever reads on.
+                self.to_sync = false;
+                return Ok(used);
+            }
+            self.bytes = header.message_len();
+            if header.tag == b'S' {
+                self.to_sync = false;
+                out.extend_from_slice(&reply::ready(b'I'));
+            }
+        }
+    }
+
+    /// Refuses all requests in `bytes`: each is answered by the report, and the connection goes
+    /// on. What is not complete is refused too, and its rest dropped as it comes. Gives the
+    /// number of bytes that this took.
+    fn refuse(
+        &mut self,
+        bytes: &[u8],
+        message_max: u32,
+        report: &Report,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, ClientFault> {
+        let mut used = 0;
+        loop {
+            let rest = bytes.get(used..).unwrap_or_default();
+            let Some(header) = frame::header(rest, message_max)? else {
+                return Ok(used);
+            };
+            match header.tag {
+                b'S' => {
+                    self.to_sync = false;
+                    out.extend_from_slice(&reply::ready(b'I'));
+                }
+                b'X' => return Ok(used),
+                _ if self.to_sync => {}
+                b'Q' | b'F' => {
+                    report.write(out);
+                    out.extend_from_slice(&reply::ready(b'I'));
+                }
+                b'P' | b'B' | b'D' | b'E' | b'C' => {
+                    report.write(out);
+                    self.to_sync = true;
+                }
+                _ => {}
+            }
+            self.bytes = header.message_len().saturating_sub(rest.len());
+            used += header.message_len().min(rest.len());
+        }
+    }
+}

@@ -70,10 +70,10 @@ impl From<Violation> for ClientFault {
 }
 
 impl Flow {
-    /// No message is under way, and none is held back.
+    /// No message is under way.
     #[inline]
     pub fn is_between_messages(&self) -> bool {
-        self.pass == 0 && self.stop.is_none()
+        self.pass == 0
     }
 
     /// A new server: its ledger's numbers have nothing to do with those of the last one.

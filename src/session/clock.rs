@@ -1,0 +1,71 @@
+//! The limits of time while a server is attached. Only sessions that have such limits own one.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::terms::Terms;
+
+/// Watches one attachment.
+#[derive(Debug)]
+pub struct Clock {
+    attached: Instant,
+    phase: Phase,
+    /// When this phase began.
+    since: Instant,
+    alarm: Pin<Box<Sleep>>,
+}
+
+/// What the session is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// A request is under way.
+    Request,
+    /// A transaction is open, and no request is under way.
+    IdleInTransaction,
+    /// Neither.
+    Rest,
+}
+
+impl Clock {
+    /// Starts now, with a request.
+    pub fn start() -> Self {
+        let now = Instant::now();
+        let alarm = Box::pin(sleep_until(now));
+        Self { attached: now, phase: Phase::Request, since: now, alarm }
+    }
+
+    /// Ready, with PgBouncer's word for it, when a limit has passed.
+    pub fn poll(&mut self, cx: &mut Context<'_>, terms: &Terms, phase: Phase) -> Poll<&'static str> {
+        if phase != self.phase {
+            let now = Instant::now();
+            if phase == Phase::Request && self.phase == Phase::Rest {
+                self.attached = now;
+            }
+            (self.phase, self.since) = (phase, now);
+        }
+        let limits = [
+            (Phase::Request, self.since, terms.query_timeout, "query timeout"),
+            (
+                Phase::IdleInTransaction,
+                self.since,
+                terms.idle_transaction_timeout,
+                "idle transaction timeout",
+            ),
+            (phase, self.attached, terms.transaction_timeout, "transaction timeout"),
+        ];
+        let next = limits
+            .into_iter()
+            .filter(|(when, ..)| *when == phase && phase != Phase::Rest)
+            .filter_map(|(_, since, limit, what)| Some((since + limit?, what)))
+            .min_by_key(|(deadline, _)| *deadline);
+        let Some((deadline, what)) = next else {
+            return Poll::Pending;
+        };
+        if self.alarm.deadline() != deadline {
+            self.alarm.as_mut().reset(deadline);
+        }
+        self.alarm.as_mut().poll(cx).map(|()| what)
+    }
+}

@@ -1,0 +1,161 @@
+//! What a client's bytes ask for while it has no server.
+
+use super::names::Names;
+use super::outgoing::ClientFault;
+use crate::server::ledger::Local;
+use crate::sql::{self, Command};
+use crate::wire::frame::{self, Header};
+use crate::wire::view::{self, Target};
+
+/// What has to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: no request is complete.
+    More,
+    /// A server.
+    Server,
+    /// This many bytes can be answered without one.
+    Alone(usize),
+}
+
+/// How far a client's bytes reach, and what for.
+///
+/// # Errors
+/// When they are no messages.
+pub fn need(
+    bytes: &[u8],
+    names: &Names,
+    message_max: u32,
+    request_max: usize,
+) -> Result<Need, ClientFault> {
+    let mut position = 0;
+    let mut asked_to = 0;
+    let mut alone = true;
+    while let Some(header) = frame::header(bytes.get(position..).unwrap_or_default(), message_max)? {
+        let end = position + header.message_len();
+        let Some(body) = bytes.get(position + frame::HEADER_LEN..end) else {
+            // It is not complete, and may be too long to wait for.
+            if end > request_max {
+                return Ok(Need::Server);
+            }
+            break;
+        };
+        let kind = kind(header, body, names);
+        alone &= kind != Kind::ForServer && kind != Kind::ForServerNow;
+        position = end;
+        if matches!(kind, Kind::ForServerNow | Kind::Now) {
+            asked_to = end;
+        }
+    }
+    Ok(match asked_to {
+        0 if bytes.len() > request_max => Need::Server,
+        0 => Need::More,
+        end if alone => Need::Alone(end),
+        _ => Need::Server,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The server answers it when it is asked to.
+    ForServer,
+    /// The server answers it, and all before it, at once.
+    ForServerNow,
+    /// We can answer it.
+    Ours,
+    /// We can answer it, and must at once.
+    Now,
+}
+
+fn kind(header: Header, body: &[u8], names: &Names) -> Kind {
+    match header.tag {
+        b'S' | b'H' | b'X' => Kind::Now,
+        // Without a server there is neither a COPY nor a portal.
+        b'd' | b'c' | b'f' => Kind::Ours,
+        b'C' if Target::read(body).is_some() => Kind::Ours,
+        b'Q' if answer(body, names).is_some() => Kind::Now,
+        b'Q' | b'F' => Kind::ForServerNow,
+        _ => Kind::ForServer,
+    }
+}
+
+/// A query that is about the client's own names alone.
+pub enum Answer {
+    /// `DEALLOCATE` of this name, or of all.
+    Deallocate(Option<Vec<u8>>),
+}
+
+impl Answer {
+    /// The reply to it.
+    pub fn local(&self) -> Local {
+        match self {
+            Self::Deallocate(Some(_)) => Local::Deallocated,
+            Self::Deallocate(None) => Local::DeallocatedAll,
+        }
+    }
+}
+
+/// What we can answer to a Query without a server.
+pub fn answer(body: &[u8], names: &Names) -> Option<Answer> {
+    // The longest identifier and some white space; a look at the first letter spares the rest.
+    const TEXT_MAX: usize = 200;
+    let text = view::query_text(body).filter(|text| text.len() < TEXT_MAX)?;
+    if !text.trim_ascii_start().first().is_some_and(|first| first.eq_ignore_ascii_case(&b'd')) {
+        return None;
+    }
+    match sql::effects(text).command {
+        Command::Deallocate(name) if names.get(&name).is_some() => {
+            Some(Answer::Deallocate(Some(name.into_owned())))
+        }
+        Command::DeallocateAll => Some(Answer::Deallocate(None)),
+        Command::Deallocate(_) | Command::DiscardAll | Command::Other => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{reply, request};
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        reply::raw(&mut out, tag, &[body]);
+        out
+    }
+
+    fn check(messages: &[(u8, &[u8])], expected: Need) {
+        let bytes: Vec<u8> = messages.iter().flat_map(|(tag, body)| message(*tag, body)).collect();
+        assert_eq!(need(&bytes, &Names::default(), 1 << 20, 1000), Ok(expected), "{messages:?}");
+    }
+
+    #[test]
+    fn a_server_is_needed_when_a_request_is_complete() {
+        check(&[(b'Q', b"select 1\0")], Need::Server);
+        check(&[(b'P', b"\0select 1\0\0\0")], Need::More);
+        check(&[(b'P', b"\0select 1\0\0\0"), (b'H', b"")], Need::Server);
+        check(&[(b'P', b"\0select 1\0\0\0"), (b'S', b"")], Need::Server);
+        check(&[(b'C', b"Sx\0"), (b'Q', b"select 1\0")], Need::Server);
+        check(&[(b'P', &[b'x'; 2000])], Need::Server);
+    }
+
+    #[test]
+    fn what_concerns_names_alone_needs_none() {
+        check(&[(b'S', b"")], Need::Alone(5));
+        check(&[(b'C', b"Sx\0")], Need::More);
+        check(&[(b'C', b"Sx\0"), (b'S', b"")], Need::Alone(13));
+        check(&[(b'Q', b"deallocate all\0")], Need::Alone(20));
+        check(&[(b'X', b"")], Need::Alone(5));
+        check(&[(b'S', b""), (b'P', b"\0select 1\0\0\0")], Need::Alone(5));
+        check(&[(b'c', b"")], Need::More);
+    }
+
+    #[test]
+    fn half_a_message_is_waited_for_up_to_the_limit() {
+        let mut bytes = Vec::new();
+        request::query(&mut bytes, &[b'x'; 500]);
+        let names = Names::default();
+        assert_eq!(need(&bytes[..100], &names, 1 << 20, 1000), Ok(Need::More));
+        assert_eq!(need(&bytes[..100], &names, 1 << 20, 400), Ok(Need::Server));
+        assert!(need(b"Q\0\0\0\x01", &names, 1 << 20, 400).is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! The queued session: a request waits for a server, while its client may cancel it, leave, or
+//! send more, and is told what it waits for.
+
+use std::future::poll_fn;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{End, Session, client_gone, report};
+use crate::net::scratch;
+use crate::pool::{CheckoutError, Connector, Lease, Waiting};
+use crate::server::ServerError;
+use crate::server::connect::ConnectError;
+use crate::wire::reply::{Report, Severity};
+
+/// How waiting came to an end.
+enum Waited {
+    Server(Result<Lease<Connector>, CheckoutError<ConnectError>>),
+    Cancelled,
+    ClientGone,
+    Alarm,
+}
+
+/// A client may send this much while its request waits, before it is not read any more.
+const HELD_MAX: usize = 1024 * 1024;
+
+impl Session {
+    /// Waits for a server and attaches it, and passes the request on. `false` when the request
+    /// was refused: the client has been told, and may send another.
+    pub(super) async fn queue(&mut self) -> Result<bool, End> {
+        let lease = match self.lease.take() {
+            Some(lease) => lease,
+            None => match self.wait().await? {
+                Ok(lease) => lease,
+                Err(report) => {
+                    self.refuse(&report).await?;
+                    return Ok(false);
+                }
+            },
+        };
+        let lease = if self.must_ask(&lease) { self.apply_on(lease).await? } else { lease };
+        self.attach(lease)?;
+        poll_fn(|cx| {
+            Poll::Ready(scratch::with(|scratch| self.take_in(cx, &[], &mut scratch.output)))
+        })
+        .await?;
+        Ok(true)
+    }
+
+    /// Waits for a server. The inner error is what the client is to be told.
+    async fn wait(&mut self) -> Result<Result<Lease<Connector>, Report>, End> {
+        let started = Instant::now();
+        let deadline = self.terms.query_wait_timeout.map(|limit| started + limit);
+        let mut notice = self.terms.query_wait_notify.map(|after| started + after);
+        self.seat.queue();
+        let mut waiting = self.pool.wait(self.wish());
+        let mut alarm = pin!(sleep_until(earlier(notice, deadline)));
+        let waited = loop {
+            let waited = poll_fn(|cx| self.poll_queued(cx, &mut waiting, alarm.as_mut())).await;
+            match waited {
+                Ok(Waited::Alarm) if deadline.is_some_and(|at| at <= Instant::now()) => {
+                    let crowd = self.crowd();
+                    waiting.time_out();
+                    break Ok(Err(report::wait_timeout(started.elapsed(), crowd)));
+                }
+                Ok(Waited::Alarm) => {
+                    if notice.take().is_some() {
+                        let mut out = Vec::new();
+                        report::queued_notice(self.crowd()).write(&mut out);
+                        self.client.outbox.push(&out);
+                    }
+                    alarm.as_mut().reset(earlier(None, deadline));
+                }
+                Ok(Waited::Server(Ok(lease))) => break Ok(Ok(lease)),
+                Ok(Waited::Server(Err(CheckoutError::Connect(error)))) => {
+                    break Ok(Err(report::connect_failed(Severity::Error, &error)));
+                }
+                Ok(Waited::Server(Err(CheckoutError::Closed))) => break Err(End::ShuttingDown),
+                Ok(Waited::Cancelled) => break Ok(Err(report::cancelled_in_queue())),
+                Ok(Waited::ClientGone) => break Err(End::ClientGone),
+                Err(end) => break Err(end),
+            }
+        };
+        // Nothing is under way to a server that we never had.
+        drop(self.seat.leave());
+        waited
+    }
+
+    fn poll_queued(
+        &mut self,
+        cx: &mut Context<'_>,
+        waiting: &mut Waiting<Connector>,
+        alarm: Pin<&mut tokio::time::Sleep>,
+    ) -> Poll<Result<Waited, End>> {
+        if let Poll::Ready(result) = Pin::new(waiting).poll(cx) {
+            return Poll::Ready(Ok(Waited::Server(result)));
+        }
+        if self.seat.poll_cancelled(cx).is_ready() {
+            return Poll::Ready(Ok(Waited::Cancelled));
+        }
+        let client = &mut self.client;
+        if !client.outbox.is_empty() {
+            client.outbox.flush(&mut client.socket, cx).map_err(client_gone)?;
+        }
+        while client.inbox.len() < HELD_MAX {
+            let read = scratch::with(|scratch| {
+                let read = client.socket.poll_read(cx, &mut scratch.input);
+                if let Poll::Ready(Ok(count)) = read {
+                    client.inbox.hold(scratch.input.get(..count).unwrap_or_default());
+                }
+                read
+            });
+            match read {
+                Poll::Pending => break,
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(Waited::ClientGone)),
+            }
+        }
+        alarm.poll(cx).map(|()| Ok(Waited::Alarm))
+    }
+
+    /// Tells the client that its requests are refused.
+    async fn refuse(&mut self, report: &Report) -> Result<(), End> {
+        let mut out = Vec::new();
+        let mut inbox = std::mem::take(&mut self.client.inbox);
+        let message_max = self.terms.message_max;
+        inbox.join(&[], |bytes| self.client.ignore.refuse(bytes, message_max, report, &mut out))?;
+        self.client.inbox = inbox;
+        poll_fn(|cx| Poll::Ready(self.client.send(cx, &out))).await
+    }
+
+    /// The first server of a client: there is no request yet that could be refused.
+    pub(super) async fn wait_at_login(&mut self) -> Result<Lease<Connector>, End> {
+        let limit = self.terms.query_wait_timeout;
+        let started = Instant::now();
+        let waiting = self.pool.wait(self.wish());
+        let waited = match limit {
+            None => waiting.await,
+            Some(limit) => match timeout_at(started + limit, waiting).await {
+                Ok(waited) => waited,
+                Err(_elapsed) => {
+                    let mut report = report::wait_timeout(started.elapsed(), self.crowd());
+                    report.severity = Severity::Fatal;
+                    return Err(End::NeverServed(report));
+                }
+            },
+        };
+        waited.map_err(|error| match error {
+            CheckoutError::Connect(error) => End::NoServer(error),
+            CheckoutError::Closed => End::ShuttingDown,
+        })
+    }
+
+    /// Makes a server's settings the client's, and waits until they are.
+    pub(super) async fn apply_on(
+        &mut self,
+        mut lease: Lease<Connector>,
+    ) -> Result<Lease<Connector>, End> {
+        let params = Arc::clone(&self.params);
+        match lease.apply(&params).await {
+            Ok(()) => Ok(lease),
+            Err(ServerError::Refused(error)) => {
+                lease.check_in(self.on);
+                Err(End::Refused(error))
+            }
+            Err(ServerError::Fault(fault)) => Err(End::Server(fault)),
+            Err(ServerError::Io(_) | ServerError::Closed | ServerError::TimedOut) => {
+                Err(End::ServerGone)
+            }
+        }
+    }
+
+    /// Who else is in the pool, for those who wait.
+    fn crowd(&self) -> String {
+        let snapshot = self.pool.snapshot();
+        let name = self.pool.name();
+        let mut crowd = format!(
+            "Pool \"{}\"/\"{}\": size {}, {} in use, {} being opened, {} clients waiting.",
+            name.database,
+            name.user,
+            self.pool.settings().size,
+            snapshot.active,
+            snapshot.opening,
+            snapshot.waiting,
+        );
+        if let Some(holder) = snapshot.longest_holder {
+            let card = u32::try_from(holder.id).ok().and_then(|id| self.house.registry.find(id));
+            let who = card.map_or("a client that has left".into(), |card| card.to_string());
+            crowd += &format!(" Held longest, for {:.1} s, by {who}.", holder.held.as_secs_f64());
+        }
+        crowd
+    }
+}
+
+/// The earlier of two moments; far away where there is none.
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Instant {
+    const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    a.into_iter().chain(b).min().unwrap_or_else(|| Instant::now() + FAR)
+}

@@ -1,0 +1,260 @@
+//! The attached session: one poll over both sockets.
+//!
+//! Neither side is read while the other has not taken what was read before, so what is held per
+//! direction is bounded by one read; and neither side is waited for without being ready for the
+//! other.
+
+use std::ops::ControlFlow;
+use std::task::{Context, Poll};
+
+use super::clock::{Clock, Phase};
+use super::incoming::{self, Incoming};
+use super::outgoing::{Outgoing, Stop};
+use super::{End, Session, client_gone};
+use crate::config::PoolMode;
+use crate::net::scratch::{self, Scratch};
+use crate::pool::{Connector, Lease};
+use crate::server::Server;
+use crate::wire::request;
+use crate::wire::splice::Splice;
+
+/// Replies owed by a server above which no more of its client is read. A server holds back less
+/// than its output buffer of 8 KB, so it is told to flush first: what it owes comes then.
+const OWED_MAX: usize = 16 * 1024;
+
+impl Session {
+    /// Relays until request and transaction are over and the server may go back.
+    ///
+    /// # Cancel safety
+    /// Safe: all state is in the session.
+    pub(super) fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let relayed = scratch::with(|scratch| {
+            loop {
+                let received = self.pull_server(cx, scratch)?;
+                if self.is_over()? {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if !self.pull_client(cx, scratch)? && !received {
+                    return Ok(ControlFlow::Continue(()));
+                }
+            }
+        });
+        match relayed {
+            Err(end) => Poll::Ready(Err(end)),
+            Ok(ControlFlow::Break(())) => Poll::Ready(Ok(())),
+            Ok(ControlFlow::Continue(())) => self.poll_clock(cx).map(Err),
+        }
+    }
+
+    /// Makes a server the one that the client's requests go to. It is owed nothing.
+    pub(super) fn attach(&mut self, mut lease: Lease<Connector>) -> Result<(), End> {
+        self.seat.attach(lease.key());
+        self.flow.new_server(&lease);
+        self.last_member = Some(lease.member_id());
+        let mut out = Vec::new();
+        if lease.adopt(&self.params, &mut out).map_err(crate::server::receive::Fault::from)? {
+            lease.outbox.push(&out);
+        } else {
+            incoming::tell(&mut out, &mut self.known, lease.receiver.reported());
+            self.client.outbox.push(&out);
+        }
+        self.clock = self.terms.times_requests().then(|| Box::new(Clock::start()));
+        self.lease = Some(lease);
+        Ok(())
+    }
+
+    /// Attaches a server that is to be had at once. One that has to be asked about the client's
+    /// settings first is taken, but not attached.
+    pub(super) fn try_attach(&mut self) -> Result<bool, End> {
+        // An error is found again by the one who queues.
+        let Ok(Some(lease)) = self.pool.try_checkout(&self.wish()) else {
+            return Ok(false);
+        };
+        if self.must_ask(&lease) {
+            self.lease = Some(lease);
+            return Ok(false);
+        }
+        self.attach(lease)?;
+        Ok(true)
+    }
+
+    pub(super) fn must_ask(&self, lease: &Lease<Connector>) -> bool {
+        !std::sync::Arc::ptr_eq(lease.applied(), &self.params) && self.params.must_ask()
+    }
+
+    /// Passes a client's bytes on to its server; gives the number of bytes that this took.
+    pub(super) fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<usize, End> {
+        let Some(lease) = &mut self.lease else {
+            return Ok(0);
+        };
+        let server: &mut Server = lease;
+        let mut out = Splice::new(bytes, output);
+        let used = Outgoing {
+            server,
+            names: &mut self.names,
+            flow: &mut self.flow,
+            terms: &self.terms,
+            statements: &self.house.statements,
+            out: &mut out,
+        }
+        .run(bytes)?;
+        let sent = server.outbox.send(&mut server.socket, cx, out.finish());
+        sent.map_err(|_lost| End::ServerGone)?;
+        output.clear();
+        if server.ledger.len() >= OWED_MAX {
+            request::flush(output);
+            server.outbox.push(output);
+            output.clear();
+        }
+        if server.receiver.is_between_messages() {
+            while let Some(local) = server.ledger.next_local() {
+                incoming::local_reply(output, local, server.receiver.status());
+            }
+            self.client.send(cx, output)?;
+            output.clear();
+        }
+        Ok(used)
+    }
+
+    /// Reads from the server once and passes it on; says whether there was anything.
+    fn pull_server(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, End> {
+        let Some(lease) = &mut self.lease else {
+            return Ok(false);
+        };
+        let leaving = self.flow.stop == Some(Stop::Goodbye);
+        let client = &mut self.client;
+        if leaving {
+            client.outbox = Default::default();
+        } else if !client.outbox.is_empty() {
+            client.outbox.flush(&mut client.socket, cx).map_err(client_gone)?;
+            if !client.outbox.is_empty() {
+                return Ok(false);
+            }
+        }
+        let Server { socket, inbox, receiver, ledger, prepared, .. } = &mut ***lease;
+        let count = match socket.poll_read(cx, &mut scratch.input) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(count)) if count > 0 => count,
+            Poll::Ready(_) => return Err(End::ServerGone),
+        };
+        let fresh = scratch.input.get(..count).unwrap_or_default();
+        let mut refused = None;
+        inbox.join(fresh, |bytes| -> Result<usize, End> {
+            scratch.output.clear();
+            let mut out = Splice::new(bytes, &mut scratch.output);
+            let mut sink = Incoming {
+                out: &mut out,
+                names: &mut self.names,
+                prepared,
+                known: &mut self.known,
+                refused: None,
+                told_fatal: false,
+            };
+            let judged = receiver.receive(bytes, ledger, &mut sink);
+            refused = sink.refused.take();
+            self.told_fatal |= sink.told_fatal;
+            // What came before a fault is the client's all the same.
+            if !leaving {
+                client.outbox.send(&mut client.socket, cx, out.finish()).map_err(client_gone)?;
+            }
+            Ok(judged?)
+        })?;
+        scratch.output.clear();
+        if let Some(error) = refused {
+            return Err(End::Refused(error));
+        }
+        if ledger.is_quiet() {
+            lease.know_reported();
+        }
+        let settled = lease.ledger.settled_to();
+        lease.prepared.settle(settled);
+        self.names.settle(settled);
+        Ok(true)
+    }
+
+    /// Reads from the client once and passes it on; says whether there was anything.
+    fn pull_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, End> {
+        let Some(lease) = &mut self.lease else {
+            return Ok(false);
+        };
+        if !lease.outbox.is_empty() {
+            let Server { outbox, socket, .. } = &mut ***lease;
+            outbox.flush(socket, cx).map_err(|_lost| End::ServerGone)?;
+            if !outbox.is_empty() {
+                return Ok(false);
+            }
+        }
+        let count = match self.flow.stop {
+            Some(Stop::Goodbye) => return Ok(false),
+            Some(Stop::Replies) if !lease.ledger.is_empty() => return Ok(false),
+            Some(Stop::Replies) => {
+                self.flow.stop = None;
+                0
+            }
+            None if lease.ledger.len() >= OWED_MAX => return Ok(false),
+            None => match self.client.socket.poll_read(cx, &mut scratch.input) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Ok(count)) if count > 0 => count,
+                Poll::Ready(_) => return Err(End::ClientGone),
+            },
+        };
+        let fresh = scratch.input.get(..count).unwrap_or_default();
+        self.take_in(cx, fresh, &mut scratch.output)?;
+        Ok(true)
+    }
+
+    /// Passes on what was held of the client's bytes, and these behind it.
+    pub(super) fn take_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        fresh: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<(), End> {
+        let mut inbox = std::mem::take(&mut self.client.inbox);
+        inbox.join(fresh, |bytes| self.pass(cx, bytes, output))?;
+        self.client.inbox = inbox;
+        Ok(())
+    }
+
+    /// Whether the server may go back; an error when the session has to end here.
+    fn is_over(&self) -> Result<bool, End> {
+        let Some(lease) = &self.lease else {
+            return Ok(true);
+        };
+        let at_rest = lease.is_at_rest() && lease.outbox.is_empty();
+        if self.flow.stop == Some(Stop::Goodbye)
+            && (at_rest || lease.ledger.is_empty() || lease.ledger.is_copying_in())
+        {
+            return Err(End::Goodbye);
+        }
+        if !at_rest || !self.flow.is_between_messages() || self.flow.stop.is_some() {
+            return Ok(false);
+        }
+        match (self.terms.mode, lease.receiver.status()) {
+            (PoolMode::Session, _) => Ok(false),
+            (PoolMode::Transaction | PoolMode::Statement, b'I') => {
+                // A long message that has to be seen whole needs its server from the start.
+                Ok(self.flow.pin.is_none() && self.client.inbox.len() <= self.terms.request_max)
+            }
+            (PoolMode::Statement, _) => Err(End::StatementMode),
+            (PoolMode::Transaction, _) => Ok(false),
+        }
+    }
+
+    fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let (Some(clock), Some(lease)) = (&mut self.clock, &self.lease) else {
+            return Poll::Pending;
+        };
+        let phase = match (lease.is_at_rest(), lease.receiver.status()) {
+            (false, _) => Phase::Request,
+            (true, b'I') => Phase::Rest,
+            (true, _) => Phase::IdleInTransaction,
+        };
+        clock.poll(cx, &self.terms, phase).map(End::TimedOut)
+    }
+}
