@@ -12,6 +12,7 @@ mod model;
 mod nearest;
 mod problem;
 mod read;
+pub mod reference;
 mod secret;
 mod setting;
 mod units;

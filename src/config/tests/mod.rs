@@ -2,6 +2,7 @@
 
 mod files;
 mod problems;
+mod reference;
 mod urls;
 mod values;
 
