@@ -119,6 +119,8 @@ type Seen = BTreeMap<&'static str, usize>;
 struct Reader<'a> {
     file: &'a str,
     text: &'a str,
+    /// Where each line's newline is.
+    line_ends: Vec<usize>,
     problems: Vec<Problem>,
     /// Lines with bad syntax: what was made of them says nothing.
     broken: BTreeSet<usize>,
@@ -128,8 +130,9 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(file: &'a str, text: &'a str) -> Self {
+        let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
         let (problems, elsewhere) = (Vec::new(), Vec::new());
-        Self { file, text, problems, broken: BTreeSet::new(), elsewhere }
+        Self { file, text, line_ends, problems, broken: BTreeSet::new(), elsewhere }
     }
 
     /// Reports bad syntax. One error drags others behind it on the same line and the next ones:
@@ -213,8 +216,9 @@ impl<'a> Reader<'a> {
                 continue;
             };
             seen.insert(key.name, line);
-            let span = value.span();
-            let end = self.line(&(span.end..span.end));
+            // The span of a value that was made up for a broken line may lie anywhere.
+            let end = value.span().end;
+            let end = self.line(&(end..end)).max(line);
             if self.broken.range(line..=end).next().is_some() {
                 continue;
             }
@@ -437,8 +441,7 @@ impl<'a> Reader<'a> {
 
     /// The line, from 1, in which `span` starts.
     fn line(&self, span: &Range<usize>) -> usize {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or(self.text.as_bytes());
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        1 + self.line_ends.partition_point(|end| *end < span.start)
     }
 
     /// The line of the key at the end of `path`.

@@ -1,6 +1,8 @@
 //! Each kind of problem: its line, its key, what it says; many at once; and never a secret.
 
-use super::super::Config;
+use proptest::prelude::*;
+
+use super::super::{Config, reference};
 use super::{load, problems, with_database};
 
 /// One problem each: the file, and how the report shows it.
@@ -235,6 +237,10 @@ fn bad_syntax_does_not_hide_other_problems() {
         ("admin_users = [\"a\",\nverbose = 1\n[databases.shop]\nhost = \"db\"\n", &[2]),
         ("listen_addr = \"x\n[databases.shop]\nhost = \"db\"\n", &[1]),
         ("listen_addr = x y\n[databases.shop]\nport = 1\n", &[1]),
+        ("[databases..shop]\nhost = \"db\"\nport = 1\n", &[1]),
+        ("[databases.\nhost = \"db\"\nport = 1\n[users.app]\nx = 1\n", &[1, 5]),
+        ("[databases.shop\nhost = \"db\"\nmax_client_conn = 0\n", &[1]),
+        ("[]\nhost = \"db\"\nport = 1\n", &[1]),
     ];
     for (text, wanted) in cases {
         let report = problems(text);
@@ -248,6 +254,31 @@ fn repeated_key_is_reported_at_its_second_line() {
     let report = problems(&with_database("verbose = 1\nverbose = 2"));
     let all: Vec<_> = report.iter().map(|problem| problem.line).collect();
     assert_eq!(all, [Some(2)], "{report}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// The reference file with all keys uncommented, a piece cut out and another put in.
+    #[test]
+    fn mangled_file_is_read_or_refused_with_lines_that_exist(
+        cut in any::<prop::sample::Index>(),
+        length in 0_usize..40,
+        insert in "([\\[\\]{}=.,#\"'\\\\\n 0-9a-z]|\"\"\"){0,6}",
+    ) {
+        let mut text = reference::toml().replace("\n#", "\n").replace("\n ", "\n# ");
+        let chars: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        let start = cut.index(chars.len());
+        let end = chars.get(start + length).copied().unwrap_or(text.len());
+        text.replace_range(chars[start]..end, &insert);
+        if let Err(report) = Config::from_toml_str("pooler.toml", &text) {
+            prop_assert!(report.count() > 0);
+            let lines = text.split('\n').count();
+            for problem in &report {
+                prop_assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)));
+            }
+        }
+    }
 }
 
 /// Wherever a secret is misplaced, mistyped or broken, no report shows it.
