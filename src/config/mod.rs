@@ -2,15 +2,29 @@
 //!
 //! The only place that knows TOML. A `Config` that exists is valid: nobody checks it again. All
 //! problems of all files are found in one go and reported together as [`Problems`]. The keys are
-//! data ([`keys`]): the reader, the reference documentation and the check of `pooler.toml` are made
+//! data (`keys.rs`): the reader, the reference documentation and the check of `pooler.toml` are made
 //! from that list. Reads the files that it is told to read and nothing else; knows no other module.
 
+pub mod check;
+mod field;
+mod keys;
 mod model;
+mod nearest;
 mod problem;
+mod read;
+pub mod reference;
 mod secret;
+mod setting;
 mod units;
+pub mod url;
+pub mod userlist;
 
+#[cfg(test)]
+mod tests;
+
+pub use keys::{Applies, Setting};
 pub use model::{AuthType, Config, Database, General, HostPort, PoolMode, User};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
 pub use units::ByteSize;
+pub use url::ServerUrl;

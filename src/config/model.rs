@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ByteSize, Secret};
+use super::secret::Secret;
+use super::units::ByteSize;
+use super::url::ServerUrl;
 
 /// Everything that was configured; immutable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +41,12 @@ impl Config {
         wanted.min(self.pool_size(database, user))
     }
 
-    /// Extra servers for a pool whose clients wait too long.
+    /// Extra servers for a pool whose clients wait too long; none when `reserve_pool_timeout` is 0.
     #[must_use]
     pub fn reserve_pool_size(&self, database: &Database, user: Option<&User>) -> usize {
+        if self.general.reserve_pool_timeout.is_zero() {
+            return 0;
+        }
         user.and_then(|user| user.reserve_pool_size)
             .or(database.reserve_pool_size)
             .unwrap_or(self.general.reserve_pool_size)
@@ -316,6 +321,15 @@ impl Database {
             server_lifetime: general.server_lifetime,
             connect_query: None,
         }
+    }
+
+    /// Takes what a URL says. A password or user that it does not say stays.
+    pub(super) fn take_url(&mut self, url: ServerUrl) {
+        self.host = url.host;
+        self.port = url.port;
+        self.dbname = url.dbname.unwrap_or_else(|| self.dbname.clone());
+        self.user = url.user.or(self.user.take());
+        self.password = url.password.or(self.password.take());
     }
 
     /// Where the server listens.

@@ -45,12 +45,11 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Sorts by line within each file; `Ok(value)` when there is nothing to report.
-    pub(crate) fn none_or<T>(mut list: Vec<Problem>, value: T) -> Result<T, Self> {
+    /// `Ok(value)` when there is nothing to report.
+    pub(super) fn none_or<T>(list: Vec<Problem>, value: T) -> Result<T, Self> {
         if list.is_empty() {
             return Ok(value);
         }
-        list.sort_by_key(|problem| problem.line);
         Err(Self { list })
     }
 
@@ -69,6 +68,15 @@ impl Problems {
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {
         Self { list: vec![problem] }
+    }
+}
+
+impl IntoIterator for Problems {
+    type Item = Problem;
+    type IntoIter = std::vec::IntoIter<Problem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.into_iter()
     }
 }
 

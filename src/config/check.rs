@@ -1,0 +1,137 @@
+//! What `pgweir check` says about a configuration without connecting anywhere.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::model::{AuthType, Config, Database, HostPort};
+use super::problem::Problems;
+
+/// Reads a `pooler.toml` and reports on it, a line each.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn file(path: impl AsRef<Path>) -> Result<Vec<String>, Problems> {
+    Config::from_toml_file(path).map(|config| report(&config))
+}
+
+/// What a configuration amounts to: databases, pools, the sum of their sizes, and warnings. Lines
+/// that start with `warning:` are worth a look.
+#[must_use]
+pub fn report(config: &Config) -> Vec<String> {
+    let general = &config.general;
+    let mut lines = vec![format!(
+        "clients: {}, up to {}; {}",
+        HostPort { host: general.listen_addr.clone(), port: general.listen_port },
+        count(general.max_client_conn, "client"),
+        format_args!(
+            "auth_type {}, {} listed",
+            general.auth_type,
+            count(config.users.len(), "user")
+        ),
+    )];
+    let mut hosts: BTreeMap<HostPort, usize> = BTreeMap::new();
+    for database in config.databases.values() {
+        let servers = servers(config, database);
+        lines.push(database_line(config, database, servers));
+        let sum = hosts.entry(database.host_port()).or_default();
+        *sum = sum.saturating_add(servers);
+    }
+    for (host, sum) in &hosts {
+        lines.push(match general.max_server_connections {
+            Some(cap) if cap < *sum => {
+                format!("server {host}: up to {cap} (max_server_connections; pools ask for {sum})")
+            }
+            _ => format!("server {host}: up to {sum} (its max_connections must be above that)"),
+        });
+    }
+    let sum: usize = hosts.values().fold(0, |sum, servers| sum.saturating_add(*servers));
+    let databases = count(config.databases.len(), "database");
+    lines.push(format!("ok: {databases}, {}, sum of pool sizes {sum}", pools_text(config)));
+    lines.extend(warnings(config).into_iter().map(|warning| format!("warning: {warning}")));
+    lines
+}
+
+/// Pools that a database may have: one per listed user, or one if all become the same.
+fn pools(config: &Config, database: &Database) -> usize {
+    if database.user.is_some() { 1 } else { config.users.len() }
+}
+
+/// Servers that a database's pools may hold together.
+fn servers(config: &Config, database: &Database) -> usize {
+    let of = |user| {
+        let reserve = config.reserve_pool_size(database, user);
+        config.pool_size(database, user).saturating_add(reserve)
+    };
+    let sum = match &database.user {
+        Some(user) => of(config.users.get(user)),
+        None => config.users.values().fold(0, |sum: usize, user| {
+            let size = of(Some(user));
+            sum.saturating_add(user.max_user_connections.map_or(size, |cap| cap.min(size)))
+        }),
+    };
+    database.max_db_connections.map_or(sum, |cap| cap.min(sum))
+}
+
+fn database_line(config: &Config, database: &Database, servers: usize) -> String {
+    let user = database.user.as_ref().and_then(|user| config.users.get(user));
+    let mut line = format!(
+        "database {}: {}/{}, {} of {} in {} mode, up to {}",
+        database.name,
+        database.host_port(),
+        database.dbname,
+        count(pools(config, database), "pool"),
+        config.pool_size(database, user),
+        config.pool_mode(database, user),
+        count(servers, "server"),
+    );
+    if !database.replicas.is_empty() {
+        line.push_str(&format!(", {}", count(database.replicas.len(), "replica")));
+    }
+    line
+}
+
+fn pools_text(config: &Config) -> String {
+    count(config.databases.values().map(|database| pools(config, database)).sum(), "pool")
+}
+
+fn warnings(config: &Config) -> Vec<String> {
+    let general = &config.general;
+    let mut warnings = Vec::new();
+    let by_password =
+        matches!(general.auth_type, AuthType::Scram | AuthType::Md5 | AuthType::Plain);
+    if config.users.is_empty() && general.auth_type != AuthType::Any {
+        warnings.push("no user is listed: nobody can log in".to_owned());
+    }
+    for user in config.users.values() {
+        match &user.password {
+            None if by_password => {
+                warnings.push(format!("user {} has no password and can't log in", user.name));
+            }
+            Some(secret)
+                if general.auth_type == AuthType::Scram && secret.expose().starts_with("md5") =>
+            {
+                let name = &user.name;
+                warnings.push(format!("user {name} has an md5 secret, which SCRAM can't check"));
+            }
+            _ => {}
+        }
+    }
+    for (key, names) in
+        [("admin_users", &general.admin_users), ("stats_users", &general.stats_users)]
+    {
+        for name in names.iter().filter(|name| !config.users.contains_key(*name)) {
+            warnings.push(format!("{key}: user {name} is not listed and can't log in"));
+        }
+    }
+    if general.auth_type == AuthType::Any || general.auth_type == AuthType::Trust {
+        warnings.push(format!("auth_type {}: no password is asked for", general.auth_type));
+    }
+    if general.debug_force_hop {
+        warnings.push("debug_force_hop is on: it costs time, and is for tests".to_owned());
+    }
+    warnings
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}

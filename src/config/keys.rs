@@ -1,0 +1,128 @@
+//! Every key of `pooler.toml`, as data.
+//!
+//! The reader, the near-miss hints, `docs/config.md`, the check of `pooler.toml` and the console's
+//! `SHOW CONFIG` all come from these lists. A general key's default is the one in
+//! [`General::default`]. Keys that PgBouncer has keep PgBouncer's names and meanings.
+
+mod general;
+mod tables;
+
+use std::time::Duration;
+
+pub(crate) use general::GENERAL;
+pub(crate) use tables::{DATABASE, USER};
+
+use super::model::General;
+use super::setting::{Key, Kind};
+use super::units::TimeUnit;
+
+/// General keys that belong together.
+pub(crate) struct Group {
+    pub(crate) title: &'static str,
+    pub(crate) keys: &'static [Key<General>],
+}
+
+/// One general setting as the console shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The key.
+    pub key: &'static str,
+    /// Its value, in PgBouncer's form: 1 and 0, plain numbers, lists with commas.
+    pub value: String,
+    /// Its default, in the same form.
+    pub default: String,
+    /// When a change takes effect.
+    pub applies: Applies,
+}
+
+/// When a change of a key takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applies {
+    /// At the next start.
+    Restart,
+    /// When the file is read again.
+    Reload,
+}
+
+impl General {
+    /// Every key with its value and default, in the order of the reference file.
+    pub fn settings(&self) -> impl Iterator<Item = Setting> {
+        let default = Self::default();
+        GENERAL.iter().flat_map(|group| group.keys).map(move |key| Setting {
+            key: key.name,
+            value: (key.get)(self).plain(),
+            default: (key.get)(&default).plain(),
+            applies: Applies::Restart,
+        })
+    }
+}
+
+/// Keys of PgBouncer that are not needed here or not there yet: said instead of guessing a typo.
+pub(crate) static NOT_OURS: &[(&str, &str)] = &[
+    ("logfile", "the log goes to standard error"),
+    ("pidfile", "pgweir does not daemonize: let the service manager keep the process"),
+    ("syslog", "the log goes to standard error"),
+    ("user", "let the service manager choose the user"),
+    ("pkt_buf", "not needed: see stream_buffer_size"),
+    ("sbuf_loopcnt", "not needed"),
+    ("so_reuseport", "not needed: one process uses all cores"),
+    ("track_extra_parameters", "not needed: every startup parameter is kept per client"),
+    ("unix_socket_dir", "not supported yet: clients connect by TCP"),
+    ("auth_user", "not supported yet: list users under [users] or in auth_file"),
+    ("auth_query", "not supported yet: list users under [users] or in auth_file"),
+    ("auth_dbname", "not supported yet: list users under [users] or in auth_file"),
+    ("auth_hba_file", "not supported yet"),
+    ("client_tls_sslmode", "not supported yet"),
+    ("client_tls_key_file", "not supported yet"),
+    ("client_tls_cert_file", "not supported yet"),
+    ("server_tls_sslmode", "not supported yet"),
+    ("server_tls_ca_file", "not supported yet"),
+    ("reserve_pool", "its name is reserve_pool_size"),
+    ("load_balance_hosts", "not supported yet"),
+];
+
+/// A key that is stored in the field of its name.
+macro_rules! key {
+    ($field:ident, $kind:expr, $doc:expr) => {
+        key!($field, $kind, $doc, "", "")
+    };
+    ($field:ident, $kind:expr, $doc:expr, $otherwise:expr, $example:expr) => {
+        Key {
+            name: stringify!($field),
+            kind: $kind,
+            set: |table, value| Field::store(&mut table.$field, value),
+            get: |table| Field::load(&table.$field, $kind),
+            doc: $doc,
+            otherwise: $otherwise,
+            example: $example,
+        }
+    };
+}
+use key;
+
+/// No limit on connections can be larger; what the kernel allows is far below.
+pub(super) const CONNECTIONS: u64 = 1_000_000;
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const GIB: u64 = 1 << 30;
+pub(super) const HOUR: u64 = 3600;
+pub(super) const DAY: u64 = 24 * HOUR;
+pub(super) const YEAR: u64 = 365 * DAY;
+
+pub(super) const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A duration from so many milliseconds to so many seconds.
+pub(super) const fn time(min_millis: u64, max: u64) -> Kind {
+    Kind::Time(TimeUnit::Seconds, Duration::from_millis(min_millis), seconds(max))
+}
+
+/// A duration that 0 turns off.
+pub(super) const fn off(max: u64) -> Kind {
+    Kind::TimeLimit(TimeUnit::Seconds, "off", seconds(max))
+}
+
+/// A number of connections that 0 leaves without limit.
+pub(super) const fn limit() -> Kind {
+    Kind::Limit("no limit", CONNECTIONS)
+}

@@ -1,0 +1,309 @@
+//! The top-level keys.
+
+use super::{CONNECTIONS, DAY, GIB, Group, HOUR, KIB, YEAR, key, limit, off, seconds, time};
+use crate::config::field::Field;
+use crate::config::setting::{Key, Kind};
+use crate::config::units::TimeUnit;
+
+/// The top-level keys, in the order of the reference file.
+pub(crate) static GENERAL: &[Group] = &[
+    Group {
+        title: "Listening",
+        keys: &[
+            key!(listen_addr, Kind::ListenAddr, "Address to listen on for clients."),
+            key!(
+                listen_port,
+                Kind::Count(0, 65_535),
+                "Port to listen on for clients. 0 takes any free port, which is for tests."
+            ),
+            key!(
+                listen_backlog,
+                Kind::Count(1, 65_535),
+                "Connections that the kernel may queue before they are accepted. The kernel's own \
+                 ceiling is net.core.somaxconn."
+            ),
+            key!(
+                http_listen,
+                Kind::ListenPort,
+                "Address and port of /metrics, /livez and /readyz, by plain HTTP."
+            ),
+            key!(workers, Kind::Limit("one per core", 1024), "Event loops that share the clients."),
+        ],
+    },
+    Group {
+        title: "Pools",
+        keys: &[
+            key!(
+                pool_mode,
+                Kind::Mode,
+                "When a server goes back to the pool: when the client disconnects (session), at \
+                 the end of each transaction, or at the end of each statement (transactions of \
+                 several statements are refused)."
+            ),
+            key!(
+                max_client_conn,
+                Kind::Count(1, CONNECTIONS),
+                "Clients at once, the console apart. Those beyond it are refused at once, with a \
+                 clear error."
+            ),
+            key!(
+                default_pool_size,
+                Kind::Count(0, CONNECTIONS),
+                "Servers that one pool may hold; there is a pool per database, user and server \
+                 host. 0 = as many as there may be clients."
+            ),
+            key!(
+                min_pool_size,
+                Kind::Count(0, CONNECTIONS),
+                "Servers that a pool which is in use keeps open, so that a burst finds them ready."
+            ),
+            key!(
+                reserve_pool_size,
+                Kind::Count(0, CONNECTIONS),
+                "Servers that a pool may open beyond its size when a client has waited for \
+                 reserve_pool_timeout."
+            ),
+            key!(
+                reserve_pool_timeout,
+                time(0, HOUR),
+                "Wait after which the reserve may be used. 0 = there is no reserve."
+            ),
+            key!(
+                server_round_robin,
+                Kind::Flag,
+                "Use the idle server that was used longest ago. Otherwise the one used last, so \
+                 that those not needed grow old and are closed."
+            ),
+        ],
+    },
+    Group {
+        title: "Limits on connections",
+        keys: &[
+            key!(
+                max_server_connections,
+                limit(),
+                "Servers per server host over all pools. Set it below the server's \
+                 max_connections: pools then share what there is, and a pool with waiting clients \
+                 gets the places of idle ones."
+            ),
+            key!(max_db_connections, limit(), "Servers per database over all users."),
+            key!(max_user_connections, limit(), "Servers per user over all databases."),
+            key!(max_db_client_connections, limit(), "Clients per database."),
+            key!(max_user_client_connections, limit(), "Clients per user."),
+            key!(
+                max_server_logins,
+                Kind::Count(1, 1024),
+                "Connection attempts at once per server host, so that a restart is not a storm."
+            ),
+            key!(
+                max_replication_connections,
+                Kind::Count(0, CONNECTIONS),
+                "Clients with `replication=` at once. Each has a server of its own outside the \
+                 pools. 0 refuses them."
+            ),
+            key!(
+                max_unauthenticated_clients,
+                Kind::Count(1, CONNECTIONS),
+                "Clients at once that have connected and not logged in yet. It bounds the memory \
+                 that strangers can use."
+            ),
+        ],
+    },
+    Group {
+        title: "Who may log in",
+        keys: &[
+            key!(
+                auth_type,
+                Kind::Auth,
+                "How clients prove who they are. \"md5\" uses SCRAM for users whose secret is a \
+                 SCRAM verifier. \"plain\" sends passwords in clear. \"trust\" asks for no \
+                 password, but the user must be listed. \"any\" takes every user; each database \
+                 then needs a `user`."
+            ),
+            key!(
+                auth_file,
+                Kind::Path,
+                "PgBouncer's list of users: a line is \"name\" \"secret\", the secret plain, md5… \
+                 or SCRAM-SHA-256$…. Its users are added to those under [users]. A relative path \
+                 starts in the current directory."
+            ),
+            key!(
+                admin_users,
+                Kind::Names,
+                "Users who may run every command of the console (databases `pgweir` and \
+                 `pgbouncer`)."
+            ),
+            key!(stats_users, Kind::Names, "Users who may run SHOW in the console."),
+        ],
+    },
+    Group {
+        title: "Servers: checks, reset and age",
+        keys: &[
+            key!(
+                server_lifetime,
+                off(10 * YEAR),
+                "Age at which a server is closed once it is free. Servers opened together are not \
+                 closed together."
+            ),
+            key!(
+                server_idle_timeout,
+                off(10 * YEAR),
+                "Idle time after which a server is closed, down to min_pool_size."
+            ),
+            key!(
+                server_connect_timeout,
+                time(1, HOUR),
+                "Time for connecting and logging in to a server."
+            ),
+            key!(
+                server_login_retry,
+                time(1, HOUR),
+                "Ceiling of the pause between failed attempts to connect, which doubles from a \
+                 short one. Meanwhile clients are told the true cause at once."
+            ),
+            key!(
+                server_check_delay,
+                time(0, 10 * YEAR),
+                "Idle time after which a server is checked before its next use."
+            ),
+            key!(server_check_query, Kind::Text, "The check. \"\" is an empty query."),
+            key!(
+                server_reset_query,
+                Kind::Text,
+                "What cleans a server between clients: in session mode always, in other modes when \
+                 a client may have left something behind."
+            ),
+            key!(
+                server_reset_query_always,
+                Kind::Flag,
+                "Run server_reset_query at every return to the pool, in each mode."
+            ),
+        ],
+    },
+    Group {
+        title: "Timeouts of clients",
+        keys: &[
+            key!(client_login_timeout, time(1, HOUR), "Time for a client to log in."),
+            key!(
+                client_idle_timeout,
+                off(10 * YEAR),
+                "Idle time after which a client is closed. Leave it longer than the application's \
+                 own pool keeps idle connections."
+            ),
+            key!(
+                query_wait_timeout,
+                off(10 * YEAR),
+                "Longest wait for a server; then the client gets an error that says what it waited \
+                 for."
+            ),
+            key!(
+                query_wait_notify,
+                off(HOUR),
+                "Wait after which a client gets a NOTICE that it is queued."
+            ),
+            key!(query_timeout, off(10 * YEAR), "Longest query; then the client is closed."),
+            key!(
+                idle_transaction_timeout,
+                off(10 * YEAR),
+                "Longest idle time inside a transaction; then the client is closed."
+            ),
+            key!(transaction_timeout, off(10 * YEAR), "Longest transaction."),
+            key!(
+                cancel_wait_timeout,
+                time(1, HOUR),
+                "Longest time for delivering a cancel request to the server."
+            ),
+            key!(
+                rollback_timeout,
+                time(0, 60),
+                "Time to roll back for a client that vanished inside a transaction. When it does \
+                 not suffice, the server is closed."
+            ),
+        ],
+    },
+    Group {
+        title: "Protocol and memory",
+        keys: &[
+            key!(
+                max_prepared_statements,
+                Kind::Count(0, 1_000_000),
+                "Prepared statements kept on each server; the one used longest ago goes first. 0 \
+                 turns off following prepared statements."
+            ),
+            key!(
+                ignore_startup_parameters,
+                Kind::Names,
+                "Startup parameters to swallow. Rarely needed: each is accepted and kept per \
+                 client. `options` swallows what `options` carries."
+            ),
+            key!(
+                max_packet_size,
+                Kind::Count(8192, 0x7fff_ffff),
+                "Longest protocol message, in bytes. Longer ones close the connection."
+            ),
+            key!(
+                request_buffer_size,
+                Kind::Size(4 * KIB, GIB),
+                "A request up to this size is collected before it takes a server, so that a slow \
+                 client holds none. A larger one streams."
+            ),
+            key!(
+                max_statement_size,
+                Kind::Size(0, GIB),
+                "Text of a prepared statement up to this size is kept, to be prepared again on \
+                 other servers."
+            ),
+            key!(
+                stream_buffer_size,
+                Kind::Size(16 * KIB, GIB),
+                "Bytes held per direction for a peer that reads slowly; then reading stops."
+            ),
+        ],
+    },
+    Group {
+        title: "TCP",
+        keys: &[
+            key!(
+                tcp_keepalive,
+                Kind::Flag,
+                "Probe silent peers, so that one that is gone is noticed."
+            ),
+            key!(
+                tcp_keepidle,
+                Kind::TimeLimit(TimeUnit::Seconds, "the system's", seconds(32_767)),
+                "Silence before the first probe."
+            ),
+            key!(
+                tcp_keepintvl,
+                Kind::TimeLimit(TimeUnit::Seconds, "the system's", seconds(32_767)),
+                "Time between probes."
+            ),
+            key!(
+                tcp_keepcnt,
+                Kind::Limit("the system's", 127),
+                "Lost probes that end a connection."
+            ),
+            key!(
+                tcp_user_timeout,
+                Kind::TimeLimit(TimeUnit::Milliseconds, "the system's", seconds(DAY)),
+                "Time that sent data may stay unacknowledged before the connection ends. A plain \
+                 number is milliseconds."
+            ),
+        ],
+    },
+    Group {
+        title: "Logging and debugging",
+        keys: &[
+            key!(log_connections, Kind::Flag, "Log each login of a client."),
+            key!(log_disconnections, Kind::Flag, "Log each disconnect, with its reason."),
+            key!(log_pooler_errors, Kind::Flag, "Log errors that pgweir itself sends to clients."),
+            key!(verbose, Kind::Count(0, 3), "More words in the log."),
+            key!(
+                debug_force_hop,
+                Kind::Flag,
+                "Take another server at every checkout. Shows in a test what an application leaves \
+                 behind on a server; never needed in production."
+            ),
+        ],
+    },
+];

@@ -1,0 +1,188 @@
+//! The keys of `[databases.NAME]` and `[users.NAME]`.
+
+use super::{CONNECTIONS, YEAR, key, limit, off};
+use crate::config::field::Field;
+use crate::config::model::{Database, User};
+use crate::config::setting::{Key, Kind, Value};
+
+/// The keys of `[databases.NAME]`.
+pub(crate) static DATABASE: &[Key<Database>] = &[
+    Key {
+        name: "url",
+        kind: Kind::Url,
+        set: |database, value| {
+            if let Value::Url(url) = value {
+                database.take_url(*url);
+            }
+        },
+        get: |_| Value::Unset,
+        doc: "The server as a URL, instead of host, port, dbname and user. What is special in user \
+              or password is percent-encoded; the password may stand in `password` instead, as it \
+              is.",
+        otherwise: "host is needed",
+        example: "\"postgres://app:s3cret@db.example/shop\"",
+    },
+    key!(
+        host,
+        Kind::Host,
+        "The server's host name, IP address, or the directory of its unix socket (starts with /).",
+        "url is needed",
+        "\"db.example\""
+    ),
+    key!(port, Kind::Count(1, 65_535), "The server's port.", "5432", "5432"),
+    key!(
+        dbname,
+        Kind::Name,
+        "The database's name on the server.",
+        "the name of the table",
+        "\"shop\""
+    ),
+    key!(
+        user,
+        Kind::Name,
+        "The user that all clients become on the server; they share one pool.",
+        "each client's own",
+        "\"app\""
+    ),
+    key!(
+        password,
+        Kind::Secret,
+        "Password for logging in to the server.",
+        "the client's secret from the user list",
+        "\"s3cret\""
+    ),
+    key!(
+        replicas,
+        Kind::Hosts,
+        "Replicas of the server, as host:port. Kept for routing reads; not used yet.",
+        "none",
+        "[\"replica1.example:5432\", \"replica2.example:5432\"]"
+    ),
+    key!(
+        pool_size,
+        Kind::Count(0, CONNECTIONS),
+        "Servers per pool of this database. 0 = as many as there may be clients.",
+        "default_pool_size",
+        "20"
+    ),
+    key!(
+        min_pool_size,
+        Kind::Count(0, CONNECTIONS),
+        "Servers that a pool of this database keeps open.",
+        "min_pool_size",
+        "5"
+    ),
+    key!(
+        reserve_pool_size,
+        Kind::Count(0, CONNECTIONS),
+        "Extra servers per pool of this database.",
+        "reserve_pool_size",
+        "5"
+    ),
+    key!(pool_mode, Kind::Mode, "When a server goes back to the pool.", "pool_mode", "\"session\""),
+    key!(
+        max_db_connections,
+        limit(),
+        "Servers of this database over all users.",
+        "max_db_connections",
+        "50"
+    ),
+    key!(
+        max_db_client_connections,
+        limit(),
+        "Clients of this database.",
+        "max_db_client_connections",
+        "500"
+    ),
+    key!(
+        query_wait_timeout,
+        off(10 * YEAR),
+        "Longest wait for a server.",
+        "query_wait_timeout",
+        "30"
+    ),
+    key!(
+        server_lifetime,
+        off(10 * YEAR),
+        "Age at which a server is closed once it is free.",
+        "server_lifetime",
+        "3600"
+    ),
+    key!(
+        connect_query,
+        Kind::Text,
+        "Run on every new server before its first client.",
+        "nothing",
+        "\"SET jit = off\""
+    ),
+];
+
+/// The keys of `[users.NAME]`.
+pub(crate) static USER: &[Key<User>] = &[
+    key!(
+        password,
+        Kind::Secret,
+        "The user's secret: plain, md5… or SCRAM-SHA-256$…. A user of auth_file has it there.",
+        "none: the user can't log in by password",
+        "\"s3cret\""
+    ),
+    key!(
+        pool_size,
+        Kind::Count(0, CONNECTIONS),
+        "Servers per pool of this user; goes before the database's. 0 = as many as there may be \
+         clients.",
+        "the database's",
+        "10"
+    ),
+    key!(
+        reserve_pool_size,
+        Kind::Count(0, CONNECTIONS),
+        "Extra servers per pool of this user; goes before the database's.",
+        "the database's",
+        "2"
+    ),
+    key!(
+        pool_mode,
+        Kind::Mode,
+        "When a server goes back to the pool; goes before the database's.",
+        "the database's",
+        "\"session\""
+    ),
+    key!(
+        max_user_connections,
+        limit(),
+        "Servers of this user over all databases.",
+        "max_user_connections",
+        "50"
+    ),
+    key!(
+        max_user_client_connections,
+        limit(),
+        "Clients of this user.",
+        "max_user_client_connections",
+        "500"
+    ),
+    key!(query_timeout, off(10 * YEAR), "Longest query.", "query_timeout", "60"),
+    key!(
+        query_wait_timeout,
+        off(10 * YEAR),
+        "Longest wait for a server; goes before the database's.",
+        "the database's",
+        "30"
+    ),
+    key!(
+        idle_transaction_timeout,
+        off(10 * YEAR),
+        "Longest idle time inside a transaction.",
+        "idle_transaction_timeout",
+        "60"
+    ),
+    key!(transaction_timeout, off(10 * YEAR), "Longest transaction.", "transaction_timeout", "300"),
+    key!(
+        client_idle_timeout,
+        off(10 * YEAR),
+        "Idle time after which a client is closed.",
+        "client_idle_timeout",
+        "3600"
+    ),
+];

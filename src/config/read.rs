@@ -1,0 +1,496 @@
+//! From TOML, user lists and URLs to a [`Config`]; all problems of all of them in one report.
+//!
+//! A table is read against its list of keys. A problem found does not end the reading; what a
+//! broken line would cause further on is not reported beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{DATABASE, GENERAL, NOT_OURS, USER};
+use super::model::{AuthType, Config, Database, General, User};
+use super::nearest::nearest;
+use super::problem::{Problem, Problems};
+use super::secret::Secret;
+use super::setting::{Key, quote};
+use super::url::ServerUrl;
+use super::userlist;
+
+impl Config {
+    /// Reads a `pooler.toml` and the files that it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong in any of them.
+    pub fn from_toml_file(path: impl AsRef<Path>) -> Result<Self, Problems> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::from_toml_str(&name, &text),
+            Err(error) => Err(Problem {
+                file: name,
+                line: None,
+                key: String::new(),
+                what: format!("can't be read: {error}"),
+                hint: None,
+            }
+            .into()),
+        }
+    }
+
+    /// Reads the text of a `pooler.toml` and the files that it names; `name` stands for the file
+    /// in problems.
+    ///
+    /// # Errors
+    /// Everything that is wrong in any of them.
+    pub fn from_toml_str(name: &str, text: &str) -> Result<Self, Problems> {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let mut reader = Reader::new(name, text);
+        reader.read_errors(&errors);
+        let config = reader.read_root(root.get_ref());
+        reader.finish(config)
+    }
+
+    /// One database at the primary's URL. Its user may log in with its password, and is an admin of
+    /// the console. All else has its default.
+    ///
+    /// # Errors
+    /// What the URLs ask for and can't have.
+    pub fn from_urls(primary: ServerUrl, replicas: Vec<ServerUrl>) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let mut report = |file: &str, key: &str, what: &str, hint: &str| {
+            problems.push(Problem {
+                file: file.to_owned(),
+                line: None,
+                key: key.to_owned(),
+                what: what.to_owned(),
+                hint: Some(hint.to_owned()),
+            });
+        };
+        if primary.password.is_none() {
+            let hint = "postgres://user:password@host/database; or use a file, where auth_type = \
+                        \"trust\" lets clients in without";
+            report("--url", "password", "missing: clients log in with it", hint);
+        }
+        let urls = std::iter::once(("--url", &primary));
+        for (file, url) in urls.chain(replicas.iter().map(|url| ("--replica", url))) {
+            if url.sslmode.is_some_and(|mode| mode.demands_tls()) {
+                report(file, "sslmode", NO_TLS, NO_TLS_HINT);
+            }
+        }
+        for url in &replicas {
+            let other = |mine: Option<&str>, own: &str| mine.is_some_and(|mine| mine != own);
+            let secret = |url: &ServerUrl| url.password.clone().unwrap_or_else(|| Secret::new(""));
+            let differs = other(url.user.as_deref(), &primary.login_user())
+                || other(url.dbname.as_deref(), &primary.database())
+                || (url.password.is_some() && secret(url) != secret(&primary));
+            if differs {
+                let what = "user, password or database differ from those of --url";
+                report("--replica", "", what, "a replica has the primary's; leave them out");
+            }
+        }
+
+        let user = primary.login_user();
+        let name = primary.database();
+        if RESERVED.contains(&name.as_str()) {
+            let what = "the console has this name";
+            report("--url", "dbname", what, "use a file, and give the database another name");
+        }
+        let mut general = General { admin_users: vec![user.clone()], ..General::default() };
+        if let Some(timeout) = primary.connect_timeout {
+            general.server_connect_timeout = timeout;
+        }
+        let mut database = Database::new(name.clone(), String::new(), &general);
+        database.replicas = replicas.iter().map(ServerUrl::host_port).collect();
+        let password = primary.password.clone();
+        database.take_url(ServerUrl { user: Some(user.clone()), ..primary });
+        let users = BTreeMap::from([(user.clone(), User::new(user, password, &general))]);
+        let databases = BTreeMap::from([(name, Arc::new(database))]);
+        Problems::none_or(problems, Self { general, databases, users })
+    }
+}
+
+/// The keys that a table has, with their lines.
+type Seen = BTreeMap<&'static str, usize>;
+
+struct Reader<'a> {
+    file: &'a str,
+    text: &'a str,
+    /// Where each line's newline is.
+    line_ends: Vec<usize>,
+    problems: Vec<Problem>,
+    /// Lines with bad syntax: what was made of them says nothing.
+    broken: BTreeSet<usize>,
+    /// Problems of the files that this one names.
+    elsewhere: Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(file: &'a str, text: &'a str) -> Self {
+        let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        let (problems, elsewhere) = (Vec::new(), Vec::new());
+        Self { file, text, line_ends, problems, broken: BTreeSet::new(), elsewhere }
+    }
+
+    /// Reports bad syntax. One error drags others behind it on the same line and the next ones:
+    /// of such a run only the first is told.
+    fn read_errors(&mut self, errors: &[toml::de::Error]) {
+        let mut last = None;
+        for error in errors {
+            let line = error.span().map(|span| self.line(&span));
+            let what = error.message().trim_end().replace('\n', ", ");
+            if let Some(line) = line {
+                self.give_up_on(line, what.contains("unclosed"));
+            }
+            let dragged = line.zip(last).is_some_and(|(line, last)| line <= last + 1);
+            last = line.max(last);
+            if !dragged {
+                self.report_at(line, "", what, None);
+            }
+        }
+    }
+
+    /// Trusts nothing that was read from a line with bad syntax. What follows a broken header or an
+    /// unclosed value is in a table that it was not meant for: down to the next header it goes too.
+    fn give_up_on(&mut self, line: usize, unclosed: bool) {
+        self.broken.insert(line);
+        let is_header = |text: &str| text.trim_start().starts_with('[');
+        let mut lines = self.text.lines().skip(line.saturating_sub(1));
+        let header = lines.next().is_some_and(is_header);
+        if header || unclosed {
+            let below = lines.take_while(|text| !is_header(text)).count();
+            self.broken.extend(line..=line + below);
+        }
+    }
+
+    fn read_root(&mut self, root: &DeTable<'_>) -> Config {
+        let mut general = General::default();
+        let keys: Vec<_> = GENERAL.iter().flat_map(|group| group.keys).collect();
+        let seen = self.read_table("", root, &keys, &TABLES, &mut general);
+        if general.default_pool_size == 0 {
+            general.default_pool_size = general.max_client_conn;
+        }
+        self.check_general(&general, &seen);
+
+        let mut config = Config { general, databases: BTreeMap::new(), users: BTreeMap::new() };
+        for (key, name, table) in self.tables_under(root, "users") {
+            self.read_user(&key, name, table, &mut config);
+        }
+        self.read_auth_file(&seen, root, &mut config);
+        for (key, name, table) in self.tables_under(root, "databases") {
+            let database = self.read_database(&key, name, table, &config.general);
+            config.databases.insert(database.name.clone(), Arc::new(database));
+        }
+        let names = root.get("databases").and_then(|value| value.get_ref().as_table());
+        if names.is_none_or(|names| names.is_empty()) && self.broken.is_empty() {
+            let hint = "add a table: [databases.NAME] with host = \"…\" or url = \"postgres://…\"";
+            let line = root.get_key_value("databases").map(|(key, _)| self.line(&key.span()));
+            self.report_at(line, "databases", "there is no database", Some(hint.to_owned()));
+        }
+        config
+    }
+
+    /// Reads the keys of one table into `target`; `tables` are names that the caller reads.
+    fn read_table<T>(
+        &mut self,
+        path: &str,
+        table: &DeTable<'_>,
+        keys: &[&'static Key<T>],
+        tables: &[&str],
+        target: &mut T,
+    ) -> Seen {
+        let mut seen = Seen::new();
+        for (spanned, value) in table {
+            let name: &str = spanned.get_ref();
+            if tables.contains(&name) {
+                continue;
+            }
+            let line = self.line(&spanned.span());
+            let Some(key) = keys.iter().find(|key| key.name == name) else {
+                let names = keys.iter().map(|key| key.name).chain(tables.iter().copied());
+                let hint = unknown_key_hint(path, name, value.get_ref(), nearest(name, names));
+                self.report_at(Some(line), &joined(path, name), "unknown key", hint);
+                continue;
+            };
+            seen.insert(key.name, line);
+            // The span of a value that was made up for a broken line may lie anywhere.
+            let end = value.span().end;
+            let end = self.line(&(end..end)).max(line);
+            if self.broken.range(line..=end).next().is_some() {
+                continue;
+            }
+            match key.kind.read(value.get_ref()) {
+                Ok(value) => (key.set)(target, value),
+                Err(wrong) => {
+                    self.report_at(Some(line), &joined(path, name), wrong.what, wrong.hint);
+                }
+            }
+        }
+        seen
+    }
+
+    /// The tables `[parent.NAME]`, each with its name as a key. What is no table is reported.
+    fn tables_under<'t>(
+        &mut self,
+        root: &'t DeTable<'_>,
+        parent: &str,
+    ) -> Vec<(Spanned<String>, &'t str, &'t DeTable<'t>)> {
+        let mut found = Vec::new();
+        let Some((parent_key, parent_value)) = root.get_key_value(parent) else {
+            return found;
+        };
+        let Some(children) = parent_value.get_ref().as_table() else {
+            let line = self.line(&parent_key.span());
+            let hint = format!("as in [{parent}.NAME]");
+            self.report_at(Some(line), parent, "must be a table of tables", Some(hint));
+            return found;
+        };
+        for (key, value) in children {
+            let name: &str = key.get_ref();
+            let path = joined(parent, name);
+            let line = self.line(&key.span());
+            if name.is_empty() || name.contains('\0') {
+                self.report_at(Some(line), &path, "a name can't be empty or hold zero bytes", None);
+            } else if let Some(table) = value.get_ref().as_table() {
+                found.push((Spanned::new(key.span(), path), name, table));
+            } else {
+                let hint = format!("as in [{path}], its keys below");
+                self.report_at(Some(line), &path, "must be a table", Some(hint));
+            }
+        }
+        found
+    }
+
+    fn read_user(
+        &mut self,
+        key: &Spanned<String>,
+        name: &str,
+        table: &DeTable<'_>,
+        config: &mut Config,
+    ) {
+        let mut user = User::new(name, None, &config.general);
+        let keys: Vec<_> = USER.iter().collect();
+        self.read_table(key.get_ref(), table, &keys, &[], &mut user);
+        if user.pool_size == Some(0) {
+            user.pool_size = Some(config.general.max_client_conn);
+        }
+        config.users.insert(name.to_owned(), user);
+    }
+
+    /// Adds the users of `auth_file`; a later line for the same user wins.
+    fn read_auth_file(&mut self, seen: &Seen, root: &DeTable<'_>, config: &mut Config) {
+        let Some(path) = config.general.auth_file.clone() else {
+            return;
+        };
+        let line = seen.get("auth_file").copied();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                let what = format!("{} can't be read: {error}", path.display());
+                let hint = "a relative path starts in the current directory".to_owned();
+                let hint = path.is_relative().then_some(hint);
+                return self.report_at(line, "auth_file", what, hint);
+            }
+        };
+        let listed = match userlist::parse(&path.display().to_string(), &text) {
+            Ok(listed) => listed,
+            Err(problems) => return self.elsewhere.extend(problems),
+        };
+        let in_this_file: BTreeSet<String> = config
+            .users
+            .values()
+            .filter(|user| user.password.is_some())
+            .map(|user| user.name.clone())
+            .collect();
+        let mut told = BTreeSet::new();
+        for (name, secret) in listed {
+            if in_this_file.contains(&name) {
+                if told.insert(name.clone()) {
+                    let line = self.line_of(root, &["users", &name, "password"]);
+                    let key = joined(&joined("users", &name), "password");
+                    let what = format!("{} has a secret for this user too", path.display());
+                    self.report_at(line, &key, what, Some("remove one of them".to_owned()));
+                }
+                continue;
+            }
+            let new = || User::new(name.clone(), None, &config.general);
+            config.users.entry(name.clone()).or_insert_with(new).password = Some(secret);
+        }
+    }
+
+    fn read_database(
+        &mut self,
+        key: &Spanned<String>,
+        name: &str,
+        table: &DeTable<'_>,
+        general: &General,
+    ) -> Database {
+        let path = key.get_ref();
+        let header = self.line(&key.span());
+        let mut database = Database::new(name, String::new(), general);
+        let keys: Vec<_> = DATABASE.iter().collect();
+        let seen = self.read_table(path, table, &keys, &[], &mut database);
+        if database.pool_size == Some(0) {
+            database.pool_size = Some(general.max_client_conn);
+        }
+
+        if RESERVED.contains(&name) {
+            let hint = "give the database another name, and its own in dbname".to_owned();
+            self.report_at(Some(header), path, "the console has this name", Some(hint));
+        }
+        if name == "*" {
+            let hint = "list each database".to_owned();
+            self.report_at(
+                Some(header),
+                path,
+                "a fallback for all names is not supported",
+                Some(hint),
+            );
+        }
+        match seen.get("url") {
+            Some(_) => self.check_beside_url(path, table, &seen),
+            None if !seen.contains_key("host") && self.broken.is_empty() => {
+                let hint = "add host = \"…\" or url = \"postgres://…\"".to_owned();
+                self.report_at(Some(header), &joined(path, "host"), "missing", Some(hint));
+            }
+            None => {}
+        }
+        if let (Some(line), Some(min)) = (seen.get("min_pool_size"), database.min_pool_size) {
+            let size = database.pool_size.unwrap_or(general.default_pool_size);
+            let name = if database.pool_size.is_some() { "pool_size" } else { "default_pool_size" };
+            self.check_min_pool_size(&joined(path, "min_pool_size"), *line, min, (name, size));
+        }
+        if general.auth_type == AuthType::Any && database.user.is_none() && self.broken.is_empty() {
+            let what = "missing: with auth_type = \"any\" nobody has a secret for the server";
+            let hint = "add the user (and password) to log in to the server with".to_owned();
+            self.report_at(Some(header), &joined(path, "user"), what, Some(hint));
+        }
+        database
+    }
+
+    /// Reports keys that say what the URL says.
+    fn check_beside_url(&mut self, path: &str, table: &DeTable<'_>, seen: &Seen) {
+        let url = table.get("url").and_then(|url| ServerUrl::parse(url.get_ref().as_str()?).ok());
+        let Some(url) = url else {
+            return;
+        };
+        let taken = [
+            ("host", true),
+            ("port", true),
+            ("dbname", url.dbname.is_some()),
+            ("user", url.user.is_some()),
+            ("password", url.password.is_some()),
+        ];
+        for (name, taken) in taken {
+            if let (true, Some(line)) = (taken, seen.get(name)) {
+                let hint = "remove it, or take it out of the url".to_owned();
+                self.report_at(Some(*line), &joined(path, name), "url says it too", Some(hint));
+            }
+        }
+    }
+
+    fn check_general(&mut self, general: &General, seen: &Seen) {
+        if let Some(line) = seen.get("min_pool_size") {
+            let size = ("default_pool_size", general.default_pool_size);
+            self.check_min_pool_size("min_pool_size", *line, general.min_pool_size, size);
+        }
+        let http = general.http_listen.as_deref().and_then(|http| http.rsplit_once(':'));
+        if let Some((host, port)) = http {
+            let same_port = general.listen_port != 0 && port == general.listen_port.to_string();
+            let overlap = host == general.listen_addr
+                || host == "0.0.0.0"
+                || general.listen_addr == "0.0.0.0";
+            if same_port && overlap {
+                let line = seen.get("http_listen").or(seen.get("listen_port")).copied();
+                let hint = "choose another port".to_owned();
+                self.report_at(line, "http_listen", "listen_port has this port", Some(hint));
+            }
+        }
+    }
+
+    fn check_min_pool_size(&mut self, key: &str, line: usize, min: usize, size: (&str, usize)) {
+        let (name, size) = size;
+        if min > size {
+            let hint = format!("lower it, or raise {name}");
+            self.report_at(Some(line), key, format!("{min} is above {name}, {size}"), Some(hint));
+        }
+    }
+
+    fn report_at(
+        &mut self,
+        line: Option<usize>,
+        key: &str,
+        what: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        let (file, key, what) = (self.file.to_owned(), key.to_owned(), what.into());
+        self.problems.push(Problem { file, line, key, what, hint });
+    }
+
+    fn finish(mut self, config: Config) -> Result<Config, Problems> {
+        let broken = self.broken;
+        let sound = |problem: &Problem| problem.line.is_none_or(|line| !broken.contains(&line));
+        self.problems.retain(|problem| problem.key.is_empty() || sound(problem));
+        self.problems.sort_by_key(|problem| problem.line);
+        self.problems.append(&mut self.elsewhere);
+        Problems::none_or(self.problems, config)
+    }
+
+    /// The line, from 1, in which `span` starts.
+    fn line(&self, span: &Range<usize>) -> usize {
+        1 + self.line_ends.partition_point(|end| *end < span.start)
+    }
+
+    /// The line of the key at the end of `path`.
+    fn line_of(&self, root: &DeTable<'_>, path: &[&str]) -> Option<usize> {
+        let (first, rest) = path.split_first()?;
+        let (key, value) = root.get_key_value(*first)?;
+        match (rest, value.get_ref()) {
+            ([], _) => Some(self.line(&key.span())),
+            (rest, DeValue::Table(table)) => self.line_of(table, rest),
+            _ => None,
+        }
+    }
+}
+
+/// Top-level keys that are tables of tables.
+const TABLES: [&str; 2] = ["databases", "users"];
+
+/// Databases that clients reach the console by.
+const RESERVED: [&str; 2] = ["pgbouncer", "pgweir"];
+
+pub(super) const NO_TLS: &str = "asks for TLS, which pgweir does not speak with servers yet";
+pub(super) const NO_TLS_HINT: &str = "sslmode=prefer goes in clear: for trusted networks only";
+
+fn unknown_key_hint(
+    path: &str,
+    name: &str,
+    value: &DeValue<'_>,
+    nearest: Option<&str>,
+) -> Option<String> {
+    let general = || GENERAL.iter().flat_map(|group| group.keys).any(|key| key.name == name);
+    if !path.is_empty() && general() {
+        return Some("a general key: it must stand above the first [table]".to_owned());
+    }
+    if path.is_empty() && name == "pgbouncer" {
+        return Some("its keys stand at the top of the file, without a table".to_owned());
+    }
+    let theirs = NOT_OURS.iter().find(|(theirs, _)| *theirs == name && !value.is_table());
+    if let Some((_, why)) = theirs {
+        return Some(format!("a key of PgBouncer; {why}"));
+    }
+    nearest.map(|nearest| format!("did you mean `{nearest}`?"))
+}
+
+/// `path.name`, with quotes where TOML wants them.
+fn joined(path: &str, name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let name = match !name.is_empty() && name.chars().all(bare) {
+        true => name.to_owned(),
+        false => quote(name),
+    };
+    if path.is_empty() { name } else { format!("{path}.{name}") }
+}

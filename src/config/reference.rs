@@ -1,0 +1,188 @@
+//! The annotated reference file and the page of documentation, made from the lists of keys.
+//!
+//! `pooler.toml` and `docs/config.md` are these texts; a test compares them.
+
+use super::keys::{DATABASE, GENERAL, USER};
+use super::model::General;
+use super::setting::Key;
+
+/// `pooler.toml`: every key with what it is, what it takes and its default. It loads as it is.
+#[must_use]
+pub fn toml() -> String {
+    let mut text = String::from(TOML_HEAD);
+    let general = General::default();
+    for group in GENERAL {
+        text.push_str(&format!("\n\n{}\n", rule(group.title)));
+        for key in group.keys {
+            let default = (key.get)(&general).toml();
+            text.push('\n');
+            push_comment(&mut text, key.doc);
+            push_comment(
+                &mut text,
+                &format!("{}; default {default}; {APPLIES}", key.kind.describe()),
+            );
+            let mark = if SET.contains(&key.name) { "" } else { "#" };
+            text.push_str(&format!("{mark}{} = {default}\n", key.name));
+        }
+    }
+    text.push_str(&format!("\n\n{}\n\n{DATABASES_HEAD}\n", rule("Databases")));
+    push_table(&mut text, DATABASE, ("host", "\"127.0.0.1\""));
+    text.push_str(&format!("\n\n{}\n\n{USERS_HEAD}\n", rule("Users")));
+    push_table(&mut text, USER, ("password", "\"change me\""));
+    text
+}
+
+/// `docs/config.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = String::from(MARKDOWN_HEAD);
+    let general = General::default();
+    for group in GENERAL {
+        text.push_str(&format!("\n## {}\n\n{TABLE_HEAD}", group.title));
+        for key in group.keys {
+            push_row(&mut text, key, &format!("`{}`", (key.get)(&general).toml()));
+        }
+    }
+    text.push_str(&format!("\n## `[databases.NAME]`\n\n{MARKDOWN_DATABASES}\n{TABLE_HEAD}"));
+    for key in DATABASE {
+        push_row(&mut text, key, key.otherwise);
+    }
+    text.push_str(&format!("\n## `[users.NAME]`\n\n{MARKDOWN_USERS}\n{TABLE_HEAD}"));
+    for key in USER {
+        push_row(&mut text, key, key.otherwise);
+    }
+    text.push_str(MARKDOWN_TAIL);
+    text
+}
+
+/// Writes one table's keys as comments, but for the one that is set.
+fn push_table<T>(text: &mut String, keys: &[Key<T>], set: (&str, &str)) {
+    for key in keys {
+        text.push('\n');
+        push_comment(text, key.doc);
+        let otherwise =
+            format!("{}; without it: {}; {APPLIES}", key.kind.describe(), key.otherwise);
+        push_comment(text, &otherwise);
+        match set {
+            (name, value) if name == key.name => text.push_str(&format!("{name} = {value}\n")),
+            _ => text.push_str(&format!("#{} = {}\n", key.name, key.example)),
+        }
+    }
+}
+
+fn push_row<T>(text: &mut String, key: &Key<T>, default: &str) {
+    let (name, takes) = (key.name, key.kind.describe());
+    let doc = key.doc.replace('|', "\\|");
+    text.push_str(&format!("| `{name}` | {default} | {takes} | {doc} |\n"));
+}
+
+/// Writes `words` as comment lines that are no wider than the page.
+fn push_comment(text: &mut String, words: &str) {
+    let mut line = String::from("#");
+    for word in words.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            text.push_str(&line);
+            text.push('\n');
+            line = String::from("#");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    text.push_str(&line);
+    text.push('\n');
+}
+
+/// A heading as wide as the page.
+fn rule(title: &str) -> String {
+    let head = format!("# ---- {title} ");
+    format!("{head:-<WIDTH$}")
+}
+
+const WIDTH: usize = 90;
+
+/// When a change of any key takes effect.
+const APPLIES: &str = "restart";
+
+/// Keys that stand uncommented in the reference file: those most people look for first.
+const SET: [&str; 6] = [
+    "listen_addr",
+    "listen_port",
+    "pool_mode",
+    "max_client_conn",
+    "default_pool_size",
+    "auth_type",
+];
+
+const TOML_HEAD: &str = "\
+# pgweir's configuration: every key, what it takes, its default, and when a change applies
+# (restart = at the next start). A key that is commented out has its default.
+#
+# Durations  a plain number is seconds, fractions allowed; or \"200ms\", \"5s\", \"2 min\", \"1h\", \"1d\"
+# Sizes      a plain number is bytes; or \"256 KiB\", \"1MB\" (as in Postgres, kB and MB are powers of 1024)
+# Lists      [\"one\", \"two\"], or \"one, two\"
+# Switches   true and false, or 1 and 0
+#
+# General keys stand above the first [table]. Keys that PgBouncer has mean what they mean there.
+# `pgweir check pooler.toml` says everything that is wrong with a file at once.
+";
+
+const DATABASES_HEAD: &str = "\
+# One table per database; its name is what clients ask for. `pgbouncer` and `pgweir` are the
+# console. A name with other characters than letters, digits, - and _ is quoted:
+# [databases.\"my shop\"]
+[databases.postgres]";
+
+const USERS_HEAD: &str = "\
+# One table per user who may log in. The secret may stand in auth_file instead.
+[users.postgres]";
+
+const MARKDOWN_HEAD: &str = "\
+# Configuration
+
+`pgweir run pooler.toml` reads one TOML file; `pgweir check pooler.toml` reads it and reports
+everything that is wrong with it at once: file, line, key, what is wrong and what to do. Unknown
+keys are errors. [`pooler.toml`](../pooler.toml) has every key beside its default.
+
+- General keys stand above the first `[table]`. Keys that PgBouncer has keep its names and meanings.
+- **Durations**: a plain number is seconds, fractions allowed (`tcp_user_timeout`: milliseconds); or
+  `\"200ms\"`, `\"5s\"`, `\"2 min\"`, `\"1h\"`, `\"1d\"`.
+- **Sizes**: a plain number is bytes; or `\"256 KiB\"`, `\"1MB\"`. As in Postgres, kB, MB and GB are powers
+  of 1024.
+- **Lists**: `[\"one\", \"two\"]`, or `\"one, two\"`. **Switches**: `true`, `false`, or `1`, `0`.
+- A change of any key takes effect at the next start.
+";
+
+const TABLE_HEAD: &str = "| key | default | takes | meaning |\n|---|---|---|---|\n";
+
+const MARKDOWN_DATABASES: &str = "\
+At least one. The name is what clients ask for; `pgbouncer` and `pgweir` are the console. A table
+has `url`, or `host` and what goes with it. What is not set here has the general value.
+";
+
+const MARKDOWN_USERS: &str = "\
+Who may log in. A user may also stand in `auth_file`, with settings here and the secret there.
+";
+
+const MARKDOWN_TAIL: &str = "
+## URLs
+
+`postgres://user:password@host:port/database?parameter=value`, or `postgresql://…`, as libpq reads
+it; with `pgweir --url` no file is needed.
+
+- What is special in a URL is percent-encoded: `/` is `%2F`, `?` is `%3F`, `@` is `%40`, `%` is `%25`,
+  and in user names `:` is `%3A`. Any character may be encoded.
+- What is missing has libpq's default: the operating system's user (`USER`, else `postgres`), the
+  database of the user's name, port 5432; the host is `localhost`. In `[databases.NAME]`, a missing
+  user means each client's own, and a missing database the table's name.
+- An IPv6 address stands in brackets: `[::1]`. A unix socket's directory is percent-encoded
+  (`postgres://%2Frun%2Fpostgresql/shop`) or a parameter (`?host=/run/postgresql`).
+- Parameters: `host`, `port`, `user`, `password`, `dbname`, `sslmode`, `application_name`, and
+  `connect_timeout` (not in `[databases.NAME]`). Servers are not spoken to by TLS yet: `sslmode`
+  `require`, `verify-ca` and `verify-full` are errors rather than connections in clear.
+
+## `auth_file`
+
+PgBouncer's list: a line is `\"name\" \"secret\"`. A double quote inside is doubled; what follows the
+secret is ignored; empty lines and lines that start with `;` or `#` too. Of two lines for the same
+user the later wins. The secret is plain, `md5…` or `SCRAM-SHA-256$…`.
+";

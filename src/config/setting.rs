@@ -1,0 +1,462 @@
+//! One setting: what kind of value a key takes, and how a TOML value becomes it.
+//!
+//! Pure. What is wrong with a value is said in a sentence without the value where it may be secret.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::model::{AuthType, HostPort, PoolMode};
+use super::nearest::nearest;
+use super::read::{NO_TLS, NO_TLS_HINT};
+use super::secret::Secret;
+use super::units::{ByteSize, TimeUnit, parse_duration, parse_size, show_duration};
+use super::url::{ServerUrl, SslMode, parse_port, split_port};
+
+/// One key that a table of the file may have; `T` is what the table is read into.
+pub(crate) struct Key<T: 'static> {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// Stores a value of `kind` in its field.
+    pub(crate) set: fn(&mut T, Value),
+    /// The field's value.
+    pub(crate) get: fn(&T) -> Value,
+    /// What it is, in full sentences.
+    pub(crate) doc: &'static str,
+    /// What holds where the key is missing; empty for the general keys, whose defaults are values.
+    pub(crate) otherwise: &'static str,
+    /// A value for the reference file; empty for the general keys, which show their default.
+    pub(crate) example: &'static str,
+}
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// true or false, 1 or 0.
+    Flag,
+    /// A whole number between bounds.
+    Count(u64, u64),
+    /// A whole number up to a bound; 0 = none, which means what the words say.
+    Limit(&'static str, u64),
+    /// A duration between bounds.
+    Time(TimeUnit, Duration, Duration),
+    /// A duration up to a bound; 0 = none, which means what the words say.
+    TimeLimit(TimeUnit, &'static str, Duration),
+    /// A number of bytes between bounds.
+    Size(u64, u64),
+    /// A text.
+    Text,
+    /// A text that can't be empty.
+    Name,
+    /// An address to listen on.
+    ListenAddr,
+    /// `host:port` to listen on; empty = off.
+    ListenPort,
+    /// A file's path; empty = none.
+    Path,
+    /// A list of names.
+    Names,
+    /// A pool mode.
+    Mode,
+    /// An authentication method.
+    Auth,
+    /// A secret.
+    Secret,
+    /// A server's host name, address or socket directory.
+    Host,
+    /// A list of `host:port`.
+    Hosts,
+    /// A server's URL.
+    Url,
+}
+
+/// A value that fits its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    Flag(bool),
+    Count(u64),
+    Limit(Option<u64>),
+    Time(TimeUnit, Duration),
+    TimeLimit(TimeUnit, Option<Duration>),
+    Size(ByteSize),
+    Text(String),
+    Names(Vec<String>),
+    Mode(PoolMode),
+    Auth(AuthType),
+    Secret(Secret),
+    Hosts(Vec<HostPort>),
+    Url(Box<ServerUrl>),
+    /// Nothing is set.
+    Unset,
+}
+
+/// What is wrong with a value, and what to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub(crate) what: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Wrong {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: None }
+    }
+
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl Kind {
+    /// Reads a TOML value.
+    pub(crate) fn read(self, value: &DeValue<'_>) -> Result<Value, Wrong> {
+        match self {
+            Self::Flag => read_flag(value).ok_or_else(|| self.expected(value)),
+            Self::Count(..) | Self::Limit(..) => self.read_number(value),
+            Self::Time(unit, ..) | Self::TimeLimit(unit, ..) => self.read_time(unit, value),
+            Self::Size(min, max) => self.read_size(min, max, value),
+            Self::Names => read_names(value).ok_or_else(|| self.expected(value)),
+            Self::Hosts => self.read_hosts(value),
+            Self::Text
+            | Self::Name
+            | Self::ListenAddr
+            | Self::ListenPort
+            | Self::Path
+            | Self::Mode
+            | Self::Auth
+            | Self::Secret
+            | Self::Host
+            | Self::Url => match value {
+                DeValue::String(text) if text.contains('\0') => {
+                    Err(Wrong::new("can't contain a zero byte"))
+                }
+                DeValue::String(text) => self.read_text(text),
+                _ => Err(self.expected(value)),
+            },
+        }
+    }
+
+    /// What the key takes, for people: `seconds, 0 (off) to 3650 d`.
+    pub(crate) fn describe(self) -> String {
+        match self {
+            Self::Flag => "true or false".to_owned(),
+            Self::Count(min, max) => format!("number, {min} to {max}"),
+            Self::Limit(zero, max) => format!("number, 0 ({zero}) to {max}"),
+            Self::Time(unit, min, max) => {
+                format!("{}, {} to {}", unit.name(), show_duration(min), show_duration(max))
+            }
+            Self::TimeLimit(unit, zero, max) => {
+                format!("{}, 0 ({zero}) to {}", unit.name(), show_duration(max))
+            }
+            Self::Size(min, max) => {
+                let (min, max) = (ByteSize::from_bytes(min), ByteSize::from_bytes(max));
+                format!("bytes, {min} to {max}")
+            }
+            Self::Text | Self::Name => "text".to_owned(),
+            Self::ListenAddr => "IP address or host name, `*` = all IPv4".to_owned(),
+            Self::ListenPort => "host:port, empty = off".to_owned(),
+            Self::Path => "path, empty = none".to_owned(),
+            Self::Names => "list of names".to_owned(),
+            Self::Mode => one_of(&MODES.map(PoolMode::name)),
+            Self::Auth => one_of(&AUTHS.map(AuthType::name)),
+            Self::Secret => "text".to_owned(),
+            Self::Host => "host name, IP address or socket directory".to_owned(),
+            Self::Hosts => "list of host:port".to_owned(),
+            Self::Url => "postgres://user:password@host:port/database".to_owned(),
+        }
+    }
+
+    fn expected(self, value: &DeValue<'_>) -> Wrong {
+        let wanted = match self {
+            Self::Flag => "true or false",
+            Self::Count(..) | Self::Limit(..) => "a whole number",
+            Self::Time(TimeUnit::Seconds, ..) | Self::TimeLimit(TimeUnit::Seconds, ..) => {
+                "a number of seconds or a text such as \"200ms\", \"5s\", \"2 min\", \"1h\""
+            }
+            Self::Time(..) | Self::TimeLimit(..) => {
+                "a number of milliseconds or a text such as \"200ms\", \"5s\", \"2 min\", \"1h\""
+            }
+            Self::Size(..) => "a number of bytes or a text such as \"256 KiB\", \"1MB\"",
+            Self::Names => "a list of texts, as in [\"one\", \"two\"]",
+            Self::Hosts => "a list of \"host:port\"",
+            Self::Mode | Self::Auth => return Wrong::new(format!("must be {}", self.describe())),
+            _ => "a text in quotes",
+        };
+        Wrong::new(format!("must be {wanted}, not {}", type_name(value)))
+    }
+
+    fn read_number(self, value: &DeValue<'_>) -> Result<Value, Wrong> {
+        let DeValue::Integer(number) = value else {
+            return Err(self.expected(value));
+        };
+        let number = i128::from_str_radix(number.as_str(), number.radix());
+        let number = number.or(Err(self.expected(value)))?;
+        let (min, max) = match self {
+            Self::Limit(_, max) => (0, max),
+            Self::Count(min, max) => (min, max),
+            _ => return Err(self.expected(value)),
+        };
+        let fits = u64::try_from(number).ok().filter(|number| (min..=max).contains(number));
+        let out_of_bounds = || Wrong::new(format!("must be from {min} to {max}, not {number}"));
+        let number = fits.ok_or_else(out_of_bounds)?;
+        Ok(match self {
+            Self::Limit(..) => Value::Limit((number > 0).then_some(number)),
+            _ => Value::Count(number),
+        })
+    }
+
+    fn read_time(self, unit: TimeUnit, value: &DeValue<'_>) -> Result<Value, Wrong> {
+        let time = match value {
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .ok()
+                .and_then(|number| parse_duration(&number.to_string(), unit)),
+            DeValue::Float(number) => {
+                number.as_str().parse().ok().and_then(|number| unit.duration(number))
+            }
+            DeValue::String(text) => parse_duration(text, unit),
+            _ => None,
+        };
+        let time = time.ok_or_else(|| self.expected(value))?;
+        let (min, max) = match self {
+            Self::Time(_, min, max) => (min, max),
+            Self::TimeLimit(_, _, max) => (Duration::ZERO, max),
+            _ => return Err(self.expected(value)),
+        };
+        if time < min || time > max {
+            let (min, max, time) = (show_duration(min), show_duration(max), show_duration(time));
+            return Err(Wrong::new(format!("must be from {min} to {max}, not {time}")));
+        }
+        Ok(match self {
+            Self::TimeLimit(..) => Value::TimeLimit(unit, (!time.is_zero()).then_some(time)),
+            _ => Value::Time(unit, time),
+        })
+    }
+
+    fn read_size(self, min: u64, max: u64, value: &DeValue<'_>) -> Result<Value, Wrong> {
+        let size = match value {
+            DeValue::Integer(number) => {
+                u64::from_str_radix(number.as_str(), number.radix()).ok().map(ByteSize::from_bytes)
+            }
+            DeValue::String(text) => parse_size(text),
+            _ => None,
+        };
+        let size = size.ok_or_else(|| self.expected(value))?;
+        if !(min..=max).contains(&size.bytes()) {
+            let (min, max) = (ByteSize::from_bytes(min), ByteSize::from_bytes(max));
+            return Err(Wrong::new(format!("must be from {min} to {max}, not {size}")));
+        }
+        Ok(Value::Size(size))
+    }
+
+    fn read_text(self, text: &str) -> Result<Value, Wrong> {
+        let plain = || Ok(Value::Text(text.to_owned()));
+        match self {
+            Self::Name if text.is_empty() => Err(Wrong::new("can't be empty")),
+            Self::Secret => Ok(Value::Secret(Secret::new(text))),
+            Self::Mode => word(text, &MODES, PoolMode::name).map(Value::Mode),
+            Self::Auth => word(text, &AUTHS, AuthType::name).map(Value::Auth),
+            Self::Url => match ServerUrl::parse(text) {
+                Ok(url) if url.sslmode.is_some_and(SslMode::demands_tls) => {
+                    Err(Wrong::new(format!("its sslmode {NO_TLS}")).hint(NO_TLS_HINT))
+                }
+                Ok(url) if url.connect_timeout.is_some() => {
+                    let hint = "server_connect_timeout, at the top of the file, is for all";
+                    Err(Wrong::new("a database can't have its own connect_timeout").hint(hint))
+                }
+                Ok(url) => Ok(Value::Url(Box::new(url))),
+                Err(error) => Err(Wrong::new(error.to_string())),
+            },
+            Self::Host => check_host(text).and_then(|()| plain()),
+            // PgBouncer's word for all addresses.
+            Self::ListenAddr if text == "*" => Ok(Value::Text("0.0.0.0".to_owned())),
+            Self::ListenAddr => check_host(text).and_then(|()| plain()),
+            Self::ListenPort if !text.is_empty() => {
+                let (host, port) = split_port(text).map_err(|e| Wrong::new(e.to_string()))?;
+                check_host(host)?;
+                // Port 0, any free port, is for tests.
+                let good = port.is_some_and(|port| port == "0" || parse_port(port).is_some());
+                if !good {
+                    return Err(Wrong::new("must be host:port").hint("as in \"127.0.0.1:9127\""));
+                }
+                // As in `listen_addr`.
+                Ok(Value::Text(match text.strip_prefix('*') {
+                    Some(port) => format!("0.0.0.0{port}"),
+                    None => text.to_owned(),
+                }))
+            }
+            _ => plain(),
+        }
+    }
+
+    fn read_hosts(self, value: &DeValue<'_>) -> Result<Value, Wrong> {
+        let Some(Value::Names(names)) = read_names(value) else {
+            return Err(self.expected(value));
+        };
+        names.iter().map(|name| read_host_port(name)).collect::<Result<_, _>>().map(Value::Hosts)
+    }
+}
+
+impl Value {
+    /// The value as it is written in the file.
+    pub(crate) fn toml(&self) -> String {
+        match self {
+            Self::Flag(flag) => flag.to_string(),
+            Self::Names(names) => {
+                let names: Vec<String> = names.iter().map(|name| quote(name)).collect();
+                format!("[{}]", names.join(", "))
+            }
+            Self::Hosts(hosts) => {
+                let hosts: Vec<String> = hosts.iter().map(|h| quote(&h.to_string())).collect();
+                format!("[{}]", hosts.join(", "))
+            }
+            Self::Size(size) => match size.to_string().strip_suffix(" bytes") {
+                Some(bytes) => bytes.to_owned(),
+                None => quote(&size.to_string()),
+            },
+            Self::Text(_) | Self::Mode(_) | Self::Auth(_) | Self::Unset => quote(&self.plain()),
+            Self::Secret(_) | Self::Url(_) => quote("***"),
+            Self::Count(_) | Self::Limit(_) | Self::Time(..) | Self::TimeLimit(..) => self.plain(),
+        }
+    }
+
+    /// The value as the console shows it: PgBouncer's 0 and 1, plain numbers, lists with commas.
+    pub(crate) fn plain(&self) -> String {
+        match self {
+            Self::Flag(flag) => u8::from(*flag).to_string(),
+            Self::Count(number) => number.to_string(),
+            Self::Limit(limit) => limit.unwrap_or(0).to_string(),
+            Self::Time(unit, time) => unit.number(*time),
+            Self::TimeLimit(unit, time) => unit.number(time.unwrap_or_default()),
+            Self::Size(size) => size.bytes().to_string(),
+            Self::Text(text) => text.clone(),
+            Self::Names(names) => names.join(","),
+            Self::Mode(mode) => mode.to_string(),
+            Self::Auth(auth) => auth.to_string(),
+            Self::Secret(secret) => secret.to_string(),
+            Self::Hosts(hosts) => {
+                hosts.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",")
+            }
+            Self::Url(url) => url.to_string(),
+            Self::Unset => String::new(),
+        }
+    }
+}
+
+impl Kind {
+    /// The unit of a plain number, where the kind is a duration.
+    pub(crate) fn unit(self) -> TimeUnit {
+        match self {
+            Self::Time(unit, ..) | Self::TimeLimit(unit, ..) => unit,
+            _ => TimeUnit::Seconds,
+        }
+    }
+}
+
+const MODES: [PoolMode; 3] = [PoolMode::Session, PoolMode::Transaction, PoolMode::Statement];
+
+const AUTHS: [AuthType; 5] =
+    [AuthType::Scram, AuthType::Md5, AuthType::Plain, AuthType::Trust, AuthType::Any];
+
+/// Reads `host`, `host:port`, `[v6]:port` or a socket directory.
+fn read_host_port(text: &str) -> Result<HostPort, Wrong> {
+    let bad_port = || Wrong::new("the port must be a number from 1 to 65535");
+    let (host, port) = split_port(text).map_err(|error| Wrong::new(error.to_string()))?;
+    check_host(host)?;
+    let port = port.map_or(Some(5432), parse_port).ok_or_else(bad_port)?;
+    Ok(HostPort { host: host.to_owned(), port })
+}
+
+fn check_host(host: &str) -> Result<(), Wrong> {
+    if host.is_empty() {
+        return Err(Wrong::new("the host can't be empty"));
+    }
+    if host.contains(',') {
+        return Err(Wrong::new("must be one address, not a list"));
+    }
+    if host.contains("://") {
+        return Err(Wrong::new("must be a host, not a URL").hint("a URL goes into `url`"));
+    }
+    if host.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Wrong::new("a host has no spaces in it"));
+    }
+    Ok(())
+}
+
+fn read_flag(value: &DeValue<'_>) -> Option<Value> {
+    match value {
+        DeValue::Boolean(flag) => Some(Value::Flag(*flag)),
+        DeValue::Integer(number) if number.as_str() == "1" => Some(Value::Flag(true)),
+        DeValue::Integer(number) if number.as_str() == "0" => Some(Value::Flag(false)),
+        _ => None,
+    }
+}
+
+/// A list of texts, or PgBouncer's one text with commas.
+fn read_names(value: &DeValue<'_>) -> Option<Value> {
+    let names: Vec<String> = match value {
+        DeValue::String(text) => text.split(',').map(|name| name.trim().to_owned()).collect(),
+        DeValue::Array(items) => items
+            .iter()
+            .map(|item| item.get_ref().as_str().map(|name| name.trim().to_owned()))
+            .collect::<Option<_>>()?,
+        _ => return None,
+    };
+    let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    (!names.iter().any(|name| name.contains('\0'))).then_some(Value::Names(names))
+}
+
+fn word<T: Copy, const N: usize>(
+    text: &str,
+    all: &[T; N],
+    name: fn(T) -> &'static str,
+) -> Result<T, Wrong> {
+    if let Some(found) = all.iter().find(|item| name(**item) == text) {
+        return Ok(*found);
+    }
+    let names = all.map(name);
+    let wrong = Wrong::new(format!("must be {}, not {}", one_of(&names), quote(text)));
+    Err(match nearest(text, names) {
+        Some(name) => wrong.hint(format!("did you mean \"{name}\"?")),
+        None => wrong,
+    })
+}
+
+fn one_of(names: &[&str]) -> String {
+    let mut text = String::new();
+    for (index, name) in names.iter().enumerate() {
+        let joint = match index {
+            0 => "",
+            _ if index + 1 == names.len() => " or ",
+            _ => ", ",
+        };
+        text.push_str(joint);
+        text.push_str(&quote(name));
+    }
+    text
+}
+
+/// A text in TOML's double quotes.
+pub(crate) fn quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "this text",
+        DeValue::Integer(_) => "this number",
+        DeValue::Float(_) => "this fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "this list",
+        DeValue::Table(_) => "a table",
+    }
+}

@@ -1,0 +1,332 @@
+//! `postgres://user:password@host:port/database?parameter=value`, read as libpq reads it.
+//!
+//! Anything may be percent-encoded. No error quotes a part that could be, or could have been meant
+//! to be, a password: a forgotten `%2F` moves pieces of it anywhere in the URL.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::model::HostPort;
+use super::nearest::nearest;
+use super::secret::Secret;
+
+/// Where a server is and how to log in to it. Debug and Display hide the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerUrl {
+    /// Host name, IP address (no brackets) or the directory of a unix socket.
+    pub host: String,
+    /// Port, 5432 unless given.
+    pub port: u16,
+    /// User, if given. [`ServerUrl::login_user`] has the default in.
+    pub user: Option<String>,
+    /// Password, if given.
+    pub password: Option<Secret>,
+    /// Database, if given. [`ServerUrl::database`] has the default in.
+    pub dbname: Option<String>,
+    /// What was asked for as to TLS, if anything.
+    pub sslmode: Option<SslMode>,
+    /// The name under which to appear on the server, if given.
+    pub application_name: Option<String>,
+    /// Time for connecting; `None` when not given, or 0.
+    pub connect_timeout: Option<Duration>,
+}
+
+/// libpq's `sslmode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    /// No TLS.
+    Disable,
+    /// TLS only if the server insists.
+    Allow,
+    /// TLS if the server has it.
+    Prefer,
+    /// TLS, with whatever certificate.
+    Require,
+    /// TLS, with a certificate from a known authority.
+    VerifyCa,
+    /// TLS, with a certificate from a known authority for this host.
+    VerifyFull,
+}
+
+impl SslMode {
+    const ALL: [(&'static str, Self); 6] = [
+        ("disable", Self::Disable),
+        ("allow", Self::Allow),
+        ("prefer", Self::Prefer),
+        ("require", Self::Require),
+        ("verify-ca", Self::VerifyCa),
+        ("verify-full", Self::VerifyFull),
+    ];
+
+    /// True where a connection in clear would break what was asked for.
+    #[must_use]
+    pub const fn demands_tls(self) -> bool {
+        matches!(self, Self::Require | Self::VerifyCa | Self::VerifyFull)
+    }
+}
+
+/// Why a text is not a server's URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Not one of ours.
+    #[error("a server's URL starts with postgres:// or postgresql://")]
+    Scheme,
+    /// `%` without two hexadecimal digits.
+    #[error("`%` must be followed by two hexadecimal digits (a `%` itself is written %25)")]
+    PercentEncoding,
+    /// Percent-encoded bytes that are no text.
+    #[error("percent-encoded bytes are not UTF-8, or contain a zero byte")]
+    NotText,
+    /// A `@` in the path or the query.
+    #[error(
+        "there is a `@` after the host's end: in user and password write / as %2F, ? as %3F, \
+         @ as %40; elsewhere write @ as %40"
+    )]
+    StrayAt,
+    /// More than one host.
+    #[error("one URL names one server: give each further one its own URL")]
+    SeveralHosts,
+    /// `[` without `]`, or something between `]` and `:`.
+    #[error("an IPv6 address stands in brackets: [::1]:5432")]
+    Brackets,
+    /// Not a host.
+    #[error("a host has no spaces in it")]
+    Host,
+    /// Not a port.
+    #[error(
+        "the port must be a number from 1 to 65535 (in a password, : / ? @ are percent-encoded)"
+    )]
+    Port,
+    /// An unknown query parameter.
+    #[error("unknown parameter `{name}`{}", did_you_mean(*.nearest))]
+    UnknownParameter {
+        /// The parameter.
+        name: String,
+        /// The valid one that was perhaps meant.
+        nearest: Option<&'static str>,
+    },
+    /// A query parameter without `=`.
+    #[error("a parameter needs a value: ?name=value&name=value")]
+    NoValue,
+    /// A bad value of a query parameter.
+    #[error("bad value of `{name}`: {what}")]
+    BadValue {
+        /// The parameter.
+        name: &'static str,
+        /// What it must be.
+        what: &'static str,
+    },
+}
+
+impl ServerUrl {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; never quotes a part that may be a password.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let rest = SCHEMES.iter().find_map(|scheme| text.trim().strip_prefix(scheme));
+        let rest = rest.ok_or(UrlError::Scheme)?;
+        let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if tail.contains('@') {
+            return Err(UrlError::StrayAt);
+        }
+        let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
+        // The last `@`: a host has none, and a password may have been pasted with one.
+        let (login, address) = match authority.rsplit_once('@') {
+            Some((login, address)) => (Some(login), address),
+            None => (None, authority),
+        };
+
+        let mut url = Self {
+            host: String::new(),
+            port: 5432,
+            user: None,
+            password: None,
+            dbname: None,
+            sslmode: None,
+            application_name: None,
+            connect_timeout: None,
+        };
+        if let Some(login) = login {
+            let (user, password) = match login.split_once(':') {
+                Some((user, password)) => (user, Some(password)),
+                None => (login, None),
+            };
+            url.user = given(user)?;
+            url.password = password.map(given).transpose()?.flatten().map(Secret::new);
+        }
+        url.read_address(address)?;
+        url.dbname = given(path.strip_prefix('/').unwrap_or(path))?;
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').ok_or(UrlError::NoValue)?;
+            url.read_parameter(&decode(name)?, decode(value)?)?;
+        }
+        if url.host.is_empty() {
+            "localhost".clone_into(&mut url.host);
+        }
+        if url.host.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(UrlError::Host);
+        }
+        Ok(url)
+    }
+
+    /// The user to log in as: the one given, else the operating system's (`USER`), else `postgres`.
+    #[must_use]
+    pub fn login_user(&self) -> String {
+        let system = || std::env::var("USER").ok().filter(|user| !user.is_empty());
+        self.user.clone().or_else(system).unwrap_or_else(|| "postgres".to_owned())
+    }
+
+    /// The database: the one given, else the user's name.
+    #[must_use]
+    pub fn database(&self) -> String {
+        self.dbname.clone().unwrap_or_else(|| self.login_user())
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn host_port(&self) -> HostPort {
+        HostPort { host: self.host.clone(), port: self.port }
+    }
+
+    fn read_address(&mut self, address: &str) -> Result<(), UrlError> {
+        if address.contains(',') {
+            return Err(UrlError::SeveralHosts);
+        }
+        let (host, port) = split_port(address)?;
+        self.host = decode(host)?;
+        if let Some(port) = port.filter(|port| !port.is_empty()) {
+            self.port = parse_port(port).ok_or(UrlError::Port)?;
+        }
+        Ok(())
+    }
+
+    fn read_parameter(&mut self, name: &str, value: String) -> Result<(), UrlError> {
+        match name {
+            "host" if value.contains(',') => return Err(UrlError::SeveralHosts),
+            "host" => self.host = value,
+            "port" => self.port = parse_port(&value).ok_or(UrlError::Port)?,
+            // An empty value is no value, as in libpq.
+            "user" => self.user = some(value),
+            "password" => self.password = some(value).map(Secret::new),
+            "dbname" => self.dbname = some(value),
+            "application_name" => self.application_name = some(value),
+            "sslmode" => {
+                let mode = SslMode::ALL.iter().find(|(name, _)| *name == value);
+                let what = "must be disable, allow, prefer, require, verify-ca or verify-full";
+                let bad = UrlError::BadValue { name: "sslmode", what };
+                self.sslmode = Some(mode.ok_or(bad)?.1);
+            }
+            "connect_timeout" => {
+                let what = "must be a whole number of seconds, at most 3600";
+                let bad = UrlError::BadValue { name: "connect_timeout", what };
+                let seconds = value.parse().ok().filter(|seconds: &u32| *seconds <= 3600);
+                let seconds = seconds.ok_or(bad)?;
+                self.connect_timeout =
+                    (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)));
+            }
+            _ => {
+                return Err(UrlError::UnknownParameter {
+                    name: name.chars().take(64).collect::<String>().escape_debug().to_string(),
+                    nearest: nearest(name, PARAMETERS.iter().copied()),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("postgres://")?;
+        if let Some(user) = &self.user {
+            f.write_str(user)?;
+        }
+        if self.password.is_some() {
+            f.write_str(":***")?;
+        }
+        if self.user.is_some() || self.password.is_some() {
+            f.write_str("@")?;
+        }
+        self.host_port().fmt(f)?;
+        match &self.dbname {
+            Some(dbname) => write!(f, "/{dbname}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServerUrl({self})")
+    }
+}
+
+const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
+const PARAMETERS: [&str; 8] = [
+    "host",
+    "port",
+    "user",
+    "password",
+    "dbname",
+    "sslmode",
+    "application_name",
+    "connect_timeout",
+];
+
+/// Splits `host`, `host:port`, `[v6]` and `[v6]:port`; the host comes without brackets.
+pub(crate) fn split_port(address: &str) -> Result<(&str, Option<&str>), UrlError> {
+    if let Some(inside) = address.strip_prefix('[') {
+        let (host, after) = inside.split_once(']').ok_or(UrlError::Brackets)?;
+        return match after.strip_prefix(':') {
+            Some(port) => Ok((host, Some(port))),
+            None if after.is_empty() => Ok((host, None)),
+            None => Err(UrlError::Brackets),
+        };
+    }
+    match address.split_once(':') {
+        Some((_, port)) if port.contains(':') => Err(UrlError::Brackets),
+        Some((host, port)) => Ok((host, Some(port))),
+        None => Ok((address, None)),
+    }
+}
+
+/// A port as text; 0 is none.
+pub(crate) fn parse_port(text: &str) -> Option<u16> {
+    // `u16` reads "+5432" too.
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port != 0)
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+}
+
+/// Decodes a part that counts as missing when it is empty.
+fn given(part: &str) -> Result<Option<String>, UrlError> {
+    decode(part).map(some)
+}
+
+fn some(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn decode(part: &str) -> Result<String, UrlError> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16));
+        let (Some(high), Some(low)) = (digit(), digit()) else {
+            return Err(UrlError::PercentEncoding);
+        };
+        let byte = u8::try_from(high * 16 + low).or(Err(UrlError::PercentEncoding))?;
+        bytes.push(byte);
+    }
+    let text = String::from_utf8(bytes).or(Err(UrlError::NotText))?;
+    if text.contains('\0') { Err(UrlError::NotText) } else { Ok(text) }
+}
