@@ -3,6 +3,7 @@
 //! The layers and the walk of a query are described in `ARCHITECTURE.md`.
 
 pub mod admin;
+pub mod app;
 pub mod auth;
 pub mod cancel;
 pub mod client;
@@ -14,4 +15,5 @@ pub mod pool;
 pub mod server;
 pub mod session;
 pub mod sql;
+pub mod users;
 pub mod wire;

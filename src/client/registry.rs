@@ -13,11 +13,11 @@ pub struct ClientCard {
     /// The process id that it was told; unique.
     pub id: u32,
     /// The user as it logged in.
-    pub user: String,
+    pub user: Arc<str>,
     /// The database as it calls it.
-    pub database: String,
+    pub database: Arc<str>,
     /// What it calls itself.
-    pub application_name: String,
+    pub application_name: Arc<str>,
     /// Where it comes from; `None` for a unix socket.
     pub peer: Option<SocketAddr>,
     /// When it logged in.

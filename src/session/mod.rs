@@ -12,6 +12,7 @@ mod names;
 mod outgoing;
 mod queue;
 mod relay;
+pub mod replication;
 pub mod report;
 mod terms;
 

@@ -1,0 +1,165 @@
+//! What belongs to one database and user: the pool, and the terms of its sessions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+
+use crate::auth::ServerSecret;
+use crate::config::{Config, Database, General};
+use crate::net::loops::Loops;
+use crate::net::socket::{Address, TcpOptions};
+use crate::pool::{Connector, Order, PoolName, PoolPlan, PoolSettings, Pools};
+use crate::server::Upkeep;
+use crate::server::connect::Target;
+use crate::session::{ServerPool, Terms};
+
+/// One database and user.
+#[derive(Clone, Debug)]
+pub(crate) struct Tenancy {
+    pub(crate) pool: Arc<ServerPool>,
+    pub(crate) terms: Arc<Terms>,
+    /// Shared by all its clients.
+    pub(crate) database: Arc<str>,
+    pub(crate) user: Arc<str>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Tenancies {
+    config: Arc<Config>,
+    pools: Pools<Connector>,
+    known: Mutex<HashMap<PoolName, Tenancy>>,
+    tcp: TcpOptions,
+    last_server: Arc<AtomicU64>,
+}
+
+impl Tenancies {
+    pub(crate) fn new(config: Arc<Config>, loops: Arc<Loops>, tcp: TcpOptions) -> Self {
+        Self {
+            config,
+            pools: Pools::new(loops),
+            known: Mutex::default(),
+            tcp,
+            last_server: Arc::default(),
+        }
+    }
+
+    /// The tenancy of this database and user, made when it is the first time; `None` when the
+    /// process is ending.
+    pub(crate) fn find_or_make(
+        &self,
+        database: &Database,
+        user: &str,
+        secret: impl FnOnce() -> Option<Arc<ServerSecret>>,
+    ) -> Option<Tenancy> {
+        let name = PoolName { database: database.name.clone(), user: user.to_owned() };
+        let mut known = self.known.lock();
+        if let Some(tenancy) = known.get(&name) {
+            return Some(tenancy.clone());
+        }
+        let pool = self.pools.find_or_make(&name, || self.plan(database, user, secret()))?;
+        let terms = Terms::new(&self.config, database, self.config.users.get(user));
+        let tenancy = Tenancy {
+            pool,
+            terms: Arc::new(terms),
+            database: name.database.as_str().into(),
+            user: user.into(),
+        };
+        known.insert(name, tenancy.clone());
+        Some(tenancy)
+    }
+
+    pub(crate) async fn close(&self) {
+        self.known.lock().clear();
+        self.pools.close().await;
+    }
+
+    /// Where and as whom servers of a database are logged in to for a user.
+    pub(crate) fn target(
+        &self,
+        database: &Database,
+        user: &str,
+        secret: Option<Arc<ServerSecret>>,
+    ) -> Target {
+        Target {
+            address: address(database),
+            user: database.user.clone().unwrap_or_else(|| user.to_owned()),
+            secret,
+            database: database.dbname.clone(),
+            connect_timeout: self.config.general.server_connect_timeout,
+            tcp: self.tcp,
+        }
+    }
+
+    fn plan(
+        &self,
+        database: &Database,
+        user: &str,
+        secret: Option<Arc<ServerSecret>>,
+    ) -> PoolPlan<Connector> {
+        let config = &self.config;
+        let General {
+            server_reset_query,
+            server_check_query,
+            server_connect_timeout,
+            server_idle_timeout,
+            server_check_delay,
+            server_login_retry,
+            server_round_robin,
+            debug_force_hop,
+            reserve_pool_timeout,
+            max_server_connections,
+            max_server_logins,
+            max_user_connections,
+            ..
+        } = &config.general;
+        let listed = config.users.get(user);
+        let upkeep = Upkeep {
+            reset_query: server_reset_query.clone(),
+            check_query: server_check_query.clone(),
+            deadline: *server_connect_timeout,
+        };
+        let settings = PoolSettings {
+            size: config.pool_size(database, listed),
+            min: config.min_pool_size(database, listed),
+            reserve: config.reserve_pool_size(database, listed),
+            reserve_timeout: *reserve_pool_timeout,
+            order: match (debug_force_hop, server_round_robin) {
+                (true, _) => Order::ForceHop,
+                (false, true) => Order::RoundRobin,
+                (false, false) => Order::LastIn,
+            },
+            lifetime: database.server_lifetime,
+            idle_timeout: *server_idle_timeout,
+            check_delay: Some(*server_check_delay),
+            login_retry: *server_login_retry,
+        };
+        let target = self.target(database, user, secret);
+        PoolPlan {
+            settings,
+            host: target.address.to_string(),
+            connector: Connector::new(
+                target,
+                upkeep,
+                database.connect_query.clone(),
+                Arc::clone(&self.last_server),
+            ),
+            max_server_connections: *max_server_connections,
+            max_server_logins: *max_server_logins,
+            max_db_connections: database.max_db_connections,
+            max_user_connections: listed
+                .map_or(*max_user_connections, |user| user.max_user_connections),
+        }
+    }
+}
+
+/// Where a database's server listens.
+pub(crate) fn address(database: &Database) -> Address {
+    let at = database.host_port();
+    match at.unix_socket() {
+        Some(path) => Address::Unix(path),
+        None => Address::Tcp(at.host, at.port),
+    }
+}

@@ -1,0 +1,46 @@
+//! `replication=` connections: a server of their own, outside the pools, and bytes both ways.
+//!
+//! A walsender's session can't be shared, and its COPY BOTH has no end that we would have to
+//! see, so nothing is looked at after the login.
+
+use std::sync::Arc;
+
+use tokio::io::copy_bidirectional;
+
+use crate::cancel::Seated;
+use crate::net::socket::Socket;
+use crate::server::connect::{ConnectError, Target, connect};
+use crate::wire::reply;
+
+/// Connects a client that is logged in to a server of its own, and relays until one of them
+/// closes. `parameters` are all that the client asked for beside user and database.
+///
+/// # Errors
+/// When there is no server; the client has not been told.
+pub async fn replicate(
+    client: &mut Socket,
+    target: &Target,
+    parameters: &[(Vec<u8>, Vec<u8>)],
+    seat: &Seated,
+) -> Result<(), ConnectError> {
+    let extra: Vec<(&[u8], &[u8])> =
+        parameters.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
+    let mut server = connect(target, &extra).await?;
+    seat.attach(&Arc::new(server.key));
+    let mut out = Vec::new();
+    for (name, value) in server.reported.iter() {
+        reply::parameter_status(&mut out, name, value);
+    }
+    reply::backend_key(&mut out, seat.pid(), seat.secret());
+    out.extend_from_slice(&reply::ready(b'I'));
+    let relayed = async {
+        client.write_all(&out).await?;
+        copy_bidirectional(client, &mut server.socket).await
+    };
+    match relayed.await {
+        Ok((sent, received)) => tracing::debug!(sent, received, "replication connection closed"),
+        Err(error) => tracing::debug!(%error, "replication connection lost"),
+    }
+    drop(seat.leave());
+    Ok(())
+}
