@@ -62,7 +62,10 @@ impl Params {
     /// is not a matter of form, and a role that was there may be gone.
     pub fn must_ask(&self) -> bool {
         self.proven().is_none()
-            || self.settings.iter().any(|(name, _)| name == b"role" || name == b"session_authorization")
+            || self
+                .settings
+                .iter()
+                .any(|(name, _)| name == b"role" || name == b"session_authorization")
     }
 
     /// The SQL that turns a session with these settings into one with `wanted`; empty where
@@ -205,7 +208,10 @@ mod tests {
             "SELECT pg_catalog.set_config(E'a.b',E'1',false),\
              pg_catalog.set_config(E'timezone',E'UTC',false)"
         );
-        assert_eq!(String::from_utf8(a.difference(&Params::default())).unwrap(), "RESET \"a\".\"b\";RESET \"timezone\";");
+        assert_eq!(
+            String::from_utf8(a.difference(&Params::default())).unwrap(),
+            "RESET \"a\".\"b\";RESET \"timezone\";"
+        );
     }
 
     #[test]

@@ -91,11 +91,7 @@ struct TableInner {
 
 impl StatementTable {
     /// The statement with this identity; `changes_session` is asked only for a new one.
-    pub fn share(
-        &self,
-        identity: &[u8],
-        changes_session: impl FnOnce() -> bool,
-    ) -> Arc<Statement> {
+    pub fn share(&self, identity: &[u8], changes_session: impl FnOnce() -> bool) -> Arc<Statement> {
         let hash = self.hash(identity);
         let mut inner = self.inner.lock();
         let mut found = None;
