@@ -214,7 +214,7 @@ fn over_postgres(run: &mut Run, options: &Options) -> anyhow::Result<String> {
     for bench in postgres::BENCHES.iter().filter(|bench| options.wants(bench.name)) {
         eprintln!("{} ...", bench.name);
         let parts = postgres.measure(run, bench)?;
-        tables.add(bench.title, &parts);
+        tables.add(run, bench, &parts);
     }
     Ok(tables.cpu.markdown() + &tables.rate.markdown())
 }

@@ -25,7 +25,7 @@ pub(crate) struct Bench {
     /// Arguments; `{script}` is the file with a transaction of one select.
     arguments: &'static [&'static str],
     clients: usize,
-    statements: Statements,
+    pub(crate) statements: Statements,
 }
 
 /// All of them, in the order of the table.

@@ -2,8 +2,8 @@
 
 use crate::cases::{Case, OPEN_LOOP_RATE, OpenLoop, Part, Unit};
 use crate::memory::{CROWDS, Footprint};
-use crate::peers::Peer;
-use crate::postgres::BenchPart;
+use crate::peers::{Peer, Statements};
+use crate::postgres::{Bench, BenchPart};
 use crate::run::Run;
 
 /// A table in Markdown.
@@ -102,6 +102,16 @@ fn peers_header(run: &Run, first: &str, last: &[&str]) -> Vec<String> {
     header
 }
 
+/// What a title says when the poolers run in different modes.
+fn modes(run: &Run, statements: Statements) -> &'static str {
+    match statements {
+        Statements::Named if !run.pgbouncer_prepares() => {
+            " (PgBouncer in session mode, pgweir in transaction mode)"
+        }
+        Statements::Named | Statements::Unnamed => "",
+    }
+}
+
 /// The three tables of the cases over the null server.
 #[derive(Debug)]
 pub(crate) struct NullTables {
@@ -140,9 +150,7 @@ impl NullTables {
         if case.idle > run.idle_clients(case.idle) {
             title += &format!(" (only {} idle: descriptors)", run.idle_clients(case.idle));
         }
-        if case.setup.statements == crate::peers::Statements::Named && !run.pgbouncer_prepares() {
-            title += " (PgBouncer in session mode, pgweir in transaction mode)";
-        }
+        title += modes(run, case.setup.statements);
         let of = |part: &Part| Some(part.peer);
         let cpu = |part: &Part| part.turns.iter().map(|turn| turn.cpu).collect();
         let rate = |part: &Part| part.turns.iter().map(|turn| turn.rate).collect();
@@ -258,15 +266,16 @@ impl PostgresTables {
     }
 
     /// Adds a case.
-    pub(crate) fn add(&mut self, title: &str, parts: &[BenchPart]) {
+    pub(crate) fn add(&mut self, run: &Run, bench: &Bench, parts: &[BenchPart]) {
+        let title = format!("{}{}", bench.title, modes(run, bench.statements));
         let (cells, spread) = row_cells(parts, |part| part.peer, |part| part.cpu.clone());
-        self.cpu.rows.push([vec![title.to_owned()], cells, vec![spread]].concat());
+        self.cpu.rows.push([vec![title.clone()], cells, vec![spread]].concat());
         let rate = |peer: Option<Peer>| {
             let part = parts.iter().find(|part| part.peer == peer)?;
             Some(format!("{} ({:.2})", figure(median(&part.rate)?), median(&part.latency_ms)?))
         };
         let peers = [None].into_iter().chain(Peer::ALL.map(Some));
         let cells = peers.map(|peer| rate(peer).unwrap_or_else(|| "–".to_owned()));
-        self.rate.rows.push([title.to_owned()].into_iter().chain(cells).collect());
+        self.rate.rows.push([title].into_iter().chain(cells).collect());
     }
 }
