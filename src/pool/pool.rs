@@ -16,7 +16,7 @@ use super::quota::{Quotas, Standing, Tenant};
 use super::settings::{Order, PoolSettings};
 use super::snapshot::{Closed, Snapshot};
 use super::state::{After, Collected, Entry, Found, Refusal, State};
-use super::waiters::{Outcome, Waiter};
+use super::waiters::{Outcome, Turn};
 use super::waiting::{Abandoned, Waiting};
 use crate::net::loops::{LoopId, Loops};
 
@@ -270,15 +270,15 @@ impl<C: Connect> Pool<C> {
     ) -> Option<Result<Lease<C>, CheckoutError<C::Error>>> {
         loop {
             let mut state = self.state.lock();
-            let (entry, waiter) = match state.collect(*slot, waker) {
+            let (entry, turn) = match state.collect(*slot, waker) {
                 Collected::Pending => return None,
                 Collected::Refused(refusal) => {
                     drop(state);
                     return Some(Err(refusal.into()));
                 }
-                Collected::Handed(entry, waiter) => (entry, waiter),
+                Collected::Handed(entry, turn) => (entry, turn),
             };
-            let on = waiter.ask.on;
+            let on = turn.ask.on;
             let strained = self.strain(&mut state, &entry, on);
             drop(state);
             if strained {
@@ -287,14 +287,14 @@ impl<C: Connect> Pool<C> {
             if let Some(lease) = self.admit(entry, on) {
                 return Some(Ok(lease));
             }
-            *slot = self.queue_again(&waiter);
+            *slot = self.queue_again(turn);
         }
     }
 
-    fn queue_again(&self, waiter: &Waiter<C::Member, C::Error>) -> u32 {
+    fn queue_again(&self, turn: Turn) -> u32 {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let slot = state.queue_again(waiter);
+        let slot = state.queue_again(turn);
         // The death may have left nothing to wait for.
         let crowd = state.refuse_if_hopeless(now);
         drop(state);

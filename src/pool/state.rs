@@ -19,7 +19,7 @@ use super::pool::Ask;
 use super::quota::Quotas;
 use super::settings::{Order, PoolSettings};
 use super::snapshot::{Closed, Holder, Snapshot, Totals};
-use super::waiters::{Line, Outcome, Waiter, Waiters};
+use super::waiters::{Line, Outcome, Turn, Waiters};
 use crate::net::loops::LoopId;
 
 /// A member goes to the waiter of another loop only if that one came earlier than the own loop's
@@ -31,6 +31,9 @@ const AFFINITY_SCAN: usize = 8;
 /// A move adds two to a loop's strain, a checkout at home takes one away: above this, when more
 /// than a third of the checkouts move, the loop gets a member of its own.
 const STRAIN_MAX: u32 = 16;
+
+/// How soon the reserve is looked at again when it was due but could not be used.
+const RESERVE_AGAIN: Duration = Duration::from_millis(50);
 
 /// A member, and what the pool knows about it.
 pub(super) struct Entry<M> {
@@ -73,7 +76,7 @@ impl<M> After<M> {
 /// What one who waits finds when it looks.
 pub(super) enum Collected<M, E> {
     Pending,
-    Handed(Entry<M>, Waiter<M, E>),
+    Handed(Entry<M>, Turn),
     Refused(Refusal<E>),
 }
 
@@ -244,7 +247,7 @@ impl<M: Member, E> State<M, E> {
         }
         let front = |lane: usize| {
             let slot = self.lanes.get(lane)?.line.first()?;
-            Some((self.waiters.get(slot)?.since, lane, slot))
+            Some((self.waiters.get(slot)?.turn.since, lane, slot))
         };
         let oldest = (0..self.lanes.len()).filter_map(front).min_by_key(|(since, ..)| *since)?;
         let own = front(self.lane_of(on)).filter(|own| own.0 <= oldest.0 + SLACK);
@@ -256,7 +259,7 @@ impl<M: Member, E> State<M, E> {
         self.leave_line(lane, slot);
         let seat = entry.seat;
         let waiter = self.waiters.get_mut(slot)?;
-        let (holder, since) = (waiter.ask.holder, waiter.since);
+        let (holder, since) = (waiter.turn.ask.holder, waiter.turn.since);
         waiter.outcome = Outcome::Handed(entry);
         let waker = waiter.waker.take();
         self.hold(seat, holder, now);
@@ -369,14 +372,14 @@ impl<M: Member, E> State<M, E> {
 
     /// A slot for one who has its answer already.
     pub(super) fn answered(&mut self, ask: Ask, now: Instant, outcome: Outcome<M, E>) -> u32 {
-        self.waiters.insert(ask, 0, now, outcome)
+        self.waiters.insert(Turn { ask, ticket: 0, since: now }, outcome)
     }
 
     /// Puts one who asks at the end of its loop's line; whether the maintainer must look.
     pub(super) fn queue(&mut self, ask: Ask, now: Instant) -> (u32, bool) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let slot = self.line_up(ask, ticket, now);
+        let slot = self.line_up(Turn { ask, ticket, since: now });
         let total = self.open + self.opening;
         let wanted = self.waiting > self.opening + self.tending;
         let reserve_at = now + self.settings.reserve_timeout;
@@ -389,13 +392,13 @@ impl<M: Member, E> State<M, E> {
     }
 
     /// Puts back one whose member was dead, where it stood.
-    pub(super) fn queue_again(&mut self, waiter: &Waiter<M, E>) -> u32 {
-        self.line_up(waiter.ask, waiter.ticket, waiter.since)
+    pub(super) fn queue_again(&mut self, turn: Turn) -> u32 {
+        self.line_up(turn)
     }
 
-    fn line_up(&mut self, ask: Ask, ticket: u64, since: Instant) -> u32 {
-        let slot = self.waiters.insert(ask, ticket, since, Outcome::Queued);
-        let lane = self.lane_of(ask.on);
+    fn line_up(&mut self, turn: Turn) -> u32 {
+        let slot = self.waiters.insert(turn, Outcome::Queued);
+        let lane = self.lane_of(turn.ask.on);
         if let Some(lane) = self.lanes.get_mut(lane) {
             self.waiters.link(&mut lane.line, slot);
             self.waiting += 1;
@@ -421,7 +424,7 @@ impl<M: Member, E> State<M, E> {
             }
             _ => match self.waiters.remove(slot) {
                 Some(mut waiter) => match std::mem::replace(&mut waiter.outcome, Outcome::Queued) {
-                    Outcome::Handed(entry) => Collected::Handed(entry, waiter),
+                    Outcome::Handed(entry) => Collected::Handed(entry, waiter.turn),
                     Outcome::Refused(refusal) => Collected::Refused(refusal),
                     Outcome::Queued => Collected::Refused(Refusal::Closed),
                 },
@@ -434,7 +437,7 @@ impl<M: Member, E> State<M, E> {
     pub(super) fn abandon(&mut self, slot: u32) -> Option<Entry<M>> {
         let waiter = self.waiters.get(slot)?;
         if matches!(waiter.outcome, Outcome::Queued) {
-            self.leave_line(self.lane_of(waiter.ask.on), slot);
+            self.leave_line(self.lane_of(waiter.turn.ask.on), slot);
         }
         match self.waiters.remove(slot)?.outcome {
             Outcome::Handed(entry) => Some(entry),
@@ -447,7 +450,15 @@ impl<M: Member, E> State<M, E> {
         if self.closed {
             return Some(Refusal::Closed);
         }
-        if self.open + self.opening > 0 || !self.retry.is_pausing(now) {
+        if !self.retry.is_pausing(now) {
+            return None;
+        }
+        self.refusal_without_attempt()
+    }
+
+    /// The same, if no attempt will be made.
+    fn refusal_without_attempt(&self) -> Option<Refusal<E>> {
+        if self.open + self.opening > 0 {
             return None;
         }
         self.retry.refuses.clone().map(Refusal::Connect)
@@ -459,7 +470,9 @@ impl<M: Member, E> State<M, E> {
         if self.waiting == 0 {
             return crowd;
         }
-        let Some(refusal) = self.refusal(now) else { return crowd };
+        // Those who wait are no new ask: when the last member is gone they would wait in vain.
+        let halted = || self.refusal_without_attempt().filter(|_| self.retry.halted);
+        let Some(refusal) = self.refusal(now).or_else(halted) else { return crowd };
         for lane in 0..self.lanes.len() {
             while let Some(slot) = self.lanes.get(lane).and_then(|lane| lane.line.first()) {
                 self.leave_line(lane, slot);
@@ -494,23 +507,25 @@ impl<M: Member, E> State<M, E> {
         if total < self.settings.min.min(self.settings.size) {
             return Some((on(total % self.lanes.len()), Purpose::Refill));
         }
-        if total < self.settings.size {
-            let (lane, _) = lanes().find(|(_, l)| l.strain > STRAIN_MAX && l.opening == 0)?;
+        if total < self.settings.size && self.opening == 0 {
+            let (lane, _) = lanes().find(|(_, l)| l.strain > STRAIN_MAX)?;
             return Some((on(lane), Purpose::Spread));
         }
         None
     }
 
-    /// Begins or ends an opening on that loop.
+    /// Begins an opening on that loop.
     pub(super) fn open_on(&mut self, on: LoopId) {
         self.opening += 1;
         let lane = self.lane_of(on);
         if let Some(lane) = self.lanes.get_mut(lane) {
             lane.opening += 1;
-            lane.strain = 0;
         }
+        // One more may be what all of them lacked.
+        self.forget_strain();
     }
 
+    /// Ends an opening on that loop, whatever came of it.
     pub(super) fn opened_on(&mut self, on: LoopId) {
         self.opening -= 1;
         let lane = self.lane_of(on);
@@ -528,7 +543,7 @@ impl<M: Member, E> State<M, E> {
 
     fn oldest_since(&self) -> Option<Instant> {
         let fronts = self.lanes.iter().filter_map(|lane| lane.line.first());
-        fronts.filter_map(|slot| Some(self.waiters.get(slot)?.since)).min()
+        fronts.filter_map(|slot| Some(self.waiters.get(slot)?.turn.since)).min()
     }
 
     /// When the reserve may be used.
@@ -600,12 +615,13 @@ impl<M: Member, E> State<M, E> {
         let reserve = self.reserve_at().filter(|_| {
             self.open + self.opening < self.settings.size.saturating_add(self.settings.reserve)
         });
-        let wanted = self.waiting > 0 || self.open + self.opening < self.settings.min;
+        // Parked, others rely on this hour, even if nobody waits at this moment.
+        let wanted =
+            self.parked || self.waiting > 0 || self.open + self.opening < self.settings.min;
         let retry = self.retry.at.filter(|_| wanted && !self.retry.halted);
-        [expiries.min(), idle, reserve.filter(later), retry.filter(later)]
-            .into_iter()
-            .flatten()
-            .min()
+        // Overdue, it waits for members that are on their way and may not come.
+        let reserve = reserve.map(|at| at.max(now + RESERVE_AGAIN));
+        [expiries.min(), idle, reserve, retry.filter(later)].into_iter().flatten().min()
     }
 
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
