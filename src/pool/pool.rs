@@ -89,7 +89,10 @@ impl<C: Connect> Pool<C> {
         for quota in pool.quotas.steps().into_iter().flatten() {
             quota.join(pool.who(), tenant.clone());
         }
-        pool.background(LoopId::new(0), maintain::maintain(&pool, tenant));
+        // Any loop will do, as long as it is not the same for all pools.
+        let loops = pool.loops.ids().collect::<Vec<_>>();
+        let any = loops.get((pool.who() >> 8) % pool.loops.len()).copied();
+        pool.background(any.unwrap_or(LoopId::new(0)), maintain::maintain(&pool, tenant));
         pool
     }
 
@@ -113,11 +116,12 @@ impl<C: Connect> Pool<C> {
         ask: &Ask,
     ) -> Result<Option<Lease<C>>, CheckoutError<C::Error>> {
         loop {
-            let now = Instant::now();
             let mut state = self.state.lock();
             if state.waiting > 0 && !state.closed {
                 return Ok(None);
             }
+            // Under the lock, because under load the way above is the usual one.
+            let now = Instant::now();
             match state.find(ask, now) {
                 Found::Fresh(entry) => {
                     state.hold(entry.seat, ask.holder, now);

@@ -23,8 +23,10 @@ use super::waiters::{Line, Outcome, Turn, Waiters};
 use crate::net::loops::LoopId;
 
 /// A member goes to the waiter of another loop only if that one came earlier than the own loop's
-/// by more than this. Moving costs some microseconds on both loops; without slack every second
-/// release under load moves a member.
+/// by more than this. Moving costs some microseconds on both loops. Measured (`benches/pool.rs`, 64
+/// tasks that yield, two loops, 20 members, per million checkouts): without slack 300,000 to
+/// 480,000 moves and up to six times the CPU; 0.5 ms 7,000; 2 ms 3,000; 10 ms 1,000, but then
+/// waiters of one loop stay behind those of the other by as much.
 pub(super) const SLACK: Duration = Duration::from_millis(2);
 /// How many idle members are looked at for one whose affinity fits.
 const AFFINITY_SCAN: usize = 8;
