@@ -18,7 +18,8 @@
 //! bb8 per loop must split the members, as it can't move one to another loop: with the load on one
 //! loop half of them lie idle. One bb8 for all loops knows no loops: in the product each of its
 //! checkouts would move a socket in every second case, which is not counted here. Ours lends any
-//! member to any loop and moves 0.1 to 0.5 % under load. It also hands over in order by itself,
+//! member to any loop; it moves 0.1 to 0.5 % of the checkouts where holds are short, 15 to 20 %
+//! where members are held for 1 ms and the waits of two loops differ by more than the slack. It also hands over in order by itself,
 //! reports errors, and keeps the caps, reserve and fair shares, for which bb8 would need a layer
 //! above that owns the queue anyway. Decision: a hand-off queue of our own; bb8 stays here as the
 //! measure.
