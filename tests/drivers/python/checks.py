@@ -63,6 +63,8 @@ def in_threads(fn, count=CLIENTS):
         try:
             fn(number)
         except BaseException as error:
+            # Lets go of the connection, for whose server other threads may be waiting.
+            traceback.clear_frames(error.__traceback__)
             errors.append(error)
 
     threads = [threading.Thread(target=body, args=(n,), daemon=True) for n in range(count)]
@@ -102,6 +104,7 @@ def main():
         except Exception as error:
             failed += 1
             traceback.print_exc(file=sys.stdout)
+            traceback.clear_frames(error.__traceback__)
             text = f"{type(error).__name__}: {error}".replace("\n", " ")
             print(f"FAIL {fn.__name__}: {text}")
         else:

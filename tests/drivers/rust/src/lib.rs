@@ -57,7 +57,8 @@ impl Checks {
             Ok(()) => println!("ok   {name} ({:.2} s)", began.elapsed().as_secs_f64()),
             Err(error) => {
                 self.failed += 1;
-                println!("FAIL {name}: {}", format!("{error:?}").replace('\n', " "));
+                println!("{error:?}");
+                println!("FAIL {name}: {}", format!("{error:#}").replace('\n', " "));
             }
         }
     }
