@@ -17,7 +17,7 @@ use crate::sql::{self, Command, Effects};
 use crate::wire::frame::{self, FrameError, HEADER_LEN, Header};
 use crate::wire::request;
 use crate::wire::splice::Splice;
-use crate::wire::view;
+use crate::wire::view::{self, Fields};
 
 /// Where the reading of a client's bytes stands.
 #[derive(Debug)]
@@ -232,6 +232,12 @@ impl Outgoing<'_, '_> {
         }
     }
 
+    /// A statement that another server was given is about to run on this one.
+    fn note_identity(&mut self, identity: &[u8]) {
+        let text = Fields::new(identity).cstr();
+        self.note(&text.map_or(Effects::WORST, sql::effects));
+    }
+
     fn begin_query(&mut self) -> Result<(), ClientFault> {
         self.names.drop_unnamed();
         let sent = self.sent(Awaited::Query)?;
@@ -382,6 +388,7 @@ impl Outgoing<'_, '_> {
         match self.names.unnamed().clone() {
             Unnamed::Here(_) | Unnamed::OnlyHere => {}
             Unnamed::Elsewhere(identity) => {
+                self.note_identity(&identity);
                 if let Some(sequence) = self.sent_own(Awaited::Parse)? {
                     self.out.insert(|out| request::parse(out, b"", &identity));
                     self.names.set_unnamed(self.undo, sequence, Unnamed::Here(identity));

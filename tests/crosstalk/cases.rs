@@ -83,3 +83,14 @@ fn thousands_of_requests_before_a_copy_do_not_hold_its_rows_back() {
     messages.extend([Message::CopyData(lines), Message::CopyDone, Message::Sync]);
     check(&[messages]);
 }
+
+#[test]
+fn setting_made_by_a_statement_that_was_parsed_elsewhere_does_not_stay() {
+    let house = House::new();
+    let set = Statement::plain(Does::SetTag("c0".to_owned()));
+    house.play(0, &[batch(&[&[parse("", set)], SYNC]), batch(&[&run_plain(""), SYNC])]);
+    for client in 1..2 * SCHEMAS.len() {
+        let settings = Statement::settings();
+        house.play(client, &[vec![Message::Query(vec![(settings, "tag".to_owned(), 1)])]]);
+    }
+}
