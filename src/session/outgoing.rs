@@ -36,7 +36,7 @@ pub(super) struct Flow {
 /// Why no more of a client's messages are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// The next one depends on replies that are still owed.
+    /// The next one depends on replies that are still owed, or too many are.
     Replies,
     /// The client has said goodbye.
     Goodbye,
@@ -100,6 +100,9 @@ pub(super) struct Outgoing<'a, 'b> {
     pub out: &'a mut Splice<'b>,
 }
 
+/// Replies owed by a server above which no more of its client's messages are taken until all
+/// have come.
+const OWED_MAX: usize = 16 * 1024;
 /// How much of a Bind may be its two names.
 const BIND_NAMES_MAX: usize = 64 * 1024;
 /// The longest Describe or Close that is believed.
@@ -122,6 +125,9 @@ impl Outgoing<'_, '_> {
                 if self.flow.pass > 0 {
                     return Ok(position);
                 }
+            }
+            if self.flow.stop.is_none() && self.owes_much() {
+                self.flow.stop = Some(Stop::Replies);
             }
             if self.flow.stop.is_some() {
                 return Ok(position);
@@ -180,6 +186,11 @@ impl Outgoing<'_, '_> {
             }
             (other, _) => Err(ClientFault::Unknown(other)),
         }
+    }
+
+    /// A COPY has to go on: its end is among what is not taken yet.
+    fn owes_much(&self) -> bool {
+        self.server.ledger.len() >= OWED_MAX && !self.server.ledger.is_copying_in()
     }
 
     fn sent(&mut self, awaited: Awaited) -> Result<Option<u64>, Violation> {
@@ -333,7 +344,9 @@ impl Outgoing<'_, '_> {
         if !self.server.prepared.touch(statement.id) {
             return Some(There::No);
         }
-        if self.server.prepared.is_doubtful(statement.id, self.flow.batch) {
+        if self.server.prepared.is_doubtful(statement.id, self.flow.batch)
+            && !self.server.ledger.is_copying_in()
+        {
             self.flow.stop = Some(Stop::Replies);
             return None;
         }

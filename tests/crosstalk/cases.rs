@@ -72,6 +72,27 @@ fn batch(parts: &[&[Message]]) -> Vec<Message> {
 const SYNC: &[Message] = &[Message::Sync];
 
 #[test]
+fn statement_prepared_in_the_batch_before_is_waited_for() {
+    check(&[batch(&[
+        &[parse("s0", series())],
+        SYNC,
+        &[parse("s1", Statement::owned()), parse("s2", series())],
+        &run("s2"),
+        SYNC,
+    ])]);
+}
+
+#[test]
+fn thousands_of_requests_without_a_sync_are_answered_in_order() {
+    let mut messages = vec![parse("s0", series())];
+    for _ in 0..12_000 {
+        messages.extend(run("s0"));
+    }
+    messages.push(Message::Sync);
+    check(&[messages]);
+}
+
+#[test]
 fn thousands_of_requests_before_a_copy_do_not_hold_its_rows_back() {
     let mut messages = vec![parse("s0", Statement::owned())];
     for _ in 0..(16 * 1024 - 4) / 2 {
