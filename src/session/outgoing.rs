@@ -294,7 +294,7 @@ impl Outgoing<'_, '_> {
             return self.verbatim(Awaited::Parse);
         }
         if self.names.get(parse.name).is_some() {
-            return self.parse_again(parse.name);
+            return self.parse_again(parse);
         }
         let statement = self.statements.share(parse.identity, || {
             let effects = sql::effects(parse.text);
@@ -317,10 +317,11 @@ impl Outgoing<'_, '_> {
     }
 
     /// The client prepares a name that it has already. The server has to say so itself, as its
-    /// transaction fails with it: it is made to know the name, and then asked for it again.
-    fn parse_again(&mut self, name: &[u8]) -> Result<Taken, ClientFault> {
+    /// transaction fails with it: it is given the statement under this name, and then again.
+    /// Whatever else is wrong with the statement or the transaction it says at the first.
+    fn parse_again(&mut self, parse: view::Parse<'_>) -> Result<Taken, ClientFault> {
         self.sent_own(Awaited::Parse)?;
-        self.out.insert(|out| request::parse(out, name, b"\0\0\0"));
+        self.out.insert(|out| request::parse(out, parse.name, parse.identity));
         self.server.taint();
         self.verbatim(Awaited::Parse)
     }

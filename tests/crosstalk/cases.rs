@@ -106,6 +106,20 @@ fn thousands_of_requests_before_a_copy_do_not_hold_its_rows_back() {
 }
 
 #[test]
+fn name_that_is_taken_is_refused_as_often_as_it_is_asked_for() {
+    check(&[
+        batch(&[&[parse("s0", series())], SYNC]),
+        batch(&[&[query(Does::Begin), query(Does::Savepoint(0))]]),
+        batch(&[&[parse("s0", Statement::owned())], SYNC]),
+        // The transaction has failed: this is said first now.
+        batch(&[&[parse("s0", series())], SYNC]),
+        batch(&[&[parse("s0", Statement::plain(Does::BadSyntax))], SYNC]),
+        batch(&[&[query(Does::RollbackTo(0)), parse("s0", series())], SYNC]),
+        batch(&[&[query(Does::Rollback)], &run("s0"), SYNC]),
+    ]);
+}
+
+#[test]
 fn setting_made_by_a_statement_that_was_parsed_elsewhere_does_not_stay() {
     let house = House::new();
     let set = Statement::plain(Does::SetTag("c0".to_owned()));
