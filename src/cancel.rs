@@ -300,7 +300,7 @@ mod tests {
         let a = seat(&cancels, 0);
         let b = seat(&cancels, 2);
         assert_ne!(a.pid(), b.pid());
-        assert_eq!((a.secret().len(), b.secret().len()), (4, 32));
+        assert_eq!((a.secret().len(), b.secret().len()), (4, 16));
         drop(a);
         assert_eq!(cancels.seats.lock().by_pid.len(), 1);
     }
