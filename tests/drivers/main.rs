@@ -1,6 +1,14 @@
 //! Real drivers and Postgres's own tools through the pooler, with another server at every
 //! checkout and two servers per pool. The scripts are beside this file; see README.md there.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a test fails by panicking and is read by nobody else"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
