@@ -400,7 +400,10 @@ public class Pgjdbc {
     static void startupParameters() throws Exception {
         clients(4, (number, unused) -> {
             String options = "-c statement_timeout=77s -c work_mem=" + (2000 + number) + "kB";
-            try (Connection conn = connect("ApplicationName", "app " + number, "currentSchema", SCHEMA, "options", options)) {
+            // By default the driver sends its name by SET after the login; told that the server is
+            // no older than 9.0, it sends it at startup.
+            try (Connection conn = connect("ApplicationName", "app " + number, "currentSchema", SCHEMA,
+                    "options", options, "assumeMinServerVersion", "9.0")) {
                 conn.setAutoCommit(false);
                 for (int n = 0; n < 10; n++) {
                     equal(value(conn, "SHOW statement_timeout"), "77s");
