@@ -4,7 +4,9 @@
 //! Signals live on the thread that calls [`Running::wait`] (the control plane); the listener,
 //! clients and servers live on the event loops.
 
+pub mod discover;
 mod door;
+mod port;
 mod tenancy;
 
 use std::io;
@@ -32,12 +34,14 @@ use crate::users::{Users, UsersError};
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The address can't be listened on.
-    #[error("cannot listen on {address}: {cause}")]
+    #[error("cannot listen on {address} (listen_addr, listen_port): {cause}{}", by(.owner))]
     Listen {
         /// As configured.
         address: String,
         /// The system's word.
         cause: io::Error,
+        /// Who listens there, where that is known.
+        owner: Option<String>,
     },
     /// A secret can't be used.
     #[error(transparent)]
@@ -45,6 +49,10 @@ pub enum StartError {
     /// The system gives no thread or no reactor.
     #[error("cannot start event loops: {0}")]
     Loops(io::Error),
+}
+
+fn by(owner: &Option<String>) -> String {
+    owner.as_ref().map_or_else(String::new, |owner| format!(" by {owner}"))
 }
 
 /// A pooler that listens.
@@ -78,6 +86,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let general = &config.general;
     let listener = listen(&config).map_err(|cause| StartError::Listen {
         address: format!("{}:{}", general.listen_addr, general.listen_port),
+        owner: port::owner(general.listen_port)
+            .filter(|_| cause.kind() == io::ErrorKind::AddrInUse),
         cause,
     })?;
     let address = listener.local_addr().map_err(StartError::Loops)?;

@@ -36,6 +36,13 @@ impl<'a> Fields<'a> {
         Some(u32::from_be_bytes(*word))
     }
 
+    /// This many bytes.
+    pub fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(bytes)
+    }
+
     /// What has not been read yet.
     pub fn rest(self) -> &'a [u8] {
         self.rest
