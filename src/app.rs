@@ -1,30 +1,28 @@
 //! Everything, built from a [`Config`]: event loops, pools, and the listener whose clients become
 //! sessions.
 //!
-//! The listener and the signals live on the thread that calls [`Running::wait`] (the control
-//! plane); clients and servers live on the event loops.
+//! Signals live on the thread that calls [`Running::wait`] (the control plane), the listener on
+//! one of its own; clients and servers live on the event loops.
 
 mod door;
 mod tenancy;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
 
-use self::door::Door;
+use self::door::{Disconnections, Door};
 use self::tenancy::Tenancies;
 use crate::cancel::Cancels;
-use crate::client::registry::Registry;
 use crate::config::Config;
 use crate::net::loops::{LoopId, Loops};
-use crate::net::socket::TcpOptions;
+use crate::net::socket::{TcpOptions, tune};
 use crate::server::prepared::StatementTable;
 use crate::session::House;
 use crate::users::{Users, UsersError};
@@ -54,7 +52,8 @@ pub struct Running {
     control: Runtime,
     address: SocketAddr,
     app: Arc<App>,
-    stop: watch::Sender<bool>,
+    listener: Arc<TcpListener>,
+    accepting: JoinHandle<()>,
 }
 
 /// What every connection needs.
@@ -68,7 +67,6 @@ pub(crate) struct App {
     users: Users,
     house: Arc<House>,
     door: Arc<Door>,
-    tcp: TcpOptions,
 }
 
 /// Listens as `config` says. Clients are served from then on.
@@ -87,11 +85,9 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let loops = Loops::start(u16::try_from(workers).unwrap_or(u16::MAX));
     let loops = Arc::new(loops.map_err(StartError::Loops)?);
     let tcp = tcp_options(&config);
-    let registry = Arc::new(Registry::default());
     let house = Arc::new(House {
         cancels: Cancels::new(tcp, general.cancel_wait_timeout),
         statements: StatementTable::default(),
-        registry,
         tcp,
         cancel_wait: general.cancel_wait_timeout,
     });
@@ -101,18 +97,17 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         users: Users::new(&config)?,
         house,
         door: Arc::new(Door::new(general)),
-        tcp,
         config: Arc::clone(&config),
         loops,
     });
     let control = Builder::new_current_thread().enable_all().build().map_err(StartError::Loops)?;
-    let (stop, stopped) = watch::channel(false);
-    let listener = {
-        let _inside = control.enter();
-        AsyncFd::new(listener).map_err(StartError::Loops)?
+    let listener = Arc::new(listener);
+    let accepting = {
+        let (app, listener) = (Arc::clone(&app), Arc::clone(&listener));
+        thread::Builder::new().name("accept".into()).spawn(move || accept(&app, &listener))
     };
-    control.spawn(accept(Arc::clone(&app), listener, stopped));
-    Ok(Running { control, address, app, stop })
+    let accepting = accepting.map_err(StartError::Loops)?;
+    Ok(Running { control, address, app, listener, accepting })
 }
 
 impl Running {
@@ -123,11 +118,14 @@ impl Running {
 
     /// Runs the control plane on this thread until `end` is ready, then closes everything.
     pub fn wait(self, end: impl Future<Output = ()>) {
-        self.control.block_on(async {
-            end.await;
-            self.stop.send_replace(true);
-            self.app.tenancies.close().await;
-        });
+        self.control.block_on(end);
+        // Whoever accepts is woken by it, and ends.
+        let shut = socket2::SockRef::from(&*self.listener).shutdown(std::net::Shutdown::Both);
+        let ended = shut.is_ok() && self.accepting.join().is_ok();
+        if !ended {
+            tracing::error!("the listener did not end as it should");
+        }
+        self.control.block_on(self.app.tenancies.close());
     }
 }
 
@@ -136,7 +134,7 @@ pub fn cores() -> Option<usize> {
     std::thread::available_parallelism().ok().map(usize::from)
 }
 
-fn listen(config: &Config) -> io::Result<std::net::TcpListener> {
+fn listen(config: &Config) -> io::Result<TcpListener> {
     let general = &config.general;
     let address = std::net::ToSocketAddrs::to_socket_addrs(&(
         general.listen_addr.as_str(),
@@ -149,7 +147,8 @@ fn listen(config: &Config) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(general.listen_backlog).unwrap_or(i32::MAX))?;
-    socket.set_nonblocking(true)?;
+    // What is accepted has the listener's options.
+    tune(&socket, &tcp_options(config))?;
     Ok(socket.into())
 }
 
@@ -168,32 +167,35 @@ fn tcp_options(config: &Config) -> TcpOptions {
 /// it would refuse again at once, and a busy loop helps nobody.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-async fn accept(
-    app: Arc<App>,
-    listener: AsyncFd<std::net::TcpListener>,
-    mut stopped: watch::Receiver<bool>,
-) {
+fn accept(app: &Arc<App>, listener: &TcpListener) {
     loop {
-        let ready = tokio::select! {
-            ready = listener.readable() => ready,
-            _ = stopped.changed() => return,
-        };
-        let Ok(mut ready) = ready else { return };
-        match ready.try_io(|listener| listener.get_ref().accept()) {
-            Err(_would_block) => {}
-            Ok(Ok((stream, _))) => app.place(stream),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Ok(Err(error)) => {
+        match listener.accept() {
+            Ok((stream, peer)) => app.place(stream, peer),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            // The listener was shut down: this is the end.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
+            Err(error) => {
                 tracing::error!(%error, "cannot accept clients");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                thread::sleep(ACCEPT_PAUSE);
             }
         }
     }
 }
 
 impl App {
+    fn disconnections(&self) -> Disconnections {
+        if self.config.general.log_disconnections {
+            Disconnections::Logged
+        } else {
+            Disconnections::Quiet
+        }
+    }
+
     /// Hands an accepted stream to the loop with the fewest clients.
-    fn place(self: &Arc<Self>, stream: std::net::TcpStream) {
+    fn place(self: &Arc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+        if let Err(error) = stream.set_nonblocking(true) {
+            return tracing::error!(%error, "cannot serve a client");
+        }
         let Some(ticket) = self.door.enter() else {
             // Too many who have not logged in: not even an answer.
             return;
@@ -202,11 +204,13 @@ impl App {
         let Some((on, _)) = counts.min_by_key(|(_, count)| count.load(Ordering::Relaxed)) else {
             return;
         };
-        let seat = Crowd::join(self, on);
-        let app = Arc::clone(self);
+        let crowd = Crowd::join(self, on);
         self.loops.spawn(on, async move {
-            let _seat = seat;
-            app.serve(stream, on, ticket).await;
+            // The login's future is large, and gone before the session begins.
+            let admitted = Box::pin(crowd.app.admit(stream, peer, on, ticket)).await;
+            if let Some(guest) = admitted {
+                guest.stay(crowd.app.disconnections()).await;
+            }
         });
     }
 }

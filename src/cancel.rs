@@ -1,4 +1,4 @@
-//! Cancel keys handed to clients, and the server that each client is attached to now.
+//! Who is connected, with which cancel key, and the server that each is attached to now.
 //!
 //! A cancel is a signal to a server process, not to a request: sent a moment too late it hits
 //! whoever uses that server next. So a client's key is looked up at the moment of the cancel
@@ -18,11 +18,12 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
+use crate::client::card::ClientCard;
 use crate::net::socket::TcpOptions;
 use crate::server::{CancelKey, connect};
 use crate::wire::startup::CancelRequest;
 
-/// All clients that hold a cancel key.
+/// All clients that are logged in.
 #[derive(Debug)]
 pub struct Cancels {
     seats: Mutex<Seats>,
@@ -37,12 +38,37 @@ struct Seats {
     last_pid: u32,
 }
 
-/// One client's place: whom its cancel hits now.
+/// One client's place: who it is, and whom its cancel hits now.
 #[derive(Debug)]
 pub struct Seat {
     pid: u32,
-    secret: Box<[u8]>,
+    secret: Secret,
+    card: ClientCard,
     place: Mutex<Place>,
+}
+
+/// The secret part of a cancel key; its length depends on the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// Protocol 3.0.
+    Short([u8; 4]),
+    /// Protocol 3.2.
+    Long([u8; 32]),
+}
+
+impl Secret {
+    /// A random one, for this minor version of protocol 3.
+    pub fn random(minor: u16) -> Self {
+        if minor < 2 { Self::Short(rand::random()) } else { Self::Long(rand::random()) }
+    }
+
+    /// As it goes on the wire.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes) => bytes,
+            Self::Long(bytes) => bytes,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -106,10 +132,8 @@ impl Cancels {
         Arc::new(Self { seats: Mutex::default(), tcp, limit })
     }
 
-    /// A seat with a key of `secret_len` random bytes (4 in protocol 3.0) and a process id that
-    /// no other client has.
-    pub fn seat(self: &Arc<Self>, secret_len: usize) -> Seated {
-        let secret: Box<[u8]> = (0..secret_len).map(|_| rand::random::<u8>()).collect();
+    /// A seat for a client, with a process id that no other client has.
+    pub fn seat(self: &Arc<Self>, secret: Secret, card: ClientCard) -> Seated {
         let mut seats = self.seats.lock();
         let pid = loop {
             // Positive as a signed number, as process ids are.
@@ -118,18 +142,34 @@ impl Cancels {
                 break seats.last_pid;
             }
         };
-        let seat = Arc::new(Seat { pid, secret, place: Mutex::new(Place::Away) });
+        let place = Mutex::new(Place::Away);
+        let seat = Arc::new(Seat { pid, secret, card, place });
         seats.by_pid.insert(pid, Arc::clone(&seat));
         Seated { seat, cancels: Arc::downgrade(self) }
+    }
+
+    /// The client of this process id.
+    pub fn find(&self, pid: u32) -> Option<Arc<Seat>> {
+        self.seats.lock().by_pid.get(&pid).cloned()
+    }
+
+    /// All clients, in no order.
+    pub fn list(&self) -> Vec<Arc<Seat>> {
+        self.seats.lock().by_pid.values().cloned().collect()
+    }
+
+    /// How many clients there are that `counts`.
+    pub fn count(&self, counts: impl Fn(&ClientCard) -> bool) -> usize {
+        self.seats.lock().by_pid.values().filter(|seat| counts(&seat.card)).count()
     }
 
     /// Carries out a cancel request, and returns when it has landed. A wrong key does nothing,
     /// and says nothing.
     pub async fn cancel(&self, request: &CancelRequest) {
-        let Some(seat) = self.seats.lock().by_pid.get(&request.pid).cloned() else {
+        let Some(seat) = self.find(request.pid) else {
             return;
         };
-        if !bool::from(seat.secret.as_ref().ct_eq(&request.secret)) {
+        if !bool::from(seat.secret.as_bytes().ct_eq(&request.secret)) {
             return;
         }
         let Some((key, landed)) = seat.cancelled() else {
@@ -147,6 +187,12 @@ impl Cancels {
     }
 }
 
+impl std::fmt::Display for Seat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "client {} ({})", self.pid, self.card)
+    }
+}
+
 impl Seat {
     /// The process id that the client was told; unique among the clients.
     pub fn pid(&self) -> u32 {
@@ -155,7 +201,12 @@ impl Seat {
 
     /// The secret that the client was told.
     pub fn secret(&self) -> &[u8] {
-        &self.secret
+        self.secret.as_bytes()
+    }
+
+    /// Who it is.
+    pub fn card(&self) -> &ClientCard {
+        &self.card
     }
 
     /// The client's request waits for a server from now on.
@@ -225,11 +276,18 @@ impl Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::card::Login;
     use crate::net::socket::Address;
 
     fn key() -> Arc<CancelKey> {
         let address = Address::Tcp("127.0.0.1".into(), 1);
         Arc::new(CancelKey { address, pid: 1, secret: [1, 2, 3, 4].into() })
+    }
+
+    fn seat(cancels: &Arc<Cancels>, minor: u16) -> Seated {
+        let login = Arc::new(Login { database: "shop".into(), user: "app".into() });
+        let card = ClientCard::new(login, b"", None);
+        cancels.seat(Secret::random(minor), card)
     }
 
     fn cancels() -> Arc<Cancels> {
@@ -239,8 +297,8 @@ mod tests {
     #[test]
     fn seats_have_their_own_keys_and_go_with_their_clients() {
         let cancels = cancels();
-        let a = cancels.seat(4);
-        let b = cancels.seat(32);
+        let a = seat(&cancels, 0);
+        let b = seat(&cancels, 2);
         assert_ne!(a.pid(), b.pid());
         assert_eq!((a.secret().len(), b.secret().len()), (4, 32));
         drop(a);
@@ -250,7 +308,7 @@ mod tests {
     #[test]
     fn cancel_hits_only_what_its_client_is_attached_to() {
         let cancels = cancels();
-        let seat = cancels.seat(4);
+        let seat = seat(&cancels, 0);
         assert!(seat.cancelled().is_none());
         seat.attach(&key());
         let (hit, _sender) = seat.cancelled().unwrap();
@@ -264,9 +322,10 @@ mod tests {
     #[tokio::test]
     async fn server_is_held_until_the_cancel_has_landed() {
         let cancels = cancels();
-        for (end, safe) in [(Some(Landed::Yes), true), (Some(Landed::Unknown), false), (None, false)]
+        for (end, safe) in
+            [(Some(Landed::Yes), true), (Some(Landed::Unknown), false), (None, false)]
         {
-            let seat = cancels.seat(4);
+            let seat = seat(&cancels, 0);
             seat.attach(&key());
             let (_, sender) = seat.cancelled().unwrap();
             let landing = seat.leave().unwrap();
@@ -284,7 +343,7 @@ mod tests {
     #[tokio::test]
     async fn wrong_secret_does_nothing() {
         let cancels = cancels();
-        let seat = cancels.seat(4);
+        let seat = seat(&cancels, 0);
         seat.queue();
         let polled = |seat: &Seat| seat.poll_cancelled(&mut Context::from_waker(Waker::noop()));
         for secret in [vec![], vec![0; 3], vec![0; 5]] {

@@ -44,9 +44,9 @@ impl Users {
         let mut known = HashMap::new();
         for (name, user) in &config.users {
             let secret = user.password.as_ref().map(|secret| StoredSecret::parse(secret.expose()));
-            let secret = secret.transpose().map_err(|cause| {
-                UsersError { whose: format!("user \"{name}\""), cause }
-            })?;
+            let secret = secret
+                .transpose()
+                .map_err(|cause| UsersError { whose: format!("user \"{name}\""), cause })?;
             let server = secret.as_ref().and_then(StoredSecret::to_server_secret).map(Arc::new);
             let stored = secret.map(|stored| Arc::new(UserSecret::new(name, stored, &mock)));
             known.insert(name.clone(), Known { stored, server });
@@ -54,9 +54,8 @@ impl Users {
         let mut forced = HashMap::new();
         for (name, database) in &config.databases {
             if let Some(secret) = &database.password {
-                let secret = ServerSecret::parse(secret.expose()).map_err(|cause| {
-                    UsersError { whose: format!("database \"{name}\""), cause }
-                })?;
+                let secret = ServerSecret::parse(secret.expose())
+                    .map_err(|cause| UsersError { whose: format!("database \"{name}\""), cause })?;
                 forced.insert(name.clone(), Arc::new(secret));
             }
         }

@@ -1,23 +1,24 @@
 //! Who may come in: from an accepted stream to a session, within the limits on clients.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::App;
-use super::tenancy::Tenancy;
 use crate::auth::Proof;
-use crate::client::login::{self, LoginError, Opening, refusal};
-use crate::client::registry::ClientCard;
+use crate::cancel::Secret;
+use crate::client::card::{ClientCard, Login};
+use crate::client::login::{self, LoginError, Opening, Stranger, refusal};
 use crate::config::{Database, General};
 use crate::net::loops::LoopId;
 use crate::net::socket::Socket;
 use crate::session::replication::replicate;
 use crate::session::report;
-use crate::session::{End, Entry, Session};
+use crate::session::{End, Entry, Session, Tenancy};
 use crate::wire::reply::{Report, Severity};
-use crate::wire::startup::{Startup, read_options};
+use crate::wire::startup::{Setting, Startup, read_options};
 
 /// Counts of those inside, and of those who have not logged in.
 #[derive(Debug)]
@@ -68,24 +69,12 @@ impl Door {
         self.ticket(|door| &door.replications, self.replications_max)
     }
 
-    fn ticket(
-        self: &Arc<Self>,
-        counts: fn(&Door) -> &AtomicUsize,
-        max: usize,
-    ) -> Option<Ticket> {
+    fn ticket(self: &Arc<Self>, counts: fn(&Door) -> &AtomicUsize, max: usize) -> Option<Ticket> {
         let count = counts(self);
         let ticket = Ticket { door: Arc::clone(self), counts };
         // Counted before it is compared: dropping the ticket takes it back.
         (count.fetch_add(1, Ordering::Relaxed) < max).then_some(ticket)
     }
-}
-
-/// What came of a connection's opening.
-enum Admitted {
-    /// A session, and the right to have it.
-    Session(Box<Session>, Ticket),
-    /// Nothing more is to be done.
-    Done,
 }
 
 /// Why a connection came to nothing.
@@ -110,76 +99,59 @@ impl From<std::io::Error> for Refused {
 }
 
 impl App {
-    /// Serves one connection from its first byte to its last.
-    pub(super) async fn serve(
-        self: Arc<Self>,
+    /// Lets one connection in, or tells it why not; `None` when that was all.
+    pub(super) async fn admit(
+        &self,
         stream: std::net::TcpStream,
+        peer: SocketAddr,
         on: LoopId,
         stranger: Ticket,
-    ) {
-        let general = &self.config.general;
-        let socket = match Socket::accepted(stream, &self.tcp) {
+    ) -> Option<Guest> {
+        let socket = match Socket::accepted(stream) {
             Ok(socket) => socket,
-            Err(error) => return tracing::debug!(%error, "client gone before it was served"),
-        };
-        let peer = socket.peer();
-        let started = Instant::now();
-        // The login's future is large, and gone before the session begins.
-        let login = Box::pin(self.admit(socket, on));
-        let admitted = match timeout(general.client_login_timeout, login).await {
-            Ok(admitted) => admitted,
-            Err(_elapsed) => {
-                return tracing::info!(?peer, "closing because: client_login_timeout");
+            Err(error) => {
+                tracing::error!(%error, "cannot register a client's socket");
+                return None;
             }
         };
+        let limit = self.config.general.client_login_timeout;
+        let admitted = timeout(limit, self.log_in(Stranger::new(socket), peer, on)).await;
         drop(stranger);
-        let (session, client) = match admitted {
-            Ok(Admitted::Session(session, client)) => (session, client),
-            Ok(Admitted::Done) => return,
-            Err(why) => {
-                let reason = match why {
-                    Refused::Login(LoginError::Gone(_)) => return,
-                    Refused::Login(error) => error.to_string(),
-                    Refused::Told(report) => report.message,
-                    Refused::Ended(end) => end.to_string(),
-                };
-                return tracing::warn!(?peer, "login failed: {reason}");
-            }
+        let reason = match admitted {
+            Ok(Ok(guest)) => return guest,
+            Ok(Err(Refused::Login(LoginError::Gone(_)))) => return None,
+            Ok(Err(Refused::Login(error))) => error.to_string(),
+            Ok(Err(Refused::Told(report))) => report.message,
+            Ok(Err(Refused::Ended(end))) => end.to_string(),
+            Err(_elapsed) => "client_login_timeout".into(),
         };
-        let end = session.run().await;
-        drop(client);
-        if general.log_disconnections {
-            let age = started.elapsed().as_secs();
-            tracing::info!(?peer, "closing because: {end} (age={age}s)");
-        }
+        tracing::warn!(%peer, "login failed: {reason}");
+        None
     }
 
-    async fn admit(self: &Arc<Self>, mut socket: Socket, on: LoopId) -> Result<Admitted, Refused> {
-        let opening = login::opening(&mut socket).await;
-        let startup = match opening {
+    async fn log_in(
+        &self,
+        mut stranger: Stranger,
+        peer: SocketAddr,
+        on: LoopId,
+    ) -> Result<Option<Guest>, Refused> {
+        let startup = match stranger.opening().await {
             Ok(Opening::Startup(startup)) => startup,
             Ok(Opening::Cancel(request)) => {
                 self.house.cancels.cancel(&request).await;
-                return Ok(Admitted::Done);
+                return Ok(None);
             }
             Err(error) => {
                 if let Some(report) = error.report("") {
-                    login::refuse(&socket, &report);
+                    login::refuse(stranger.socket(), &[], &report);
                 }
                 return Err(error.into());
             }
         };
         let user = login::name(startup.parameter("user").unwrap_or_default());
-        match self.enter(&mut socket, &startup, &user).await {
-            Ok(Entrance::Session(ticket, database, proof)) => {
-                let session = self.open(socket, &startup, &user, database, proof, on).await?;
-                Ok(Admitted::Session(Box::new(session), ticket))
-            }
-            Ok(Entrance::Replication(ticket, database, proof)) => {
-                let done = self.replicate(&mut socket, &startup, &user, &database, proof).await;
-                drop(ticket);
-                done.map(|()| Admitted::Done)
-            }
+        let entered = self.enter(&mut stranger, &startup, &user).await;
+        let entrance = match entered {
+            Ok(entrance) => entrance,
             Err(refused) => {
                 let report = match &refused {
                     Refused::Login(error) => error.report(&user),
@@ -187,18 +159,27 @@ impl App {
                     Refused::Ended(_) => None,
                 };
                 if let Some(report) = report {
-                    login::refuse(&socket, &report);
+                    login::refuse(stranger.socket(), &[], &report);
                 }
-                Err(refused)
+                return Err(refused);
             }
+        };
+        let login =
+            Arc::new(Login { database: entrance.database.name.clone(), user: user.to_string() });
+        let label = startup.parameter("application_name").unwrap_or_default();
+        let card = ClientCard::new(login, label, Some(peer));
+        if entrance.replication {
+            self.replicate(stranger, &startup, card, entrance).await?;
+            return Ok(None);
         }
+        self.open(stranger, &startup, card, entrance, on).await.map(Some)
     }
 
     /// Checks limits, secret and database, in this order: nothing is said of databases to those
     /// who have not proven who they are.
     async fn enter(
         &self,
-        socket: &mut Socket,
+        stranger: &mut Stranger,
         startup: &Startup,
         user: &str,
     ) -> Result<Entrance, Refused> {
@@ -213,11 +194,11 @@ impl App {
             self.door.client().ok_or("max_client_conn")
         };
         let ticket = ticket.map_err(|limit| Refused::Told(full(limit)))?;
-        login::negotiate(socket, startup).await?;
+        stranger.socket().write_all(&login::negotiation(startup)).await?;
         let users = &self.users;
         let account = users.account(user);
-        let proof =
-            login::authenticate(socket, users.method(), user, account, users.mock()).await?;
+        let (proof, greeting) =
+            stranger.authenticate(users.method(), user, account, users.mock()).await?;
         let name = login::name(startup.parameter("database").unwrap_or(user.as_bytes()));
         let database = self.config.databases.get(&*name).or_else(|| {
             // Physical replication is of a whole server: any name stands for the only one.
@@ -228,85 +209,67 @@ impl App {
             return Err(Refused::Told(refusal("3D000", format!("no such database: {name}"))));
         };
         let database = Arc::clone(database);
-        Ok(if replication {
-            Entrance::Replication(ticket, database, proof)
-        } else {
-            Entrance::Session(ticket, database, proof)
-        })
+        Ok(Entrance { replication, ticket, database, proof, greeting })
     }
 
     async fn open(
         &self,
-        socket: Socket,
+        mut stranger: Stranger,
         startup: &Startup,
-        user: &str,
-        database: Arc<Database>,
-        proof: Proof,
+        card: ClientCard,
+        entrance: Entrance,
         on: LoopId,
-    ) -> Result<Session, Refused> {
-        let prepared = self.prepare(startup, user, &database, proof);
-        let (tenancy, settings) = match prepared {
+    ) -> Result<Guest, Refused> {
+        let Entrance { ticket, database, proof, greeting, .. } = entrance;
+        let (tenancy, settings) = match self.prepare(startup, &card, &database, proof) {
             Ok(prepared) => prepared,
             Err(report) => {
-                login::refuse(&socket, &report);
+                login::refuse(stranger.socket(), &greeting, &report);
                 return Err(Refused::Told(report));
             }
         };
-        let seat = self.house.cancels.seat(if startup.minor < 2 { 4 } else { 32 });
-        let label = startup.parameter("application_name").unwrap_or_default();
-        let card = self.house.registry.enter(ClientCard {
-            id: seat.pid(),
-            user: Arc::clone(&tenancy.user),
-            database: Arc::clone(&tenancy.database),
-            application_name: login::name(label),
-            peer: socket.peer(),
-            since: Instant::now(),
-        });
+        // One value for all clients of this user.
+        let card = ClientCard { login: Arc::clone(&tenancy.login), ..card };
+        let seat = self.house.cancels.seat(Secret::random(startup.minor), card);
         if self.config.general.log_connections {
-            tracing::info!(client = %*card, "login attempt: ok");
+            tracing::info!(client = %*seat, "login attempt: ok");
         }
         let params = tenancy.pool.connector().params().share(settings);
-        let session = Session::open(Entry {
-            socket,
-            seat,
-            card,
-            pool: tenancy.pool,
-            terms: tenancy.terms,
-            house: Arc::clone(&self.house),
-            on,
-            params,
-        });
-        session.await.map_err(Refused::Ended)
+        let (socket, ahead) = stranger.into_parts();
+        let entry = Entry { socket, ahead, greeting, seat, tenancy, on, params };
+        let session = Session::open(entry).await.map_err(Refused::Ended)?;
+        Ok(Guest { session, _ticket: ticket })
     }
 
     /// The pool and the settings of a client that has logged in.
     fn prepare(
         &self,
         startup: &Startup,
-        user: &str,
+        card: &ClientCard,
         database: &Database,
         proof: Proof,
-    ) -> Result<(Tenancy, Vec<(Vec<u8>, Vec<u8>)>), Report> {
+    ) -> Result<(Arc<Tenancy>, Vec<Setting>), Report> {
+        let user = &card.login.user;
         self.check_client_caps(database, user)?;
         let settings = settings(startup, &self.config.general)?;
         let secret = || self.users.server_secret(database, user, Some(proof));
-        let tenancy = self.tenancies.find_or_make(database, user, secret);
+        let tenancy = self.tenancies.find_or_make(&card.login, database, &self.house, secret);
         Ok((tenancy.ok_or_else(report::shutting_down)?, settings))
     }
 
     fn check_client_caps(&self, database: &Database, user: &str) -> Result<(), Report> {
-        let registry = &self.house.registry;
+        let cancels = &self.house.cancels;
         let over = |max: Option<usize>, counts: &dyn Fn(&ClientCard) -> bool| {
-            max.is_some_and(|max| registry.count(counts) >= max)
+            max.is_some_and(|max| cancels.count(counts) >= max)
         };
         let user_max = self.config.users.get(user);
         let user_max = user_max.map_or(self.config.general.max_user_client_connections, |user| {
             user.max_user_client_connections
         });
-        if over(database.max_db_client_connections, &|card| *card.database == *database.name) {
+        if over(database.max_db_client_connections, &|card| card.login.database == database.name) {
             return Err(full("max_db_client_connections"));
         }
-        if over(user_max, &|card| *card.user == *user) {
+        if over(user_max, &|card| card.login.user == user) {
             return Err(full("max_user_client_connections"));
         }
         Ok(())
@@ -314,34 +277,67 @@ impl App {
 
     async fn replicate(
         &self,
-        socket: &mut Socket,
+        mut stranger: Stranger,
         startup: &Startup,
-        user: &str,
-        database: &Database,
-        proof: Proof,
+        card: ClientCard,
+        entrance: Entrance,
     ) -> Result<(), Refused> {
-        let secret = self.users.server_secret(database, user, Some(proof));
-        let target = self.tenancies.target(database, user, secret);
+        let Entrance { ticket: _ticket, database, proof, greeting, .. } = entrance;
+        let user = &card.login.user;
+        let secret = self.users.server_secret(&database, user, Some(proof));
+        let target = self.tenancies.target(&database, user, secret);
         let parameters: Vec<_> = startup
             .parameters
             .iter()
             .filter(|(name, _)| name != b"user" && name != b"database")
             .cloned()
             .collect();
-        let seat = self.house.cancels.seat(4);
-        let done = replicate(socket, &target, &parameters, &seat).await;
+        let seat = self.house.cancels.seat(Secret::random(startup.minor), card);
+        let done = replicate(stranger.socket(), greeting, &target, &parameters, &seat).await;
         done.map_err(|error| {
             let report = report::connect_failed(Severity::Fatal, &error);
-            login::refuse(socket, &report);
+            login::refuse(stranger.socket(), &[], &report);
             Refused::Told(report)
         })
     }
 }
 
-/// What a client that has proven who it is comes in for.
-enum Entrance {
-    Session(Ticket, Arc<Database>, Proof),
-    Replication(Ticket, Arc<Database>, Proof),
+/// A client that was let in.
+#[derive(Debug)]
+pub(super) struct Guest {
+    session: Session,
+    /// Its place among the clients.
+    _ticket: Ticket,
+}
+
+impl Guest {
+    /// Serves it to its end.
+    pub(super) async fn stay(mut self, log: Disconnections) {
+        let end = self.session.run().await;
+        if log == Disconnections::Logged {
+            let age = self.session.seat().card().since.elapsed().as_secs();
+            tracing::info!(client = %self.session.seat(), "closing because: {end} (age={age}s)");
+        }
+    }
+}
+
+/// Whether ends of clients are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Disconnections {
+    /// `log_disconnections = 1`.
+    Logged,
+    /// `log_disconnections = 0`.
+    Quiet,
+}
+
+/// A client that has proven who it is, and what for.
+struct Entrance {
+    replication: bool,
+    ticket: Ticket,
+    database: Arc<Database>,
+    proof: Proof,
+    /// What it has not been sent yet of its login.
+    greeting: Vec<u8>,
 }
 
 fn full(limit: &str) -> Report {
@@ -357,13 +353,10 @@ fn asks_for_replication(startup: &Startup) -> bool {
 }
 
 /// The settings in a startup packet, those in `options` first: what is given outright counts.
-fn settings(
-    startup: &Startup,
-    general: &General,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Report> {
+fn settings(startup: &Startup, general: &General) -> Result<Vec<Setting>, Report> {
     let options = startup.parameter("options").unwrap_or_default();
-    let mut settings = read_options(options)
-        .map_err(|error| refusal("08P01", error.to_string()))?;
+    let mut settings =
+        read_options(options).map_err(|error| refusal("08P01", error.to_string()))?;
     let special: [&[u8]; 4] = [b"user", b"database", b"options", b"replication"];
     let given = startup.parameters.iter().filter(|(name, _)| !special.contains(&name.as_slice()));
     settings.extend(given.cloned());

@@ -7,30 +7,21 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::Mutex;
 
 use crate::auth::ServerSecret;
+use crate::client::card::Login;
 use crate::config::{Config, Database, General};
 use crate::net::loops::Loops;
 use crate::net::socket::{Address, TcpOptions};
 use crate::pool::{Connector, Order, PoolName, PoolPlan, PoolSettings, Pools};
 use crate::server::Upkeep;
 use crate::server::connect::Target;
-use crate::session::{ServerPool, Terms};
-
-/// One database and user.
-#[derive(Clone, Debug)]
-pub(crate) struct Tenancy {
-    pub(crate) pool: Arc<ServerPool>,
-    pub(crate) terms: Arc<Terms>,
-    /// Shared by all its clients.
-    pub(crate) database: Arc<str>,
-    pub(crate) user: Arc<str>,
-}
+use crate::session::{House, Tenancy, Terms};
 
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Tenancies {
     config: Arc<Config>,
     pools: Pools<Connector>,
-    known: Mutex<HashMap<PoolName, Tenancy>>,
+    known: Mutex<HashMap<Arc<Login>, Arc<Tenancy>>>,
     tcp: TcpOptions,
     last_server: Arc<AtomicU64>,
 }
@@ -46,28 +37,26 @@ impl Tenancies {
         }
     }
 
-    /// The tenancy of this database and user, made when it is the first time; `None` when the
-    /// process is ending.
+    /// The tenancy of this user on this database, made when it is the first time; `None` when
+    /// the process is ending.
     pub(crate) fn find_or_make(
         &self,
+        login: &Arc<Login>,
         database: &Database,
-        user: &str,
+        house: &Arc<House>,
         secret: impl FnOnce() -> Option<Arc<ServerSecret>>,
-    ) -> Option<Tenancy> {
-        let name = PoolName { database: database.name.clone(), user: user.to_owned() };
+    ) -> Option<Arc<Tenancy>> {
         let mut known = self.known.lock();
-        if let Some(tenancy) = known.get(&name) {
-            return Some(tenancy.clone());
+        if let Some(tenancy) = known.get(login) {
+            return Some(Arc::clone(tenancy));
         }
+        let Login { database: name, user } = &**login;
+        let name = PoolName { database: name.clone(), user: user.clone() };
         let pool = self.pools.find_or_make(&name, || self.plan(database, user, secret()))?;
         let terms = Terms::new(&self.config, database, self.config.users.get(user));
-        let tenancy = Tenancy {
-            pool,
-            terms: Arc::new(terms),
-            database: name.database.as_str().into(),
-            user: user.into(),
-        };
-        known.insert(name, tenancy.clone());
+        let (login, house) = (Arc::clone(login), Arc::clone(house));
+        let tenancy = Arc::new(Tenancy { login: Arc::clone(&login), pool, terms, house });
+        known.insert(login, Arc::clone(&tenancy));
         Some(tenancy)
     }
 

@@ -84,94 +84,127 @@ const NEGOTIATIONS_MAX: usize = 2;
 /// The longest message of a login, its length word included.
 const LOGIN_MESSAGE_MAX: u32 = 64 * 1024;
 
-/// Reads up to the packet that says what the connection is for. Encryption is declined.
-///
-/// # Errors
-/// As [`LoginError`] says.
-pub async fn opening(socket: &mut Socket) -> Result<Opening, LoginError> {
-    for _ in 0..=NEGOTIATIONS_MAX {
-        match first_packet(socket).await? {
-            Packet::Startup(startup) => return Ok(Opening::Startup(startup)),
-            Packet::Cancel(cancel) => return Ok(Opening::Cancel(cancel)),
-            Packet::Ssl | Packet::Gss => {
-                // Whoever waits for our answer has nothing to say before it.
-                match socket.try_read(&mut [0]) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error.into()),
-                    Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                    Ok(_) => return Err(LoginError::Stuffed),
+/// Bytes read at once during a login. What a client sends before it may is seen with it.
+const CHUNK: usize = 1024;
+
+/// A connection that logs in: its socket, and what it has sent and we have not looked at.
+#[derive(Debug)]
+pub struct Stranger {
+    socket: Socket,
+    sent: Vec<u8>,
+    looked_at: usize,
+}
+
+impl Stranger {
+    /// Somebody who has just connected.
+    pub fn new(socket: Socket) -> Self {
+        Self { socket, sent: Vec::new(), looked_at: 0 }
+    }
+
+    /// Its socket.
+    pub fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
+    /// Its socket, and what it has sent behind its login.
+    pub fn into_parts(mut self) -> (Socket, Vec<u8>) {
+        self.sent.drain(..self.looked_at);
+        (self.socket, self.sent)
+    }
+
+    /// Reads up to the packet that says what the connection is for. Encryption is declined.
+    ///
+    /// # Errors
+    /// As [`LoginError`] says.
+    pub async fn opening(&mut self) -> Result<Opening, LoginError> {
+        for _ in 0..=NEGOTIATIONS_MAX {
+            match self.first_packet().await? {
+                Packet::Startup(startup) => return Ok(Opening::Startup(startup)),
+                Packet::Cancel(cancel) => return Ok(Opening::Cancel(cancel)),
+                Packet::Ssl | Packet::Gss => {
+                    // Whoever waits for our answer has nothing to say before it.
+                    if self.looked_at < self.sent.len() {
+                        return Err(LoginError::Stuffed);
+                    }
+                    self.socket.write_all(b"N").await?;
                 }
-                socket.write_all(b"N").await?;
+            }
+        }
+        Err(LoginError::Repeated)
+    }
+
+    async fn first_packet(&mut self) -> Result<Packet, LoginError> {
+        let word = self.take(4).await?;
+        let word = word.first_chunk().copied().unwrap_or_default();
+        let len = startup::packet_len(word)? - word.len();
+        Ok(startup::read(self.take(len).await?)?)
+    }
+
+    /// Has the client prove who it is. What is given beside the proof ends with
+    /// AuthenticationOk, and is not sent yet.
+    ///
+    /// # Errors
+    /// As [`LoginError`] says.
+    pub async fn authenticate(
+        &mut self,
+        method: Method,
+        user: &str,
+        account: Account,
+        mock: &Mock,
+    ) -> Result<(Proof, Vec<u8>), LoginError> {
+        let (mut auth, mut outcome) = ClientAuth::start(method, user, account, mock);
+        loop {
+            match outcome {
+                Outcome::Rejected(rejection) => return Err(LoginError::Rejected(rejection)),
+                Outcome::Accepted { send, proof } => return Ok((proof, send)),
+                Outcome::Send(message) => {
+                    self.socket.write_all(&message).await?;
+                    outcome = auth.received(self.password_message().await?);
+                }
             }
         }
     }
-    Err(LoginError::Repeated)
-}
 
-async fn first_packet(socket: &mut Socket) -> Result<Packet, LoginError> {
-    let mut word = [0; 4];
-    socket.read_exact(&mut word).await?;
-    let mut packet = vec![0; startup::packet_len(word)? - word.len()];
-    socket.read_exact(&mut packet).await?;
-    Ok(startup::read(&packet)?)
-}
-
-/// Tells the client which protocol it gets where that is not what it asked for.
-///
-/// # Errors
-/// The socket's.
-pub async fn negotiate(socket: &mut Socket, startup: &Startup) -> io::Result<()> {
-    if startup.minor <= NEWEST_MINOR && startup.protocol_options.is_empty() {
-        return Ok(());
+    async fn password_message(&mut self) -> Result<&[u8], LoginError> {
+        let start = self.take(HEADER_LEN).await?;
+        let header = match frame::header(start, LOGIN_MESSAGE_MAX)? {
+            Some(header) if header.tag == b'p' => header,
+            _ => return Err(LoginError::NotPassword(start.first().copied().unwrap_or_default())),
+        };
+        self.take(header.body_len).await
     }
-    let mut out = Vec::new();
-    reply::negotiate(&mut out, startup.minor.min(NEWEST_MINOR), &startup.protocol_options);
-    socket.write_all(&out).await
-}
 
-/// Has the client prove who it is. AuthenticationOk is part of what this sends.
-///
-/// # Errors
-/// As [`LoginError`] says.
-pub async fn authenticate(
-    socket: &mut Socket,
-    method: Method,
-    user: &str,
-    account: Account,
-    mock: &Mock,
-) -> Result<Proof, LoginError> {
-    let (mut auth, mut outcome) = ClientAuth::start(method, user, account, mock);
-    loop {
-        match outcome {
-            Outcome::Rejected(rejection) => return Err(LoginError::Rejected(rejection)),
-            Outcome::Accepted { send, proof } => {
-                socket.write_all(&send).await?;
-                return Ok(proof);
+    /// The next `count` bytes; `count` is bounded by the caller.
+    async fn take(&mut self, count: usize) -> Result<&[u8], LoginError> {
+        self.sent.drain(..self.looked_at);
+        self.looked_at = 0;
+        while self.sent.len() < count {
+            let mut chunk = [0; CHUNK];
+            let read = self.socket.read(&mut chunk).await?;
+            if read == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
-            Outcome::Send(message) => {
-                socket.write_all(&message).await?;
-                let body = password_message(socket).await?;
-                outcome = auth.received(&body);
-            }
+            self.sent.extend_from_slice(chunk.get(..read).unwrap_or_default());
         }
+        self.looked_at = count;
+        Ok(self.sent.get(..count).unwrap_or_default())
     }
 }
 
-async fn password_message(socket: &mut Socket) -> Result<Vec<u8>, LoginError> {
-    let mut start = [0; HEADER_LEN];
-    socket.read_exact(&mut start).await?;
-    let header = match frame::header(&start, LOGIN_MESSAGE_MAX)? {
-        Some(header) if header.tag == b'p' => header,
-        _ => return Err(LoginError::NotPassword(start[0])),
-    };
-    let mut body = vec![0; header.body_len];
-    socket.read_exact(&mut body).await?;
-    Ok(body)
+/// What tells a client which protocol it gets where that is not what it asked for.
+pub fn negotiation(startup: &Startup) -> Vec<u8> {
+    let mut out = Vec::new();
+    if startup.minor > NEWEST_MINOR || !startup.protocol_options.is_empty() {
+        let minor = startup.minor.min(NEWEST_MINOR);
+        reply::negotiate(&mut out, minor, &startup.protocol_options);
+    }
+    out
 }
 
-/// Says why there is no session, as far as the client takes it without waiting.
-pub fn refuse(socket: &Socket, report: &Report) {
-    let mut out = Vec::new();
+/// Says why there is no session, behind what was not sent yet, as far as the client takes it
+/// without waiting.
+pub fn refuse(socket: &Socket, greeting: &[u8], report: &Report) {
+    let mut out = greeting.to_vec();
     report.write(&mut out);
     if let Err(error) = socket.try_write(&out) {
         tracing::debug!(%error, "client did not take its refusal");

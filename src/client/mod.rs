@@ -1,4 +1,4 @@
 //! An accepted socket becomes an authenticated client.
 
+pub mod card;
 pub mod login;
-pub mod registry;

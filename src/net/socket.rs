@@ -71,15 +71,12 @@ impl Socket {
         }
     }
 
-    /// Takes an accepted TCP stream onto the loop of the calling thread.
+    /// Takes an accepted, non-blocking TCP stream onto the loop of the calling thread.
     ///
     /// # Errors
     /// The system's.
-    pub fn accepted(stream: std::net::TcpStream, options: &TcpOptions) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        let stream = TcpStream::from_std(stream)?;
-        tune(&stream, options)?;
-        Ok(Self::Tcp(stream))
+    pub fn accepted(stream: std::net::TcpStream) -> io::Result<Self> {
+        TcpStream::from_std(stream).map(Self::Tcp)
     }
 
     /// Registers the stream with the loop of the calling thread instead of the one it was on.
@@ -233,9 +230,13 @@ impl AsyncWrite for Socket {
     }
 }
 
-fn tune(stream: &TcpStream, options: &TcpOptions) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
+/// Sets the options of a TCP socket. Those of a listener are those of what it accepts.
+///
+/// # Errors
+/// The system's.
+pub fn tune<'s>(socket: impl Into<SockRef<'s>>, options: &TcpOptions) -> io::Result<()> {
+    let socket = socket.into();
+    socket.set_tcp_nodelay(true)?;
     if options.keepalive {
         let mut keepalive = TcpKeepalive::new();
         if let Some(idle) = options.keepalive_idle {
@@ -255,10 +256,15 @@ fn tune(stream: &TcpStream, options: &TcpOptions) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes that wait until their peer takes them.
+/// Bytes that wait until their peer takes them. A pointer, and nothing behind it while none do.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    pending: Vec<u8>,
+    pending: Option<Box<Pending>>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: Vec<u8>,
     written: usize,
 }
 
@@ -266,17 +272,14 @@ impl Outbox {
     /// Nothing waits.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
-    }
-
-    /// How many bytes wait.
-    pub fn len(&self) -> usize {
-        self.pending.len() - self.written
+        self.pending.is_none()
     }
 
     /// Appends bytes without trying to write them.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.pending.extend_from_slice(bytes);
+        if !bytes.is_empty() {
+            self.pending.get_or_insert_default().bytes.extend_from_slice(bytes);
+        }
     }
 
     /// Writes `bytes` after what waits, as much as `socket` takes, and keeps the rest.
@@ -312,39 +315,50 @@ impl Outbox {
     /// # Errors
     /// The system's.
     pub fn flush(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> io::Result<()> {
-        while let Some(bytes) = self.pending.get(self.written..).filter(|bytes| !bytes.is_empty()) {
-            match socket.poll_write(cx, bytes)? {
+        let Some(pending) = &mut self.pending else {
+            return Ok(());
+        };
+        loop {
+            let rest = pending.bytes.get(pending.written..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            match socket.poll_write(cx, rest)? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(count) => self.written += count,
+                Poll::Ready(count) => pending.written += count,
                 Poll::Pending => return Ok(()),
             }
         }
-        *self = Self::default();
+        self.pending = None;
         Ok(())
     }
 }
 
-/// Bytes of a message that is not complete yet; empty, and without memory, between messages.
+/// Bytes of a message that is not complete yet. A pointer, and nothing behind it between messages.
 #[derive(Debug, Default)]
 pub struct Inbox {
-    held: Vec<u8>,
+    /// Never empty.
+    #[expect(clippy::box_collection, reason = "mostly there is none, and idle clients are many")]
+    held: Option<Box<Vec<u8>>>,
 }
 
 impl Inbox {
     /// Holds nothing.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.is_none()
     }
 
     /// How many bytes are held.
     pub fn len(&self) -> usize {
-        self.held.len()
+        self.held.as_ref().map_or(0, |held| held.len())
     }
 
     /// Holds these bytes behind what is held.
     pub fn hold(&mut self, fresh: &[u8]) {
-        self.held.extend_from_slice(fresh);
+        if !fresh.is_empty() {
+            self.held.get_or_insert_default().extend_from_slice(fresh);
+        }
     }
 
     /// Shows `judge` what was held with the `fresh` bytes behind it, and keeps what it did not
@@ -358,17 +372,16 @@ impl Inbox {
         fresh: &[u8],
         judge: impl FnOnce(&[u8]) -> Result<usize, E>,
     ) -> Result<(), E> {
-        if self.held.is_empty() {
+        let Some(mut held) = self.held.take() else {
             let used = judge(fresh)?;
-            self.held.extend_from_slice(fresh.get(used..).unwrap_or_default());
+            self.hold(fresh.get(used..).unwrap_or_default());
             return Ok(());
-        }
-        let mut held = std::mem::take(&mut self.held);
+        };
         held.extend_from_slice(fresh);
         let used = judge(&held)?;
         if used < held.len() {
             held.drain(..used);
-            self.held = held;
+            self.held = Some(held);
         }
         Ok(())
     }

@@ -111,7 +111,9 @@ impl Connect for Connector {
             let address = Arc::from(self.target.address.to_string());
             let ran = server.run(sql, self.target.connect_timeout).await;
             ran.map_err(|error| match error {
-                ServerError::Refused(error) => ConnectError::Refused { address, error: error.into() },
+                ServerError::Refused(error) => {
+                    ConnectError::Refused { address, error: error.into() }
+                }
                 other => ConnectError::Lied { address, what: other.to_string().into() },
             })?;
         }

@@ -124,10 +124,7 @@ const LOGIN_MESSAGES_MAX: usize = 1000;
 ///
 /// # Errors
 /// [`ConnectError`], after at most `connect_timeout`.
-pub async fn connect(
-    target: &Target,
-    extra: &[(&[u8], &[u8])],
-) -> Result<LoggedIn, ConnectError> {
+pub async fn connect(target: &Target, extra: &[(&[u8], &[u8])]) -> Result<LoggedIn, ConnectError> {
     let address: Arc<str> = target.address.to_string().into();
     match timeout(target.connect_timeout, open(target, &address, extra)).await {
         Ok(result) => result,
@@ -147,10 +144,8 @@ async fn open(
     let socket = Socket::connect(&target.address, &target.tcp).await.map_err(unreachable)?;
     let mut login = Login { socket, address, buffer: Vec::new() };
     let mut packet = Vec::new();
-    let base = [
-        (&b"user"[..], target.user.as_bytes()),
-        (&b"database"[..], target.database.as_bytes()),
-    ];
+    let base =
+        [(&b"user"[..], target.user.as_bytes()), (&b"database"[..], target.database.as_bytes())];
     request::startup(&mut packet, base.into_iter().chain(extra.iter().copied()));
     login.send(&packet).await?;
     login.run(target).await
@@ -244,7 +239,7 @@ impl Login<'_> {
                     return Err(self.lied(&error.to_string()));
                 }
             }
-            let count = self.socket.read(&mut chunk).await.map_err(|_| self.closed())?;
+            let count = self.socket.read(&mut chunk).await.map_err(|error| self.lost(&error))?;
             if count == 0 {
                 return Err(self.closed());
             }
@@ -253,7 +248,14 @@ impl Login<'_> {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), ConnectError> {
-        self.socket.write_all(bytes).await.map_err(|_| self.closed())
+        self.socket.write_all(bytes).await.map_err(|error| self.lost(&error))
+    }
+
+    fn lost(&self, error: &io::Error) -> ConnectError {
+        ConnectError::Unreachable {
+            address: Arc::clone(self.address),
+            cause: error.to_string().into(),
+        }
     }
 
     fn closed(&self) -> ConnectError {

@@ -161,11 +161,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When replies could not be told apart from here on.
-    pub fn sent(
-        &mut self,
-        awaited: Awaited,
-        audience: Audience,
-    ) -> Result<Option<u64>, Violation> {
+    pub fn sent(&mut self, awaited: Awaited, audience: Audience) -> Result<Option<u64>, Violation> {
         if self.skipping {
             if awaited != Awaited::Sync {
                 return Ok(None);
@@ -331,8 +327,8 @@ impl Ledger {
         }
         self.copy = Copy::None;
         let behind = self.entries.iter_mut().skip(1);
-        if let Some((end, _)) =
-            behind.map_while(|entry| match entry.0 {
+        if let Some((end, _)) = behind
+            .map_while(|entry| match entry.0 {
                 Awaited::Ignored | Awaited::CopyEnd => Some(entry),
                 _ => None,
             })

@@ -10,11 +10,12 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 
 use super::reported::Reported;
+use crate::wire::startup::Setting;
 
 /// Settings by name, in lower case, sorted, each name once.
 #[derive(Debug, Default)]
 pub struct Params {
-    settings: Vec<(Vec<u8>, Vec<u8>)>,
+    settings: Vec<Setting>,
     /// What a server reported with these settings in force; set once a server took them.
     proven: OnceLock<Arc<Reported>>,
     /// The same settings but for an application name that no server could refuse.
@@ -62,7 +63,10 @@ impl Params {
     /// is not a matter of form, and a role that was there may be gone.
     pub fn must_ask(&self) -> bool {
         self.proven().is_none()
-            || self.settings.iter().any(|(name, _)| name == b"role" || name == b"session_authorization")
+            || self
+                .settings
+                .iter()
+                .any(|(name, _)| name == b"role" || name == b"session_authorization")
     }
 
     /// The SQL that turns a session with these settings into one with `wanted`; empty where
@@ -124,13 +128,13 @@ fn quote_name(sql: &mut Vec<u8>, name: &[u8]) {
 /// The distinct settings of the clients of one pool.
 #[derive(Debug, Default)]
 pub struct ParamsTable {
-    known: Mutex<HashMap<Vec<(Vec<u8>, Vec<u8>)>, Weak<Params>>>,
+    known: Mutex<HashMap<Vec<Setting>, Weak<Params>>>,
 }
 
 impl ParamsTable {
     /// The shared value for these settings; of a name given twice the last counts.
-    pub fn share(&self, settings: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Arc<Params> {
-        let mut sorted: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    pub fn share(&self, settings: impl IntoIterator<Item = Setting>) -> Arc<Params> {
+        let mut sorted: Vec<Setting> = Vec::new();
         for (name, value) in settings {
             let name = name.to_ascii_lowercase();
             match sorted.iter_mut().find(|(known, _)| *known == name) {
@@ -142,7 +146,7 @@ impl ParamsTable {
         self.share_sorted(sorted)
     }
 
-    fn share_sorted(&self, sorted: Vec<(Vec<u8>, Vec<u8>)>) -> Arc<Params> {
+    fn share_sorted(&self, sorted: Vec<Setting>) -> Arc<Params> {
         let labelled = sorted.iter().any(|(name, value)| name == LABEL && is_plain_label(value));
         let unlabelled = labelled.then(|| {
             let rest = sorted.iter().filter(|(name, _)| name != LABEL).cloned();
@@ -205,7 +209,10 @@ mod tests {
             "SELECT pg_catalog.set_config(E'a.b',E'1',false),\
              pg_catalog.set_config(E'timezone',E'UTC',false)"
         );
-        assert_eq!(String::from_utf8(a.difference(&Params::default())).unwrap(), "RESET \"a\".\"b\";RESET \"timezone\";");
+        assert_eq!(
+            String::from_utf8(a.difference(&Params::default())).unwrap(),
+            "RESET \"a\".\"b\";RESET \"timezone\";"
+        );
     }
 
     #[test]

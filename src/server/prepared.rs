@@ -5,7 +5,7 @@
 //! the candidates, so that no collision can run another client's statement.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hash, Hasher};
+
 use std::sync::{Arc, Weak};
 
 use ahash::RandomState;
@@ -38,13 +38,19 @@ const NAME_MAX: usize = NAME_PREFIX.len() + 20 + 1 + 10;
 
 impl StatementName {
     fn new(id: u64, epoch: u32) -> Self {
-        let mut name = Self { bytes: [0; NAME_MAX], len: 0 };
-        name.push(NAME_PREFIX);
+        let mut name = Self::nobody();
         name.push_number(id);
         if epoch > 0 {
             name.push(b"_");
             name.push_number(u64::from(epoch));
         }
+        name
+    }
+
+    /// A name that no statement has.
+    pub fn nobody() -> Self {
+        let mut name = Self { bytes: [0; NAME_MAX], len: 0 };
+        name.push(NAME_PREFIX);
         name
     }
 
@@ -91,11 +97,7 @@ struct TableInner {
 
 impl StatementTable {
     /// The statement with this identity; `changes_session` is asked only for a new one.
-    pub fn share(
-        &self,
-        identity: &[u8],
-        changes_session: impl FnOnce() -> bool,
-    ) -> Arc<Statement> {
+    pub fn share(&self, identity: &[u8], changes_session: impl FnOnce() -> bool) -> Arc<Statement> {
         let hash = self.hash(identity);
         let mut inner = self.inner.lock();
         let mut found = None;
@@ -132,9 +134,7 @@ impl StatementTable {
     }
 
     fn hash(&self, identity: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        identity.hash(&mut hasher);
-        hasher.finish()
+        self.hasher.hash_one(identity)
     }
 }
 
@@ -176,9 +176,9 @@ impl PreparedSet {
     /// Whether the statement was prepared by a message that is not answered yet and comes before
     /// this one: it may fail, and what is sent now would not fail with it.
     pub fn is_doubtful(&self, id: u64, before: u64) -> bool {
-        self.undo
-            .iter()
-            .any(|(sequence, change)| matches!(change, Change::Prepared(other) if *other == id) && sequence < before)
+        self.undo.iter().any(|(sequence, change)| {
+            matches!(change, Change::Prepared(other) if *other == id) && sequence < before
+        })
     }
 
     /// How many statements the server has.

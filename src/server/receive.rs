@@ -177,8 +177,7 @@ impl Receiver {
     }
 
     fn parameter(&mut self, body: &[u8]) -> Result<(), Fault> {
-        let (name, value) =
-            view::parameter_status(body).ok_or(Fault::Malformed { tag: b'S' })?;
+        let (name, value) = view::parameter_status(body).ok_or(Fault::Malformed { tag: b'S' })?;
         let known = self.reported.iter().any(|(n, v)| n == name && v == value);
         if !known {
             Arc::make_mut(&mut self.reported).set(name, value);

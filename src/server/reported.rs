@@ -3,8 +3,10 @@
 /// Names and values in the order in which the server first reported them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reported {
-    values: Vec<(Box<[u8]>, Box<[u8]>)>,
+    values: Vec<Value>,
 }
+
+type Value = (Box<[u8]>, Box<[u8]>);
 
 /// More names than any server reports; what comes above is not kept.
 const NAMES_MAX: usize = 200;

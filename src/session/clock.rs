@@ -9,7 +9,7 @@ use super::terms::Terms;
 
 /// Watches one attachment.
 #[derive(Debug)]
-pub struct Clock {
+pub(super) struct Clock {
     attached: Instant,
     phase: Phase,
     /// When this phase began.
@@ -19,7 +19,7 @@ pub struct Clock {
 
 /// What the session is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(super) enum Phase {
     /// A request is under way.
     Request,
     /// A transaction is open, and no request is under way.
@@ -30,14 +30,19 @@ pub enum Phase {
 
 impl Clock {
     /// Starts now, with a request.
-    pub fn start() -> Self {
+    pub(super) fn start() -> Self {
         let now = Instant::now();
         let alarm = Box::pin(sleep_until(now));
         Self { attached: now, phase: Phase::Request, since: now, alarm }
     }
 
     /// Ready, with PgBouncer's word for it, when a limit has passed.
-    pub fn poll(&mut self, cx: &mut Context<'_>, terms: &Terms, phase: Phase) -> Poll<&'static str> {
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        terms: &Terms,
+        phase: Phase,
+    ) -> Poll<&'static str> {
         if phase != self.phase {
             let now = Instant::now();
             if phase == Phase::Request && self.phase == Phase::Rest {

@@ -9,7 +9,7 @@ use crate::wire::view::{self, Target};
 
 /// What has to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub(super) enum Need {
     /// Nothing: no request is complete.
     More,
     /// A server.
@@ -22,7 +22,7 @@ pub enum Need {
 ///
 /// # Errors
 /// When they are no messages.
-pub fn need(
+pub(super) fn need(
     bytes: &[u8],
     names: &Names,
     message_max: u32,
@@ -30,8 +30,9 @@ pub fn need(
 ) -> Result<Need, ClientFault> {
     let mut position = 0;
     let mut asked_to = 0;
-    let mut alone = true;
-    while let Some(header) = frame::header(bytes.get(position..).unwrap_or_default(), message_max)? {
+    let (mut alone, mut asked_alone) = (true, true);
+    while let Some(header) = frame::header(bytes.get(position..).unwrap_or_default(), message_max)?
+    {
         let end = position + header.message_len();
         let Some(body) = bytes.get(position + frame::HEADER_LEN..end) else {
             // It is not complete, and may be too long to wait for.
@@ -44,13 +45,13 @@ pub fn need(
         alone &= kind != Kind::ForServer && kind != Kind::ForServerNow;
         position = end;
         if matches!(kind, Kind::ForServerNow | Kind::Now) {
-            asked_to = end;
+            (asked_to, asked_alone) = (end, alone);
         }
     }
     Ok(match asked_to {
         0 if bytes.len() > request_max => Need::Server,
         0 => Need::More,
-        end if alone => Need::Alone(end),
+        end if asked_alone => Need::Alone(end),
         _ => Need::Server,
     })
 }
@@ -80,14 +81,14 @@ fn kind(header: Header, body: &[u8], names: &Names) -> Kind {
 }
 
 /// A query that is about the client's own names alone.
-pub enum Answer {
+pub(super) enum Answer {
     /// `DEALLOCATE` of this name, or of all.
     Deallocate(Option<Vec<u8>>),
 }
 
 impl Answer {
     /// The reply to it.
-    pub fn local(&self) -> Local {
+    pub(super) fn local(&self) -> Local {
         match self {
             Self::Deallocate(Some(_)) => Local::Deallocated,
             Self::Deallocate(None) => Local::DeallocatedAll,
@@ -96,7 +97,7 @@ impl Answer {
 }
 
 /// What we can answer to a Query without a server.
-pub fn answer(body: &[u8], names: &Names) -> Option<Answer> {
+pub(super) fn answer(body: &[u8], names: &Names) -> Option<Answer> {
     // The longest identifier and some white space; a look at the first letter spares the rest.
     const TEXT_MAX: usize = 200;
     let text = view::query_text(body).filter(|text| text.len() < TEXT_MAX)?;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::names::Names;
+use super::names::{Names, NamesUndo};
 use super::report;
 use crate::server::ledger::Local;
 use crate::server::prepared::PreparedSet;
@@ -13,11 +13,13 @@ use crate::wire::splice::Splice;
 use crate::wire::{reply, view};
 
 /// Takes what a server sends to one client.
-pub struct Incoming<'a, 'b> {
+pub(super) struct Incoming<'a, 'b> {
     /// What goes to the client.
     pub out: &'a mut Splice<'b>,
     /// The client's prepared statements.
     pub names: &'a mut Names,
+    /// How to undo what is done to them.
+    pub undo: &'a mut NamesUndo,
     /// The server's.
     pub prepared: &'a mut PreparedSet,
     /// What the client knows of its session.
@@ -40,7 +42,7 @@ impl Sink for Incoming<'_, '_> {
 
     fn failed(&mut self, messages: Range<u64>, error: &[u8]) {
         self.told_fatal |= matches!(view::error_field(error, b'V'), Some(b"FATAL" | b"PANIC"));
-        self.names.undo(messages.clone());
+        self.names.undo(self.undo, messages.clone());
         self.prepared.undo(messages);
     }
 
@@ -59,7 +61,7 @@ impl Sink for Incoming<'_, '_> {
 }
 
 /// A reply that we give without the server; `status` is the transaction's.
-pub fn local_reply(out: &mut Vec<u8>, local: Local, status: u8) {
+pub(super) fn local_reply(out: &mut Vec<u8>, local: Local, status: u8) {
     let tag = match local {
         Local::ParseComplete => return out.extend_from_slice(&reply::PARSE_COMPLETE),
         Local::CloseComplete => return out.extend_from_slice(&reply::CLOSE_COMPLETE),
@@ -75,7 +77,7 @@ pub fn local_reply(out: &mut Vec<u8>, local: Local, status: u8) {
 }
 
 /// Tells the client what is different from what it knows.
-pub fn tell(out: &mut Vec<u8>, known: &mut Arc<Reported>, now: &Arc<Reported>) {
+pub(super) fn tell(out: &mut Vec<u8>, known: &mut Arc<Reported>, now: &Arc<Reported>) {
     if Arc::ptr_eq(known, now) {
         return;
     }

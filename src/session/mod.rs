@@ -25,14 +25,14 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::timeout;
 
-pub use self::names::Names;
-pub use self::outgoing::{ClientFault, Pin};
-pub use self::terms::Terms;
 use self::clock::Clock;
 use self::cut::Need;
+use self::names::{Names, NamesUndo};
 use self::outgoing::Flow;
-use crate::cancel::{Cancels, Seated};
-use crate::client::registry::{Registered, Registry};
+pub use self::outgoing::{ClientFault, Pin};
+pub use self::terms::Terms;
+use crate::cancel::{Cancels, Seat, Seated};
+use crate::client::card::Login;
 use crate::config::PoolMode;
 use crate::net::loops::LoopId;
 use crate::net::scratch;
@@ -43,7 +43,7 @@ use crate::server::params::Params;
 use crate::server::prepared::StatementTable;
 use crate::server::receive::Fault;
 use crate::server::reported::Reported;
-use crate::wire::frame;
+use crate::wire::frame::{self, Header};
 use crate::wire::reply::{self, Report};
 use crate::wire::view::Target;
 
@@ -53,42 +53,51 @@ pub type ServerPool = Pool<Connector>;
 /// What all sessions share.
 #[derive(Debug)]
 pub struct House {
-    /// Cancel keys.
+    /// Who is connected, and their cancel keys.
     pub cancels: Arc<Cancels>,
     /// All prepared statements.
     pub statements: StatementTable,
-    /// Who is connected.
-    pub registry: Arc<Registry>,
     /// Socket options, for the cancels that we send.
     pub tcp: TcpOptions,
     /// How long a cancel may take to reach a server.
     pub cancel_wait: Duration,
 }
 
-/// A client that is logged in, and its way to servers.
+/// What all sessions of a user on a database share.
+#[derive(Debug)]
+pub struct Tenancy {
+    /// Who they are.
+    pub login: Arc<Login>,
+    /// Their servers.
+    pub pool: Arc<ServerPool>,
+    /// What they go by.
+    pub terms: Terms,
+    /// What all share.
+    pub house: Arc<House>,
+}
+
+/// A client that is logged in, and its way to servers. Idle ones are many: keep it small.
+#[derive(Debug)]
 pub struct Session {
     client: Client,
     seat: Seated,
-    card: Registered,
-    pool: Arc<ServerPool>,
-    terms: Arc<Terms>,
-    house: Arc<House>,
-    /// The loop that runs it.
-    on: LoopId,
+    tenancy: Arc<Tenancy>,
     /// The settings that the client brought.
     params: Arc<Params>,
     /// What the client has been told of its session.
     known: Arc<Reported>,
     names: Names,
-    flow: Flow,
-    lease: Option<Lease<Connector>>,
-    last_member: Option<u64>,
-    clock: Option<Box<Clock>>,
+    attached: Option<Box<Attached>>,
+    /// The server of the last attachment; 0 for none.
+    last_member: u64,
+    /// The loop that runs it.
+    on: LoopId,
     /// The server told the client that this is the end.
     told_fatal: bool,
 }
 
 /// The client's side.
+#[derive(Debug)]
 struct Client {
     socket: Socket,
     /// A request that is not complete yet, or waits.
@@ -99,11 +108,22 @@ struct Client {
     ignore: Ignore,
 }
 
+/// The server's side, from checkout to check-in.
+#[derive(Debug)]
+struct Attached {
+    lease: Lease<Connector>,
+    /// Where the reading of the client's messages stands.
+    flow: Flow,
+    /// How to undo what messages did to the client's names.
+    undo: NamesUndo,
+    clock: Option<Box<Clock>>,
+}
+
 /// What is dropped of what a client sends, after its request was refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Ignore {
-    /// The rest of a message.
-    bytes: usize,
+    /// The rest of a message, in bytes.
+    bytes: u32,
     /// All messages up to a Sync.
     to_sync: bool,
 }
@@ -113,16 +133,14 @@ struct Ignore {
 pub struct Entry {
     /// The client's socket, after its login and before its first ReadyForQuery.
     pub socket: Socket,
-    /// Its cancel key.
+    /// What the client has sent behind its login.
+    pub ahead: Vec<u8>,
+    /// What the client has not been sent yet of its login.
+    pub greeting: Vec<u8>,
+    /// Its seat.
     pub seat: Seated,
-    /// Its entry among the clients.
-    pub card: Registered,
-    /// Its servers.
-    pub pool: Arc<ServerPool>,
-    /// What it goes by.
-    pub terms: Arc<Terms>,
-    /// What all share.
-    pub house: Arc<House>,
+    /// What it shares with others.
+    pub tenancy: Arc<Tenancy>,
     /// The loop that runs it.
     pub on: LoopId,
     /// The settings that it brought.
@@ -180,7 +198,7 @@ impl Session {
     /// # Errors
     /// Why there is no session; the client has been told.
     pub async fn open(entry: Entry) -> Result<Self, End> {
-        let Entry { socket, seat, card, pool, terms, house, on, params } = entry;
+        let Entry { socket, ahead, greeting, seat, tenancy, on, params } = entry;
         let client = Client {
             socket,
             inbox: Inbox::default(),
@@ -190,21 +208,18 @@ impl Session {
         let mut session = Self {
             client,
             seat,
-            card,
-            pool,
-            terms,
-            house,
+            tenancy,
             on,
             params,
             known: Arc::default(),
             names: Names::default(),
-            flow: Flow::default(),
-            lease: None,
-            last_member: None,
-            clock: None,
+            attached: None,
+            last_member: 0,
             told_fatal: false,
         };
-        match Box::pin(session.greet()).await {
+        session.client.inbox.hold(&ahead);
+        session.client.outbox.push(&greeting);
+        match session.greet().await {
             Ok(()) => Ok(session),
             Err(end) => {
                 session.tell_end(&end).await;
@@ -227,42 +242,44 @@ impl Session {
         }
         reply::backend_key(&mut out, self.seat.pid(), self.seat.secret());
         out.extend_from_slice(&reply::ready(b'I'));
-        self.client.socket.write_all(&out).await.map_err(client_gone)
+        // What the socket does not take at once goes out while the session is idle.
+        poll_fn(|cx| Poll::Ready(self.client.send(cx, &out))).await
+    }
+
+    /// Who the client is.
+    pub fn seat(&self) -> &Seat {
+        &self.seat
     }
 
     /// Serves the client to its end, and gives the reason for that.
-    pub async fn run(mut self) -> End {
-        loop {
-            if let Err(end) = self.serve().await {
-                self.finish(&end).await;
-                return end;
+    pub async fn run(&mut self) -> End {
+        // Idle clients are many: what is rarely awaited is boxed, so that this stays small.
+        let end = loop {
+            let next = match self.tenancy.terms.client_idle_timeout {
+                None => poll_fn(|cx| self.poll_idle(cx)).await,
+                Some(limit) => Box::pin(self.idle_up_to(limit)).await,
+            };
+            match next {
+                Ok(Next::Attached) => {}
+                Ok(Next::Queue) => match Box::pin(self.queue()).await {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(end) => break end,
+                },
+                Err(end) => break end,
             }
-        }
+            if let Err(end) = poll_fn(|cx| self.poll_relay(cx)).await {
+                break end;
+            }
+            self.release();
+        };
+        Box::pin(self.finish(&end)).await;
+        end
     }
 
-    /// One attachment, from waiting for a request to giving the server back.
-    async fn serve(&mut self) -> Result<(), End> {
-        match self.idle().await? {
-            Next::Attached => {}
-            Next::Queue => {
-                if !Box::pin(self.queue()).await? {
-                    return Ok(());
-                }
-            }
-        }
-        poll_fn(|cx| self.poll_relay(cx)).await?;
-        self.release();
-        Ok(())
-    }
-
-    async fn idle(&mut self) -> Result<Next, End> {
-        match self.terms.client_idle_timeout {
-            None => poll_fn(|cx| self.poll_idle(cx)).await,
-            Some(limit) => {
-                let idle = poll_fn(|cx| self.poll_idle(cx));
-                timeout(limit, idle).await.unwrap_or(Err(End::Idle))
-            }
-        }
+    async fn idle_up_to(&mut self, limit: Duration) -> Result<Next, End> {
+        let idle = poll_fn(|cx| self.poll_idle(cx));
+        timeout(limit, idle).await.unwrap_or(Err(End::Idle))
     }
 
     /// Reads until a request needs a server, and takes one if one is to be had at once: then the
@@ -308,7 +325,7 @@ impl Session {
         let mut inbox = std::mem::take(&mut self.client.inbox);
         let mut next = None;
         inbox.join(fresh, |bytes| -> Result<usize, End> {
-            let Terms { message_max, request_max, .. } = *self.terms;
+            let Terms { message_max, request_max, .. } = self.tenancy.terms;
             let mut used = self.client.ignore.skip(bytes, message_max, output)?;
             loop {
                 let rest = bytes.get(used..).unwrap_or_default();
@@ -340,7 +357,7 @@ impl Session {
     /// Answers messages that need no server.
     fn answer(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), End> {
         while let Some((header, body)) =
-            frame::message(bytes, self.terms.message_max).map_err(ClientFault::from)?
+            frame::message(bytes, self.tenancy.terms.message_max).map_err(ClientFault::from)?
         {
             match header.tag {
                 b'X' => return Err(End::Goodbye),
@@ -374,22 +391,17 @@ impl Session {
             on: self.on,
             affinity: affinity(&self.params),
             holder: u64::from(self.seat.pid()),
-            last_member: self.last_member,
+            last_member: Some(self.last_member),
         }
     }
 
     /// Gives the server back: request and transaction are over.
     fn release(&mut self) {
         self.names.leave_server();
-        self.clock = None;
-        let Some(mut lease) = self.lease.take() else {
+        let Some(attached) = self.attached.take() else {
             return;
         };
-        let settled = lease.ledger.settled_to();
-        lease.prepared.settle(settled);
-        if self.terms.reset_always || self.terms.mode == PoolMode::Session {
-            lease.taint();
-        }
+        let lease = at_rest(attached.lease, &self.tenancy.terms);
         let on = self.on;
         match self.seat.leave() {
             None => lease.check_in(on),
@@ -408,19 +420,18 @@ impl Session {
 
     /// Ends the session: last words to the client, and the server back or closed.
     async fn finish(&mut self, end: &End) {
-        let lease = self.lease.take();
         let landing = self.seat.leave();
-        if let Some(lease) = lease {
+        if let Some(attached) = self.attached.take() {
             let on = self.on;
-            let after = Parting::of(&lease, &self.flow, end);
-            let (terms, house) = (Arc::clone(&self.terms), Arc::clone(&self.house));
+            let parting = Parting::of(&attached, end);
+            let tenancy = Arc::clone(&self.tenancy);
             tokio::spawn(async move {
                 if let Some(landing) = landing
                     && !landing.landed().await
                 {
-                    return lease.discard(Closed::Requested);
+                    return attached.lease.discard(Closed::Requested);
                 }
-                part(lease, after, &terms, &house, on).await;
+                part(attached.lease, parting, &tenancy, on).await;
             });
         }
         self.tell_end(end).await;
@@ -458,12 +469,13 @@ impl Session {
             }),
         );
         if !matches!(flushed.await, Ok(Ok(()))) {
-            tracing::debug!(client = %*self.card, "client did not take its last message");
+            tracing::debug!(client = %*self.seat, "client did not take its last message");
         }
     }
 }
 
 /// Where a session goes from being idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     /// A server is attached and has the request.
     Attached,
@@ -485,10 +497,11 @@ enum Parting {
 }
 
 impl Parting {
-    fn of(lease: &Lease<Connector>, flow: &Flow, end: &End) -> Self {
+    fn of(attached: &Attached, end: &End) -> Self {
+        let lease = &attached.lease;
         match end {
             End::Server(_) | End::ServerGone | End::Refused(_) => Self::Close,
-            _ if !lease.outbox.is_empty() || !flow.is_between_messages() => Self::Close,
+            _ if !lease.outbox.is_empty() || !attached.flow.is_between_messages() => Self::Close,
             _ if !lease.is_at_rest() => Self::Cancel,
             _ if lease.receiver.status() == b'I' => Self::Back,
             _ => Self::RollBack,
@@ -496,13 +509,8 @@ impl Parting {
     }
 }
 
-async fn part(
-    mut lease: Lease<Connector>,
-    parting: Parting,
-    terms: &Terms,
-    house: &House,
-    on: LoopId,
-) {
+async fn part(mut lease: Lease<Connector>, parting: Parting, tenancy: &Tenancy, on: LoopId) {
+    let Tenancy { terms, house, .. } = tenancy;
     match parting {
         Parting::Close => return lease.discard(Closed::ServerGone),
         Parting::Cancel => {
@@ -520,12 +528,17 @@ async fn part(
         }
         Parting::Back => {}
     }
+    at_rest(lease, terms).check_in(on);
+}
+
+/// Settles a server whose requests have all been answered.
+fn at_rest(mut lease: Lease<Connector>, terms: &Terms) -> Lease<Connector> {
     let settled = lease.ledger.settled_to();
     lease.prepared.settle(settled);
     if terms.reset_always || terms.mode == PoolMode::Session {
         lease.taint();
     }
-    lease.check_in(on);
+    lease
 }
 
 impl Client {
@@ -553,9 +566,10 @@ impl Ignore {
     ) -> Result<usize, ClientFault> {
         let mut used = 0;
         loop {
-            let count = self.bytes.min(bytes.len() - used);
+            let rest = bytes.len() - used;
+            let count = self.bytes.min(u32::try_from(rest).unwrap_or(u32::MAX));
             self.bytes -= count;
-            used += count;
+            used += count as usize;
             let rest = bytes.get(used..).unwrap_or_default();
             if self.bytes > 0 || !self.to_sync {
                 return Ok(used);
@@ -568,7 +582,7 @@ impl Ignore {
                 self.to_sync = false;
                 return Ok(used);
             }
-            self.bytes = header.message_len();
+            self.bytes = message_len(header);
             if header.tag == b'S' {
                 self.to_sync = false;
                 out.extend_from_slice(&reply::ready(b'I'));
@@ -609,8 +623,14 @@ impl Ignore {
                 }
                 _ => {}
             }
-            self.bytes = header.message_len().saturating_sub(rest.len());
+            let there = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+            self.bytes = message_len(header).saturating_sub(there);
             used += header.message_len().min(rest.len());
         }
     }
+}
+
+/// A header's length fits by its nature: its length word has 32 bits, of which one is unused.
+fn message_len(header: Header) -> u32 {
+    u32::try_from(header.message_len()).unwrap_or(u32::MAX)
 }

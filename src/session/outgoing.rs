@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::names::{Names, Unnamed};
+use super::names::{Names, NamesUndo, Unnamed};
 use super::terms::Terms;
 use crate::server::Server;
 use crate::server::ledger::{Audience, Awaited, Local, Violation};
-use crate::server::prepared::{NAME_PREFIX, Statement, StatementTable};
+use crate::server::prepared::{NAME_PREFIX, Statement, StatementName, StatementTable};
 use crate::sql::{self, Command, Effects};
 use crate::wire::frame::{self, FrameError, HEADER_LEN, Header};
 use crate::wire::request;
@@ -20,8 +20,8 @@ use crate::wire::splice::Splice;
 use crate::wire::view;
 
 /// Where the reading of a client's bytes stands.
-#[derive(Debug, Default)]
-pub struct Flow {
+#[derive(Debug)]
+pub(super) struct Flow {
     /// Bytes of the message under way that are still to come; they go to the server verbatim.
     pass: usize,
     /// The number of the last message that ended a batch (Sync or Query): an error before it
@@ -35,7 +35,7 @@ pub struct Flow {
 
 /// Why no more of a client's messages are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub(super) enum Stop {
     /// The next one depends on replies that are still owed.
     Replies,
     /// The client has said goodbye.
@@ -72,22 +72,24 @@ impl From<Violation> for ClientFault {
 impl Flow {
     /// No message is under way.
     #[inline]
-    pub fn is_between_messages(&self) -> bool {
+    pub(super) fn is_between_messages(&self) -> bool {
         self.pass == 0
     }
 
-    /// A new server: its ledger's numbers have nothing to do with those of the last one.
-    pub fn new_server(&mut self, server: &Server) {
-        self.batch = server.ledger.settled_to();
+    /// The start, on this server.
+    pub(super) fn new(server: &Server) -> Self {
+        Self { pass: 0, batch: server.ledger.settled_to(), stop: None, pin: None }
     }
 }
 
 /// Takes messages of one client for one server.
-pub struct Outgoing<'a, 'b> {
+pub(super) struct Outgoing<'a, 'b> {
     /// The server that is attached.
     pub server: &'a mut Server,
     /// The client's prepared statements.
     pub names: &'a mut Names,
+    /// How to undo what is done to them.
+    pub undo: &'a mut NamesUndo,
     /// Where the reading stands.
     pub flow: &'a mut Flow,
     /// What the session goes by.
@@ -109,7 +111,7 @@ impl Outgoing<'_, '_> {
     ///
     /// # Errors
     /// The session has to end then, and the server to be closed.
-    pub fn run(&mut self, bytes: &[u8]) -> Result<usize, ClientFault> {
+    pub(super) fn run(&mut self, bytes: &[u8]) -> Result<usize, ClientFault> {
         let mut position = 0;
         loop {
             if self.flow.pass > 0 {
@@ -247,7 +249,7 @@ impl Outgoing<'_, '_> {
             // Under its own name, on this server only.
             self.flow.pin = Some(Pin::LargeStatement);
             if let Some(sequence) = self.sent(Awaited::Parse)? {
-                self.names.set_unnamed(sequence, Unnamed::OnlyHere);
+                self.names.set_unnamed(self.undo, sequence, Unnamed::OnlyHere);
             }
         }
         Ok(Taken::Start(0))
@@ -262,7 +264,7 @@ impl Outgoing<'_, '_> {
         if parse.name.is_empty() {
             self.note(&sql::effects(parse.text));
             if let Some(sequence) = self.sent(Awaited::Parse)? {
-                self.names.set_unnamed(sequence, Unnamed::Here(parse.identity.into()));
+                self.names.set_unnamed(self.undo, sequence, Unnamed::Here(parse.identity.into()));
             }
             return Ok(Taken::Start(0));
         }
@@ -292,7 +294,7 @@ impl Outgoing<'_, '_> {
             There::No => self.prepare(&statement, Audience::Client)?,
         };
         if let Some(sequence) = sent {
-            self.names.prepare(sequence, parse.name, statement);
+            self.names.prepare(self.undo, sequence, parse.name, statement);
         }
         Ok(Taken::Whole)
     }
@@ -310,7 +312,7 @@ impl Outgoing<'_, '_> {
     /// is given to it as the unnamed statement, to hear what it says.
     fn parse_in_vain(&mut self, identity: &[u8]) -> Result<Taken, ClientFault> {
         if let Some(sequence) = self.sent(Awaited::Parse)? {
-            self.names.set_unnamed(sequence, Unnamed::None);
+            self.names.set_unnamed(self.undo, sequence, Unnamed::None);
         }
         self.out.insert(|out| request::parse(out, b"", identity));
         Ok(Taken::Whole)
@@ -348,8 +350,7 @@ impl Outgoing<'_, '_> {
         let sent = self.server.ledger.sent(Awaited::Parse, audience)?;
         if let Some(sequence) = sent {
             let name = self.server.prepared.name(statement.id);
-            self.out
-                .insert(|out| request::parse(out, name.as_bytes(), &statement.identity));
+            self.out.insert(|out| request::parse(out, name.as_bytes(), &statement.identity));
             self.server.prepared.prepared(sequence, Arc::clone(statement));
         }
         Ok(sent)
@@ -364,7 +365,7 @@ impl Outgoing<'_, '_> {
         let Some(statement) = self.names.get(name).map(Arc::clone) else {
             // The server says that it doesn't know it; but it may know one of our names.
             return Ok(if name.starts_with(NAME_PREFIX) {
-                Resolved::As(NAME_PREFIX.to_vec())
+                Resolved::As(StatementName::nobody())
             } else {
                 Resolved::Same
             });
@@ -374,7 +375,7 @@ impl Outgoing<'_, '_> {
             Some(There::Yes) => {}
             Some(There::No) => drop(self.prepare(&statement, Audience::Pooler)?),
         }
-        Ok(Resolved::As(self.server.prepared.name(statement.id).as_bytes().to_vec()))
+        Ok(Resolved::As(self.server.prepared.name(statement.id)))
     }
 
     fn resolve_unnamed(&mut self) -> Result<Resolved, ClientFault> {
@@ -383,7 +384,7 @@ impl Outgoing<'_, '_> {
             Unnamed::Elsewhere(identity) => {
                 if let Some(sequence) = self.sent_own(Awaited::Parse)? {
                     self.out.insert(|out| request::parse(out, b"", &identity));
-                    self.names.set_unnamed(sequence, Unnamed::Here(identity));
+                    self.names.set_unnamed(self.undo, sequence, Unnamed::Here(identity));
                 }
             }
             // Another client may have left one; it must not be found.
@@ -409,7 +410,9 @@ impl Outgoing<'_, '_> {
             Resolved::Same => self.verbatim(Awaited::Bind),
             Resolved::As(name) => {
                 self.sent(Awaited::Bind)?;
-                self.out.insert(|out| request::bind_start(out, &bind, header.body_len, &name));
+                self.out.insert(|out| {
+                    request::bind_start(out, &bind, header.body_len, name.as_bytes())
+                });
                 Ok(Taken::Start(HEADER_LEN + bind.names_len))
             }
         }
@@ -425,7 +428,7 @@ impl Outgoing<'_, '_> {
             Resolved::Same => self.verbatim(Awaited::Describe),
             Resolved::As(name) => {
                 self.sent(Awaited::Describe)?;
-                self.out.insert(|out| request::describe_statement(out, &name));
+                self.out.insert(|out| request::describe_statement(out, name.as_bytes()));
                 Ok(Taken::Whole)
             }
         }
@@ -435,13 +438,13 @@ impl Outgoing<'_, '_> {
         match view::Target::read(body) {
             Some(view::Target::Statement(name)) if self.names.get(name).is_some() => {
                 if let Some(sequence) = self.reply(Local::CloseComplete)? {
-                    self.names.close(sequence, name);
+                    self.names.close(self.undo, sequence, name);
                 }
                 Ok(Taken::Whole)
             }
             Some(view::Target::Statement(b"")) => {
                 if let Some(sequence) = self.sent(Awaited::Close)? {
-                    self.names.set_unnamed(sequence, Unnamed::None);
+                    self.names.set_unnamed(self.undo, sequence, Unnamed::None);
                 }
                 Ok(Taken::Start(0))
             }
@@ -475,6 +478,6 @@ enum There {
 /// What goes to the server for a name.
 enum Resolved {
     Same,
-    As(Vec<u8>),
+    As(StatementName),
     Later,
 }

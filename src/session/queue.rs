@@ -1,8 +1,8 @@
 //! The queued session: a request waits for a server, while its client may cancel it, leave, or
 //! send more, and is told what it waits for.
 
-use std::future::poll_fn;
 use std::future::Future;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -32,15 +32,12 @@ impl Session {
     /// Waits for a server and attaches it, and passes the request on. `false` when the request
     /// was refused: the client has been told, and may send another.
     pub(super) async fn queue(&mut self) -> Result<bool, End> {
-        let lease = match self.lease.take() {
-            Some(lease) => lease,
-            None => match self.wait().await? {
-                Ok(lease) => lease,
-                Err(report) => {
-                    self.refuse(&report).await?;
-                    return Ok(false);
-                }
-            },
+        let lease = match self.wait().await? {
+            Ok(lease) => lease,
+            Err(report) => {
+                self.refuse(&report).await?;
+                return Ok(false);
+            }
         };
         let lease = if self.must_ask(&lease) { self.apply_on(lease).await? } else { lease };
         self.attach(lease)?;
@@ -54,10 +51,10 @@ impl Session {
     /// Waits for a server. The inner error is what the client is to be told.
     async fn wait(&mut self) -> Result<Result<Lease<Connector>, Report>, End> {
         let started = Instant::now();
-        let deadline = self.terms.query_wait_timeout.map(|limit| started + limit);
-        let mut notice = self.terms.query_wait_notify.map(|after| started + after);
+        let deadline = self.tenancy.terms.query_wait_timeout.map(|limit| started + limit);
+        let mut notice = self.tenancy.terms.query_wait_notify.map(|after| started + after);
         self.seat.queue();
-        let mut waiting = self.pool.wait(self.wish());
+        let mut waiting = self.tenancy.pool.wait(self.wish());
         let mut alarm = pin!(sleep_until(earlier(notice, deadline)));
         let waited = loop {
             let waited = poll_fn(|cx| self.poll_queued(cx, &mut waiting, alarm.as_mut())).await;
@@ -127,7 +124,7 @@ impl Session {
     async fn refuse(&mut self, report: &Report) -> Result<(), End> {
         let mut out = Vec::new();
         let mut inbox = std::mem::take(&mut self.client.inbox);
-        let message_max = self.terms.message_max;
+        let message_max = self.tenancy.terms.message_max;
         inbox.join(&[], |bytes| self.client.ignore.refuse(bytes, message_max, report, &mut out))?;
         self.client.inbox = inbox;
         poll_fn(|cx| Poll::Ready(self.client.send(cx, &out))).await
@@ -135,9 +132,9 @@ impl Session {
 
     /// The first server of a client: there is no request yet that could be refused.
     pub(super) async fn wait_at_login(&mut self) -> Result<Lease<Connector>, End> {
-        let limit = self.terms.query_wait_timeout;
+        let limit = self.tenancy.terms.query_wait_timeout;
         let started = Instant::now();
-        let waiting = self.pool.wait(self.wish());
+        let waiting = self.tenancy.pool.wait(self.wish());
         let waited = match limit {
             None => waiting.await,
             Some(limit) => match timeout_at(started + limit, waiting).await {
@@ -176,20 +173,21 @@ impl Session {
 
     /// Who else is in the pool, for those who wait.
     fn crowd(&self) -> String {
-        let snapshot = self.pool.snapshot();
-        let name = self.pool.name();
+        let snapshot = self.tenancy.pool.snapshot();
+        let name = self.tenancy.pool.name();
         let mut crowd = format!(
             "Pool \"{}\"/\"{}\": size {}, {} in use, {} being opened, {} clients waiting.",
             name.database,
             name.user,
-            self.pool.settings().size,
+            self.tenancy.pool.settings().size,
             snapshot.active,
             snapshot.opening,
             snapshot.waiting,
         );
         if let Some(holder) = snapshot.longest_holder {
-            let card = u32::try_from(holder.id).ok().and_then(|id| self.house.registry.find(id));
-            let who = card.map_or("a client that has left".into(), |card| card.to_string());
+            let cancels = &self.tenancy.house.cancels;
+            let seat = u32::try_from(holder.id).ok().and_then(|pid| cancels.find(pid));
+            let who = seat.map_or("a client that has left".into(), |seat| seat.to_string());
             crowd += &format!(" Held longest, for {:.1} s, by {who}.", holder.held.as_secs_f64());
         }
         crowd

@@ -5,16 +5,19 @@
 //! other.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::clock::{Clock, Phase};
 use super::incoming::{self, Incoming};
-use super::outgoing::{Outgoing, Stop};
-use super::{End, Session, client_gone};
+use super::names::NamesUndo;
+use super::outgoing::{Flow, Outgoing, Stop};
+use super::{Attached, End, Session, client_gone};
 use crate::config::PoolMode;
 use crate::net::scratch::{self, Scratch};
 use crate::pool::{Connector, Lease};
 use crate::server::Server;
+use crate::server::receive::Fault;
 use crate::wire::request;
 use crate::wire::splice::Splice;
 
@@ -49,37 +52,40 @@ impl Session {
     /// Makes a server the one that the client's requests go to. It is owed nothing.
     pub(super) fn attach(&mut self, mut lease: Lease<Connector>) -> Result<(), End> {
         self.seat.attach(lease.key());
-        self.flow.new_server(&lease);
-        self.last_member = Some(lease.member_id());
+        self.last_member = lease.member_id();
         let mut out = Vec::new();
-        if lease.adopt(&self.params, &mut out).map_err(crate::server::receive::Fault::from)? {
+        if lease.adopt(&self.params, &mut out).map_err(Fault::from)? {
             lease.outbox.push(&out);
         } else {
             incoming::tell(&mut out, &mut self.known, lease.receiver.reported());
             self.client.outbox.push(&out);
         }
-        self.clock = self.terms.times_requests().then(|| Box::new(Clock::start()));
-        self.lease = Some(lease);
+        let timed = self.tenancy.terms.times_requests();
+        self.attached = Some(Box::new(Attached {
+            flow: Flow::new(&lease),
+            undo: NamesUndo::default(),
+            clock: timed.then(|| Box::new(Clock::start())),
+            lease,
+        }));
         Ok(())
     }
 
-    /// Attaches a server that is to be had at once. One that has to be asked about the client's
-    /// settings first is taken, but not attached.
+    /// Attaches a server if one is to be had at once.
     pub(super) fn try_attach(&mut self) -> Result<bool, End> {
-        // An error is found again by the one who queues.
-        let Ok(Some(lease)) = self.pool.try_checkout(&self.wish()) else {
-            return Ok(false);
-        };
-        if self.must_ask(&lease) {
-            self.lease = Some(lease);
+        // One who has to ask waits anyway; and an error is found again by the one who queues.
+        if self.params.must_ask() {
             return Ok(false);
         }
+        let Ok(Some(lease)) = self.tenancy.pool.try_checkout(&self.wish()) else {
+            return Ok(false);
+        };
         self.attach(lease)?;
         Ok(true)
     }
 
+    /// Whether this server has to be asked about the client's settings before a request follows.
     pub(super) fn must_ask(&self, lease: &Lease<Connector>) -> bool {
-        !std::sync::Arc::ptr_eq(lease.applied(), &self.params) && self.params.must_ask()
+        !Arc::ptr_eq(lease.applied(), &self.params) && self.params.must_ask()
     }
 
     /// Passes a client's bytes on to its server; gives the number of bytes that this took.
@@ -89,17 +95,19 @@ impl Session {
         bytes: &[u8],
         output: &mut Vec<u8>,
     ) -> Result<usize, End> {
-        let Some(lease) = &mut self.lease else {
+        let Some(attached) = self.attached.as_deref_mut() else {
             return Ok(0);
         };
+        let Attached { lease, flow, undo, .. } = attached;
         let server: &mut Server = lease;
         let mut out = Splice::new(bytes, output);
         let used = Outgoing {
             server,
             names: &mut self.names,
-            flow: &mut self.flow,
-            terms: &self.terms,
-            statements: &self.house.statements,
+            undo,
+            flow,
+            terms: &self.tenancy.terms,
+            statements: &self.tenancy.house.statements,
             out: &mut out,
         }
         .run(bytes)?;
@@ -123,10 +131,11 @@ impl Session {
 
     /// Reads from the server once and passes it on; says whether there was anything.
     fn pull_server(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, End> {
-        let Some(lease) = &mut self.lease else {
+        let Some(attached) = self.attached.as_deref_mut() else {
             return Ok(false);
         };
-        let leaving = self.flow.stop == Some(Stop::Goodbye);
+        let Attached { lease, flow, undo, .. } = attached;
+        let leaving = flow.stop == Some(Stop::Goodbye);
         let client = &mut self.client;
         if leaving {
             client.outbox = Default::default();
@@ -150,6 +159,7 @@ impl Session {
             let mut sink = Incoming {
                 out: &mut out,
                 names: &mut self.names,
+                undo,
                 prepared,
                 known: &mut self.known,
                 refused: None,
@@ -173,15 +183,16 @@ impl Session {
         }
         let settled = lease.ledger.settled_to();
         lease.prepared.settle(settled);
-        self.names.settle(settled);
+        undo.settle(settled);
         Ok(true)
     }
 
     /// Reads from the client once and passes it on; says whether there was anything.
     fn pull_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, End> {
-        let Some(lease) = &mut self.lease else {
+        let Some(attached) = self.attached.as_deref_mut() else {
             return Ok(false);
         };
+        let Attached { lease, flow, .. } = attached;
         if !lease.outbox.is_empty() {
             let Server { outbox, socket, .. } = &mut ***lease;
             outbox.flush(socket, cx).map_err(|_lost| End::ServerGone)?;
@@ -189,11 +200,11 @@ impl Session {
                 return Ok(false);
             }
         }
-        let count = match self.flow.stop {
+        let count = match flow.stop {
             Some(Stop::Goodbye) => return Ok(false),
             Some(Stop::Replies) if !lease.ledger.is_empty() => return Ok(false),
             Some(Stop::Replies) => {
-                self.flow.stop = None;
+                flow.stop = None;
                 0
             }
             None if lease.ledger.len() >= OWED_MAX => return Ok(false),
@@ -223,23 +234,24 @@ impl Session {
 
     /// Whether the server may go back; an error when the session has to end here.
     fn is_over(&self) -> Result<bool, End> {
-        let Some(lease) = &self.lease else {
+        let Some(Attached { lease, flow, .. }) = self.attached.as_deref() else {
             return Ok(true);
         };
         let at_rest = lease.is_at_rest() && lease.outbox.is_empty();
-        if self.flow.stop == Some(Stop::Goodbye)
+        if flow.stop == Some(Stop::Goodbye)
             && (at_rest || lease.ledger.is_empty() || lease.ledger.is_copying_in())
         {
             return Err(End::Goodbye);
         }
-        if !at_rest || !self.flow.is_between_messages() || self.flow.stop.is_some() {
+        if !at_rest || !flow.is_between_messages() || flow.stop.is_some() {
             return Ok(false);
         }
-        match (self.terms.mode, lease.receiver.status()) {
+        match (self.tenancy.terms.mode, lease.receiver.status()) {
             (PoolMode::Session, _) => Ok(false),
             (PoolMode::Transaction | PoolMode::Statement, b'I') => {
                 // A long message that has to be seen whole needs its server from the start.
-                Ok(self.flow.pin.is_none() && self.client.inbox.len() <= self.terms.request_max)
+                let request_max = self.tenancy.terms.request_max;
+                Ok(flow.pin.is_none() && self.client.inbox.len() <= request_max)
             }
             (PoolMode::Statement, _) => Err(End::StatementMode),
             (PoolMode::Transaction, _) => Ok(false),
@@ -247,7 +259,7 @@ impl Session {
     }
 
     fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let (Some(clock), Some(lease)) = (&mut self.clock, &self.lease) else {
+        let Some(Attached { lease, clock: Some(clock), .. }) = self.attached.as_deref_mut() else {
             return Poll::Pending;
         };
         let phase = match (lease.is_at_rest(), lease.receiver.status()) {
@@ -255,6 +267,6 @@ impl Session {
             (true, b'I') => Phase::Rest,
             (true, _) => Phase::IdleInTransaction,
         };
-        clock.poll(cx, &self.terms, phase).map(End::TimedOut)
+        clock.poll(cx, &self.tenancy.terms, phase).map(End::TimedOut)
     }
 }

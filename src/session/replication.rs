@@ -11,23 +11,26 @@ use crate::cancel::Seated;
 use crate::net::socket::Socket;
 use crate::server::connect::{ConnectError, Target, connect};
 use crate::wire::reply;
+use crate::wire::startup::Setting;
 
 /// Connects a client that is logged in to a server of its own, and relays until one of them
-/// closes. `parameters` are all that the client asked for beside user and database.
+/// closes. `greeting` is what it was not sent yet of its login, `parameters` are all that it asked
+/// for beside user and database.
 ///
 /// # Errors
 /// When there is no server; the client has not been told.
 pub async fn replicate(
     client: &mut Socket,
+    greeting: Vec<u8>,
     target: &Target,
-    parameters: &[(Vec<u8>, Vec<u8>)],
+    parameters: &[Setting],
     seat: &Seated,
 ) -> Result<(), ConnectError> {
     let extra: Vec<(&[u8], &[u8])> =
         parameters.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
     let mut server = connect(target, &extra).await?;
     seat.attach(&Arc::new(server.key));
-    let mut out = Vec::new();
+    let mut out = greeting;
     for (name, value) in server.reported.iter() {
         reply::parameter_status(&mut out, name, value);
     }

@@ -10,7 +10,13 @@ use crate::wire::reply::{Report, Severity};
 use crate::wire::view;
 
 fn report(severity: Severity, sqlstate: &'static str, message: impl Into<String>) -> Report {
-    Report { severity, sqlstate: sqlstate.into(), message: message.into(), detail: None, hint: None }
+    Report {
+        severity,
+        sqlstate: sqlstate.into(),
+        message: message.into(),
+        detail: None,
+        hint: None,
+    }
 }
 
 /// A command in a transaction that has failed, as Postgres says it.
@@ -82,11 +88,7 @@ pub fn client_idle() -> Report {
 
 /// A transaction block in statement mode.
 pub fn statement_mode() -> Report {
-    report(
-        Severity::Fatal,
-        "0A000",
-        "transaction blocks not allowed in statement pooling mode",
-    )
+    report(Severity::Fatal, "0A000", "transaction blocks not allowed in statement pooling mode")
 }
 
 /// There is no server. What a server said itself is told in its own words.

@@ -228,7 +228,9 @@ mod tests {
 
     #[test]
     fn what_has_no_certain_end_is_unclear() {
-        for text in ["'a", "\"a", "/* a", "$a$ b", "E'\\", "'a\\' or 1=1 --'", "U&'\\0061'", "U&\"a\""] {
+        for text in
+            ["'a", "\"a", "/* a", "$a$ b", "E'\\", "'a\\' or 1=1 --'", "U&'\\0061'", "U&\"a\""]
+        {
             assert_eq!(tokens(text), Err(Unclear), "{text}");
         }
     }

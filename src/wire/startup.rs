@@ -42,13 +42,16 @@ pub struct CancelRequest {
     pub secret: Vec<u8>,
 }
 
+/// The name and value of a setting, in the bytes of whoever sent them.
+pub type Setting = (Vec<u8>, Vec<u8>);
+
 /// What a client asks for when it connects.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Startup {
     /// Minor version of protocol 3 that the client asked for.
     pub minor: u16,
     /// Name-value pairs in the order sent, without the `_pq_.` ones.
-    pub parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    pub parameters: Vec<Setting>,
     /// Names of protocol options (`_pq_.`), none of which we know.
     pub protocol_options: Vec<Vec<u8>>,
 }
@@ -153,7 +156,7 @@ pub struct OptionsError;
 ///
 /// # Errors
 /// [`OptionsError`] for any other switch.
-pub fn read_options(options: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, OptionsError> {
+pub fn read_options(options: &[u8]) -> Result<Vec<Setting>, OptionsError> {
     let mut words = split_words(options).into_iter();
     let mut settings = Vec::new();
     while let Some(word) = words.next() {

@@ -146,7 +146,9 @@ fn copy_swallows_what_the_server_swallows() {
 
 #[test]
 fn unasked_replies_are_violations() {
-    for transcript in ["< Z", "< C", "< D", "> Q < CZ < Z", "> Q < 1", "> P < 2", "> S < C", "> B < Z"] {
+    for transcript in
+        ["< Z", "< C", "< D", "> Q < CZ < Z", "> Q < 1", "> P < 2", "> S < C", "> B < Z"]
+    {
         assert!(play(transcript).is_err(), "{transcript}");
     }
 }

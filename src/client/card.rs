@@ -1,0 +1,55 @@
+//! Who a client is.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+/// A user on a database; shared by all clients that logged in as this user.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Login {
+    /// The database as clients call it.
+    pub database: String,
+    /// The user as clients log in.
+    pub user: String,
+}
+
+/// What is known of a client for as long as it is connected.
+#[derive(Debug)]
+pub struct ClientCard {
+    /// As whom it logged in.
+    pub login: Arc<Login>,
+    /// What it called itself when it connected; `None` for nothing.
+    pub application_name: Option<Box<str>>,
+    /// Where it comes from; `None` for a unix socket.
+    pub peer: Option<SocketAddr>,
+    /// When it logged in.
+    pub since: Instant,
+}
+
+impl ClientCard {
+    /// A client that logs in now.
+    pub fn new(login: Arc<Login>, application_name: &[u8], peer: Option<SocketAddr>) -> Self {
+        let name = String::from_utf8_lossy(application_name);
+        Self {
+            login,
+            application_name: (!name.is_empty()).then(|| name.into()),
+            peer,
+            since: Instant::now(),
+        }
+    }
+}
+
+impl fmt::Display for ClientCard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.login.user, self.login.database)?;
+        if let Some(peer) = self.peer {
+            write!(f, " from {peer}")?;
+        }
+        if let Some(name) = &self.application_name {
+            write!(f, ", {name:?}")?;
+        }
+        Ok(())
+    }
+}
