@@ -208,6 +208,26 @@ fn statics(files: &[Source], changing: &[(&str, &str)]) -> Vec<String> {
     complaints
 }
 
+/// SQLSTATEs in text outside of the one list of conditions. Those that servers send are bytes.
+fn conditions(files: &[Source]) -> Vec<String> {
+    let is_sqlstate = |text: &str| {
+        text.len() == 5
+            && text.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+            && text.ends_with(|last: char| last.is_ascii_digit())
+    };
+    let mut complaints = Vec::new();
+    for file in files.iter().filter(|file| !file.is_test()) {
+        if file.path == Path::new("src/client/condition.rs") {
+            continue;
+        }
+        for (line, text) in file.texts().filter(|(_, text)| is_sqlstate(text)) {
+            let path = file.path.display();
+            complaints.push(format!("{path}:{line}: {text} belongs to src/client/condition.rs"));
+        }
+    }
+    complaints
+}
+
 /// The names between backticks in those rows of the table below `heading` that have a cell for
 /// tests: the last.
 fn tests_named(document: &str, heading: &str) -> Vec<String> {
@@ -256,6 +276,11 @@ fn files_are_headed_and_short() {
 #[test]
 fn nothing_static_changes() {
     assert_none(&statics(&sources(), CHANGING));
+}
+
+#[test]
+fn sqlstates_are_in_one_place() {
+    assert_none(&conditions(&sources()));
 }
 
 #[test]
@@ -379,6 +404,20 @@ fn changing_statics_are_found() {
             ("src/x.rs", "static X: std::sync::atomic::AtomicU64 = y;", found),
             ("src/x.rs", "thread_local! { static X: RefCell<u8> = y }", found),
             ("src/net/scratch.rs", "thread_local! { static X: RefCell<u8> = y }", &[]),
+        ],
+    );
+}
+
+#[test]
+fn scattered_sqlstates_are_found() {
+    let found: &[&str] = &["src/x.rs:1: 57P01 belongs to src/client/condition.rs"];
+    check(
+        conditions,
+        &[
+            ("src/x.rs", "refuse(\"57P01\", \"no\")", found),
+            ("src/x.rs", "code == b\"57P01\" || word == \"FATAL\" || port == \"543210\"", &[]),
+            ("src/client/condition.rs", "X: Fatal \"57P01\"", &[]),
+            ("src/x.rs", "fn f() {}\n#[cfg(test)]\nmod tests {\nf(\"57P01\")\n}", &[]),
         ],
     );
 }

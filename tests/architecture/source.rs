@@ -10,6 +10,8 @@ pub enum Token {
     Word(String),
     /// The content of a string literal, escapes as written.
     Text(String),
+    /// The content of a byte string literal.
+    Bytes(String),
     /// One byte that is neither of these nor white space; `::` is one token.
     Symbol(&'static str),
 }
@@ -234,7 +236,10 @@ fn tokens(text: &str) -> Vec<(usize, Token)> {
             (None, comment_end(bytes, at))
         } else if let Some((start, end)) = string(rest) {
             let after = rest[end..].bytes().take_while(|&byte| byte == b'#' || byte == b'"');
-            (Some(Token::Text(rest[start..end].into())), at + end + after.count().max(1))
+            let content = rest[start..end].to_owned();
+            let is_bytes = rest.starts_with('b');
+            let token = if is_bytes { Token::Bytes(content) } else { Token::Text(content) };
+            (Some(token), at + end + after.count().max(1))
         } else if bytes[at] == b'\'' {
             (None, at + quote(&rest[1..]))
         } else if is_word(bytes[at]) {
