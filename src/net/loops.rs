@@ -35,8 +35,8 @@ pub struct Loops {
 #[derive(Debug)]
 struct Running {
     handle: Handle,
-    /// Dropped to end the loop.
-    _stop: oneshot::Sender<()>,
+    /// Dropped to end the loop; `None` for a runtime that somebody else runs.
+    _stop: Option<oneshot::Sender<()>>,
 }
 
 impl Loops {
@@ -47,6 +47,13 @@ impl Loops {
     pub fn start(count: u16) -> io::Result<Self> {
         let running = (0..count.max(1)).map(Running::start).collect::<io::Result<_>>()?;
         Ok(Self { running })
+    }
+
+    /// So many loops in name, whose tasks all run in the runtime of `handle`: for tests that want
+    /// one thread and a clock that they can pause.
+    pub fn within(handle: &Handle, count: u16) -> Self {
+        let running = || Running { handle: handle.clone(), _stop: None };
+        Self { running: std::iter::repeat_with(running).take(count.max(1).into()).collect() }
     }
 
     /// How many loops there are; at least one.
@@ -80,6 +87,6 @@ impl Running {
             // The sender's end being dropped is the signal; no value ever travels.
             runtime.block_on(async { stopped.await.is_ok() });
         })?;
-        Ok(Self { handle, _stop: stop })
+        Ok(Self { handle, _stop: Some(stop) })
     }
 }

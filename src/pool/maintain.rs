@@ -77,7 +77,8 @@ impl<C: Connect> Pool<C> {
                 let wish = state.wish(now);
                 if wish.is_none() && state.retry.is_pausing(now) {
                     // Those who come now need not wake anybody: the hour is known.
-                    state.parked = true;
+                    state.parked = state.waiting > 0;
+                    state.forget_strain();
                 }
                 (wish, state.open + state.opening)
             };

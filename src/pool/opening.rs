@@ -111,9 +111,9 @@ pub(super) fn open<C: Connect>(
 
 impl<C: Connect> Opening<C> {
     fn succeeded(&mut self, member: C::Member) {
-        let Some(place) = self.place.take() else { return };
+        let Some(mut place) = self.place.take() else { return };
         let pool = &self.pool;
-        pool.quotas.host.connections.opened();
+        place.opened();
         let now = Instant::now();
         let luck: f64 = rand::random();
         let mut state = pool.state.lock();

@@ -17,13 +17,21 @@ const REFILL_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Place {
     quotas: Arc<Quotas>,
     held: [bool; 3],
+    /// Whether the member is there, or on its way.
+    open: bool,
     /// The quota for whose queue the member is being closed.
     promised: Option<usize>,
 }
 
 impl Place {
     fn none(quotas: &Arc<Quotas>) -> Self {
-        Self { quotas: quotas.clone(), held: [false; 3], promised: None }
+        Self { quotas: quotas.clone(), held: [false; 3], open: false, promised: None }
+    }
+
+    /// Notes that the member is there.
+    pub(super) fn opened(&mut self) {
+        self.open = true;
+        self.quotas.steps().into_iter().flatten().for_each(Quota::opened);
     }
 
     /// Notes that the member is closed for those who queue for that quota.
@@ -36,7 +44,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         for (index, (quota, held)) in self.quotas.steps().into_iter().zip(self.held).enumerate() {
             if let (Some(quota), true) = (quota, held) {
-                quota.release(self.promised == Some(index));
+                quota.release(self.open, self.promised == Some(index));
             }
         }
     }
@@ -47,7 +55,7 @@ pub(super) struct Login(Arc<Quotas>);
 
 impl Drop for Login {
     fn drop(&mut self) {
-        self.0.host.logins.release(false);
+        self.0.host.logins.release(false, false);
     }
 }
 
@@ -107,7 +115,8 @@ impl Hand {
             self.queued = true;
             quota.survey(self.who, now);
             let again = now + SURVEY_AGAIN;
-            return Gathered::Short(quota.raised_at().map_or(again, |at| at.max(now).min(again)));
+            let raised = quota.raised_at().filter(|at| *at > now);
+            return Gathered::Short(raised.map_or(again, |at| at.min(again)));
         }
         // Logins are short and end by themselves: the queue for them is in order of asking.
         if !quotas.host.logins.take_or_queue(self.who, &self.tenant, 0, now) {

@@ -16,7 +16,7 @@ use super::quota::{Quotas, Standing, Tenant};
 use super::settings::{Order, PoolSettings};
 use super::snapshot::{Closed, Snapshot};
 use super::state::{After, Collected, Entry, Found, Refusal, State};
-use super::waiters::{Outcome, Waiter};
+use super::waiters::{Outcome, Turn};
 use super::waiting::{Abandoned, Waiting};
 use crate::net::loops::{LoopId, Loops};
 
@@ -89,7 +89,10 @@ impl<C: Connect> Pool<C> {
         for quota in pool.quotas.steps().into_iter().flatten() {
             quota.join(pool.who(), tenant.clone());
         }
-        pool.background(LoopId::new(0), maintain::maintain(&pool, tenant));
+        // Any loop will do, as long as it is not the same for all pools.
+        let loops = pool.loops.ids().collect::<Vec<_>>();
+        let any = loops.get((pool.who() >> 8) % pool.loops.len()).copied();
+        pool.background(any.unwrap_or(LoopId::new(0)), maintain::maintain(&pool, tenant));
         pool
     }
 
@@ -118,11 +121,12 @@ impl<C: Connect> Pool<C> {
         ask: &Ask,
     ) -> Result<Option<Lease<C>>, CheckoutError<C::Error>> {
         loop {
-            let now = Instant::now();
             let mut state = self.state.lock();
             if state.waiting > 0 && !state.closed {
                 return Ok(None);
             }
+            // Under the lock, because under load the way above is the usual one.
+            let now = Instant::now();
             match state.find(ask, now) {
                 Found::Fresh(entry) => {
                     state.hold(entry.seat, ask.holder, now);
@@ -275,15 +279,15 @@ impl<C: Connect> Pool<C> {
     ) -> Option<Result<Lease<C>, CheckoutError<C::Error>>> {
         loop {
             let mut state = self.state.lock();
-            let (entry, waiter) = match state.collect(*slot, waker) {
+            let (entry, turn) = match state.collect(*slot, waker) {
                 Collected::Pending => return None,
                 Collected::Refused(refusal) => {
                     drop(state);
                     return Some(Err(refusal.into()));
                 }
-                Collected::Handed(entry, waiter) => (entry, waiter),
+                Collected::Handed(entry, turn) => (entry, turn),
             };
-            let on = waiter.ask.on;
+            let on = turn.ask.on;
             let strained = self.strain(&mut state, &entry, on);
             drop(state);
             if strained {
@@ -292,14 +296,14 @@ impl<C: Connect> Pool<C> {
             if let Some(lease) = self.admit(entry, on) {
                 return Some(Ok(lease));
             }
-            *slot = self.queue_again(&waiter);
+            *slot = self.queue_again(turn);
         }
     }
 
-    fn queue_again(&self, waiter: &Waiter<C::Member, C::Error>) -> u32 {
+    fn queue_again(&self, turn: Turn) -> u32 {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let slot = state.queue_again(waiter);
+        let slot = state.queue_again(turn);
         // The death may have left nothing to wait for.
         let crowd = state.refuse_if_hopeless(now);
         drop(state);

@@ -124,6 +124,8 @@ pub struct Quota {
 struct Ledger {
     cap: usize,
     used: usize,
+    /// Of these, members that were opened; the others are on their way.
+    open: usize,
     ceiling: Option<Ceiling>,
     /// The fair share, as last surveyed.
     share: usize,
@@ -156,6 +158,7 @@ impl Quota {
         let ledger = Ledger {
             cap,
             used: 0,
+            open: 0,
             ceiling: None,
             share: cap,
             surveyed: None,
@@ -179,7 +182,7 @@ impl Quota {
     pub(super) fn take(&self, who: usize, now: Instant) -> bool {
         let mut ledger = self.ledger.lock();
         let taken = ledger.take(who, now);
-        self.note(&ledger);
+        self.note(&mut ledger);
         taken
     }
 
@@ -202,7 +205,7 @@ impl Quota {
                 }
             }
         }
-        self.note(&ledger);
+        self.note(&mut ledger);
         taken
     }
 
@@ -214,9 +217,12 @@ impl Quota {
     }
 
     /// Gives a place back, and to whom it is owed.
-    pub(super) fn release(&self, promised: bool) {
+    pub(super) fn release(&self, was_open: bool, promised: bool) {
         let mut ledger = self.ledger.lock();
         ledger.used = ledger.used.saturating_sub(1);
+        if was_open {
+            ledger.open = ledger.open.saturating_sub(1);
+        }
         if promised {
             ledger.promised = ledger.promised.saturating_sub(1);
         }
@@ -227,20 +233,23 @@ impl Quota {
     /// nothing is open at all, so that there is nothing to wait for.
     pub(super) fn full(&self, now: Instant) -> bool {
         let mut ledger = self.ledger.lock();
-        if ledger.used == 0 {
+        if ledger.open == 0 {
             ledger.ceiling = None;
             return false;
         }
         let pause = ledger.ceiling.as_ref().map_or(FULL_RETRY, |c| c.pause);
-        let cap = ledger.used.min(ledger.live_cap());
+        // Others on their way that do get in raise it again.
+        let cap = ledger.open;
         ledger.ceiling =
             Some(Ceiling { cap, raise_at: now + pause, pause: (pause * 2).min(FULL_RETRY_MAX) });
         true
     }
 
-    /// A member was opened: a ceiling that was shown before may be too low by now.
+    /// A member was opened in a place taken before: a ceiling that the server has shown may be
+    /// too low by now.
     pub(super) fn opened(&self) {
         let mut ledger = self.ledger.lock();
+        ledger.open += 1;
         let (used, cap) = (ledger.used, ledger.cap);
         if let Some(ceiling) = &mut ledger.ceiling
             && used >= ceiling.cap
@@ -275,6 +284,9 @@ impl Quota {
         let claimed = owed > ledger.promised && (waiting == 0 || (open > share && least < share));
         if claimed {
             ledger.promised += 1;
+        } else if waiting == 0 {
+            // It goes idle, for the next survey to find.
+            ledger.surveyed = None;
         }
         claimed
     }
@@ -317,15 +329,19 @@ impl Quota {
             starved.granted = true;
             woken.push(starved.tenant.clone());
         }
-        self.note(&ledger);
+        self.note(&mut ledger);
         drop(ledger);
         for tenant in woken.iter().filter_map(Weak::upgrade) {
             tenant.wake();
         }
     }
 
-    fn note(&self, ledger: &Ledger) {
+    fn note(&self, ledger: &mut Ledger) {
         let starved = ledger.queue.iter().any(|s| !s.granted);
+        if !starved {
+            // From now on members go idle unnoticed.
+            ledger.surveyed = None;
+        }
         if starved != self.starved.load(Ordering::Relaxed) {
             self.starved.store(starved, Ordering::Relaxed);
         }

@@ -5,6 +5,9 @@
 //! Invariants: `open` = idle + active + tending = seats in use. While somebody waits, no member is
 //! idle that could be lent as it is (stale ones are being checked, see `stale_for_waiters`).
 
+mod due;
+mod find;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
@@ -17,17 +20,17 @@ use super::opening::Retry;
 use super::place::{Place, Purpose};
 use super::pool::Ask;
 use super::quota::Quotas;
-use super::settings::{Order, PoolSettings};
-use super::snapshot::{Closed, Holder, Snapshot, Totals};
-use super::waiters::{Line, Outcome, Waiter, Waiters};
+use super::settings::PoolSettings;
+use super::snapshot::{Closed, Totals};
+use super::waiters::{Line, Outcome, Turn, Waiters};
 use crate::net::loops::LoopId;
 
 /// A member goes to the waiter of another loop only if that one came earlier than the own loop's
-/// by more than this. Moving costs some microseconds on both loops; without slack every second
-/// release under load moves a member.
+/// by more than this. Moving costs some microseconds on both loops. Measured (`benches/pool.rs`, 64
+/// tasks that yield, two loops, 20 members, per million checkouts): without slack 300,000 to
+/// 480,000 moves and up to six times the CPU; 0.5 ms 7,000; 2 ms 3,000; 10 ms 1,000, but then
+/// waiters of one loop stay behind those of the other by as much.
 pub(super) const SLACK: Duration = Duration::from_millis(2);
-/// How many idle members are looked at for one whose affinity fits.
-const AFFINITY_SCAN: usize = 8;
 /// A move adds two to a loop's strain, a checkout at home takes one away: above this, when more
 /// than a third of the checkouts move, the loop gets a member of its own.
 const STRAIN_MAX: u32 = 16;
@@ -73,7 +76,7 @@ impl<M> After<M> {
 /// What one who waits finds when it looks.
 pub(super) enum Collected<M, E> {
     Pending,
-    Handed(Entry<M>, Waiter<M, E>),
+    Handed(Entry<M>, Turn),
     Refused(Refusal<E>),
 }
 
@@ -244,7 +247,7 @@ impl<M: Member, E> State<M, E> {
         }
         let front = |lane: usize| {
             let slot = self.lanes.get(lane)?.line.first()?;
-            Some((self.waiters.get(slot)?.since, lane, slot))
+            Some((self.waiters.get(slot)?.turn.since, lane, slot))
         };
         let oldest = (0..self.lanes.len()).filter_map(front).min_by_key(|(since, ..)| *since)?;
         let own = front(self.lane_of(on)).filter(|own| own.0 <= oldest.0 + SLACK);
@@ -256,7 +259,7 @@ impl<M: Member, E> State<M, E> {
         self.leave_line(lane, slot);
         let seat = entry.seat;
         let waiter = self.waiters.get_mut(slot)?;
-        let (holder, since) = (waiter.ask.holder, waiter.since);
+        let (holder, since) = (waiter.turn.ask.holder, waiter.turn.since);
         waiter.outcome = Outcome::Handed(entry);
         let waker = waiter.waker.take();
         self.hold(seat, holder, now);
@@ -265,118 +268,18 @@ impl<M: Member, E> State<M, E> {
         waker
     }
 
-    // --- asking ----------------------------------------------------------------------------
-
-    /// Takes the idle member that suits best. Only when nobody waits.
-    pub(super) fn find(&mut self, ask: &Ask, now: Instant) -> Found<M> {
-        if self.idle == 0 {
-            return Found::Nothing;
-        }
-        let own = self.lane_of(ask.on);
-        let picked = match self.settings.order {
-            Order::LastIn => self.pick_recent(own, ask.affinity, now),
-            Order::RoundRobin => self.pick_in_turn(own),
-            Order::ForceHop => self.pick_other(ask.last_member, now),
-        };
-        let Some((lane, index)) = picked else { return Found::Nothing };
-        let Some(idle) = self.lanes.get_mut(lane).and_then(|lane| lane.idle.remove(index)) else {
-            return Found::Nothing;
-        };
-        self.idle -= 1;
-        let stale = self.is_stale(&idle, now);
-        if stale { Found::Stale(idle.entry) } else { Found::Fresh(idle.entry) }
-    }
-
-    /// The most recently used of the own loop, one with that affinity first; then, for a fresh
-    /// one, of the loop that has most.
-    fn pick_recent(&self, own: usize, affinity: usize, now: Instant) -> Option<(usize, usize)> {
-        let last = |lane: usize| {
-            let idle = &self.lanes.get(lane)?.idle;
-            Some((idle.len().checked_sub(1)?, idle.back()?))
-        };
-        if let Some((index, latest)) = last(own)
-            && !self.is_stale(latest, now)
-        {
-            let mine = self.lanes.get(own)?.idle.iter().enumerate().rev().take(AFFINITY_SCAN);
-            let fits = |(_, idle): &(usize, &Idle<M>)| {
-                idle.entry.member.affinity() == affinity && !self.is_stale(idle, now)
-            };
-            return Some((own, mine.into_iter().find(fits).map_or(index, |(index, _)| index)));
-        }
-        let rich = (0..self.lanes.len()).filter(|lane| *lane != own);
-        let fresh = rich.filter_map(|lane| Some((lane, last(lane)?)));
-        let other = fresh
-            .filter(|(_, (_, idle))| !self.is_stale(idle, now))
-            .max_by_key(|(_, (index, _))| *index)
-            .map(|(lane, (index, _))| (lane, index));
-        let stale = || (0..self.lanes.len()).find_map(|lane| Some((lane, last(lane)?.0)));
-        other.or_else(|| Some((own, last(own)?.0))).or_else(stale)
-    }
-
-    /// The least recently used, of the own loop first.
-    fn pick_in_turn(&self, own: usize) -> Option<(usize, usize)> {
-        let has = |lane: &usize| self.lanes.get(*lane).is_some_and(|lane| !lane.idle.is_empty());
-        std::iter::once(own).chain(0..self.lanes.len()).find(has).map(|lane| (lane, 0))
-    }
-
-    /// The least recently used of all, but not `last` if another can be had or opened.
-    fn pick_other(&self, last: Option<u64>, now: Instant) -> Option<(usize, usize)> {
-        let all = self.lanes.iter().enumerate().flat_map(|(lane, l)| {
-            l.idle.iter().enumerate().map(move |(index, idle)| (lane, index, idle))
-        });
-        let best = all.min_by_key(|(.., idle)| (Some(idle.entry.id) == last, idle.since))?;
-        let same = Some(best.2.entry.id) == last;
-        let room = self.open + self.opening < self.settings.size;
-        if same && room && !self.parked && !self.retry.is_pausing(now) {
-            return None;
-        }
-        Some((best.0, best.1))
-    }
-
-    /// Takes an idle member to be checked for those who wait, unless enough are on their way.
-    pub(super) fn stale_for_waiters(&mut self) -> Option<Entry<M>> {
-        if self.idle == 0 || self.waiting <= self.tending + self.opening {
-            return None;
-        }
-        let lane = self.lanes.iter_mut().find(|lane| !lane.idle.is_empty())?;
-        let idle = lane.idle.pop_back()?;
-        self.idle -= 1;
-        self.tending += 1;
-        Some(idle.entry)
-    }
-
-    /// Notes whether a checkout was served at home.
-    pub(super) fn strain(&mut self, on: LoopId, moved: bool) {
-        let lane = self.lane_of(on);
-        self.totals.moved += u64::from(moved);
-        if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.strain = if moved { lane.strain + 2 } else { lane.strain.saturating_sub(1) };
-        }
-    }
-
-    /// Whether this loop should get a member of its own.
-    pub(super) fn is_strained(&self, on: LoopId) -> bool {
-        let room = self.open + self.opening < self.settings.size;
-        room && self.lanes.get(self.lane_of(on)).is_some_and(|lane| lane.strain > STRAIN_MAX)
-    }
-
-    fn is_stale(&self, idle: &Idle<M>, now: Instant) -> bool {
-        let idled = |delay| now.saturating_duration_since(idle.since) >= delay;
-        self.settings.check_delay.is_some_and(idled)
-    }
-
     // --- waiting ---------------------------------------------------------------------------
 
     /// A slot for one who has its answer already.
     pub(super) fn answered(&mut self, ask: Ask, now: Instant, outcome: Outcome<M, E>) -> u32 {
-        self.waiters.insert(ask, 0, now, outcome)
+        self.waiters.insert(Turn { ask, ticket: 0, since: now }, outcome)
     }
 
     /// Puts one who asks at the end of its loop's line; whether the maintainer must look.
     pub(super) fn queue(&mut self, ask: Ask, now: Instant) -> (u32, bool) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let slot = self.line_up(ask, ticket, now);
+        let slot = self.line_up(Turn { ask, ticket, since: now });
         let total = self.open + self.opening;
         let wanted = self.waiting > self.opening + self.tending;
         let reserve_at = now + self.settings.reserve_timeout;
@@ -389,13 +292,13 @@ impl<M: Member, E> State<M, E> {
     }
 
     /// Puts back one whose member was dead, where it stood.
-    pub(super) fn queue_again(&mut self, waiter: &Waiter<M, E>) -> u32 {
-        self.line_up(waiter.ask, waiter.ticket, waiter.since)
+    pub(super) fn queue_again(&mut self, turn: Turn) -> u32 {
+        self.line_up(turn)
     }
 
-    fn line_up(&mut self, ask: Ask, ticket: u64, since: Instant) -> u32 {
-        let slot = self.waiters.insert(ask, ticket, since, Outcome::Queued);
-        let lane = self.lane_of(ask.on);
+    fn line_up(&mut self, turn: Turn) -> u32 {
+        let slot = self.waiters.insert(turn, Outcome::Queued);
+        let lane = self.lane_of(turn.ask.on);
         if let Some(lane) = self.lanes.get_mut(lane) {
             self.waiters.link(&mut lane.line, slot);
             self.waiting += 1;
@@ -421,7 +324,7 @@ impl<M: Member, E> State<M, E> {
             }
             _ => match self.waiters.remove(slot) {
                 Some(mut waiter) => match std::mem::replace(&mut waiter.outcome, Outcome::Queued) {
-                    Outcome::Handed(entry) => Collected::Handed(entry, waiter),
+                    Outcome::Handed(entry) => Collected::Handed(entry, waiter.turn),
                     Outcome::Refused(refusal) => Collected::Refused(refusal),
                     Outcome::Queued => Collected::Refused(Refusal::Closed),
                 },
@@ -434,7 +337,7 @@ impl<M: Member, E> State<M, E> {
     pub(super) fn abandon(&mut self, slot: u32) -> Option<Entry<M>> {
         let waiter = self.waiters.get(slot)?;
         if matches!(waiter.outcome, Outcome::Queued) {
-            self.leave_line(self.lane_of(waiter.ask.on), slot);
+            self.leave_line(self.lane_of(waiter.turn.ask.on), slot);
         }
         match self.waiters.remove(slot)?.outcome {
             Outcome::Handed(entry) => Some(entry),
@@ -447,7 +350,15 @@ impl<M: Member, E> State<M, E> {
         if self.closed {
             return Some(Refusal::Closed);
         }
-        if self.open + self.opening > 0 || !self.retry.is_pausing(now) {
+        if !self.retry.is_pausing(now) {
+            return None;
+        }
+        self.refusal_without_attempt()
+    }
+
+    /// The same, if no attempt will be made.
+    fn refusal_without_attempt(&self) -> Option<Refusal<E>> {
+        if self.open + self.opening > 0 {
             return None;
         }
         self.retry.refuses.clone().map(Refusal::Connect)
@@ -459,7 +370,9 @@ impl<M: Member, E> State<M, E> {
         if self.waiting == 0 {
             return crowd;
         }
-        let Some(refusal) = self.refusal(now) else { return crowd };
+        // Those who wait are no new ask: when the last member is gone they would wait in vain.
+        let halted = || self.refusal_without_attempt().filter(|_| self.retry.halted);
+        let Some(refusal) = self.refusal(now).or_else(halted) else { return crowd };
         for lane in 0..self.lanes.len() {
             while let Some(slot) = self.lanes.get(lane).and_then(|lane| lane.line.first()) {
                 self.leave_line(lane, slot);
@@ -494,23 +407,25 @@ impl<M: Member, E> State<M, E> {
         if total < self.settings.min.min(self.settings.size) {
             return Some((on(total % self.lanes.len()), Purpose::Refill));
         }
-        if total < self.settings.size {
-            let (lane, _) = lanes().find(|(_, l)| l.strain > STRAIN_MAX && l.opening == 0)?;
+        if total < self.settings.size && self.opening == 0 {
+            let (lane, _) = lanes().find(|(_, l)| l.strain > STRAIN_MAX)?;
             return Some((on(lane), Purpose::Spread));
         }
         None
     }
 
-    /// Begins or ends an opening on that loop.
+    /// Begins an opening on that loop.
     pub(super) fn open_on(&mut self, on: LoopId) {
         self.opening += 1;
         let lane = self.lane_of(on);
         if let Some(lane) = self.lanes.get_mut(lane) {
             lane.opening += 1;
-            lane.strain = 0;
         }
+        // One more may be what all of them lacked.
+        self.forget_strain();
     }
 
+    /// Ends an opening on that loop, whatever came of it.
     pub(super) fn opened_on(&mut self, on: LoopId) {
         self.opening -= 1;
         let lane = self.lane_of(on);
@@ -522,107 +437,6 @@ impl<M: Member, E> State<M, E> {
     /// A loop that can't get a member of its own for now is asked again after as many moves.
     pub(super) fn forget_strain(&mut self) {
         self.lanes.iter_mut().for_each(|lane| lane.strain = 0);
-    }
-
-    // --- time ------------------------------------------------------------------------------
-
-    fn oldest_since(&self) -> Option<Instant> {
-        let fronts = self.lanes.iter().filter_map(|lane| lane.line.first());
-        fronts.filter_map(|slot| Some(self.waiters.get(slot)?.since)).min()
-    }
-
-    /// When the reserve may be used.
-    fn reserve_at(&self) -> Option<Instant> {
-        let since = self.oldest_since().filter(|_| self.settings.reserve > 0)?;
-        Some(since + self.settings.reserve_timeout)
-    }
-
-    /// Takes an idle member whose time is over. Counted as struck off already.
-    pub(super) fn take_overdue(&mut self, now: Instant) -> Option<Entry<M>> {
-        let mut oldest: Option<(Instant, usize, usize)> = None;
-        let mut expired = None;
-        for (lane, l) in self.lanes.iter().enumerate() {
-            for (index, idle) in l.idle.iter().enumerate() {
-                if idle.entry.expires.is_some_and(|at| at <= now) {
-                    expired = Some((lane, index, Closed::Lifetime));
-                }
-                if oldest.is_none_or(|(since, ..)| idle.since < since) {
-                    oldest = Some((idle.since, lane, index));
-                }
-            }
-        }
-        let due = expired.or_else(|| {
-            let (since, lane, index) = oldest?;
-            let (limit, why) = self.idle_limit()?;
-            (since + limit <= now).then_some((lane, index, why))
-        });
-        let (lane, index, why) = due?;
-        let idle = self.lanes.get_mut(lane)?.idle.remove(index)?;
-        self.idle -= 1;
-        // Nobody waits for lack of it, and the caller is the maintainer: nothing else to do.
-        self.strike(idle.entry.seat, why, now);
-        Some(idle.entry)
-    }
-
-    /// Takes the idle member used least recently, to close it for another pool.
-    pub(super) fn take_oldest_idle(&mut self) -> Option<Entry<M>> {
-        let fronts = self.lanes.iter().enumerate();
-        let fronts = fronts.filter_map(|(lane, l)| Some((l.idle.front()?.since, lane)));
-        let (_, lane) = fronts.min()?;
-        let idle = self.lanes.get_mut(lane)?.idle.pop_front()?;
-        self.idle -= 1;
-        Some(idle.entry)
-    }
-
-    /// Takes every idle member.
-    pub(super) fn take_all_idle(&mut self) -> Vec<Entry<M>> {
-        self.idle = 0;
-        self.lanes.iter_mut().flat_map(|lane| lane.idle.drain(..)).map(|idle| idle.entry).collect()
-    }
-
-    /// How long a member may idle now.
-    fn idle_limit(&self) -> Option<(Duration, Closed)> {
-        let surplus = (self.open > self.settings.size)
-            .then_some((self.settings.reserve_timeout, Closed::Surplus));
-        let usual = self.settings.idle_timeout.filter(|_| self.open > self.settings.min);
-        let usual = usual.map(|limit| (limit, Closed::IdleTimeout));
-        [surplus, usual].into_iter().flatten().min_by_key(|(limit, _)| *limit)
-    }
-
-    /// When the maintainer must look again for what time brings about. A member that goes idle
-    /// later than now is due later than `now` plus its limit, so that check-ins need not look.
-    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        let later = |at: &Instant| *at > now;
-        let expiries = self.seats.iter().flatten().filter_map(|seat| seat.expires).filter(later);
-        let sinces = self.lanes.iter().flat_map(|lane| lane.idle.iter().map(|idle| idle.since));
-        let limit = self.idle_limit().map(|(limit, _)| limit);
-        let idle = limit.map(|limit| sinces.min().map_or(now, |since| since.min(now)) + limit);
-        let reserve = self.reserve_at().filter(|_| {
-            self.open + self.opening < self.settings.size.saturating_add(self.settings.reserve)
-        });
-        let wanted = self.waiting > 0 || self.open + self.opening < self.settings.min;
-        let retry = self.retry.at.filter(|_| wanted && !self.retry.halted);
-        [expiries.min(), idle, reserve.filter(later), retry.filter(later)]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
-        let ago = |since: Instant| now.saturating_duration_since(since);
-        let held = self.seats.iter().flatten().filter_map(|seat| seat.holder);
-        Snapshot {
-            idle: self.idle,
-            active: self.active,
-            tending: self.tending,
-            opening: self.opening,
-            waiting: self.waiting,
-            oldest_wait: self.oldest_since().map(ago),
-            longest_holder: held
-                .min_by_key(|(_, since)| *since)
-                .map(|(id, since)| Holder { id, held: ago(since) }),
-            totals: self.totals.clone(),
-        }
     }
 
     /// A loop's lane; a loop that does not exist has the last one.

@@ -28,13 +28,19 @@ enum Slot<M, E> {
 
 /// One who waits, or who was served and has not noticed yet.
 pub(super) struct Waiter<M, E> {
-    pub(super) ask: Ask,
-    pub(super) ticket: u64,
-    pub(super) since: Instant,
+    pub(super) turn: Turn,
     pub(super) waker: Option<Waker>,
     pub(super) outcome: Outcome<M, E>,
     prev: u32,
     next: u32,
+}
+
+/// Who asked, and where in line that puts it.
+#[derive(Clone, Copy)]
+pub(super) struct Turn {
+    pub(super) ask: Ask,
+    pub(super) ticket: u64,
+    pub(super) since: Instant,
 }
 
 /// What became of a wait.
@@ -74,14 +80,8 @@ impl<M, E> Waiters<M, E> {
     }
 
     /// A slot for one who asks; not in any line yet.
-    pub(super) fn insert(
-        &mut self,
-        ask: Ask,
-        ticket: u64,
-        since: Instant,
-        outcome: Outcome<M, E>,
-    ) -> u32 {
-        let waiter = Waiter { ask, ticket, since, waker: None, outcome, prev: NIL, next: NIL };
+    pub(super) fn insert(&mut self, turn: Turn, outcome: Outcome<M, E>) -> u32 {
+        let waiter = Waiter { turn, waker: None, outcome, prev: NIL, next: NIL };
         self.used += 1;
         let index = self.free;
         if let Some(slot) = self.slots.get_mut(index as usize) {
@@ -133,10 +133,10 @@ impl<M, E> Waiters<M, E> {
     /// Puts a slot into the line where its ticket belongs: at the end for a new one, in front for
     /// one that was served with a member that turned out dead.
     pub(super) fn link(&mut self, line: &mut Line, index: u32) {
-        let Some(ticket) = self.get(index).map(|w| w.ticket) else { return };
+        let Some(ticket) = self.get(index).map(|w| w.turn.ticket) else { return };
         let mut before = line.tail;
         while let Some(other) = self.get(before) {
-            if other.ticket < ticket {
+            if other.turn.ticket < ticket {
                 break;
             }
             before = other.prev;

@@ -1,0 +1,114 @@
+//! What time brings about: the reserve, idling, lifetimes; and what there is to tell at a moment.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Entry, State};
+use crate::pool::member::Member;
+use crate::pool::snapshot::{Closed, Holder, Snapshot};
+
+/// How soon the reserve is looked at again when it was due but could not be used.
+const RESERVE_AGAIN: Duration = Duration::from_millis(50);
+
+impl<M: Member, E> State<M, E> {
+    fn oldest_since(&self) -> Option<Instant> {
+        let fronts = self.lanes.iter().filter_map(|lane| lane.line.first());
+        fronts.filter_map(|slot| Some(self.waiters.get(slot)?.turn.since)).min()
+    }
+
+    /// When the reserve may be used.
+    pub(in crate::pool) fn reserve_at(&self) -> Option<Instant> {
+        let since = self.oldest_since().filter(|_| self.settings.reserve > 0)?;
+        Some(since + self.settings.reserve_timeout)
+    }
+
+    /// Takes an idle member whose time is over. Counted as struck off already.
+    pub(in crate::pool) fn take_overdue(&mut self, now: Instant) -> Option<Entry<M>> {
+        let mut oldest: Option<(Instant, usize, usize)> = None;
+        let mut expired = None;
+        for (lane, l) in self.lanes.iter().enumerate() {
+            for (index, idle) in l.idle.iter().enumerate() {
+                if idle.entry.expires.is_some_and(|at| at <= now) {
+                    expired = Some((lane, index, Closed::Lifetime));
+                }
+                if oldest.is_none_or(|(since, ..)| idle.since < since) {
+                    oldest = Some((idle.since, lane, index));
+                }
+            }
+        }
+        let due = expired.or_else(|| {
+            let (since, lane, index) = oldest?;
+            let (limit, why) = self.idle_limit()?;
+            (since + limit <= now).then_some((lane, index, why))
+        });
+        let (lane, index, why) = due?;
+        let idle = self.lanes.get_mut(lane)?.idle.remove(index)?;
+        self.idle -= 1;
+        // Nobody waits for lack of it, and the caller is the maintainer: nothing else to do.
+        self.strike(idle.entry.seat, why, now);
+        Some(idle.entry)
+    }
+
+    /// Takes the idle member used least recently, to close it for another pool.
+    pub(in crate::pool) fn take_oldest_idle(&mut self) -> Option<Entry<M>> {
+        let fronts = self.lanes.iter().enumerate();
+        let fronts = fronts.filter_map(|(lane, l)| Some((l.idle.front()?.since, lane)));
+        let (_, lane) = fronts.min()?;
+        let idle = self.lanes.get_mut(lane)?.idle.pop_front()?;
+        self.idle -= 1;
+        Some(idle.entry)
+    }
+
+    /// Takes every idle member.
+    pub(in crate::pool) fn take_all_idle(&mut self) -> Vec<Entry<M>> {
+        self.idle = 0;
+        self.lanes.iter_mut().flat_map(|lane| lane.idle.drain(..)).map(|idle| idle.entry).collect()
+    }
+
+    /// How long a member may idle now.
+    fn idle_limit(&self) -> Option<(Duration, Closed)> {
+        let surplus = (self.open > self.settings.size)
+            .then_some((self.settings.reserve_timeout, Closed::Surplus));
+        let usual = self.settings.idle_timeout.filter(|_| self.open > self.settings.min);
+        let usual = usual.map(|limit| (limit, Closed::IdleTimeout));
+        [surplus, usual].into_iter().flatten().min_by_key(|(limit, _)| *limit)
+    }
+
+    /// When the maintainer must look again for what time brings about. A member that goes idle
+    /// later than now is due later than `now` plus its limit, so that check-ins need not look.
+    pub(in crate::pool) fn due(&self, now: Instant) -> Option<Instant> {
+        let later = |at: &Instant| *at > now;
+        let expiries = self.seats.iter().flatten().filter_map(|seat| seat.expires).filter(later);
+        let sinces = self.lanes.iter().flat_map(|lane| lane.idle.iter().map(|idle| idle.since));
+        let limit = self.idle_limit().map(|(limit, _)| limit);
+        let idle = limit.map(|limit| sinces.min().map_or(now, |since| since.min(now)) + limit);
+        let reserve = self.reserve_at().filter(|_| {
+            self.open + self.opening < self.settings.size.saturating_add(self.settings.reserve)
+        });
+        // Parked, others rely on this hour, even if nobody waits at this moment.
+        let wanted =
+            self.parked || self.waiting > 0 || self.open + self.opening < self.settings.min;
+        let retry = self.retry.at.filter(|_| wanted && !self.retry.halted);
+        // Overdue, it waits for members that are on their way and may not come.
+        let reserve = reserve.map(|at| at.max(now + RESERVE_AGAIN));
+        [expiries.min(), idle, reserve, retry.filter(later)].into_iter().flatten().min()
+    }
+
+    pub(in crate::pool) fn snapshot(&self, now: Instant) -> Snapshot {
+        let ago = |since: Instant| now.saturating_duration_since(since);
+        let held = self.seats.iter().flatten().filter_map(|seat| seat.holder);
+        Snapshot {
+            idle: self.idle,
+            active: self.active,
+            tending: self.tending,
+            opening: self.opening,
+            waiting: self.waiting,
+            oldest_wait: self.oldest_since().map(ago),
+            longest_holder: held
+                .min_by_key(|(_, since)| *since)
+                .map(|(id, since)| Holder { id, held: ago(since) }),
+            totals: self.totals.clone(),
+        }
+    }
+}
