@@ -100,6 +100,7 @@ fuzz_target!(|data: &[u8]| {
     let ledgers = || sent(steps);
     let (Some(first), Some(second)) = (ledgers(), ledgers()) else { return };
     let whole = receive([bytes].into_iter(), first);
-    let pieces = receive(bytes.chunks(usize::from(cut).max(1)), second);
+    let pieces = bytes.chunks(usize::from(cut).max(1)).chain([&[][..]]);
+    let pieces = receive(pieces, second);
     assert_eq!(whole, pieces);
 });
