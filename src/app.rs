@@ -1,28 +1,29 @@
 //! Everything, built from a [`Config`]: event loops, pools, and the listener whose clients become
 //! sessions.
 //!
-//! Signals live on the thread that calls [`Running::wait`] (the control plane), the listener on
-//! one of its own; clients and servers live on the event loops.
+//! Signals live on the thread that calls [`Running::wait`] (the control plane); the listener,
+//! clients and servers live on the event loops.
 
 mod door;
 mod tenancy;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
 
-use self::door::{Disconnections, Door};
+use self::door::Door;
 use self::tenancy::Tenancies;
 use crate::cancel::Cancels;
 use crate::config::Config;
 use crate::net::loops::{LoopId, Loops};
-use crate::net::socket::{TcpOptions, tune};
+use crate::net::socket::{Socket, TcpOptions, tune};
 use crate::server::prepared::StatementTable;
 use crate::session::House;
 use crate::users::{Users, UsersError};
@@ -52,8 +53,7 @@ pub struct Running {
     control: Runtime,
     address: SocketAddr,
     app: Arc<App>,
-    listener: Arc<TcpListener>,
-    accepting: JoinHandle<()>,
+    stop: watch::Sender<bool>,
 }
 
 /// What every connection needs.
@@ -101,13 +101,12 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         loops,
     });
     let control = Builder::new_current_thread().enable_all().build().map_err(StartError::Loops)?;
-    let listener = Arc::new(listener);
-    let accepting = {
-        let (app, listener) = (Arc::clone(&app), Arc::clone(&listener));
-        thread::Builder::new().name("accept".into()).spawn(move || accept(&app, &listener))
-    };
-    let accepting = accepting.map_err(StartError::Loops)?;
-    Ok(Running { control, address, app, listener, accepting })
+    let (stop, stopped) = watch::channel(false);
+    for on in app.loops.ids() {
+        let listener = listener.try_clone().map_err(StartError::Loops)?;
+        app.loops.spawn(on, accept(Arc::clone(&app), listener, on, stopped.clone()));
+    }
+    Ok(Running { control, address, app, stop })
 }
 
 impl Running {
@@ -118,14 +117,11 @@ impl Running {
 
     /// Runs the control plane on this thread until `end` is ready, then closes everything.
     pub fn wait(self, end: impl Future<Output = ()>) {
-        self.control.block_on(end);
-        // Whoever accepts is woken by it, and ends.
-        let shut = socket2::SockRef::from(&*self.listener).shutdown(std::net::Shutdown::Both);
-        let ended = shut.is_ok() && self.accepting.join().is_ok();
-        if !ended {
-            tracing::error!("the listener did not end as it should");
-        }
-        self.control.block_on(self.app.tenancies.close());
+        self.control.block_on(async {
+            end.await;
+            self.stop.send_replace(true);
+            self.app.tenancies.close().await;
+        });
     }
 }
 
@@ -134,7 +130,7 @@ pub fn cores() -> Option<usize> {
     std::thread::available_parallelism().ok().map(usize::from)
 }
 
-fn listen(config: &Config) -> io::Result<TcpListener> {
+fn listen(config: &Config) -> io::Result<std::net::TcpListener> {
     let general = &config.general;
     let address = std::net::ToSocketAddrs::to_socket_addrs(&(
         general.listen_addr.as_str(),
@@ -147,6 +143,7 @@ fn listen(config: &Config) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(general.listen_backlog).unwrap_or(i32::MAX))?;
+    socket.set_nonblocking(true)?;
     // What is accepted has the listener's options.
     tune(&socket, &tcp_options(config))?;
     Ok(socket.into())
@@ -167,51 +164,69 @@ fn tcp_options(config: &Config) -> TcpOptions {
 /// it would refuse again at once, and a busy loop helps nobody.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-fn accept(app: &Arc<App>, listener: &TcpListener) {
+/// Accepts clients on one loop, which serves them unless another has far fewer.
+async fn accept(
+    app: Arc<App>,
+    listener: std::net::TcpListener,
+    on: LoopId,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "a loop cannot accept clients"),
+    };
     loop {
-        match listener.accept() {
-            Ok((stream, peer)) => app.place(stream, peer),
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => app.place(stream, peer, on),
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            // The listener was shut down: this is the end.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
             Err(error) => {
                 tracing::error!(%error, "cannot accept clients");
-                thread::sleep(ACCEPT_PAUSE);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-impl App {
-    fn disconnections(&self) -> Disconnections {
-        if self.config.general.log_disconnections {
-            Disconnections::Logged
-        } else {
-            Disconnections::Quiet
-        }
-    }
+/// A loop that has this many clients more than another passes new ones on to it.
+const CROWD_SLACK: usize = 8;
 
-    /// Hands an accepted stream to the loop with the fewest clients.
-    fn place(self: &Arc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
-        if let Err(error) = stream.set_nonblocking(true) {
-            return tracing::error!(%error, "cannot serve a client");
-        }
+impl App {
+    /// Starts to serve an accepted stream, on this loop or on one with far fewer clients.
+    fn place(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, here: LoopId) {
         let Some(ticket) = self.door.enter() else {
             // Too many who have not logged in: not even an answer.
             return;
         };
-        let counts = self.loops.ids().zip(&self.crowds);
-        let Some((on, _)) = counts.min_by_key(|(_, count)| count.load(Ordering::Relaxed)) else {
-            return;
-        };
+        let on = self.loop_for(here);
         let crowd = Crowd::join(self, on);
-        self.loops.spawn(on, async move {
+        let serve = async move |socket: io::Result<Socket>| {
             // The login's future is large, and gone before the session begins.
-            let admitted = Box::pin(crowd.app.admit(stream, peer, on, ticket)).await;
-            if let Some(guest) = admitted {
-                guest.stay(crowd.app.disconnections()).await;
+            let admitted = Box::pin(crowd.app.admit(socket, peer, on, ticket)).await;
+            if let Some(mut guest) = admitted {
+                let end = guest.session().run().await;
+                crowd.app.log_end(&guest, &end);
             }
-        });
+        };
+        if on == here {
+            tokio::spawn(serve(Ok(Socket::Tcp(stream))));
+        } else {
+            let stream = stream.into_std();
+            self.loops.spawn(on, async move {
+                serve(stream.and_then(TcpStream::from_std).map(Socket::Tcp)).await;
+            });
+        }
+    }
+
+    fn loop_for(&self, here: LoopId) -> LoopId {
+        let count = |on: LoopId| {
+            self.crowds.get(on.index()).map_or(usize::MAX, |count| count.load(Ordering::Relaxed))
+        };
+        let emptiest = self.loops.ids().min_by_key(|on| count(*on)).unwrap_or(here);
+        if count(here) > count(emptiest) + CROWD_SLACK { emptiest } else { here }
     }
 }
 

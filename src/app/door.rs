@@ -1,5 +1,6 @@
 //! Who may come in: from an accepted stream to a session, within the limits on clients.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -93,8 +94,8 @@ impl From<LoginError> for Refused {
     }
 }
 
-impl From<std::io::Error> for Refused {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
         Self::Login(error.into())
     }
 }
@@ -103,12 +104,12 @@ impl App {
     /// Lets one connection in, or tells it why not; `None` when that was all.
     pub(super) async fn admit(
         &self,
-        stream: std::net::TcpStream,
+        socket: io::Result<Socket>,
         peer: SocketAddr,
         on: LoopId,
         stranger: Ticket,
     ) -> Option<Guest> {
-        let socket = match Socket::accepted(stream) {
+        let socket = match socket {
             Ok(socket) => socket,
             Err(error) => {
                 tracing::error!(%error, "cannot register a client's socket");
@@ -128,6 +129,15 @@ impl App {
         };
         tracing::warn!(%peer, "login failed: {reason}");
         None
+    }
+
+    /// Logs that a client has left, if it is to be logged.
+    pub(super) fn log_end(&self, guest: &Guest, end: &End) {
+        if self.config.general.log_disconnections {
+            let seat = guest.session.seat();
+            let age = seat.card().since.elapsed().as_secs();
+            tracing::info!(client = %seat, "closing because: {end} (age={age}s)");
+        }
     }
 
     async fn log_in(
@@ -312,23 +322,10 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// Serves it to its end.
-    pub(super) async fn stay(mut self, log: Disconnections) {
-        let end = self.session.run().await;
-        if log == Disconnections::Logged {
-            let age = self.session.seat().card().since.elapsed().as_secs();
-            tracing::info!(client = %self.session.seat(), "closing because: {end} (age={age}s)");
-        }
+    /// Its session.
+    pub(super) fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
-}
-
-/// Whether ends of clients are logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Disconnections {
-    /// `log_disconnections = 1`.
-    Logged,
-    /// `log_disconnections = 0`.
-    Quiet,
 }
 
 /// A client that has proven who it is, and what for.

@@ -71,14 +71,6 @@ impl Socket {
         }
     }
 
-    /// Takes an accepted, non-blocking TCP stream onto the loop of the calling thread.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn accepted(stream: std::net::TcpStream) -> io::Result<Self> {
-        TcpStream::from_std(stream).map(Self::Tcp)
-    }
-
     /// Registers the stream with the loop of the calling thread instead of the one it was on.
     ///
     /// # Errors

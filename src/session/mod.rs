@@ -274,8 +274,7 @@ impl Session {
             }
             self.release();
         };
-        Box::pin(self.finish(&end)).await;
-        end
+        Box::pin(self.finish(end)).await
     }
 
     async fn idle_up_to(&mut self, limit: Duration) -> Result<Next, End> {
@@ -420,11 +419,11 @@ impl Session {
     }
 
     /// Ends the session: last words to the client, and the server back or closed.
-    async fn finish(&mut self, end: &End) {
+    async fn finish(&mut self, end: End) -> End {
         let landing = self.seat.leave();
         if let Some(attached) = self.attached.take() {
             let on = self.on;
-            let parting = Parting::of(&attached, end);
+            let parting = Parting::of(&attached, &end);
             let tenancy = Arc::clone(&self.tenancy);
             tokio::spawn(async move {
                 if let Some(landing) = landing
@@ -435,7 +434,8 @@ impl Session {
                 part(attached.lease, parting, &tenancy, on).await;
             });
         }
-        self.tell_end(end).await;
+        self.tell_end(&end).await;
+        end
     }
 
     /// Tells the client why this is the end, if it is still there to be told and has not been.

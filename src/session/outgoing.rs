@@ -288,7 +288,7 @@ impl Outgoing<'_, '_> {
         };
         let sent = match there {
             There::Yes if self.server.receiver.status() == b'E' => {
-                return self.parse_in_vain(parse.identity);
+                self.parse_as_unnamed(parse.identity)?
             }
             There::Yes => self.reply(Local::ParseComplete)?,
             There::No => self.prepare(&statement, Audience::Client)?,
@@ -308,14 +308,15 @@ impl Outgoing<'_, '_> {
         self.verbatim(Awaited::Parse)
     }
 
-    /// In a failed transaction the server refuses all but its end. What it has prepared already
-    /// is given to it as the unnamed statement, to hear what it says.
-    fn parse_in_vain(&mut self, identity: &[u8]) -> Result<Taken, ClientFault> {
-        if let Some(sequence) = self.sent(Awaited::Parse)? {
+    /// In a failed transaction the server refuses all but its end. A statement that it has
+    /// already is given to it as the unnamed one, to hear what it says.
+    fn parse_as_unnamed(&mut self, identity: &[u8]) -> Result<Option<u64>, ClientFault> {
+        let sent = self.sent(Awaited::Parse)?;
+        if let Some(sequence) = sent {
             self.names.set_unnamed(self.undo, sequence, Unnamed::None);
+            self.out.insert(|out| request::parse(out, b"", identity));
         }
-        self.out.insert(|out| request::parse(out, b"", identity));
-        Ok(Taken::Whole)
+        Ok(sent)
     }
 
     /// Whether the server has the statement. `None` when that depends on replies that are owed:

@@ -119,7 +119,8 @@ impl Session {
             server.outbox.push(output);
             output.clear();
         }
-        if server.receiver.is_between_messages() {
+        // Otherwise they go out with the server's replies, for which they wait.
+        if server.receiver.is_between_messages() && server.ledger.owes_only_local() {
             while let Some(local) = server.ledger.next_local() {
                 incoming::local_reply(output, local, server.receiver.status());
             }
