@@ -53,7 +53,7 @@ pub enum Secret {
     /// Protocol 3.0.
     Short([u8; 4]),
     /// Protocol 3.2.
-    Long([u8; 32]),
+    Long([u8; 16]),
 }
 
 impl Secret {

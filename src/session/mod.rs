@@ -260,14 +260,17 @@ impl Session {
                 None => poll_fn(|cx| self.poll_idle(cx)).await,
                 Some(limit) => Box::pin(self.idle_up_to(limit)).await,
             };
-            match next {
-                Ok(Next::Attached) => {}
-                Ok(Next::Queue) => match Box::pin(self.queue()).await {
+            // Nothing large may live across the next await: it would be part of every idle client.
+            let queued = match next {
+                Ok(next) => next == Next::Queue,
+                Err(end) => break end,
+            };
+            if queued {
+                match Box::pin(self.queue()).await {
                     Ok(true) => {}
                     Ok(false) => continue,
                     Err(end) => break end,
-                },
-                Err(end) => break end,
+                }
             }
             if let Err(end) = poll_fn(|cx| self.poll_relay(cx)).await {
                 break end;

@@ -17,7 +17,7 @@ use crate::sql::{self, Command, Effects};
 use crate::wire::frame::{self, FrameError, HEADER_LEN, Header};
 use crate::wire::request;
 use crate::wire::splice::Splice;
-use crate::wire::view;
+use crate::wire::view::{self, Fields};
 
 /// Where the reading of a client's bytes stands.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Flow {
 /// Why no more of a client's messages are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// The next one depends on replies that are still owed.
+    /// The next one depends on replies that are still owed, or too many are.
     Replies,
     /// The client has said goodbye.
     Goodbye,
@@ -100,6 +100,9 @@ pub(super) struct Outgoing<'a, 'b> {
     pub out: &'a mut Splice<'b>,
 }
 
+/// Replies owed by a server above which no more of its client's messages are taken until all
+/// have come.
+const OWED_MAX: usize = 16 * 1024;
 /// How much of a Bind may be its two names.
 const BIND_NAMES_MAX: usize = 64 * 1024;
 /// The longest Describe or Close that is believed.
@@ -122,6 +125,9 @@ impl Outgoing<'_, '_> {
                 if self.flow.pass > 0 {
                     return Ok(position);
                 }
+            }
+            if self.flow.stop.is_none() && self.owes_much() {
+                self.flow.stop = Some(Stop::Replies);
             }
             if self.flow.stop.is_some() {
                 return Ok(position);
@@ -182,6 +188,11 @@ impl Outgoing<'_, '_> {
         }
     }
 
+    /// A COPY has to go on: its end is among what is not taken yet.
+    fn owes_much(&self) -> bool {
+        self.server.ledger.len() >= OWED_MAX && !self.server.ledger.is_copying_in()
+    }
+
     fn sent(&mut self, awaited: Awaited) -> Result<Option<u64>, Violation> {
         self.server.ledger.sent(awaited, Audience::Client)
     }
@@ -232,6 +243,12 @@ impl Outgoing<'_, '_> {
         }
     }
 
+    /// A statement that another server was given is about to run on this one.
+    fn note_identity(&mut self, identity: &[u8]) {
+        let text = Fields::new(identity).cstr();
+        self.note(&text.map_or(Effects::WORST, sql::effects));
+    }
+
     fn begin_query(&mut self) -> Result<(), ClientFault> {
         self.names.drop_unnamed();
         let sent = self.sent(Awaited::Query)?;
@@ -277,7 +294,7 @@ impl Outgoing<'_, '_> {
             return self.verbatim(Awaited::Parse);
         }
         if self.names.get(parse.name).is_some() {
-            return self.parse_again(parse.name);
+            return self.parse_again(parse);
         }
         let statement = self.statements.share(parse.identity, || {
             let effects = sql::effects(parse.text);
@@ -300,10 +317,11 @@ impl Outgoing<'_, '_> {
     }
 
     /// The client prepares a name that it has already. The server has to say so itself, as its
-    /// transaction fails with it: it is made to know the name, and then asked for it again.
-    fn parse_again(&mut self, name: &[u8]) -> Result<Taken, ClientFault> {
+    /// transaction fails with it: it is given the statement under this name, and then again.
+    /// Whatever else is wrong with the statement or the transaction it says at the first.
+    fn parse_again(&mut self, parse: view::Parse<'_>) -> Result<Taken, ClientFault> {
         self.sent_own(Awaited::Parse)?;
-        self.out.insert(|out| request::parse(out, name, b"\0\0\0"));
+        self.out.insert(|out| request::parse(out, parse.name, parse.identity));
         self.server.taint();
         self.verbatim(Awaited::Parse)
     }
@@ -328,7 +346,9 @@ impl Outgoing<'_, '_> {
         if !self.server.prepared.touch(statement.id) {
             return Some(There::No);
         }
-        if self.server.prepared.is_doubtful(statement.id, self.flow.batch) {
+        if self.server.prepared.is_doubtful(statement.id, self.flow.batch)
+            && !self.server.ledger.is_copying_in()
+        {
             self.flow.stop = Some(Stop::Replies);
             return None;
         }
@@ -383,6 +403,7 @@ impl Outgoing<'_, '_> {
         match self.names.unnamed().clone() {
             Unnamed::Here(_) | Unnamed::OnlyHere => {}
             Unnamed::Elsewhere(identity) => {
+                self.note_identity(&identity);
                 if let Some(sequence) = self.sent_own(Awaited::Parse)? {
                     self.out.insert(|out| request::parse(out, b"", &identity));
                     self.names.set_unnamed(self.undo, sequence, Unnamed::Here(identity));

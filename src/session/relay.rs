@@ -21,10 +21,6 @@ use crate::server::receive::Fault;
 use crate::wire::request;
 use crate::wire::splice::Splice;
 
-/// Replies owed by a server above which no more of its client is read. A server holds back less
-/// than its output buffer of 8 KB, so it is told to flush first: what it owes comes then.
-const OWED_MAX: usize = 16 * 1024;
-
 impl Session {
     /// Relays until request and transaction are over and the server may go back.
     ///
@@ -114,7 +110,8 @@ impl Session {
         let sent = server.outbox.send(&mut server.socket, cx, out.finish());
         sent.map_err(|_lost| End::ServerGone)?;
         output.clear();
-        if server.ledger.len() >= OWED_MAX {
+        if flow.stop == Some(Stop::Replies) {
+            // Without a Sync behind them it would keep them in its output buffer.
             request::flush(output);
             server.outbox.push(output);
             output.clear();
@@ -203,12 +200,13 @@ impl Session {
         }
         let count = match flow.stop {
             Some(Stop::Goodbye) => return Ok(false),
-            Some(Stop::Replies) if !lease.ledger.is_empty() => return Ok(false),
+            Some(Stop::Replies) if !lease.ledger.is_empty() && !lease.ledger.is_copying_in() => {
+                return Ok(false);
+            }
             Some(Stop::Replies) => {
                 flow.stop = None;
                 0
             }
-            None if lease.ledger.len() >= OWED_MAX => return Ok(false),
             None => match self.client.socket.poll_read(cx, &mut scratch.input) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(count)) if count > 0 => count,

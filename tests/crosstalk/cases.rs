@@ -1,0 +1,131 @@
+//! Batches that once went wrong, or may well: each is played against the model.
+
+use std::rc::Rc;
+
+use crate::client::{Client, SCHEMAS};
+use crate::model::Message;
+use crate::statement::{Does, Statement};
+use crate::support::{Cluster, Pooler, cluster};
+use crate::{Run, configuration, prepare};
+
+struct House {
+    _cluster: Cluster,
+    _pooler: Pooler,
+    run: Run,
+}
+
+impl House {
+    fn new() -> Self {
+        let cluster = cluster();
+        prepare(&cluster);
+        let pooler = Pooler::start(&configuration(&cluster));
+        let run = Run::new(pooler.port(), 1, 0);
+        Self { _cluster: cluster, _pooler: pooler, run }
+    }
+
+    /// Plays these batches as one client after another.
+    #[track_caller]
+    fn play(&self, client: usize, batches: &[Vec<Message>]) {
+        let mut client = Client::new(&self.run, client);
+        if let Err(what) = client.play_these(batches) {
+            panic!("{what}");
+        }
+    }
+}
+
+fn check(batches: &[Vec<Message>]) {
+    House::new().play(0, batches);
+}
+
+fn series() -> Rc<Statement> {
+    Statement::series(3, 1_000_000)
+}
+
+fn parse(name: &str, statement: Rc<Statement>) -> Message {
+    Message::Parse { name: name.to_owned(), statement }
+}
+
+/// Bind and Execute.
+fn run(name: &str) -> [Message; 2] {
+    let values = Some(("tag".to_owned(), 2));
+    [
+        Message::Bind { portal: String::new(), name: name.to_owned(), values },
+        Message::Execute { portal: String::new(), limit: 0 },
+    ]
+}
+
+fn run_plain(name: &str) -> [Message; 2] {
+    [
+        Message::Bind { portal: String::new(), name: name.to_owned(), values: None },
+        Message::Execute { portal: String::new(), limit: 0 },
+    ]
+}
+
+fn query(does: Does) -> Message {
+    Message::Query(vec![(Statement::plain(does), String::new(), 0)])
+}
+
+fn batch(parts: &[&[Message]]) -> Vec<Message> {
+    parts.concat()
+}
+
+const SYNC: &[Message] = &[Message::Sync];
+
+#[test]
+fn statement_prepared_in_the_batch_before_is_waited_for() {
+    check(&[batch(&[
+        &[parse("s0", series())],
+        SYNC,
+        &[parse("s1", Statement::owned()), parse("s2", series())],
+        &run("s2"),
+        SYNC,
+    ])]);
+}
+
+#[test]
+fn thousands_of_requests_without_a_sync_are_answered_in_order() {
+    let mut messages = vec![parse("s0", series())];
+    for _ in 0..12_000 {
+        messages.extend(run("s0"));
+    }
+    messages.push(Message::Sync);
+    check(&[messages]);
+}
+
+#[test]
+fn thousands_of_requests_before_a_copy_do_not_hold_its_rows_back() {
+    let mut messages = vec![parse("s0", Statement::owned())];
+    for _ in 0..(16 * 1024 - 4) / 2 {
+        messages.extend(run("s0"));
+    }
+    messages.push(parse("", Statement::plain(Does::CopyIn)));
+    messages.extend(run_plain(""));
+    let lines = crate::model::CopyLines { client: 0, rows: 3, broken: false };
+    messages.extend([Message::CopyData(lines), Message::CopyDone, Message::Sync]);
+    check(&[messages]);
+}
+
+#[test]
+fn name_that_is_taken_is_refused_as_often_as_it_is_asked_for() {
+    check(&[
+        batch(&[&[parse("s0", series())], SYNC]),
+        batch(&[&[query(Does::Begin), query(Does::Savepoint(0))]]),
+        batch(&[&[parse("s0", Statement::owned())], SYNC]),
+        // The transaction has failed: this is said first now.
+        batch(&[&[parse("s0", series())], SYNC]),
+        batch(&[&[parse("s0", Statement::plain(Does::BadSyntax))], SYNC]),
+        batch(&[&[query(Does::RollbackTo(0)), parse("s0", series())], SYNC]),
+        batch(&[&[query(Does::Rollback)], &run("s0"), SYNC]),
+    ]);
+}
+
+#[test]
+fn setting_made_by_a_statement_that_was_parsed_elsewhere_does_not_stay() {
+    let house = House::new();
+    let set = Statement::plain(Does::SetTag("c0".to_owned()));
+    house.play(0, &[batch(&[&[parse("", set)], SYNC]), batch(&[&run_plain(""), SYNC])]);
+    for client in 1..2 * SCHEMAS.len() {
+        let settings = Statement::settings();
+        house.play(client, &[vec![Message::Query(vec![(settings, "tag".to_owned(), 1)])]]);
+    }
+}
