@@ -214,7 +214,8 @@ impl App {
         let database = self.config.databases.get(&*name).or_else(|| {
             // Physical replication is of a whole server: any name stands for the only one.
             let mut all = self.config.databases.values();
-            all.next().filter(|_| replication && all.next().is_none())
+            let first = all.next().filter(|_| replication)?;
+            all.all(|other| other.host_port() == first.host_port()).then_some(first)
         });
         let Some(database) = database else {
             return Err(Refused::Told(condition::NO_DATABASE.about(name)));

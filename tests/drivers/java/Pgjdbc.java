@@ -400,7 +400,9 @@ public class Pgjdbc {
     static void startupParameters() throws Exception {
         clients(4, (number, unused) -> {
             String options = "-c statement_timeout=77s -c work_mem=" + (2000 + number) + "kB";
-            try (Connection conn = connect("ApplicationName", "app " + number, "currentSchema", SCHEMA, "options", options)) {
+            // Without the assumption pgjdbc sets its name by a SET after the login: state of the session.
+            try (Connection conn = connect("ApplicationName", "app " + number, "assumeMinServerVersion", "9.0",
+                    "currentSchema", SCHEMA, "options", options)) {
                 conn.setAutoCommit(false);
                 for (int n = 0; n < 10; n++) {
                     equal(value(conn, "SHOW statement_timeout"), "77s");
