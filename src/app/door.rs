@@ -11,7 +11,8 @@ use super::App;
 use crate::auth::Proof;
 use crate::cancel::Secret;
 use crate::client::card::{ClientCard, Login};
-use crate::client::login::{self, LoginError, Opening, Stranger, refusal};
+use crate::client::condition;
+use crate::client::login::{self, LoginError, Opening, Stranger};
 use crate::config::{Database, General};
 use crate::net::loops::LoopId;
 use crate::net::socket::Socket;
@@ -194,8 +195,7 @@ impl App {
         user: &str,
     ) -> Result<Entrance, Refused> {
         if user.is_empty() {
-            let text = "no PostgreSQL user name specified in startup packet";
-            return Err(Refused::Told(refusal("28000", text)));
+            return Err(Refused::Told(condition::NO_USER.report()));
         }
         let replication = asks_for_replication(startup);
         let ticket = if replication {
@@ -203,7 +203,8 @@ impl App {
         } else {
             self.door.client().ok_or("max_client_conn")
         };
-        let ticket = ticket.map_err(|limit| Refused::Told(full(limit)))?;
+        let ticket =
+            ticket.map_err(|limit| Refused::Told(condition::TOO_MANY_CLIENTS.about(limit)))?;
         stranger.socket().write_all(&login::negotiation(startup)).await?;
         let users = &self.users;
         let account = users.account(user);
@@ -213,10 +214,11 @@ impl App {
         let database = self.config.databases.get(&*name).or_else(|| {
             // Physical replication is of a whole server: any name stands for the only one.
             let mut all = self.config.databases.values();
-            all.next().filter(|_| replication && all.next().is_none())
+            let first = all.next().filter(|_| replication)?;
+            all.all(|other| other.host_port() == first.host_port()).then_some(first)
         });
         let Some(database) = database else {
-            return Err(Refused::Told(refusal("3D000", format!("no such database: {name}"))));
+            return Err(Refused::Told(condition::NO_DATABASE.about(name)));
         };
         let database = Arc::clone(database);
         Ok(Entrance { replication, ticket, database, proof, greeting })
@@ -264,7 +266,7 @@ impl App {
         let settings = settings(startup, &self.config.general)?;
         let secret = || self.users.server_secret(database, user, Some(proof));
         let tenancy = self.tenancies.find_or_make(&card.login, database, &self.house, secret);
-        Ok((tenancy.ok_or_else(report::shutting_down)?, settings))
+        Ok((tenancy.ok_or_else(|| condition::SHUTTING_DOWN.report())?, settings))
     }
 
     fn check_client_caps(&self, database: &Database, user: &str) -> Result<(), Report> {
@@ -277,10 +279,10 @@ impl App {
             user.max_user_client_connections
         });
         if over(database.max_db_client_connections, &|card| card.login.database == database.name) {
-            return Err(full("max_db_client_connections"));
+            return Err(condition::TOO_MANY_CLIENTS.about("max_db_client_connections"));
         }
         if over(user_max, &|card| card.login.user == user) {
-            return Err(full("max_user_client_connections"));
+            return Err(condition::TOO_MANY_CLIENTS.about("max_user_client_connections"));
         }
         Ok(())
     }
@@ -337,12 +339,6 @@ struct Entrance {
     greeting: Vec<u8>,
 }
 
-fn full(limit: &str) -> Report {
-    let mut report = refusal("53300", format!("no more connections allowed ({limit})"));
-    report.hint = Some(format!("Raise {limit}, or end connections that are not needed."));
-    report
-}
-
 /// Whether it is a walsender that the client wants, as Postgres reads the parameter.
 fn asks_for_replication(startup: &Startup) -> bool {
     let value = startup.parameter("replication").unwrap_or_default().to_ascii_lowercase();
@@ -353,7 +349,7 @@ fn asks_for_replication(startup: &Startup) -> bool {
 fn settings(startup: &Startup, general: &General) -> Result<Vec<Setting>, Report> {
     let options = startup.parameter("options").unwrap_or_default();
     let mut settings =
-        read_options(options).map_err(|error| refusal("08P01", error.to_string()))?;
+        read_options(options).map_err(|error| condition::STARTUP_OPTIONS.about(error))?;
     let special: [&[u8]; 4] = [b"user", b"database", b"options", b"replication"];
     let given = startup.parameters.iter().filter(|(name, _)| !special.contains(&name.as_slice()));
     settings.extend(given.cloned());

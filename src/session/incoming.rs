@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::names::{Names, NamesUndo};
-use super::report;
+use crate::client::condition;
 use crate::server::ledger::Local;
 use crate::server::prepared::PreparedSet;
 use crate::server::receive::Sink;
@@ -69,7 +69,7 @@ pub(super) fn local_reply(out: &mut Vec<u8>, local: Local, status: u8) {
         Local::DeallocatedAll => "DEALLOCATE ALL",
     };
     if status == b'E' {
-        report::in_failed_transaction().write(out);
+        condition::FAILED_TRANSACTION.report().write(out);
     } else {
         reply::command_complete(out, tag);
     }

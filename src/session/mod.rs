@@ -33,6 +33,7 @@ pub use self::outgoing::{ClientFault, Pin};
 pub use self::terms::Terms;
 use crate::cancel::{Cancels, Seat, Seated};
 use crate::client::card::Login;
+use crate::client::condition::{self, Condition};
 use crate::config::PoolMode;
 use crate::net::loops::LoopId;
 use crate::net::scratch;
@@ -172,8 +173,8 @@ pub enum End {
     #[error("server refused the client's settings")]
     Refused(Vec<u8>),
     /// A limit of time while a server was attached.
-    #[error("{0}")]
-    TimedOut(&'static str),
+    #[error("{}", .0.message)]
+    TimedOut(Condition),
     /// The client did nothing for too long.
     #[error("client_idle_timeout")]
     Idle,
@@ -445,18 +446,18 @@ impl Session {
         let report = match end {
             End::Goodbye | End::ClientGone => return,
             End::ServerGone if self.told_fatal => None,
-            End::Client(fault) => Some(report::protocol_violation(fault.to_string())),
-            End::Server(fault) => Some(report::server_lost(fault.to_string())),
+            End::Client(fault) => Some(condition::CLIENT_PROTOCOL.about(fault)),
+            End::Server(fault) => Some(condition::SERVER_LOST.about(fault)),
             End::ServerGone => {
-                Some(report::server_lost("server closed the connection unexpectedly"))
+                Some(condition::SERVER_LOST.about("server closed the connection unexpectedly"))
             }
             End::NoServer(error) => Some(report::connect_failed(reply::Severity::Fatal, error)),
             End::Refused(error) => Some(report::from_server(reply::Severity::Fatal, error)),
-            End::TimedOut(what) => Some(report::timed_out(what)),
-            End::Idle => Some(report::client_idle()),
+            End::TimedOut(limit) => Some(limit.report()),
+            End::Idle => Some(condition::CLIENT_IDLE.report()),
             End::NeverServed(report) => Some(report.clone()),
-            End::StatementMode => Some(report::statement_mode()),
-            End::ShuttingDown => Some(report::shutting_down()),
+            End::StatementMode => Some(condition::STATEMENT_MODE.report()),
+            End::ShuttingDown => Some(condition::SHUTTING_DOWN.report()),
         };
         let mut out = Vec::new();
         if let Some(report) = report {

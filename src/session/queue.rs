@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{End, Session, client_gone, report};
+use crate::client::condition;
 use crate::net::scratch;
 use crate::pool::{CheckoutError, Connector, Lease, Waiting};
 use crate::server::ServerError;
@@ -77,7 +78,7 @@ impl Session {
                     break Ok(Err(report::connect_failed(Severity::Error, &error)));
                 }
                 Ok(Waited::Server(Err(CheckoutError::Closed))) => break Err(End::ShuttingDown),
-                Ok(Waited::Cancelled) => break Ok(Err(report::cancelled_in_queue())),
+                Ok(Waited::Cancelled) => break Ok(Err(condition::CANCELLED.report())),
                 Ok(Waited::ClientGone) => break Err(End::ClientGone),
                 Err(end) => break Err(end),
             }
