@@ -164,7 +164,7 @@ impl Connection {
                 self.stream.shutdown(Shutdown::Write).ok();
                 let mut rest = [0; 1000];
                 self.stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-                (&self.stream).read(&mut rest).ok();
+                drop((&self.stream).read(&mut rest));
             }
         }
     }
