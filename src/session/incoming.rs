@@ -36,8 +36,11 @@ impl Sink for Incoming<'_, '_> {
         self.out.forward(part);
     }
 
-    fn local(&mut self, local: Local, status: u8) {
-        self.out.insert(|out| local_reply(out, local, status));
+    fn local(&mut self, sequence: u64, local: Local, status: u8) {
+        let went = self.out.insert(|out| local_reply(out, local, status));
+        if went == Went::Refused {
+            self.names.undo(self.undo, sequence..sequence + 1);
+        }
     }
 
     fn failed(&mut self, messages: Range<u64>, error: &[u8]) {
@@ -60,20 +63,35 @@ impl Sink for Incoming<'_, '_> {
     }
 }
 
+/// What became of a message that we answer ourselves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Went {
+    Well,
+    /// It has had no effect.
+    Refused,
+}
+
 /// A reply that we give without the server; `status` is the transaction's.
-pub(super) fn local_reply(out: &mut Vec<u8>, local: Local, status: u8) {
+pub(super) fn local_reply(out: &mut Vec<u8>, local: Local, status: u8) -> Went {
     let tag = match local {
-        Local::ParseComplete => return out.extend_from_slice(&reply::PARSE_COMPLETE),
-        Local::CloseComplete => return out.extend_from_slice(&reply::CLOSE_COMPLETE),
+        Local::ParseComplete | Local::CloseComplete => {
+            out.extend_from_slice(if local == Local::ParseComplete {
+                &reply::PARSE_COMPLETE
+            } else {
+                &reply::CLOSE_COMPLETE
+            });
+            return Went::Well;
+        }
         Local::Deallocated => "DEALLOCATE",
         Local::DeallocatedAll => "DEALLOCATE ALL",
     };
-    if status == b'E' {
-        report::in_failed_transaction().write(out);
-    } else {
-        reply::command_complete(out, tag);
+    let went = if status == b'E' { Went::Refused } else { Went::Well };
+    match went {
+        Went::Refused => report::in_failed_transaction().write(out),
+        Went::Well => reply::command_complete(out, tag),
     }
     out.extend_from_slice(&reply::ready(status));
+    went
 }
 
 /// Tells the client what is different from what it knows.

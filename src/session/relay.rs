@@ -58,7 +58,7 @@ impl Session {
         }
         let timed = self.tenancy.terms.times_requests();
         self.attached = Some(Box::new(Attached {
-            flow: Flow::new(&lease),
+            flow: Flow::new(),
             undo: NamesUndo::default(),
             clock: timed.then(|| Box::new(Clock::start())),
             lease,
@@ -117,8 +117,11 @@ impl Session {
             output.clear();
         }
         if server.receiver.is_between_messages() {
-            while let Some(local) = server.ledger.next_local() {
-                incoming::local_reply(output, local, server.receiver.status());
+            while let Some((sequence, local)) = server.ledger.next_local() {
+                let went = incoming::local_reply(output, local, server.receiver.status());
+                if went == incoming::Went::Refused {
+                    self.names.undo(undo, sequence..sequence + 1);
+                }
             }
             self.client.send(cx, output)?;
             output.clear();
