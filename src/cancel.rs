@@ -182,7 +182,7 @@ impl Cancels {
                 Landed::Unknown
             }
         };
-        seat.landed(end);
+        seat.landed(&landed, end);
         landed.send_replace(end);
     }
 }
@@ -262,10 +262,12 @@ impl Seat {
         }
     }
 
-    /// A cancel has ended. Where that is certain and the client is still there, another may be
-    /// sent.
-    fn landed(&self, end: Landed) {
+    /// This cancel has ended. Where that is certain and the client is still on the server that it
+    /// went to, another may be sent. The client may be on another one by now, with another cancel
+    /// under way, which must not be forgotten.
+    fn landed(&self, cancel: &watch::Sender<Landed>, end: Landed) {
         if let Place::Attached { landing, .. } = &mut *self.place.lock()
+            && landing.as_ref().is_some_and(|own| own.same_channel(&cancel.subscribe()))
             && end == Landed::Yes
         {
             *landing = None;
@@ -317,6 +319,21 @@ mod tests {
         assert!(seat.leave().is_some(), "the server has to wait for it");
         assert!(seat.cancelled().is_none());
         assert!(seat.leave().is_none());
+    }
+
+    #[test]
+    fn late_end_of_a_cancel_does_not_end_that_of_another_server() {
+        let cancels = cancels();
+        let seat = seat(&cancels, 0);
+        seat.attach(&key());
+        let (_, first) = seat.cancelled().unwrap();
+        drop(seat.leave());
+        seat.attach(&key());
+        let (_, second) = seat.cancelled().unwrap();
+        seat.landed(&first, Landed::Yes);
+        assert!(seat.cancelled().is_none(), "the second is still under way");
+        seat.landed(&second, Landed::Yes);
+        assert!(seat.cancelled().is_some());
     }
 
     #[tokio::test]
