@@ -24,6 +24,8 @@ pub(super) struct Incoming<'a, 'b> {
     pub prepared: &'a mut PreparedSet,
     /// What the client knows of its session.
     pub known: &'a mut Arc<Reported>,
+    /// The server has taken the client's settings.
+    pub settled: bool,
     /// The server refused the client's settings; this is its error.
     pub refused: Option<Vec<u8>>,
     /// The server has told the client that this is the end.
@@ -54,6 +56,7 @@ impl Sink for Incoming<'_, '_> {
     }
 
     fn own_complete(&mut self, reported: &Arc<Reported>) {
+        self.settled = true;
         let known = &mut *self.known;
         self.out.insert(|out| tell(out, known, reported));
     }

@@ -47,12 +47,14 @@ impl Session {
 
     /// Makes a server the one that the client's requests go to. It is owed nothing.
     pub(super) fn attach(&mut self, mut lease: Lease<Connector>) -> Result<(), End> {
-        self.seat.attach(lease.key());
         self.last_member = lease.member_id();
         let mut out = Vec::new();
         if lease.adopt(&self.params, &mut out).map_err(Fault::from)? {
+            // Were it cancelled, the request behind it would run with another's settings.
+            self.seat.settle();
             lease.outbox.push(&out);
         } else {
+            self.seat.attach(lease.key());
             incoming::tell(&mut out, &mut self.known, lease.receiver.reported());
             self.client.outbox.push(&out);
         }
@@ -152,7 +154,7 @@ impl Session {
             Poll::Ready(_) => return Err(End::ServerGone),
         };
         let fresh = scratch.input.get(..count).unwrap_or_default();
-        let mut refused = None;
+        let (mut settled, mut refused) = (false, None);
         inbox.join(fresh, |bytes| -> Result<usize, End> {
             scratch.output.clear();
             let mut out = Splice::new(bytes, &mut scratch.output);
@@ -162,11 +164,13 @@ impl Session {
                 undo,
                 prepared,
                 known: &mut self.known,
+                settled: false,
                 refused: None,
                 told_fatal: false,
             };
             let judged = receiver.receive(bytes, ledger, &mut sink);
             refused = sink.refused.take();
+            settled = sink.settled;
             self.told_fatal |= sink.told_fatal;
             // What came before a fault is the client's all the same.
             if !leaving {
@@ -178,7 +182,10 @@ impl Session {
         if let Some(error) = refused {
             return Err(End::Refused(error));
         }
-        if ledger.is_quiet() {
+        if settled {
+            self.seat.settled(lease.key());
+        }
+        if lease.ledger.is_quiet() {
             lease.know_reported();
         }
         let settled = lease.ledger.settled_to();
