@@ -127,7 +127,7 @@ impl<'a> Client<'a> {
             ("application_name", who.application.as_str()),
             ("TimeZone", who.zone.as_str()),
         ];
-        settings.push(if self.index % 2 == 0 {
+        settings.push(if self.index.is_multiple_of(2) {
             ("search_path", who.schema.as_str())
         } else {
             ("options", path.as_str())
