@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::clock::{Clock, Phase};
+use super::flow::{Flow, Stop};
 use super::incoming::{self, Incoming};
 use super::names::NamesUndo;
-use super::outgoing::{Flow, Outgoing, Stop};
+use super::outgoing::Outgoing;
 use super::{Attached, End, Session, client_gone};
 use crate::config::PoolMode;
 use crate::net::scratch::{self, Scratch};
