@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::client::card::ClientCard;
 use crate::net::socket::TcpOptions;
@@ -77,6 +78,9 @@ enum Place {
     Away,
     /// Its request waits for a server.
     Queued { cancelled: bool, waker: Option<Waker> },
+    /// Its request is on a server, behind one of ours which must not be hit: a cancel waits until
+    /// this is over, which is when the sender goes.
+    Settling { over: Option<watch::Sender<()>> },
     /// Its request is on a server. While a cancel is under way there, its outcome is awaited.
     Attached { key: Arc<CancelKey>, landing: Option<watch::Receiver<Landed>> },
 }
@@ -172,6 +176,11 @@ impl Cancels {
         if !bool::from(seat.secret.as_bytes().ct_eq(&request.secret)) {
             return;
         }
+        if let Some(mut over) = seat.settling()
+            && timeout(self.limit, over.changed()).await.is_err()
+        {
+            return;
+        }
         let Some((key, landed)) = seat.cancelled() else {
             return;
         };
@@ -182,7 +191,7 @@ impl Cancels {
                 Landed::Unknown
             }
         };
-        seat.landed(end);
+        seat.landed(&landed, end);
         landed.send_replace(end);
     }
 }
@@ -222,7 +231,30 @@ impl Seat {
                 *waker = Some(cx.waker().clone());
                 Poll::Pending
             }
-            Place::Away | Place::Attached { .. } => Poll::Pending,
+            Place::Away | Place::Settling { .. } | Place::Attached { .. } => Poll::Pending,
+        }
+    }
+
+    /// The client's cancels wait from now on until [`settled`](Self::settled), or until it leaves.
+    pub fn settle(&self) {
+        *self.place.lock() = Place::Settling { over: None };
+    }
+
+    /// The client's cancels go to this server from now on, if they have waited for that.
+    pub fn settled(&self, key: &Arc<CancelKey>) {
+        let mut place = self.place.lock();
+        if matches!(*place, Place::Settling { .. }) {
+            *place = Place::Attached { key: Arc::clone(key), landing: None };
+        }
+    }
+
+    /// Changes (by the going of its sender) when cancels need not wait any more.
+    fn settling(&self) -> Option<watch::Receiver<()>> {
+        match &mut *self.place.lock() {
+            Place::Settling { over } => {
+                Some(over.get_or_insert_with(|| watch::Sender::new(())).subscribe())
+            }
+            Place::Away | Place::Queued { .. } | Place::Attached { .. } => None,
         }
     }
 
@@ -237,7 +269,10 @@ impl Seat {
     pub fn leave(&self) -> Option<Landing> {
         match std::mem::replace(&mut *self.place.lock(), Place::Away) {
             Place::Attached { landing: Some(landing), .. } => Some(Landing(landing)),
-            Place::Attached { landing: None, .. } | Place::Away | Place::Queued { .. } => None,
+            Place::Attached { landing: None, .. }
+            | Place::Away
+            | Place::Settling { .. }
+            | Place::Queued { .. } => None,
         }
     }
 
@@ -245,7 +280,7 @@ impl Seat {
     /// time: a second cancel of the same request adds nothing.
     fn cancelled(&self) -> Option<(Arc<CancelKey>, watch::Sender<Landed>)> {
         match &mut *self.place.lock() {
-            Place::Away => None,
+            Place::Away | Place::Settling { .. } => None,
             Place::Queued { cancelled, waker } => {
                 *cancelled = true;
                 if let Some(waker) = waker.take() {
@@ -262,10 +297,12 @@ impl Seat {
         }
     }
 
-    /// A cancel has ended. Where that is certain and the client is still there, another may be
-    /// sent.
-    fn landed(&self, end: Landed) {
+    /// This cancel has ended. Where that is certain and the client is still on the server that it
+    /// went to, another may be sent. The client may be on another one by now, with another cancel
+    /// under way, which must not be forgotten.
+    fn landed(&self, cancel: &watch::Sender<Landed>, end: Landed) {
         if let Place::Attached { landing, .. } = &mut *self.place.lock()
+            && landing.as_ref().is_some_and(|own| own.same_channel(&cancel.subscribe()))
             && end == Landed::Yes
         {
             *landing = None;
@@ -319,6 +356,21 @@ mod tests {
         assert!(seat.leave().is_none());
     }
 
+    #[test]
+    fn late_end_of_a_cancel_does_not_end_that_of_another_server() {
+        let cancels = cancels();
+        let seat = seat(&cancels, 0);
+        seat.attach(&key());
+        let (_, first) = seat.cancelled().unwrap();
+        drop(seat.leave());
+        seat.attach(&key());
+        let (_, second) = seat.cancelled().unwrap();
+        seat.landed(&first, Landed::Yes);
+        assert!(seat.cancelled().is_none(), "the second is still under way");
+        seat.landed(&second, Landed::Yes);
+        assert!(seat.cancelled().is_some());
+    }
+
     #[tokio::test]
     async fn server_is_held_until_the_cancel_has_landed() {
         let cancels = cancels();
@@ -337,6 +389,30 @@ mod tests {
                 None => drop(sender),
             }
             assert_eq!(waiting.await.unwrap(), safe, "{end:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn cancel_waits_until_our_own_request_is_over() {
+        let cancels = cancels();
+        let seat = Arc::new(seat(&cancels, 0));
+        for settles in [true, false] {
+            seat.settle();
+            assert!(seat.cancelled().is_none());
+            let waiting = tokio::spawn({
+                let mut over = seat.settling().unwrap();
+                async move { over.changed().await }
+            });
+            tokio::task::yield_now().await;
+            assert!(!waiting.is_finished());
+            if settles {
+                seat.settled(&key());
+            } else {
+                assert!(seat.leave().is_none());
+                seat.settled(&key());
+            }
+            assert!(waiting.await.unwrap().is_err());
+            assert_eq!(seat.cancelled().is_some(), settles);
         }
     }
 

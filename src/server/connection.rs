@@ -376,7 +376,7 @@ struct Own {
 
 impl Sink for Own {
     fn forward(&mut self, _: Range<usize>) {}
-    fn local(&mut self, _: Local, _: u8) {}
+    fn local(&mut self, _: u64, _: Local, _: u8) {}
     fn failed(&mut self, _: Range<u64>, _: &[u8]) {
         self.failed = true;
     }

@@ -160,6 +160,12 @@ impl Ledger {
         self.first
     }
 
+    /// Whether an extended request was sent and no Sync behind it: the server is in an implicit
+    /// transaction, and keeps its replies back.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Whether the server reads COPY rows from the client.
     pub fn is_copying_in(&self) -> bool {
         self.copy == Copy::Reading
@@ -252,15 +258,17 @@ impl Ledger {
         Ok(fate)
     }
 
-    /// The oldest reply that is due from us, if it is the next one that the client awaits.
+    /// The oldest reply that is due from us, if it is the next one that the client awaits, with
+    /// its sequence number.
     #[inline]
-    pub fn next_local(&mut self) -> Option<Local> {
+    pub fn next_local(&mut self) -> Option<(u64, Local)> {
         let &(Awaited::Local(local), _) = self.entries.front()? else {
             return None;
         };
+        let sequence = self.first;
         self.pop();
         self.pop_unanswered();
-        Some(local)
+        Some((sequence, local))
     }
 
     fn awaited(&self) -> Option<Awaited> {
@@ -297,20 +305,23 @@ impl Ledger {
     fn failed(&mut self, awaited: Awaited, audience: Audience) -> Fate {
         self.copy = Copy::None;
         let start = self.first;
+        let mut end = start;
         match awaited {
             // A ReadyForQuery follows by itself; at a Sync it is the commit that failed.
-            Awaited::Query | Awaited::FunctionCall | Awaited::Sync => {}
+            Awaited::Query | Awaited::FunctionCall => end += 1,
+            Awaited::Sync => {}
             _ => {
                 while self.awaited().is_some_and(|awaited| awaited != Awaited::Sync) {
                     self.pop();
                 }
                 self.skipping = self.entries.is_empty();
+                end = self.first;
             }
         }
         match audience {
-            Audience::Client => Fate::Failed(start..self.first),
+            Audience::Client => Fate::Failed(start..end),
             // Our own Parse or Close inside a client's request: its failure is the request's.
-            Audience::Pooler if awaited != Awaited::Query => Fate::Failed(start..self.first),
+            Audience::Pooler if awaited != Awaited::Query => Fate::Failed(start..end),
             Audience::Pooler => Fate::OursFailed,
         }
     }

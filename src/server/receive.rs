@@ -17,8 +17,8 @@ use crate::wire::view;
 pub trait Sink {
     /// This part of the input goes to the client verbatim, after all that went before.
     fn forward(&mut self, part: Range<usize>);
-    /// It is the turn of this reply of ours.
-    fn local(&mut self, local: Local, status: u8);
+    /// It is the turn of this reply of ours, to the message with this number.
+    fn local(&mut self, sequence: u64, local: Local, status: u8);
     /// The server reports an error, (the start of) whose body this is; these messages of the
     /// client have had no effect.
     fn failed(&mut self, messages: Range<u64>, error: &[u8]);
@@ -122,8 +122,8 @@ impl Receiver {
                     return Ok(position);
                 }
             }
-            while let Some(local) = ledger.next_local() {
-                sink.local(local, self.status);
+            while let Some((sequence, local)) = ledger.next_local() {
+                sink.local(sequence, local, self.status);
             }
             let rest = input.get(position..).unwrap_or_default();
             let Some(header) = frame::header(rest, MESSAGE_MAX)? else {
@@ -201,7 +201,7 @@ mod tests {
         fn forward(&mut self, part: Range<usize>) {
             self.parts.push(part);
         }
-        fn local(&mut self, local: Local, _: u8) {
+        fn local(&mut self, _: u64, local: Local, _: u8) {
             self.events += &format!("{local:?} ");
         }
         fn failed(&mut self, messages: Range<u64>, _: &[u8]) {

@@ -44,8 +44,13 @@ impl<T> UndoLog<T> {
     }
 
     /// What is recorded, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &T)> {
         self.records.iter().map(|(sequence, undo)| (*sequence, undo))
+    }
+
+    /// What is recorded, oldest first, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.records.iter_mut().map(|(_, undo)| undo)
     }
 
     /// No record is held.

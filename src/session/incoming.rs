@@ -24,6 +24,8 @@ pub(super) struct Incoming<'a, 'b> {
     pub prepared: &'a mut PreparedSet,
     /// What the client knows of its session.
     pub known: &'a mut Arc<Reported>,
+    /// The server has taken the client's settings.
+    pub settled: bool,
     /// The server refused the client's settings; this is its error.
     pub refused: Option<Vec<u8>>,
     /// The server has told the client that this is the end.
@@ -36,8 +38,11 @@ impl Sink for Incoming<'_, '_> {
         self.out.forward(part);
     }
 
-    fn local(&mut self, local: Local, status: u8) {
-        self.out.insert(|out| local_reply(out, local, status));
+    fn local(&mut self, sequence: u64, local: Local, status: u8) {
+        let went = self.out.insert(|out| local_reply(out, local, status));
+        if went == Went::Refused {
+            self.names.undo(self.undo, sequence..sequence + 1);
+        }
     }
 
     fn failed(&mut self, messages: Range<u64>, error: &[u8]) {
@@ -51,6 +56,7 @@ impl Sink for Incoming<'_, '_> {
     }
 
     fn own_complete(&mut self, reported: &Arc<Reported>) {
+        self.settled = true;
         let known = &mut *self.known;
         self.out.insert(|out| tell(out, known, reported));
     }
@@ -60,20 +66,35 @@ impl Sink for Incoming<'_, '_> {
     }
 }
 
+/// What became of a message that we answer ourselves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Went {
+    Well,
+    /// It has had no effect.
+    Refused,
+}
+
 /// A reply that we give without the server; `status` is the transaction's.
-pub(super) fn local_reply(out: &mut Vec<u8>, local: Local, status: u8) {
+pub(super) fn local_reply(out: &mut Vec<u8>, local: Local, status: u8) -> Went {
     let tag = match local {
-        Local::ParseComplete => return out.extend_from_slice(&reply::PARSE_COMPLETE),
-        Local::CloseComplete => return out.extend_from_slice(&reply::CLOSE_COMPLETE),
+        Local::ParseComplete | Local::CloseComplete => {
+            out.extend_from_slice(if local == Local::ParseComplete {
+                &reply::PARSE_COMPLETE
+            } else {
+                &reply::CLOSE_COMPLETE
+            });
+            return Went::Well;
+        }
         Local::Deallocated => "DEALLOCATE",
         Local::DeallocatedAll => "DEALLOCATE ALL",
     };
-    if status == b'E' {
-        condition::FAILED_TRANSACTION.report().write(out);
-    } else {
-        reply::command_complete(out, tag);
+    let went = if status == b'E' { Went::Refused } else { Went::Well };
+    match went {
+        Went::Refused => condition::FAILED_TRANSACTION.report().write(out),
+        Went::Well => reply::command_complete(out, tag),
     }
     out.extend_from_slice(&reply::ready(status));
+    went
 }
 
 /// Tells the client what is different from what it knows.

@@ -7,9 +7,12 @@
 
 mod clock;
 mod cut;
+mod flow;
+mod ignore;
 mod incoming;
 mod names;
 mod outgoing;
+mod parting;
 mod queue;
 mod relay;
 pub mod replication;
@@ -27,14 +30,15 @@ use tokio::time::timeout;
 
 use self::clock::Clock;
 use self::cut::Need;
+use self::flow::Flow;
+pub use self::flow::{ClientFault, Pin};
+use self::ignore::Ignore;
 use self::names::{Names, NamesUndo};
-use self::outgoing::Flow;
-pub use self::outgoing::{ClientFault, Pin};
+use self::parting::{Parting, at_rest, part};
 pub use self::terms::Terms;
 use crate::cancel::{Cancels, Seat, Seated};
 use crate::client::card::Login;
 use crate::client::condition::{self, Condition};
-use crate::config::PoolMode;
 use crate::net::loops::LoopId;
 use crate::net::scratch;
 use crate::net::socket::{Inbox, Outbox, Socket, TcpOptions};
@@ -44,7 +48,7 @@ use crate::server::params::Params;
 use crate::server::prepared::StatementTable;
 use crate::server::receive::Fault;
 use crate::server::reported::Reported;
-use crate::wire::frame::{self, Header};
+use crate::wire::frame::{self};
 use crate::wire::reply::{self, Report};
 use crate::wire::view::Target;
 
@@ -118,15 +122,6 @@ struct Attached {
     /// How to undo what messages did to the client's names.
     undo: NamesUndo,
     clock: Option<Box<Clock>>,
-}
-
-/// What is dropped of what a client sends, after its request was refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Ignore {
-    /// The rest of a message, in bytes.
-    bytes: u32,
-    /// All messages up to a Sync.
-    to_sync: bool,
 }
 
 /// What a session is made of.
@@ -487,64 +482,6 @@ enum Next {
     Queue,
 }
 
-/// What becomes of a server whose session ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parting {
-    /// It goes back.
-    Back,
-    /// A transaction is open: it goes back after a rollback.
-    RollBack,
-    /// A request is under way: it is cancelled, and the server closed.
-    Cancel,
-    /// It is closed.
-    Close,
-}
-
-impl Parting {
-    fn of(attached: &Attached, end: &End) -> Self {
-        let lease = &attached.lease;
-        match end {
-            End::Server(_) | End::ServerGone | End::Refused(_) => Self::Close,
-            _ if !lease.outbox.is_empty() || !attached.flow.is_between_messages() => Self::Close,
-            _ if !lease.is_at_rest() => Self::Cancel,
-            _ if lease.receiver.status() == b'I' => Self::Back,
-            _ => Self::RollBack,
-        }
-    }
-}
-
-async fn part(mut lease: Lease<Connector>, parting: Parting, tenancy: &Tenancy, on: LoopId) {
-    let Tenancy { terms, house, .. } = tenancy;
-    match parting {
-        Parting::Close => return lease.discard(Closed::ServerGone),
-        Parting::Cancel => {
-            let key = Arc::clone(lease.key());
-            if let Err(error) = connect::cancel(&key, &house.tcp, house.cancel_wait).await {
-                tracing::warn!(server = %key.address, %error, "cancel did not reach the server");
-            }
-            return lease.discard(Closed::Dropped);
-        }
-        Parting::RollBack => {
-            if let Err(error) = lease.run("ROLLBACK", terms.rollback_timeout).await {
-                tracing::debug!(%error, "rollback for a client that left failed");
-                return lease.discard(Closed::Dropped);
-            }
-        }
-        Parting::Back => {}
-    }
-    at_rest(lease, terms).check_in(on);
-}
-
-/// Settles a server whose requests have all been answered.
-fn at_rest(mut lease: Lease<Connector>, terms: &Terms) -> Lease<Connector> {
-    let settled = lease.ledger.settled_to();
-    lease.prepared.settle(settled);
-    if terms.reset_always || terms.mode == PoolMode::Session {
-        lease.taint();
-    }
-    lease
-}
-
 impl Client {
     /// Sends to the client, and keeps what it does not take.
     fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<(), End> {
@@ -554,87 +491,4 @@ impl Client {
 
 fn client_gone(_: io::Error) -> End {
     End::ClientGone
-}
-
-impl Ignore {
-    fn is_on(self) -> bool {
-        self.bytes > 0 || self.to_sync
-    }
-
-    /// Drops what has to be dropped, and gives the number of bytes. A Sync is answered.
-    fn skip(
-        &mut self,
-        bytes: &[u8],
-        message_max: u32,
-        out: &mut Vec<u8>,
-    ) -> Result<usize, ClientFault> {
-        let mut used = 0;
-        loop {
-            let rest = bytes.len() - used;
-            let count = self.bytes.min(u32::try_from(rest).unwrap_or(u32::MAX));
-            self.bytes -= count;
-            used += count as usize;
-            let rest = bytes.get(used..).unwrap_or_default();
-            if self.bytes > 0 || !self.to_sync {
-                return Ok(used);
-            }
-            let Some(header) = frame::header(rest, message_max)? else {
-                return Ok(used);
-            };
-            if header.tag == b'X' {
-                // It is for whoever reads on.
-                self.to_sync = false;
-                return Ok(used);
-            }
-            self.bytes = message_len(header);
-            if header.tag == b'S' {
-                self.to_sync = false;
-                out.extend_from_slice(&reply::ready(b'I'));
-            }
-        }
-    }
-
-    /// Refuses all requests in `bytes`: each is answered by the report, and the connection goes
-    /// on. What is not complete is refused too, and its rest dropped as it comes. Gives the
-    /// number of bytes that this took.
-    fn refuse(
-        &mut self,
-        bytes: &[u8],
-        message_max: u32,
-        report: &Report,
-        out: &mut Vec<u8>,
-    ) -> Result<usize, ClientFault> {
-        let mut used = 0;
-        loop {
-            let rest = bytes.get(used..).unwrap_or_default();
-            let Some(header) = frame::header(rest, message_max)? else {
-                return Ok(used);
-            };
-            match header.tag {
-                b'S' => {
-                    self.to_sync = false;
-                    out.extend_from_slice(&reply::ready(b'I'));
-                }
-                b'X' => return Ok(used),
-                _ if self.to_sync => {}
-                b'Q' | b'F' => {
-                    report.write(out);
-                    out.extend_from_slice(&reply::ready(b'I'));
-                }
-                b'P' | b'B' | b'D' | b'E' | b'C' => {
-                    report.write(out);
-                    self.to_sync = true;
-                }
-                _ => {}
-            }
-            let there = u32::try_from(rest.len()).unwrap_or(u32::MAX);
-            self.bytes = message_len(header).saturating_sub(there);
-            used += header.message_len().min(rest.len());
-        }
-    }
-}
-
-/// A header's length fits by its nature: its length word has 32 bits, of which one is unused.
-fn message_len(header: Header) -> u32 {
-    u32::try_from(header.message_len()).unwrap_or(u32::MAX)
 }

@@ -48,8 +48,21 @@ pub(super) enum Undo {
         /// What it stood for.
         before: Option<Arc<Statement>>,
     },
+    /// The names stood for these.
+    All(Box<Named>),
     /// The unnamed statement was this.
     Unnamed(Unnamed),
+}
+
+impl Undo {
+    /// Whether it is about this name; the empty one is the unnamed statement's.
+    fn is_of(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Name { name: own, .. } => **own == *name,
+            Self::All(_) => !name.is_empty(),
+            Self::Unnamed(_) => name.is_empty(),
+        }
+    }
 }
 
 impl Names {
@@ -83,6 +96,13 @@ impl Names {
         }
     }
 
+    /// The message with this number frees all names.
+    pub(super) fn free_all(&mut self, undo: &mut NamesUndo, sequence: u64) {
+        if let Some(named) = self.named.take() {
+            undo.record(sequence, Undo::All(named));
+        }
+    }
+
     /// Frees a name for good, or all of them.
     pub(super) fn deallocate(&mut self, name: Option<&[u8]>) {
         match (name, &mut self.named) {
@@ -98,26 +118,73 @@ impl Names {
         undo.record(sequence, Undo::Unnamed(before));
     }
 
-    /// A simple query has dropped the unnamed statement, whether it fails or not.
+    /// The message with this number drops the unnamed statement before it does anything else: it
+    /// does so even if it fails, and does not only if one before it fails and it is skipped.
+    #[inline]
+    pub(super) fn drop_unnamed_first(&mut self, undo: &mut NamesUndo, sequence: u64) {
+        let before = std::mem::take(&mut self.unnamed);
+        if before != Unnamed::None
+            && let Some(sequence) = sequence.checked_sub(1)
+        {
+            undo.record(sequence, Undo::Unnamed(before));
+        }
+    }
+
+    /// Drops the unnamed statement for good.
     #[inline]
     pub(super) fn drop_unnamed(&mut self) {
         self.unnamed = Unnamed::None;
     }
 
-    /// These messages have had no effect.
+    /// These messages have had no effect. What later ones did stays: to undo it will lead back to
+    /// what was before these.
     pub(super) fn undo(&mut self, undo: &mut NamesUndo, messages: Range<u64>) {
-        for undo in undo.undo(messages) {
-            match undo {
-                Undo::Name { name, before: Some(statement) } => {
-                    self.named.get_or_insert_default().insert(name, statement);
+        for undone in undo.undo(messages) {
+            match undone {
+                Undo::Name { name, before } => self.restore(undo, name, before),
+                Undo::All(before) => {
+                    for (name, statement) in *before {
+                        self.restore(undo, name, Some(statement));
+                    }
                 }
-                Undo::Name { name, before: None } => self.deallocate(Some(&name)),
-                Undo::Unnamed(before) => self.unnamed = before,
+                Undo::Unnamed(before) => {
+                    let later = undo.iter_mut().find_map(|later| match later {
+                        Undo::Unnamed(unnamed) => Some(unnamed),
+                        Undo::Name { .. } | Undo::All(_) => None,
+                    });
+                    *later.unwrap_or(&mut self.unnamed) = before;
+                }
             }
         }
     }
 
-    /// The server goes; all its messages have been answered.
+    fn restore(
+        &mut self,
+        undo: &mut NamesUndo,
+        name: Box<[u8]>,
+        statement: Option<Arc<Statement>>,
+    ) {
+        let later = undo.iter_mut().find(|later| later.is_of(&name));
+        let named = match later {
+            Some(Undo::Name { before, .. }) => return *before = statement,
+            Some(Undo::All(before)) => before,
+            Some(Undo::Unnamed(_)) | None => self.named.get_or_insert_default(),
+        };
+        match statement {
+            Some(statement) => drop(named.insert(name, statement)),
+            None => drop(named.remove(&name)),
+        }
+    }
+
+    /// Whether what this name stands for was settled by a message that is not answered yet and
+    /// comes before `batch`: it may fail, and what is sent now would not fail with it.
+    pub(super) fn is_doubtful(undo: &NamesUndo, name: &[u8], batch: u64) -> bool {
+        let of_before = undo.iter().next().is_some_and(|(oldest, _)| oldest < batch);
+        let newest = || undo.iter().rev().find(|(_, undo)| undo.is_of(name));
+        of_before && newest().is_some_and(|(sequence, _)| sequence < batch)
+    }
+
+    /// The server goes, or loses the unnamed statement by what is not the client's doing.
     pub(super) fn leave_server(&mut self) {
         self.unnamed = match std::mem::take(&mut self.unnamed) {
             Unnamed::Here(identity) => Unnamed::Elsewhere(identity),
@@ -148,6 +215,45 @@ mod tests {
         names.undo(&mut undo, 1..5);
         assert_eq!(names.get(b"x").map(|s| s.id), Some(a.id));
         assert!(names.get(b"y").is_none());
+        assert_eq!(names.unnamed(), &Unnamed::None);
+    }
+
+    #[test]
+    fn undo_leaves_what_later_batches_did() {
+        let table = StatementTable::default();
+        let [a, b] = [table.share(b"a", || false), table.share(b"b", || false)];
+        let id = |names: &Names, name: &[u8]| names.get(name).map(|statement| statement.id);
+        let here = |text: &[u8]| Unnamed::Here(text.into());
+        let (mut names, mut undo) = (Names::default(), NamesUndo::default());
+        // Parse x, Parse y, Parse "", Sync; Parse x, Parse "", Sync; DEALLOCATE ALL, Parse y.
+        names.prepare(&mut undo, 0, b"x", Arc::clone(&a));
+        names.prepare(&mut undo, 1, b"y", Arc::clone(&a));
+        names.drop_unnamed_first(&mut undo, 2);
+        names.set_unnamed(&mut undo, 2, here(b"a"));
+        names.prepare(&mut undo, 4, b"x", Arc::clone(&b));
+        names.drop_unnamed_first(&mut undo, 5);
+        names.set_unnamed(&mut undo, 5, here(b"b"));
+        names.free_all(&mut undo, 7);
+        names.prepare(&mut undo, 8, b"y", Arc::clone(&b));
+        assert!(Names::is_doubtful(&undo, b"x", 9) && !Names::is_doubtful(&undo, b"y", 8));
+        names.undo(&mut undo, 0..3);
+        assert_eq!((id(&names, b"x"), id(&names, b"y")), (None, Some(b.id)));
+        assert_eq!(names.unnamed(), &here(b"b"));
+        names.undo(&mut undo, 7..9);
+        assert_eq!((id(&names, b"x"), id(&names, b"y")), (Some(b.id), None));
+    }
+
+    #[test]
+    fn unnamed_statement_is_dropped_by_what_fails_and_not_by_what_is_skipped() {
+        let (mut names, mut undo) = (Names::default(), NamesUndo::default());
+        names.set_unnamed(&mut undo, 0, Unnamed::OnlyHere);
+        undo.settle(1);
+        names.drop_unnamed_first(&mut undo, 2);
+        assert_eq!(names.unnamed(), &Unnamed::None);
+        names.undo(&mut undo, 1..3);
+        assert_eq!(names.unnamed(), &Unnamed::OnlyHere);
+        names.drop_unnamed_first(&mut undo, 4);
+        names.undo(&mut undo, 4..5);
         assert_eq!(names.unnamed(), &Unnamed::None);
     }
 

@@ -6,81 +6,17 @@
 
 use std::sync::Arc;
 
-use thiserror::Error;
-
+use super::flow::{ClientFault, Flow, Pin, Stop};
 use super::names::{Names, NamesUndo, Unnamed};
 use super::terms::Terms;
 use crate::server::Server;
 use crate::server::ledger::{Audience, Awaited, Local, Violation};
 use crate::server::prepared::{NAME_PREFIX, Statement, StatementName, StatementTable};
 use crate::sql::{self, Command, Effects};
-use crate::wire::frame::{self, FrameError, HEADER_LEN, Header};
+use crate::wire::frame::{self, HEADER_LEN, Header};
 use crate::wire::request;
 use crate::wire::splice::Splice;
 use crate::wire::view::{self, Fields};
-
-/// Where the reading of a client's bytes stands.
-#[derive(Debug)]
-pub(super) struct Flow {
-    /// Bytes of the message under way that are still to come; they go to the server verbatim.
-    pass: usize,
-    /// The number of the last message that ended a batch (Sync or Query): an error before it
-    /// does not undo what comes after.
-    batch: u64,
-    /// Why no more messages are taken for now.
-    pub stop: Option<Stop>,
-    /// The server can't be given back, and why.
-    pub pin: Option<Pin>,
-}
-
-/// Why no more of a client's messages are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// The next one depends on replies that are still owed, or too many are.
-    Replies,
-    /// The client has said goodbye.
-    Goodbye,
-}
-
-/// Why a session keeps its server between transactions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pin {
-    /// A prepared statement that was too long to be kept, and so to be prepared elsewhere.
-    LargeStatement,
-}
-
-/// Why a client's bytes can't be passed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum ClientFault {
-    /// It sent what is no message.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    /// It sent a message type that clients do not send.
-    #[error("invalid frontend message type {0}")]
-    Unknown(u8),
-    /// Replies could not be told apart from here on.
-    #[error("unexpected message in the midst of a COPY")]
-    InCopy,
-}
-
-impl From<Violation> for ClientFault {
-    fn from(_: Violation) -> Self {
-        Self::InCopy
-    }
-}
-
-impl Flow {
-    /// No message is under way.
-    #[inline]
-    pub(super) fn is_between_messages(&self) -> bool {
-        self.pass == 0
-    }
-
-    /// The start, on this server.
-    pub(super) fn new(server: &Server) -> Self {
-        Self { pass: 0, batch: server.ledger.settled_to(), stop: None, pin: None }
-    }
-}
 
 /// Takes messages of one client for one server.
 pub(super) struct Outgoing<'a, 'b> {
@@ -170,7 +106,7 @@ impl Outgoing<'_, '_> {
             (b'E', _) => self.verbatim(Awaited::Execute),
             (b'S', _) => {
                 let sent = self.sent(Awaited::Sync)?;
-                self.flow.batch = sent.unwrap_or(self.flow.batch);
+                self.flow.batch = sent.or(self.flow.batch);
                 Ok(Taken::Start(0))
             }
             (b'F', _) => {
@@ -213,25 +149,36 @@ impl Outgoing<'_, '_> {
 
     fn query(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
         let effects = view::query_text(body).map_or(Effects::WORST, sql::effects);
-        let aborted = self.server.receiver.status() == b'E';
-        match &effects.command {
-            Command::Deallocate(name) if !aborted && self.names.get(name).is_some() => {
-                self.names.deallocate(Some(name));
-                self.names.drop_unnamed();
-                self.reply(Local::Deallocated)?;
-                return Ok(Taken::Whole);
+        if let Command::Deallocate(name) = &effects.command {
+            if self.has_to_wait_for(name) {
+                return Ok(Taken::Not);
             }
-            Command::DeallocateAll | Command::DiscardAll if !aborted => {
-                self.names.deallocate(None);
+            if self.names.get(name).is_some() {
+                return self.deallocate(name);
             }
-            Command::Deallocate(_)
-            | Command::DeallocateAll
-            | Command::DiscardAll
-            | Command::Other => {}
         }
         self.note(&effects);
-        self.begin_query()?;
+        let sent = self.begin_query()?;
+        if let (Command::DeallocateAll | Command::DiscardAll, Some(sequence)) =
+            (&effects.command, sent)
+        {
+            self.names.free_all(self.undo, sequence);
+        }
         Ok(Taken::Start(0))
+    }
+
+    /// `DEALLOCATE` of one of the client's names. An implicit transaction ends with it, as with
+    /// any Query; the server has to hear of that.
+    fn deallocate(&mut self, name: &[u8]) -> Result<Taken, ClientFault> {
+        if self.server.ledger.is_open() {
+            self.sent_own(Awaited::Query)?;
+            self.out.insert(|out| request::query(out, b""));
+        }
+        if let Some(sequence) = self.reply(Local::Deallocated)? {
+            self.names.drop_unnamed_first(self.undo, sequence);
+            self.names.close(self.undo, sequence, name);
+        }
+        Ok(Taken::Whole)
     }
 
     fn note(&mut self, effects: &Effects<'_>) {
@@ -249,11 +196,13 @@ impl Outgoing<'_, '_> {
         self.note(&text.map_or(Effects::WORST, sql::effects));
     }
 
-    fn begin_query(&mut self) -> Result<(), ClientFault> {
-        self.names.drop_unnamed();
+    fn begin_query(&mut self) -> Result<Option<u64>, ClientFault> {
         let sent = self.sent(Awaited::Query)?;
-        self.flow.batch = sent.unwrap_or(self.flow.batch);
-        Ok(())
+        if let Some(sequence) = sent {
+            self.names.drop_unnamed_first(self.undo, sequence);
+            self.flow.batch = Some(sequence);
+        }
+        Ok(sent)
     }
 
     /// A statement whose text is too long to be kept: it passes through unseen, which is to say
@@ -266,6 +215,7 @@ impl Outgoing<'_, '_> {
             // Under its own name, on this server only.
             self.flow.pin = Some(Pin::LargeStatement);
             if let Some(sequence) = self.sent(Awaited::Parse)? {
+                self.names.drop_unnamed_first(self.undo, sequence);
                 self.names.set_unnamed(self.undo, sequence, Unnamed::OnlyHere);
             }
         }
@@ -281,6 +231,7 @@ impl Outgoing<'_, '_> {
         if parse.name.is_empty() {
             self.note(&sql::effects(parse.text));
             if let Some(sequence) = self.sent(Awaited::Parse)? {
+                self.names.drop_unnamed_first(self.undo, sequence);
                 self.names.set_unnamed(self.undo, sequence, Unnamed::Here(parse.identity.into()));
             }
             return Ok(Taken::Start(0));
@@ -293,6 +244,9 @@ impl Outgoing<'_, '_> {
             self.server.taint();
             return self.verbatim(Awaited::Parse);
         }
+        if self.has_to_wait_for(parse.name) {
+            return Ok(Taken::Not);
+        }
         if self.names.get(parse.name).is_some() {
             return self.parse_again(parse);
         }
@@ -304,8 +258,11 @@ impl Outgoing<'_, '_> {
             return Ok(Taken::Not);
         };
         let sent = match there {
-            There::Yes if self.server.receiver.status() == b'E' => {
-                self.parse_as_unnamed(parse.identity)?
+            There::Yes if self.may_be_refused() => {
+                if self.has_to_wait_for(b"") {
+                    return Ok(Taken::Not);
+                }
+                self.parse_to_ask(parse.identity)?
             }
             There::Yes => self.reply(Local::ParseComplete)?,
             There::No => self.prepare(&statement, Audience::Client)?,
@@ -326,15 +283,33 @@ impl Outgoing<'_, '_> {
         self.verbatim(Awaited::Parse)
     }
 
-    /// In a failed transaction the server refuses all but its end. A statement that it has
-    /// already is given to it as the unnamed one, to hear what it says.
-    fn parse_as_unnamed(&mut self, identity: &[u8]) -> Result<Option<u64>, ClientFault> {
+    /// Whether the transaction has failed, or may have by the time that a message sent now is
+    /// read: its server refuses all but its end then.
+    fn may_be_refused(&self) -> bool {
+        let owed = self.server.ledger.settled_to();
+        self.server.receiver.status() == b'E' || self.flow.batch.is_some_and(|batch| batch >= owed)
+    }
+
+    /// What the server has prepared already is given to it as the unnamed statement, to hear
+    /// what it says.
+    fn parse_to_ask(&mut self, identity: &[u8]) -> Result<Option<u64>, ClientFault> {
         let sent = self.sent(Awaited::Parse)?;
-        if let Some(sequence) = sent {
-            self.names.set_unnamed(self.undo, sequence, Unnamed::None);
-            self.out.insert(|out| request::parse(out, b"", identity));
-        }
+        self.out.insert(|out| request::parse(out, b"", identity));
+        // The server has lost the unnamed statement by this, and the client has not.
+        self.names.leave_server();
         Ok(sent)
+    }
+
+    /// Whether it depends on replies that are owed what this name stands for: the flow is
+    /// stopped until then.
+    fn has_to_wait_for(&mut self, name: &[u8]) -> bool {
+        let doubtful = self.flow.batch.is_some_and(|batch| {
+            !self.server.ledger.is_copying_in() && Names::is_doubtful(self.undo, name, batch)
+        });
+        if doubtful {
+            self.flow.stop = Some(Stop::Replies);
+        }
+        doubtful
     }
 
     /// Whether the server has the statement. `None` when that depends on replies that are owed:
@@ -346,9 +321,11 @@ impl Outgoing<'_, '_> {
         if !self.server.prepared.touch(statement.id) {
             return Some(There::No);
         }
-        if self.server.prepared.is_doubtful(statement.id, self.flow.batch)
-            && !self.server.ledger.is_copying_in()
-        {
+        let doubtful = self.flow.batch.is_some_and(|batch| {
+            !self.server.ledger.is_copying_in()
+                && self.server.prepared.is_doubtful(statement.id, batch)
+        });
+        if doubtful {
             self.flow.stop = Some(Stop::Replies);
             return None;
         }
@@ -380,6 +357,9 @@ impl Outgoing<'_, '_> {
     /// Makes sure that the server knows the statement of this name, and gives the name that it
     /// knows it by. `None` for a name to be passed on as it is.
     fn resolve(&mut self, name: &[u8]) -> Result<Resolved, ClientFault> {
+        if self.has_to_wait_for(name) {
+            return Ok(Resolved::Later);
+        }
         if name.is_empty() {
             return self.resolve_unnamed();
         }
@@ -457,6 +437,11 @@ impl Outgoing<'_, '_> {
     }
 
     fn close(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
+        if let Some(view::Target::Statement(name)) = view::Target::read(body)
+            && self.has_to_wait_for(name)
+        {
+            return Ok(Taken::Not);
+        }
         match view::Target::read(body) {
             Some(view::Target::Statement(name)) if self.names.get(name).is_some() => {
                 if let Some(sequence) = self.reply(Local::CloseComplete)? {

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::clock::{Clock, Phase};
+use super::flow::{Flow, Stop};
 use super::incoming::{self, Incoming};
 use super::names::NamesUndo;
-use super::outgoing::{Flow, Outgoing, Stop};
+use super::outgoing::Outgoing;
 use super::{Attached, End, Session, client_gone};
 use crate::config::PoolMode;
 use crate::net::scratch::{self, Scratch};
@@ -47,18 +48,20 @@ impl Session {
 
     /// Makes a server the one that the client's requests go to. It is owed nothing.
     pub(super) fn attach(&mut self, mut lease: Lease<Connector>) -> Result<(), End> {
-        self.seat.attach(lease.key());
         self.last_member = lease.member_id();
         let mut out = Vec::new();
         if lease.adopt(&self.params, &mut out).map_err(Fault::from)? {
+            // Were it cancelled, the request behind it would run with another's settings.
+            self.seat.settle();
             lease.outbox.push(&out);
         } else {
+            self.seat.attach(lease.key());
             incoming::tell(&mut out, &mut self.known, lease.receiver.reported());
             self.client.outbox.push(&out);
         }
         let timed = self.tenancy.terms.times_requests();
         self.attached = Some(Box::new(Attached {
-            flow: Flow::new(&lease),
+            flow: Flow::new(),
             undo: NamesUndo::default(),
             clock: timed.then(|| Box::new(Clock::start())),
             lease,
@@ -118,8 +121,11 @@ impl Session {
         }
         // Otherwise they go out with the server's replies, for which they wait.
         if server.receiver.is_between_messages() && server.ledger.owes_only_local() {
-            while let Some(local) = server.ledger.next_local() {
-                incoming::local_reply(output, local, server.receiver.status());
+            while let Some((sequence, local)) = server.ledger.next_local() {
+                let went = incoming::local_reply(output, local, server.receiver.status());
+                if went == incoming::Went::Refused {
+                    self.names.undo(undo, sequence..sequence + 1);
+                }
             }
             self.client.send(cx, output)?;
             output.clear();
@@ -150,7 +156,7 @@ impl Session {
             Poll::Ready(_) => return Err(End::ServerGone),
         };
         let fresh = scratch.input.get(..count).unwrap_or_default();
-        let mut refused = None;
+        let (mut settled, mut refused) = (false, None);
         inbox.join(fresh, |bytes| -> Result<usize, End> {
             scratch.output.clear();
             let mut out = Splice::new(bytes, &mut scratch.output);
@@ -160,11 +166,13 @@ impl Session {
                 undo,
                 prepared,
                 known: &mut self.known,
+                settled: false,
                 refused: None,
                 told_fatal: false,
             };
             let judged = receiver.receive(bytes, ledger, &mut sink);
             refused = sink.refused.take();
+            settled = sink.settled;
             self.told_fatal |= sink.told_fatal;
             // What came before a fault is the client's all the same.
             if !leaving {
@@ -176,7 +184,10 @@ impl Session {
         if let Some(error) = refused {
             return Err(End::Refused(error));
         }
-        if ledger.is_quiet() {
+        if settled {
+            self.seat.settled(lease.key());
+        }
+        if lease.ledger.is_quiet() {
             lease.know_reported();
         }
         let settled = lease.ledger.settled_to();

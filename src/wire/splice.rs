@@ -30,10 +30,10 @@ impl<'a> Splice<'a> {
         }
     }
 
-    /// Appends what `write` appends.
-    pub fn insert(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Appends what `write` appends, and gives what it gives.
+    pub fn insert<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         self.settle();
-        write(self.output);
+        write(self.output)
     }
 
     /// The output.

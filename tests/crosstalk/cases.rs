@@ -106,6 +106,62 @@ fn thousands_of_requests_before_a_copy_do_not_hold_its_rows_back() {
 }
 
 #[test]
+fn deallocate_ends_an_implicit_transaction() {
+    check(&[
+        batch(&[&[parse("s0", series())], SYNC]),
+        batch(&[
+            &[parse("", Statement::owned())],
+            &run(""),
+            &[query(Does::Deallocate("s0".into()))],
+        ]),
+        batch(&[&run("s0"), SYNC]),
+    ]);
+}
+
+#[test]
+fn deallocate_that_is_skipped_or_refused_frees_no_name() {
+    check(&[
+        batch(&[&[parse("s0", series())], SYNC]),
+        batch(&[
+            &[parse("", Statement::plain(Does::BadSyntax)), query(Does::Deallocate("s0".into()))],
+            &[query(Does::DeallocateAll)],
+            SYNC,
+            &run("s0"),
+            SYNC,
+        ]),
+        batch(&[
+            &[query(Does::Begin), query(Does::DiscardAll), query(Does::Deallocate("s0".into()))],
+            &[query(Does::DeallocateAll), query(Does::Rollback)],
+        ]),
+        batch(&[&run("s0"), SYNC]),
+    ]);
+}
+
+#[test]
+fn names_are_freed_behind_a_rollback_of_the_same_batch() {
+    check(&[
+        batch(&[&[parse("s0", series()), parse("s1", series())], SYNC]),
+        batch(&[&[query(Does::Begin), query(Does::Duplicate)]]),
+        batch(&[&[query(Does::Rollback), query(Does::Deallocate("s0".into()))]]),
+        batch(&[&run("s0"), SYNC, &run("s1"), SYNC]),
+        batch(&[&[query(Does::Begin), query(Does::Duplicate)]]),
+        batch(&[&[query(Does::Rollback), query(Does::DiscardAll)]]),
+        batch(&[&[parse("s1", series())], &run("s1"), SYNC]),
+    ]);
+}
+
+#[test]
+fn failed_parse_drops_the_unnamed_statement_and_a_skipped_query_does_not() {
+    check(&[
+        batch(&[&[parse("", series())], SYNC]),
+        batch(&[&[parse("s0", Statement::plain(Does::BadSyntax)), query(Does::Empty)], SYNC]),
+        batch(&[&run(""), SYNC]),
+        batch(&[&[parse("", Statement::plain(Does::BadSyntax))], SYNC]),
+        batch(&[&run(""), SYNC]),
+    ]);
+}
+
+#[test]
 fn name_that_is_taken_is_refused_as_often_as_it_is_asked_for() {
     check(&[
         batch(&[&[parse("s0", series())], SYNC]),
@@ -128,4 +184,42 @@ fn setting_made_by_a_statement_that_was_parsed_elsewhere_does_not_stay() {
         let settings = Statement::settings();
         house.play(client, &[vec![Message::Query(vec![(settings, "tag".to_owned(), 1)])]]);
     }
+}
+
+#[test]
+fn batch_that_fails_leaves_the_names_of_the_batches_behind_it() {
+    check(&[
+        batch(&[&[parse("s0", series())], SYNC]),
+        batch(&[
+            &[parse("", Statement::plain(Does::NoTable))],
+            SYNC,
+            &[parse("", series()), parse("s0", Statement::plain(Does::NoTable))],
+            SYNC,
+            &[Message::CloseStatement("s0".into()), parse("s0", Statement::owned())],
+            SYNC,
+            &[parse("s1", Statement::plain(Does::NoTable))],
+            SYNC,
+            &[parse("s1", Statement::owned())],
+            SYNC,
+        ]),
+        batch(&[&run(""), SYNC, &run("s0"), SYNC, &run("s1"), SYNC]),
+        batch(&[&[query(Does::Begin), query(Does::Duplicate), parse("s1", series())], SYNC]),
+        batch(&[&[query(Does::Rollback), parse("s2", series())], &run("s2"), SYNC]),
+    ]);
+}
+
+#[test]
+fn unnamed_statement_that_was_skipped_is_not_found_as_another_clients() {
+    let house = House::new();
+    let left = batch(&[&[parse("", Statement::owned())], &run(""), SYNC]);
+    house.play(0, &[left.clone(), left.clone(), left]);
+    house.play(
+        0,
+        &[batch(&[
+            &[parse("s0", Statement::plain(Does::BadSyntax)), parse("", series())],
+            SYNC,
+            &run(""),
+            SYNC,
+        ])],
+    );
 }
