@@ -223,3 +223,40 @@ fn unnamed_statement_that_was_skipped_is_not_found_as_another_clients() {
         ])],
     );
 }
+
+#[test]
+fn name_that_was_refused_is_not_left_on_the_server() {
+    for name in ["s0", "pgweir_1", "pgweir_2"] {
+        check(&[
+            batch(&[&[parse(name, series())], SYNC]),
+            batch(&[
+                &[query(Does::Begin), query(Does::Savepoint(0)), parse(name, Statement::owned())],
+                SYNC,
+            ]),
+            batch(&[&[query(Does::RollbackTo(0)), Message::CloseStatement(name.into())], SYNC]),
+            batch(&[&run(name), SYNC]),
+            batch(&[&[query(Does::RollbackTo(0)), parse("s1", Statement::owned())], SYNC]),
+            batch(&[&run("s1"), &[parse("s2", series())], &run("s2"), SYNC]),
+            batch(&[&[query(Does::Rollback)]]),
+        ]);
+    }
+}
+
+#[test]
+fn long_statement_is_refused_a_taken_name_and_leaves_the_unnamed_one() {
+    let long = Statement::series(3, 1_000_000);
+    let text = format!("{} /* {} */", long.text, "z".repeat(300_000));
+    let long = Rc::new(Statement { text, ..Rc::into_inner(long).unwrap() });
+    let house = House::new();
+    let left = batch(&[&[parse("", Statement::owned())], &run(""), SYNC]);
+    house.play(0, &[left.clone(), left.clone(), left]);
+    house.play(
+        0,
+        &[
+            batch(&[&[parse("s0", Statement::owned())], SYNC]),
+            batch(&[&[parse("s0", Rc::clone(&long))], SYNC]),
+            batch(&[&run("s0"), SYNC]),
+            batch(&[&[parse("s1", long)], SYNC, &run(""), SYNC, &run("s1"), SYNC]),
+        ],
+    );
+}

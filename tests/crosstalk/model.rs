@@ -178,6 +178,8 @@ pub struct Model {
     savepoints: Vec<(u8, Data)>,
     pub named: HashMap<String, Rc<Statement>>,
     unnamed: Option<Rc<Statement>>,
+    /// A cancel came where the unnamed statement changes: before or after it did.
+    pub unnamed_is_doubtful: bool,
     portals: HashMap<String, Portal>,
     skipping: bool,
     copy: Option<Copy>,
@@ -206,6 +208,7 @@ impl Model {
             savepoints: Vec::new(),
             named: HashMap::new(),
             unnamed: None,
+            unnamed_is_doubtful: false,
             portals: HashMap::new(),
             skipping: false,
             copy: None,
@@ -288,6 +291,7 @@ impl Model {
     fn forget(&mut self, name: &str) {
         if name.is_empty() {
             self.unnamed = None;
+            self.unnamed_is_doubtful = false;
         } else {
             self.named.remove(name);
         }
@@ -317,8 +321,14 @@ impl Model {
             None => self.expect(connection, b'1', "")?,
         };
         match (name, went) {
-            ("", Went::Well) => self.unnamed = Some(Rc::clone(statement)),
-            ("", Went::Wrong) => self.unnamed = None,
+            ("", Went::Well) => {
+                self.unnamed = Some(Rc::clone(statement));
+                self.unnamed_is_doubtful = false;
+            }
+            ("", Went::Wrong) => {
+                self.unnamed = None;
+                self.unnamed_is_doubtful = self.cancelled;
+            }
             (name, Went::Well) => drop(self.named.insert(name.to_owned(), Rc::clone(statement))),
             (_, Went::Wrong) => {}
         }
@@ -460,6 +470,7 @@ impl Model {
         if went == Went::Wrong {
             self.failed();
         }
+        self.unnamed_is_doubtful = went == Went::Wrong && self.cancelled;
         self.ready(connection)
     }
 

@@ -90,6 +90,9 @@ impl Planner {
 
     pub fn batch(&mut self, model: &Model, fate: Fate) -> Batch {
         self.fate = fate;
+        if model.unnamed_is_doubtful {
+            self.ask(Message::CloseStatement(String::new()));
+        }
         if fate == Fate::Cancelled || self.dice.once_in(40) {
             self.sleep();
         }
@@ -107,6 +110,10 @@ impl Planner {
         if self.open {
             self.messages.push(Message::Sync);
             self.open = false;
+        }
+        // It takes the client's own settings too, for as long as its server stays with it.
+        if self.dice.once_in(60) {
+            self.plain(Does::DiscardAll);
         }
         Batch {
             messages: std::mem::take(&mut self.messages),
@@ -407,10 +414,6 @@ impl Planner {
     fn forget(&mut self) {
         let does = match self.dice.below(6) {
             0 => Does::DeallocateAll,
-            1 => {
-                self.settle();
-                Does::DiscardAll
-            }
             _ => Does::Deallocate((*self.dice.pick(&["s0", "s1", "s2", "never"])).to_owned()),
         };
         self.plain(does);
