@@ -178,8 +178,6 @@ pub struct Model {
     savepoints: Vec<(u8, Data)>,
     pub named: HashMap<String, Rc<Statement>>,
     unnamed: Option<Rc<Statement>>,
-    /// A cancel came where the unnamed statement changes: before or after it did.
-    pub unnamed_is_doubtful: bool,
     portals: HashMap<String, Portal>,
     skipping: bool,
     copy: Option<Copy>,
@@ -208,7 +206,6 @@ impl Model {
             savepoints: Vec::new(),
             named: HashMap::new(),
             unnamed: None,
-            unnamed_is_doubtful: false,
             portals: HashMap::new(),
             skipping: false,
             copy: None,
@@ -291,7 +288,6 @@ impl Model {
     fn forget(&mut self, name: &str) {
         if name.is_empty() {
             self.unnamed = None;
-            self.unnamed_is_doubtful = false;
         } else {
             self.named.remove(name);
         }
@@ -321,14 +317,8 @@ impl Model {
             None => self.expect(connection, b'1', "")?,
         };
         match (name, went) {
-            ("", Went::Well) => {
-                self.unnamed = Some(Rc::clone(statement));
-                self.unnamed_is_doubtful = false;
-            }
-            ("", Went::Wrong) => {
-                self.unnamed = None;
-                self.unnamed_is_doubtful = self.cancelled;
-            }
+            ("", Went::Well) => self.unnamed = Some(Rc::clone(statement)),
+            ("", Went::Wrong) => self.unnamed = None,
             (name, Went::Well) => drop(self.named.insert(name.to_owned(), Rc::clone(statement))),
             (_, Went::Wrong) => {}
         }
@@ -346,7 +336,9 @@ impl Model {
             return self.expect_error(connection, &["26000"]);
         };
         if statement.parameters != values.map_or(0, |_| 2) {
-            return self.expect_error(connection, &["08P01"]);
+            // In a failed transaction either may be found first, where it is prepared again.
+            let codes: &[&str] = if self.status == b'E' { &["08P01", "25P02"] } else { &["08P01"] };
+            return self.expect_error(connection, codes);
         }
         if self.status == b'E' && !statement.ends_transaction() {
             return self.expect_error(connection, &["25P02"]);
@@ -470,7 +462,6 @@ impl Model {
         if went == Went::Wrong {
             self.failed();
         }
-        self.unnamed_is_doubtful = went == Went::Wrong && self.cancelled;
         self.ready(connection)
     }
 

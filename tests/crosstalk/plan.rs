@@ -90,9 +90,6 @@ impl Planner {
 
     pub fn batch(&mut self, model: &Model, fate: Fate) -> Batch {
         self.fate = fate;
-        if model.unnamed_is_doubtful {
-            self.ask(Message::CloseStatement(String::new()));
-        }
         if fate == Fate::Cancelled || self.dice.once_in(40) {
             self.sleep();
         }
