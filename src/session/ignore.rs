@@ -2,6 +2,7 @@
 //! skip to the Sync, and the connection goes on.
 
 use super::ClientFault;
+use super::names::Names;
 use crate::wire::frame::{self, Header};
 use crate::wire::reply::{self, Report};
 
@@ -53,12 +54,14 @@ impl Ignore {
     }
 
     /// Refuses all requests in `bytes`: each is answered by the report, and the connection goes
-    /// on. What is not complete is refused too, and its rest dropped as it comes. Gives the
-    /// number of bytes that this took.
+    /// on. What is not complete is refused too, and its rest dropped as it comes. As on a server,
+    /// the unnamed statement goes even so where it would be replaced. Gives the number of bytes
+    /// that this took.
     pub(super) fn refuse(
         &mut self,
         bytes: &[u8],
         message_max: u32,
+        names: &mut Names,
         report: &Report,
         out: &mut Vec<u8>,
     ) -> Result<usize, ClientFault> {
@@ -76,10 +79,16 @@ impl Ignore {
                 b'X' => return Ok(used),
                 _ if self.to_sync => {}
                 b'Q' | b'F' => {
+                    if header.tag == b'Q' {
+                        names.drop_unnamed();
+                    }
                     report.write(out);
                     out.extend_from_slice(&reply::ready(b'I'));
                 }
                 b'P' | b'B' | b'D' | b'E' | b'C' => {
+                    if header.tag == b'P' && rest.get(frame::HEADER_LEN) == Some(&0) {
+                        names.drop_unnamed();
+                    }
                     report.write(out);
                     self.to_sync = true;
                 }

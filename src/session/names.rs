@@ -98,8 +98,10 @@ impl Names {
 
     /// The message with this number frees all names.
     pub(super) fn free_all(&mut self, undo: &mut NamesUndo, sequence: u64) {
-        if let Some(named) = self.named.take() {
-            undo.record(sequence, Undo::All(named));
+        let named = self.named.take();
+        // Where there are none, an undo may still bring some back, which this frees.
+        if named.is_some() || !undo.is_empty() {
+            undo.record(sequence, Undo::All(named.unwrap_or_default()));
         }
     }
 
@@ -123,7 +125,8 @@ impl Names {
     #[inline]
     pub(super) fn drop_unnamed_first(&mut self, undo: &mut NamesUndo, sequence: u64) {
         let before = std::mem::take(&mut self.unnamed);
-        if before != Unnamed::None
+        // Where there is none, an undo may still bring one back, which this drops.
+        if (before != Unnamed::None || !undo.is_empty())
             && let Some(sequence) = sequence.checked_sub(1)
         {
             undo.record(sequence, Undo::Unnamed(before));
@@ -254,6 +257,13 @@ mod tests {
         assert_eq!(names.unnamed(), &Unnamed::OnlyHere);
         names.drop_unnamed_first(&mut undo, 4);
         names.undo(&mut undo, 4..5);
+        assert_eq!(names.unnamed(), &Unnamed::None);
+        // One that is skipped, and one that is not.
+        names.set_unnamed(&mut undo, 5, Unnamed::OnlyHere);
+        undo.settle(6);
+        names.drop_unnamed_first(&mut undo, 7);
+        names.drop_unnamed_first(&mut undo, 9);
+        names.undo(&mut undo, 6..8);
         assert_eq!(names.unnamed(), &Unnamed::None);
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Outgoing<'a, 'b> {
 /// Replies owed by a server above which no more of its client's messages are taken until all
 /// have come.
 const OWED_MAX: usize = 16 * 1024;
+/// How much of a Parse may be its name.
+const PARSE_NAME_MAX: usize = 64 * 1024;
 /// How much of a Bind may be its two names.
 const BIND_NAMES_MAX: usize = 64 * 1024;
 /// The longest Describe or Close that is believed.
@@ -92,9 +94,10 @@ impl Outgoing<'_, '_> {
         }
         match (header.tag, body) {
             (b'Q', Some(body)) => self.query(body),
-            (b'P', Some(body)) => self.parse(body),
-            (b'Q' | b'P', None) if header.body_len > self.terms.statement_max => {
-                self.long_statement(header.tag)
+            (b'P', Some(body)) => self.parse(header, body),
+            (b'Q', None) if header.body_len > self.terms.statement_max => self.long_query(),
+            (b'P', None) if header.body_len > self.terms.statement_max => {
+                self.long_parse(header, rest)
             }
             (b'B', _) => self.bind(header, rest),
             (b'D', Some(body)) => self.describe(body),
@@ -205,24 +208,43 @@ impl Outgoing<'_, '_> {
         Ok(sent)
     }
 
-    /// A statement whose text is too long to be kept: it passes through unseen, which is to say
-    /// that it may be anything.
-    fn long_statement(&mut self, tag: u8) -> Result<Taken, ClientFault> {
+    /// A text that is too long to be kept passes through unseen, which is to say that it may be
+    /// anything.
+    fn long_query(&mut self) -> Result<Taken, ClientFault> {
         self.note(&Effects::WORST);
-        if tag == b'Q' {
-            self.begin_query()?;
-        } else {
-            // Under its own name, on this server only.
-            self.flow.pin = Some(Pin::LargeStatement);
-            if let Some(sequence) = self.sent(Awaited::Parse)? {
-                self.names.drop_unnamed_first(self.undo, sequence);
-                self.names.set_unnamed(self.undo, sequence, Unnamed::OnlyHere);
+        self.begin_query()?;
+        Ok(Taken::Start(0))
+    }
+
+    /// See [`long_query`](Self::long_query). The statement is known to this server only, under
+    /// the client's own name.
+    fn long_parse(&mut self, header: Header, rest: &[u8]) -> Result<Taken, ClientFault> {
+        let body = rest.get(HEADER_LEN..).unwrap_or_default();
+        let Some(name) = Fields::new(body).cstr() else {
+            if body.len() < PARSE_NAME_MAX {
+                return Ok(Taken::Not);
             }
+            self.server.give_up();
+            return self.verbatim(Awaited::Parse);
+        };
+        if self.has_to_wait_for(name) {
+            return Ok(Taken::Not);
+        }
+        if let Some(statement) = self.names.get(name).map(Arc::clone) {
+            return self.parse_again(header, name, &statement);
+        }
+        self.note(&Effects::WORST);
+        self.flow.pin = Some(Pin::LargeStatement);
+        if let Some(sequence) = self.sent(Awaited::Parse)?
+            && name.is_empty()
+        {
+            self.names.drop_unnamed_first(self.undo, sequence);
+            self.names.set_unnamed(self.undo, sequence, Unnamed::OnlyHere);
         }
         Ok(Taken::Start(0))
     }
 
-    fn parse(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
+    fn parse(&mut self, header: Header, body: &[u8]) -> Result<Taken, ClientFault> {
         let Some(parse) = view::Parse::read(body) else {
             // The server will refuse it; should it not, nobody else may get that server.
             self.server.give_up();
@@ -236,6 +258,12 @@ impl Outgoing<'_, '_> {
             }
             return Ok(Taken::Start(0));
         }
+        if self.has_to_wait_for(parse.name) {
+            return Ok(Taken::Not);
+        }
+        if let Some(statement) = self.names.get(parse.name).map(Arc::clone) {
+            return self.parse_again(header, parse.name, &statement);
+        }
         if self.terms.max_prepared_statements == 0 || body.len() > self.terms.statement_max {
             // Known to this server alone, under the client's own name.
             if body.len() > self.terms.statement_max {
@@ -243,12 +271,6 @@ impl Outgoing<'_, '_> {
             }
             self.server.taint();
             return self.verbatim(Awaited::Parse);
-        }
-        if self.has_to_wait_for(parse.name) {
-            return Ok(Taken::Not);
-        }
-        if self.names.get(parse.name).is_some() {
-            return self.parse_again(parse);
         }
         let statement = self.statements.share(parse.identity, || {
             let effects = sql::effects(parse.text);
@@ -274,13 +296,25 @@ impl Outgoing<'_, '_> {
     }
 
     /// The client prepares a name that it has already. The server has to say so itself, as its
-    /// transaction fails with it: it is given the statement under this name, and then again.
-    /// Whatever else is wrong with the statement or the transaction it says at the first.
-    fn parse_again(&mut self, parse: view::Parse<'_>) -> Result<Taken, ClientFault> {
-        self.sent_own(Awaited::Parse)?;
-        self.out.insert(|out| request::parse(out, parse.name, parse.identity));
-        self.server.taint();
-        self.verbatim(Awaited::Parse)
+    /// transaction fails with it, and as it may find something else wrong first. It does so of
+    /// our name for the statement, so that no name of a client's stays on it.
+    fn parse_again(
+        &mut self,
+        header: Header,
+        name: &[u8],
+        statement: &Arc<Statement>,
+    ) -> Result<Taken, ClientFault> {
+        match self.is_there(statement) {
+            None => return Ok(Taken::Not),
+            Some(There::Yes) => {}
+            Some(There::No) => drop(self.prepare(statement, Audience::Pooler)?),
+        }
+        self.sent(Awaited::Parse)?;
+        let taken = self.server.prepared.name(statement.id);
+        self.out.insert(|out| {
+            request::parse_start(out, header.body_len, name, taken.as_bytes());
+        });
+        Ok(Taken::Start(HEADER_LEN + name.len() + 1))
     }
 
     /// Whether the transaction has failed, or may have by the time that a message sent now is

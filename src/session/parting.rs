@@ -25,9 +25,10 @@ impl Parting {
     pub(super) fn of(attached: &Attached, end: &End) -> Self {
         let lease = &attached.lease;
         match end {
-            End::Server(_) | End::ServerGone | End::Refused(_) => Self::Close,
-            _ if !lease.outbox.is_empty() || !attached.flow.is_between_messages() => Self::Close,
+            End::ServerGone => Self::Close,
             _ if !lease.is_at_rest() => Self::Cancel,
+            End::Server(_) | End::Refused(_) => Self::Close,
+            _ if !lease.outbox.is_empty() || !attached.flow.is_between_messages() => Self::Close,
             _ if lease.receiver.status() == b'I' => Self::Back,
             _ => Self::RollBack,
         }

@@ -126,7 +126,9 @@ impl Session {
         let mut out = Vec::new();
         let mut inbox = std::mem::take(&mut self.client.inbox);
         let message_max = self.tenancy.terms.message_max;
-        inbox.join(&[], |bytes| self.client.ignore.refuse(bytes, message_max, report, &mut out))?;
+        let Self { client, names, .. } = self;
+        inbox
+            .join(&[], |bytes| client.ignore.refuse(bytes, message_max, names, report, &mut out))?;
         self.client.inbox = inbox;
         poll_fn(|cx| Poll::Ready(self.client.send(cx, &out))).await
     }

@@ -60,6 +60,15 @@ pub fn parse(out: &mut Vec<u8>, name: &[u8], identity: &[u8]) {
     });
 }
 
+/// The start of a Parse message of `body_len` bytes as the client sent it, with `name` in the
+/// place of `before`. The rest of the client's body follows verbatim.
+pub fn parse_start(out: &mut Vec<u8>, body_len: usize, before: &[u8], name: &[u8]) {
+    let len = (body_len + 4 + name.len()).saturating_sub(before.len());
+    out.push(b'P');
+    out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+    cstr(out, name);
+}
+
 /// The start of a Bind message of `body_len` bytes as the client sent it, with another
 /// statement name: tag, length and both names. The rest of the client's body follows verbatim.
 pub fn bind_start(out: &mut Vec<u8>, bind: &Bind<'_>, body_len: usize, statement: &[u8]) {

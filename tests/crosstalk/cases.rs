@@ -1,15 +1,17 @@
 //! Batches that once went wrong, or may well: each is played against the model.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::client::{Client, SCHEMAS};
 use crate::model::Message;
 use crate::statement::{Does, Statement};
-use crate::support::{Cluster, Pooler, cluster};
-use crate::{Run, configuration, prepare};
+use crate::support::{Cluster, Pooler, cluster, eventually};
+use crate::wire::{Cut, tagged};
+use crate::{Run, configuration, prepare, superuser};
 
 struct House {
-    _cluster: Cluster,
+    cluster: Cluster,
     _pooler: Pooler,
     run: Run,
 }
@@ -20,7 +22,7 @@ impl House {
         prepare(&cluster);
         let pooler = Pooler::start(&configuration(&cluster));
         let run = Run::new(pooler.port(), 1, 0);
-        Self { _cluster: cluster, _pooler: pooler, run }
+        Self { cluster, _pooler: pooler, run }
     }
 
     /// Plays these batches as one client after another.
@@ -222,4 +224,71 @@ fn unnamed_statement_that_was_skipped_is_not_found_as_another_clients() {
             SYNC,
         ])],
     );
+}
+
+#[test]
+fn name_that_was_refused_is_not_left_on_the_server() {
+    for name in ["s0", "pgweir_1", "pgweir_2"] {
+        check(&[
+            batch(&[&[parse(name, series())], SYNC]),
+            batch(&[
+                &[query(Does::Begin), query(Does::Savepoint(0)), parse(name, Statement::owned())],
+                SYNC,
+            ]),
+            batch(&[&[query(Does::RollbackTo(0)), Message::CloseStatement(name.into())], SYNC]),
+            batch(&[&run(name), SYNC]),
+            batch(&[&[query(Does::RollbackTo(0)), parse("s1", Statement::owned())], SYNC]),
+            batch(&[&run("s1"), &[parse("s2", series())], &run("s2"), SYNC]),
+            batch(&[&[query(Does::Rollback)]]),
+        ]);
+    }
+}
+
+#[test]
+fn long_statement_is_refused_a_taken_name_and_leaves_the_unnamed_one() {
+    let long = Statement::series(3, 1_000_000);
+    let text = format!("{} /* {} */", long.text, "z".repeat(300_000));
+    let long = Rc::new(Statement { text, ..Rc::into_inner(long).unwrap() });
+    let house = House::new();
+    let left = batch(&[&[parse("", Statement::owned())], &run(""), SYNC]);
+    house.play(0, &[left.clone(), left.clone(), left]);
+    house.play(
+        0,
+        &[
+            batch(&[&[parse("s0", Statement::owned())], SYNC]),
+            batch(&[&[parse("s0", Rc::clone(&long))], SYNC]),
+            batch(&[&run("s0"), SYNC]),
+            batch(&[&[parse("s1", long)], SYNC, &run(""), SYNC, &run("s1"), SYNC]),
+        ],
+    );
+}
+
+#[test]
+fn query_behind_one_that_was_skipped_drops_the_unnamed_statement() {
+    check(&[
+        batch(&[
+            &[parse("", series())],
+            SYNC,
+            &[parse("s0", Statement::plain(Does::NoTable)), query(Does::Empty)],
+            SYNC,
+            &[query(Does::Empty)],
+        ]),
+        batch(&[&run(""), SYNC]),
+    ]);
+}
+
+#[test]
+fn client_gone_in_the_midst_of_a_message_leaves_nothing_running() {
+    let house = House::new();
+    let half = &tagged(b'd', &[&[0; 100]])[..50];
+    for how in [Cut::Close, Cut::Reset, Cut::HalfClose] {
+        let mut connection = Client::new(&house.run, 0).connect().unwrap();
+        let query = tagged(b'Q', &[b"select pg_sleep(1000)\0"]);
+        connection.send(&[&query[..], half].concat()).unwrap();
+        let active = "select count(*) from pg_stat_activity where query like '%sleep(1000)'";
+        let count = || superuser(&house.cluster, active);
+        eventually("the query runs", Duration::from_secs(10), || count() == "1");
+        connection.cut(how);
+        eventually("it was cancelled", Duration::from_secs(10), || count() == "0");
+    }
 }

@@ -117,7 +117,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn connect(&mut self) -> Result<Connection, Mismatch> {
+    pub fn connect(&mut self) -> Result<Connection, Mismatch> {
         self.model.reconnected();
         let who = &self.model.who;
         let path = format!("-c search_path={}", who.schema);

@@ -30,10 +30,10 @@ use std::env;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::support::{APP_DATABASE, Cluster, LIMIT, Pooler, SUPERUSER, cluster, eventually};
+use crate::support::{APP_DATABASE, Cluster, Pooler, SUPERUSER, cluster, eventually};
 
 /// How many clients share the servers.
 pub(crate) const CLIENTS: usize = 24;
@@ -122,7 +122,8 @@ fn superuser(cluster: &Cluster, sql: &str) -> String {
 fn check_nothing_leaked(cluster: &Cluster, pooler: &Pooler) {
     let sessions =
         format!("select count(*) from pg_stat_activity where usename <> '{SUPERUSER}' and (true ");
-    eventually("no more servers than the pool has, and none at work", LIMIT, || {
+    let soon = Duration::from_secs(10);
+    eventually("no more servers than the pool has, and none at work", soon, || {
         let all = superuser(cluster, &format!("{sessions})"));
         let busy = superuser(cluster, &format!("{sessions} and state <> 'idle')"));
         all.parse::<usize>().unwrap() <= SERVERS && busy == "0"

@@ -336,7 +336,9 @@ impl Model {
             return self.expect_error(connection, &["26000"]);
         };
         if statement.parameters != values.map_or(0, |_| 2) {
-            return self.expect_error(connection, &["08P01"]);
+            // In a failed transaction either may be found first, where it is prepared again.
+            let codes: &[&str] = if self.status == b'E' { &["08P01", "25P02"] } else { &["08P01"] };
+            return self.expect_error(connection, codes);
         }
         if self.status == b'E' && !statement.ends_transaction() {
             return self.expect_error(connection, &["25P02"]);

@@ -108,6 +108,10 @@ impl Planner {
             self.messages.push(Message::Sync);
             self.open = false;
         }
+        // It takes the client's own settings too, for as long as its server stays with it.
+        if self.dice.once_in(60) {
+            self.plain(Does::DiscardAll);
+        }
         Batch {
             messages: std::mem::take(&mut self.messages),
             pauses: std::mem::take(&mut self.pauses),
@@ -407,10 +411,6 @@ impl Planner {
     fn forget(&mut self) {
         let does = match self.dice.below(6) {
             0 => Does::DeallocateAll,
-            1 => {
-                self.settle();
-                Does::DiscardAll
-            }
             _ => Does::Deallocate((*self.dice.pick(&["s0", "s1", "s2", "never"])).to_owned()),
         };
         self.plain(does);

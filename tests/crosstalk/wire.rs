@@ -2,7 +2,7 @@
 
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -67,6 +67,7 @@ pub struct Connection {
     reader: BufReader<TcpStream>,
     port: u16,
     cancel: Vec<u8>,
+    writer: Option<JoinHandle<()>>,
     /// What the server reported at login, by name.
     pub reported: Vec<(String, String)>,
 }
@@ -84,7 +85,8 @@ impl Connection {
         }
         packet.push(0);
         let reader = BufReader::with_capacity(32 * 1024, stream.try_clone().unwrap());
-        let mut this = Self { stream, reader, port, cancel: Vec::new(), reported: Vec::new() };
+        let mut this =
+            Self { stream, reader, port, cancel: Vec::new(), writer: None, reported: Vec::new() };
         this.send(&untagged(&packet))?;
         loop {
             let reply = this.receive()?;
@@ -105,11 +107,14 @@ impl Connection {
     /// Writes all; long messages by a thread of their own, as the other side may want to be read
     /// first.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
+        if let Some(writer) = self.writer.take() {
+            writer.join().unwrap();
+        }
         if bytes.len() <= 16 * 1024 {
             return self.stream.write_all(bytes).map_err(|error| format!("sending: {error}"));
         }
         let (mut stream, bytes) = (self.stream.try_clone().unwrap(), bytes.to_vec());
-        thread::spawn(move || stream.write_all(&bytes).ok());
+        self.writer = Some(thread::spawn(move || drop(stream.write_all(&bytes))));
         Ok(())
     }
 
