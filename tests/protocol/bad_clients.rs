@@ -1,0 +1,128 @@
+//! What clients that are logged in send and should not: the process lives, does not grow, and
+//! others notice nothing.
+
+use crate::bystander::Bystander;
+use crate::setup::pooler;
+use crate::wire::{Client, USER, message, messages};
+
+/// One well-formed message of every type that clients send.
+fn every_type() -> Vec<Vec<u8>> {
+    let scripts = [
+        "Q select 1",
+        "P a select $1::text",
+        "B a x",
+        "D a",
+        "p",
+        "E",
+        "C a",
+        "S",
+        "H",
+        "X",
+        "c",
+        "d 1",
+        "f no",
+    ];
+    let mut all: Vec<_> = scripts.iter().map(|script| messages(script)).collect();
+    // FunctionCall of int4pl.
+    all.push(message(b'F', b"\0\0\0\xb1\0\0\0\x02\0\0\0\x011\0\0\0\x012\0\0"));
+    all.push(message(b'p', b"s3cret\0"));
+    all
+}
+
+#[test]
+fn messages_cut_anywhere_are_dropped_with_their_client() {
+    let mut pooler = pooler("default_pool_size = 3");
+    let bystander = Bystander::start(pooler.port(), &USER);
+    for bytes in every_type() {
+        for cut in 0..bytes.len() {
+            let mut client = Client::login(pooler.port());
+            client.send(&bytes[..cut]);
+            client.shut();
+            assert_eq!(client.rest(), "", "type {} cut at {cut}", char::from(bytes[0]));
+        }
+        assert!(pooler.is_running());
+    }
+    bystander.finish();
+}
+
+#[test]
+fn bodies_cut_anywhere_are_errors_at_most() {
+    let mut pooler = pooler("default_pool_size = 3");
+    let bystander = Bystander::start(pooler.port(), &USER);
+    let mut next = Client::login(pooler.port());
+    for bytes in every_type() {
+        for cut in 5..bytes.len() {
+            let mut client = Client::login(pooler.port());
+            client.send(&message(bytes[0], &bytes[5..cut]));
+            client.say("S / Q select 7");
+            let heard = client.hears_up_to("D[7]");
+            let what = format!("type {} cut at {cut}: {heard}", char::from(bytes[0]));
+            assert!(heard.contains("FATAL[") || heard.ends_with("D[7]"), "{what}");
+            next.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
+        }
+        assert!(pooler.is_running());
+    }
+    bystander.finish();
+}
+
+#[test]
+fn unknown_types_and_impossible_lengths_end_the_session() {
+    let mut pooler = pooler("max_packet_size = 65536");
+    let bystander = Bystander::start(pooler.port(), &USER);
+    let known: Vec<u8> =
+        every_type().iter().map(|bytes| bytes[0]).filter(|tag| *tag != b'p').collect();
+    for tag in (0..=255_u8).filter(|tag| !known.contains(tag)) {
+        let mut client = Client::login(pooler.port());
+        client.send(&message(tag, b"\0"));
+        client.say("Q select 1");
+        assert_eq!(client.rest(), "FATAL[08P01]", "type {tag}");
+    }
+    for tag in known {
+        for length in [0_u32, 1, 2, 3, 65_537, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff] {
+            let mut client = Client::login(pooler.port());
+            client.send(&[&[tag][..], &length.to_be_bytes()].concat());
+            assert_eq!(client.rest(), "FATAL[08P01]", "type {}, length {length}", char::from(tag));
+        }
+        // The same while a server is attached.
+        let mut client = Client::login(pooler.port());
+        client.talk("Q begin", "C[BEGIN] ZT");
+        client.send(&[&[tag][..], &[0, 0, 0, 3]].concat());
+        assert_eq!(client.rest(), "FATAL[08P01]", "type {}", char::from(tag));
+    }
+    assert!(pooler.is_running());
+    bystander.finish();
+}
+
+#[test]
+fn messages_out_of_order_are_errors_at_most() {
+    let mut pooler = pooler("default_pool_size = 2");
+    let bystander = Bystander::start(pooler.port(), &USER);
+    let mut next = Client::login(pooler.port());
+    for (script, expected) in [
+        ("E / S", "E[34000] ZI"),
+        ("B - / E / S", "E[26000] ZI"),
+        ("p / S", "E[34000] ZI"),
+        ("c / c / S", "ZI"),
+        ("f x / d y / S", "ZI"),
+        ("S / S / H / S", "ZI ZI ZI"),
+        ("P a select 1 / Q select 2", "1 T D[2] C[SELECT 1] ZI"),
+        ("B nope / Q select 2 / S", "E[26000] ZI"),
+        ("P - select 1 / B - / c / E / S", "1 2 D[1] C[SELECT 1] ZI"),
+    ] {
+        let mut client = Client::login(pooler.port());
+        client.talk(script, expected);
+        client.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
+    }
+    // What is no part of a COPY inside of one: the server ends it.
+    for script in ["Q select 1", "P a select 1", "B a", "E", "D a", "C a"] {
+        let mut client = Client::login(pooler.port());
+        client.talk("Q create temp table rows (n int); copy rows from stdin", "C[CREATE TABLE] G");
+        client.say(script);
+        client.shut();
+        let heard = client.rest();
+        assert!(heard.contains("[08P01]"), "{script} in COPY: {heard}");
+        next.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
+    }
+    assert!(pooler.is_running());
+    bystander.finish();
+}

@@ -1,0 +1,122 @@
+//! Servers that go while they are used or idle, and clients that go and leave theirs behind.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::bystander::Bystander;
+use crate::setup::{pooler, pooler_for, shared};
+use crate::support::{Cluster, LIMIT, eventually};
+use crate::wire::{Client, USER};
+
+/// What a busy machine may add to any time.
+const SLACK: Duration = Duration::from_secs(2);
+
+const PID: &str = "select pg_backend_pid()";
+
+fn terminate(pid: &str) {
+    let done = shared().sql("postgres", &format!("select pg_terminate_backend({pid}, 10000)"));
+    assert_eq!(done.unwrap(), "t");
+}
+
+/// Waits until that server process runs something.
+fn wait_until_active(pid: &str) {
+    let sql =
+        format!("select count(*) from pg_stat_activity where pid = {pid} and state = 'active'");
+    eventually("the query runs", LIMIT, || shared().sql("postgres", &sql).unwrap() == "1");
+}
+
+#[test]
+fn server_killed_in_the_midst_of_a_query_is_told_in_its_own_words() {
+    let pooler = pooler("default_pool_size = 2");
+    let bystander = Bystander::start(pooler.port(), &USER);
+    for (query, expected) in [
+        ("Q select pg_sleep(60)", "T FATAL[57P01] end"),
+        ("P - select pg_sleep(60) / B - / E / S", "1 2 FATAL[57P01] end"),
+    ] {
+        let mut client = Client::login(pooler.port());
+        client.talk("Q begin", "C[BEGIN] ZT");
+        let pid = client.value(PID);
+        client.say(query);
+        wait_until_active(&pid);
+        let started = Instant::now();
+        terminate(&pid);
+        client.hears(expected);
+        assert!(started.elapsed() < SLACK, "{:?}", started.elapsed());
+    }
+    bystander.finish();
+}
+
+#[test]
+fn server_killed_in_an_open_transaction_is_told_in_its_own_words() {
+    let pooler = pooler("default_pool_size = 2");
+    let mut client = Client::login(pooler.port());
+    client.talk("Q begin", "C[BEGIN] ZT");
+    let pid = client.value(PID);
+    let started = Instant::now();
+    terminate(&pid);
+    client.hears("FATAL[57P01] end");
+    assert!(started.elapsed() < SLACK, "{:?}", started.elapsed());
+}
+
+#[test]
+fn server_process_that_is_shot_closes_its_client_with_08006() {
+    let cluster = Cluster::builder().start().unwrap();
+    let server = cluster.primary();
+    let pooler = pooler_for(server, "server_login_retry = 0.1");
+    let mut client = Client::login(pooler.port());
+    client.talk("Q begin", "C[BEGIN] ZT");
+    let pid = client.value(PID);
+    let started = Instant::now();
+    assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    client.hears("FATAL[08006] end");
+    assert!(started.elapsed() < SLACK, "{:?}", started.elapsed());
+    // The whole server recovers from that: it is used as soon as it lets anybody in.
+    eventually("the server is used again", LIMIT, || {
+        let Ok(mut next) = Client::try_login(pooler.port(), &USER) else { return false };
+        next.say("Q select 1");
+        next.hears_up_to("ZI") == "T D[1] C[SELECT 1] ZI"
+    });
+}
+
+#[test]
+fn client_gone_in_a_transaction_is_rolled_back_and_its_server_kept() {
+    let pooler = pooler("default_pool_size = 1");
+    shared().sql("shop", "create table gone (n int); grant all on gone to app").unwrap();
+    let mut next = Client::login(pooler.port());
+    let pid = next.value(PID);
+    for (how, statement) in [
+        ("reset", "Q insert into gone values (1)"),
+        ("closed", "Q insert into gone values (2)"),
+        ("failed", "Q select 1/0"),
+        ("goodbye", "Q insert into gone values (3)"),
+    ] {
+        let mut client = Client::login(pooler.port());
+        client.talk("Q begin", "C[BEGIN] ZT");
+        client.say(statement);
+        while client.hear().tag != b'Z' {}
+        match how {
+            "reset" => client.reset(),
+            "goodbye" => client.say("X"),
+            _ => drop(client),
+        }
+        let started = Instant::now();
+        assert_eq!(next.value(PID), pid, "{how}");
+        assert!(started.elapsed() < Duration::from_secs(1), "{how}: {:?}", started.elapsed());
+        assert_eq!(next.value("select count(*) from gone"), "0", "{how}");
+    }
+}
+
+#[test]
+fn query_that_a_gone_client_left_is_cancelled() {
+    let pooler = pooler("default_pool_size = 1");
+    let mut client = Client::login(pooler.port());
+    let pid = client.value(PID);
+    client.say("Q select pg_sleep(60)");
+    wait_until_active(&pid);
+    client.reset();
+    let sql =
+        format!("select count(*) from pg_stat_activity where pid = {pid} and state = 'active'");
+    eventually("it is cancelled", Duration::from_secs(5), || {
+        shared().sql("postgres", &sql).unwrap() == "0"
+    });
+}
