@@ -79,6 +79,40 @@ fn server_process_that_is_shot_closes_its_client_with_08006() {
 }
 
 #[test]
+fn server_killed_while_idle_is_not_noticed() {
+    for workers in [1, 2] {
+        let pooler = pooler(&format!("workers = {workers}; default_pool_size = 1"));
+        // On as many loops as there are, so that the server comes to some of them from another.
+        let mut clients: Vec<_> = (0..4).map(|_| Client::login(pooler.port())).collect();
+        for round in 0..4 {
+            for index in 0..clients.len() {
+                let pid = clients[(index + round) % 4].value(PID);
+                terminate(&pid);
+                let after = clients[index].value(PID);
+                assert_ne!(pid, after, "{workers} workers, round {round}, client {index}");
+            }
+        }
+    }
+}
+
+#[test]
+fn restart_is_not_noticed_by_idle_clients() {
+    let cluster = Cluster::builder().start().unwrap();
+    let server = cluster.primary();
+    let pooler = pooler_for(server, "server_login_retry = 0.1");
+    let mut clients: Vec<_> = (0..4).map(|_| Client::login(pooler.port())).collect();
+    for client in &mut clients {
+        client.talk("P a select $1::text / S", "1 ZI");
+        client.talk("B a x / E / S", "2 D[x] C[SELECT 1] ZI");
+    }
+    server.restart().unwrap();
+    for client in &mut clients {
+        client.talk("B a x / E / S", "2 D[x] C[SELECT 1] ZI");
+        client.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
+    }
+}
+
+#[test]
 fn client_gone_in_a_transaction_is_rolled_back_and_its_server_kept() {
     let pooler = pooler("default_pool_size = 1");
     shared().sql("shop", "create table gone (n int); grant all on gone to app").unwrap();
