@@ -419,6 +419,7 @@ impl Session {
     /// Ends the session: last words to the client, and the server back or closed.
     async fn finish(&mut self, end: End) -> End {
         let landing = self.seat.leave();
+        let broken_off = self.attached.as_ref().is_some_and(Attached::is_in_client_message);
         if let Some(attached) = self.attached.take() {
             let on = self.on;
             let parting = Parting::of(&attached, &end);
@@ -432,7 +433,9 @@ impl Session {
                 part(attached.lease, parting, &tenancy, on).await;
             });
         }
-        self.tell_end(&end).await;
+        if !broken_off {
+            self.tell_end(&end).await;
+        }
         end
     }
 

@@ -102,6 +102,28 @@ fn server_that_lies_in_an_answer_is_dropped_and_its_client_told() {
 }
 
 #[test]
+fn message_that_breaks_off_is_not_completed_by_ours() {
+    let fake = Fake::start(|_, before, server| {
+        server.let_in();
+        if before == 0 && server.hear().is_some() {
+            // A row of 500 bytes, of which only the first few come.
+            server.send(b"D\0\0\x01\xf4\0\x01\0\0\x01\xea");
+            return;
+        }
+        server.behave();
+    });
+    let pooler = pooler(&fake, std::iter::empty());
+    let mut client = Client::login(pooler.port());
+    client.say("Q select 42");
+    let mut heard = Vec::new();
+    while let Some(byte) = client.hear_byte() {
+        heard.push(byte);
+    }
+    assert_eq!(heard, b"D\0\0\x01\xf4\0\x01\0\0\x01\xea");
+    Client::login(pooler.port()).talk("Q select 42", "T D[42] C[SELECT 1] ZI");
+}
+
+#[test]
 fn row_that_nobody_asked_for_between_requests_reaches_nobody() {
     let (go, gone) = mpsc::channel::<()>();
     let (said, heard) = mpsc::channel::<()>();
