@@ -140,6 +140,18 @@ fn server_that_starts_up_is_waited_for() {
 }
 
 #[test]
+fn server_that_starts_up_for_too_long_is_waited_for_as_long_as_a_query_may_wait() {
+    let fake = Fake::start(|_, _, server| {
+        server.send(&error("SFATAL|VFATAL|C57P03|Mthe database system is starting up|"));
+        server.wait_for_end();
+    });
+    let pooler = Pooler::start(&file(fake.port(), "query_wait_timeout = 0.6", ""));
+    let (sqlstate, _, took) = refused_login(&pooler);
+    assert_eq!(sqlstate, "57P03");
+    assert!(took >= Duration::from_millis(600) && took < Duration::from_millis(600) + SLACK);
+}
+
+#[test]
 fn full_server_serves_many_clients_by_the_connections_that_there_are() {
     let settings = [
         ("max_connections", "8"),
