@@ -239,7 +239,8 @@ impl Server {
     pub async fn apply(&mut self, wanted: &Arc<Params>) -> Result<(), ServerError> {
         let mut out = Vec::new();
         if self.adopt(wanted, &mut out).map_err(Fault::from)? {
-            let done = self.exchange(&out).await;
+            let done = timeout(self.upkeep.deadline, self.exchange(&out)).await;
+            let done = done.unwrap_or(Err(ServerError::TimedOut));
             if done.is_err() {
                 self.taint();
             }

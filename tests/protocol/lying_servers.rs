@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::bystander::Bystander;
 use crate::fake::{Conversation, Fake, answer, error, greeting};
@@ -148,6 +148,30 @@ fn row_that_nobody_asked_for_between_requests_reaches_nobody() {
     heard.recv().unwrap();
     client.talk("Q select 42", "T D[42] C[SELECT 1] ZI");
     assert_eq!(fake.connections("shop"), 2);
+}
+
+#[test]
+fn server_that_never_takes_a_client_s_settings_is_given_up() {
+    let fake = Fake::start(|_, before, server| {
+        server.let_in();
+        while let Some((tag, body)) = server.hear() {
+            if before == 0 && body.starts_with(b"SELECT pg_catalog.set_config") {
+                return server.wait_for_end();
+            }
+            if tag == b'Q' {
+                server.send(&answer());
+            }
+        }
+    });
+    let pooler = Pooler::start(&file(fake.port(), "server_connect_timeout = 0.5", ""));
+    let as_user = [("user", "app"), ("database", "shop"), ("work_mem", "1MB")];
+    let started = Instant::now();
+    let error = Client::try_login(pooler.port(), &as_user).expect_err("no settings");
+    assert_eq!(error.text(), "FATAL[08006]");
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(500) && took < TOLD_WITHIN, "{took:?}");
+    let mut next = Client::login_as(pooler.port(), &as_user);
+    next.talk("Q select 42", "T D[42] C[SELECT 1] ZI");
 }
 
 /// What a server does instead of a login, and the SQLSTATE that its client is told.
