@@ -359,6 +359,11 @@ impl Inbox {
         self.held.as_ref().map_or(0, |held| held.len())
     }
 
+    /// What is held.
+    pub fn held(&self) -> &[u8] {
+        self.held.as_deref().map_or(&[], Vec::as_slice)
+    }
+
     /// Holds these bytes behind what is held.
     pub fn hold(&mut self, fresh: &[u8]) {
         if !fresh.is_empty() {

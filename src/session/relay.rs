@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::clock::{Clock, Phase};
-use super::flow::{Flow, Stop};
+use super::cut::{self, Need};
+use super::flow::{ClientFault, Flow, Stop};
 use super::incoming::{self, Incoming};
 use super::names::NamesUndo;
 use super::outgoing::Outgoing;
-use super::{Attached, End, Session, client_gone};
+use super::{Attached, End, Session, Terms, client_gone};
 use crate::config::PoolMode;
 use crate::net::scratch::{self, Scratch};
 use crate::pool::{Connector, Lease};
@@ -259,13 +260,22 @@ impl Session {
         match (self.tenancy.terms.mode, lease.receiver.status()) {
             (PoolMode::Session, _) => Ok(false),
             (PoolMode::Transaction | PoolMode::Statement, b'I') => {
-                // A long message that has to be seen whole needs its server from the start.
-                let request_max = self.tenancy.terms.request_max;
-                Ok(flow.pin.is_none() && self.client.inbox.len() <= request_max)
+                Ok(flow.pin.is_none() && !self.asks_again()?)
             }
             (PoolMode::Statement, _) => Err(End::StatementMode),
             (PoolMode::Transaction, _) => Ok(false),
         }
+    }
+
+    /// Whether what is held of the client's bytes would ask for a server at once, as the start of
+    /// a message does that has to be seen whole and is longer than is collected without one.
+    fn asks_again(&self) -> Result<bool, ClientFault> {
+        let held = self.client.inbox.held();
+        if held.is_empty() {
+            return Ok(false);
+        }
+        let Terms { message_max, request_max, .. } = self.tenancy.terms;
+        Ok(cut::need(held, &self.names, message_max, request_max)? == Need::Server)
     }
 
     fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<End> {

@@ -2,7 +2,7 @@
 //! others notice nothing.
 
 use crate::bystander::Bystander;
-use crate::setup::pooler;
+use crate::setup::{memory_kib, pooler};
 use crate::wire::{Client, USER, message, messages};
 
 /// One well-formed message of every type that clients send.
@@ -125,4 +125,54 @@ fn messages_out_of_order_are_errors_at_most() {
     }
     assert!(pooler.is_running());
     bystander.finish();
+}
+
+#[test]
+fn memory_does_not_grow_with_bad_clients() {
+    let pooler = pooler("default_pool_size = 3; max_packet_size = 1048576");
+    let bystander = Bystander::start(pooler.port(), &USER);
+    let requests: Vec<Vec<u8>> = vec![
+        message(b'~', b""),
+        b"Q\0\0\0\x03".to_vec(),
+        [&b"Q\0\x0f\0\0"[..], &[b' '; 100_000]].concat(),
+        messages(&format!("P big select '{}' / S", "x".repeat(50_000))),
+        messages("P a selct / S / B nope / S / E / S / D nope / S"),
+        messages("Q begin / Q select 1/0"),
+        messages("P - select 1 / B - / E / H"),
+        messages("Q select repeat('x', 300000)"),
+    ];
+    let round = || {
+        for request in &requests {
+            let mut client = Client::login(pooler.port());
+            client.send(request);
+            client.reset();
+        }
+    };
+    (0..60).for_each(|_| round());
+    let before = memory_kib(pooler.pid());
+    (0..250).for_each(|_| round());
+    let after = memory_kib(pooler.pid());
+    assert!(after < before + 8192, "{before} KiB, then {after} KiB");
+    bystander.finish();
+}
+
+#[test]
+fn half_a_long_statement_holds_up_nobody() {
+    // Longer than what is collected without a server, and short enough to be kept.
+    for pooling in ["transaction", "statement"] {
+        let pooler =
+            pooler(&format!("workers = 1; pool_mode = \"{pooling}\"; default_pool_size = 2"));
+        let mut client = Client::login(pooler.port());
+        let statement = messages(&format!("Q select 1 /* {} */", "x".repeat(500_000)));
+        client.send(&statement[..100_000]);
+        let mut other = Client::login(pooler.port());
+        for _ in 0..10 {
+            other.talk("Q select 2", "T D[2] C[SELECT 1] ZI");
+        }
+        client.send(&statement[100_000..300_000]);
+        other.talk("Q select 2", "T D[2] C[SELECT 1] ZI");
+        client.send(&statement[300_000..]);
+        client.hears("T D[1] C[SELECT 1] ZI");
+        client.talk("Q select 3", "T D[3] C[SELECT 1] ZI");
+    }
 }

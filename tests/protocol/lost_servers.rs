@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::bystander::Bystander;
 use crate::setup::{pooler, pooler_for, shared};
 use crate::support::{Cluster, LIMIT, eventually};
-use crate::wire::{Client, USER};
+use crate::wire::{Client, USER, messages};
 
 /// What a busy machine may add to any time.
 const SLACK: Duration = Duration::from_secs(2);
@@ -137,6 +137,37 @@ fn client_gone_in_a_transaction_is_rolled_back_and_its_server_kept() {
         assert_eq!(next.value(PID), pid, "{how}");
         assert!(started.elapsed() < Duration::from_secs(1), "{how}: {:?}", started.elapsed());
         assert_eq!(next.value("select count(*) from gone"), "0", "{how}");
+    }
+}
+
+#[test]
+fn client_gone_in_the_midst_of_a_request_frees_its_server() {
+    let pooler = pooler("default_pool_size = 1");
+    shared().sql("shop", "create table halves (n int); grant all on halves to app").unwrap();
+    let mut next = Client::login(pooler.port());
+    let insert = messages("Q insert into halves values (1)");
+    let requests: [(&str, Vec<u8>); 6] = [
+        ("running", messages("Q select pg_sleep(60)")),
+        ("in a row of requests", messages("Q begin / Q select pg_sleep(60) / Q select 1")),
+        ("without Sync", messages("P - insert into halves values (1) / B - / E / H")),
+        ("in COPY", messages("Q copy halves from stdin / d 1")),
+        ("in a message", insert[..20].to_vec()),
+        ("in a long message", [&b"Q\0\x10\0\0"[..], &[b' '; 400_000]].concat()),
+    ];
+    for (what, bytes) in requests {
+        let mut client = Client::login(pooler.port());
+        client.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
+        client.send(&bytes);
+        if what != "in a message" && what != "in a long message" {
+            // Attached, and the server has it.
+            if what != "running" {
+                client.hear();
+            }
+        }
+        client.reset();
+        let started = Instant::now();
+        assert_eq!(next.value("select count(*) from halves"), "0", "{what}");
+        assert!(started.elapsed() < SLACK, "{what}: {:?}", started.elapsed());
     }
 }
 
