@@ -39,6 +39,8 @@ pub(super) struct Outgoing<'a, 'b> {
 /// Replies owed by a server above which no more of its client's messages are taken until all
 /// have come.
 const OWED_MAX: usize = 16 * 1024;
+/// How much of a Parse may be its name.
+const NAME_MAX: usize = 64 * 1024;
 /// How much of a Bind may be its two names.
 const BIND_NAMES_MAX: usize = 64 * 1024;
 /// The longest Describe or Close that is believed.
@@ -93,8 +95,9 @@ impl Outgoing<'_, '_> {
         match (header.tag, body) {
             (b'Q', Some(body)) => self.query(body),
             (b'P', Some(body)) => self.parse(body),
-            (b'Q' | b'P', None) if header.body_len > self.terms.statement_max => {
-                self.long_statement(header.tag)
+            (b'Q', None) if header.body_len > self.terms.statement_max => self.long_query(),
+            (b'P', None) if header.body_len > self.terms.statement_max => {
+                self.long_parse(rest.get(HEADER_LEN..).unwrap_or_default())
             }
             (b'B', _) => self.bind(header, rest),
             (b'D', Some(body)) => self.describe(body),
@@ -205,19 +208,40 @@ impl Outgoing<'_, '_> {
         Ok(sent)
     }
 
-    /// A statement whose text is too long to be kept: it passes through unseen, which is to say
-    /// that it may be anything.
-    fn long_statement(&mut self, tag: u8) -> Result<Taken, ClientFault> {
+    /// A query whose text is too long to be kept: it passes through unseen, which is to say that
+    /// it may be anything.
+    fn long_query(&mut self) -> Result<Taken, ClientFault> {
         self.note(&Effects::WORST);
-        if tag == b'Q' {
-            self.begin_query()?;
-        } else {
-            // Under its own name, on this server only.
-            self.flow.pin = Some(Pin::LargeStatement);
-            if let Some(sequence) = self.sent(Awaited::Parse)? {
-                self.names.drop_unnamed_first(self.undo, sequence);
-                self.names.set_unnamed(self.undo, sequence, Unnamed::OnlyHere);
+        self.begin_query()?;
+        Ok(Taken::Start(0))
+    }
+
+    /// The same for a Parse. `start` is what there is of its body.
+    fn long_parse(&mut self, start: &[u8]) -> Result<Taken, ClientFault> {
+        let Some(name) = Fields::new(start).cstr() else {
+            if start.len() < NAME_MAX {
+                return Ok(Taken::Not);
             }
+            // No name is as long: nobody else may get a server that takes it.
+            self.server.give_up();
+            return self.verbatim(Awaited::Parse);
+        };
+        if !name.is_empty() && self.has_to_wait_for(name) {
+            return Ok(Taken::Not);
+        }
+        self.note(&Effects::WORST);
+        if self.names.get(name).is_some() {
+            // As in `parse_again`, but it is not known which statement it is.
+            self.sent_own(Awaited::Parse)?;
+            self.out.insert(|out| request::parse(out, name, b"\0\0\0"));
+            return self.verbatim(Awaited::Parse);
+        }
+        // Under its own name, on this server only.
+        self.flow.pin = Some(Pin::LargeStatement);
+        let sent = self.sent(Awaited::Parse)?;
+        if let Some(sequence) = sent.filter(|_| name.is_empty()) {
+            self.names.drop_unnamed_first(self.undo, sequence);
+            self.names.set_unnamed(self.undo, sequence, Unnamed::OnlyHere);
         }
         Ok(Taken::Start(0))
     }
@@ -236,11 +260,11 @@ impl Outgoing<'_, '_> {
             }
             return Ok(Taken::Start(0));
         }
-        if self.terms.max_prepared_statements == 0 || body.len() > self.terms.statement_max {
+        if body.len() > self.terms.statement_max {
+            return self.long_parse(body);
+        }
+        if self.terms.max_prepared_statements == 0 {
             // Known to this server alone, under the client's own name.
-            if body.len() > self.terms.statement_max {
-                self.flow.pin = Some(Pin::LargeStatement);
-            }
             self.server.taint();
             return self.verbatim(Awaited::Parse);
         }

@@ -227,6 +227,43 @@ fn server_keeps_no_more_statements_than_it_may() {
 }
 
 #[test]
+fn statements_too_long_to_be_kept_work() {
+    let pooler = pooler(
+        "default_pool_size = 2; debug_force_hop = true; max_statement_size = 1000; request_buffer_size = 4096",
+    );
+    let mut client = Client::login(pooler.port());
+    let padding = "x".repeat(20_000);
+    let long = format!("select 1 /* {padding} */");
+    check(
+        &mut client,
+        &[
+            (&format!("Q {long}"), "T D[1] C[SELECT 1] ZI"),
+            (&format!("P - {long} / B - / E / S"), "1 2 D[1] C[SELECT 1] ZI"),
+            (&format!("P big {long} / S"), "1 ZI"),
+            ("B big / E / S", "2 D[1] C[SELECT 1] ZI"),
+            ("P a select 2 / S", "1 ZI"),
+            ("B a / E / S", "2 D[2] C[SELECT 1] ZI"),
+            ("B big / E / S", "2 D[1] C[SELECT 1] ZI"),
+            (&format!("P a {long} / S"), "E[42P05] ZI"),
+            (&format!("P big {long} / S"), "E[42P05] ZI"),
+            ("C big / S", "3 ZI"),
+            ("B big / E / S", "E[26000] ZI"),
+            (&format!("P bad selct {padding} / S"), "E[42601] ZI"),
+        ],
+    );
+    let mut other = Client::login(pooler.port());
+    check(
+        &mut other,
+        &[
+            ("B big / E / S", "E[26000] ZI"),
+            (&format!("P big {long} / B big / E / S"), "1 2 D[1] C[SELECT 1] ZI"),
+            ("P v select $1::text / S", "1 ZI"),
+            (&format!("B v {padding} / E / S"), &format!("2 D[{padding}] C[SELECT 1] ZI")),
+        ],
+    );
+}
+
+#[test]
 fn requests_may_be_answered_before_their_sync() {
     let pooler = pooler(HOPS);
     let mut client = Client::login(pooler.port());
