@@ -333,7 +333,8 @@ impl Session {
                     cut::need(rest, &self.names, message_max, request_max)?
                 };
                 if let Need::Alone(count) = need {
-                    self.answer(rest.get(..count).unwrap_or_default(), output)?;
+                    let answered = self.answer(rest.get(..count).unwrap_or_default(), output);
+                    answered.inspect_err(|_end| self.client.outbox.push(output))?;
                     used += count;
                     continue;
                 }
@@ -442,7 +443,9 @@ impl Session {
     /// Tells the client why this is the end, if it is still there to be told and has not been.
     async fn tell_end(&mut self, end: &End) {
         let report = match end {
-            End::Goodbye | End::ClientGone => return,
+            End::ClientGone => return,
+            // It may still read what it asked for before.
+            End::Goodbye => None,
             End::ServerGone if self.told_fatal => None,
             End::Client(fault) => Some(condition::CLIENT_PROTOCOL.about(fault)),
             End::Server(fault) => Some(condition::SERVER_LOST.about(fault)),

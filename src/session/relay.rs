@@ -17,6 +17,7 @@ use super::outgoing::Outgoing;
 use super::{Attached, End, Session, Terms, client_gone};
 use crate::config::PoolMode;
 use crate::net::scratch::{self, Scratch};
+use crate::net::socket::Outbox;
 use crate::pool::{Connector, Lease};
 use crate::server::Server;
 use crate::server::receive::Fault;
@@ -128,7 +129,10 @@ impl Session {
                     self.names.undo(undo, sequence..sequence + 1);
                 }
             }
-            self.client.send(cx, output)?;
+            match self.client.send(cx, output) {
+                Err(_gone) if flow.stop == Some(Stop::Goodbye) => {}
+                sent => sent?,
+            }
             output.clear();
         }
         Ok(used)
@@ -142,12 +146,13 @@ impl Session {
         let Attached { lease, flow, undo, .. } = attached;
         let leaving = flow.stop == Some(Stop::Goodbye);
         let client = &mut self.client;
-        if leaving {
-            client.outbox = Default::default();
-        } else if !client.outbox.is_empty() {
-            client.outbox.flush(&mut client.socket, cx).map_err(client_gone)?;
-            if !client.outbox.is_empty() {
-                return Ok(false);
+        if !client.outbox.is_empty() {
+            match client.outbox.flush(&mut client.socket, cx) {
+                Ok(()) if !client.outbox.is_empty() => return Ok(false),
+                Ok(()) => {}
+                // Whoever has said goodbye need not wait for what it asked for before.
+                Err(_gone) if leaving => client.outbox = Outbox::default(),
+                Err(gone) => return Err(client_gone(gone)),
             }
         }
         let Server { socket, inbox, receiver, ledger, prepared, .. } = &mut ***lease;
@@ -176,8 +181,10 @@ impl Session {
             settled = sink.settled;
             self.told_fatal |= sink.told_fatal;
             // What came before a fault is the client's all the same.
-            if !leaving {
-                client.outbox.send(&mut client.socket, cx, out.finish()).map_err(client_gone)?;
+            match client.outbox.send(&mut client.socket, cx, out.finish()) {
+                Ok(()) => {}
+                Err(_gone) if leaving => client.outbox = Outbox::default(),
+                Err(gone) => return Err(client_gone(gone)),
             }
             Ok(judged?)
         })?;

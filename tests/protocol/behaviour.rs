@@ -2,7 +2,7 @@
 //! fewer servers than clients, and never the same one twice where there are two.
 
 use crate::setup::{file, pooler, shared};
-use crate::support::Pooler;
+use crate::support::{LIMIT, Pooler, eventually};
 use crate::wire::{Client, USER, message};
 
 /// Two servers, and another one for every transaction.
@@ -363,6 +363,38 @@ fn what_the_server_says_beside_the_answer_is_passed_on() {
             ("Q rollback", &format!("C[ROLLBACK] S[TimeZone={zone}] ZI")),
         ],
     );
+}
+
+#[test]
+fn requests_before_a_goodbye_are_carried_out_and_answered() {
+    table("before_goodbye");
+    let pooler = pooler(HOPS);
+    let count = || shared().sql("shop", "select count(*) from before_goodbye").unwrap();
+    let large = format!("T D[{}] C[SELECT 1] ZI", "x".repeat(3_000_000));
+    for (script, expected) in [
+        ("Q insert into before_goodbye values (1) / X", "C[INSERT 0 1] ZI"),
+        ("P - insert into before_goodbye values (1) / B - / E / S / X", "1 2 C[INSERT 0 1] ZI"),
+        (
+            "Q begin / Q insert into before_goodbye values (1) / Q commit / X",
+            "C[BEGIN] ZT C[INSERT 0 1] ZT C[COMMIT] ZI",
+        ),
+        ("Q select repeat('x', 3000000) / X", &large),
+        ("S / X", "ZI"),
+        ("C a / S / Q deallocate all / X", "3 ZI C[DEALLOCATE ALL] ZI"),
+        ("X / Q insert into before_goodbye values (1)", ""),
+    ] {
+        let mut client = Client::login(pooler.port());
+        client.say(script);
+        assert_eq!(client.rest(), expected, "{script}");
+    }
+    assert_eq!(count(), "3");
+    // Nor need anybody wait for the answer.
+    for index in 4..10 {
+        let mut client = Client::login(pooler.port());
+        client.say("Q insert into before_goodbye values (1) / X");
+        drop(client);
+        eventually("the insert of one who did not wait", LIMIT, || count() == index.to_string());
+    }
 }
 
 #[test]
