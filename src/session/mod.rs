@@ -420,7 +420,7 @@ impl Session {
     /// Ends the session: last words to the client, and the server back or closed.
     async fn finish(&mut self, end: End) -> End {
         let landing = self.seat.leave();
-        let broken_off = self.attached.as_ref().is_some_and(Attached::is_in_client_message);
+        let broken_off = self.attached.as_deref().is_some_and(Attached::is_in_client_message);
         if let Some(attached) = self.attached.take() {
             let on = self.on;
             let parting = Parting::of(&attached, &end);
