@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::App;
 use crate::auth::Proof;
-use crate::cancel::Secret;
+use crate::cancel::{SeatLimit, Seated, Secret};
 use crate::client::card::{ClientCard, Login};
 use crate::client::condition;
 use crate::client::login::{self, LoginError, Opening, Stranger};
@@ -242,7 +242,13 @@ impl App {
         };
         // One value for all clients of this user.
         let card = ClientCard { login: Arc::clone(&tenancy.login), ..card };
-        let seat = self.house.cancels.seat(Secret::random(startup.minor), card);
+        let seat = match self.seat(Secret::random(startup.minor), card, &database) {
+            Ok(seat) => seat,
+            Err(report) => {
+                login::refuse(stranger.socket(), &greeting, &report);
+                return Err(Refused::Told(report));
+            }
+        };
         if self.config.general.log_connections {
             tracing::info!(client = %*seat, "login attempt: ok");
         }
@@ -262,29 +268,32 @@ impl App {
         proof: Proof,
     ) -> Result<(Arc<Tenancy>, Vec<Setting>), Report> {
         let user = &card.login.user;
-        self.check_client_caps(database, user)?;
         let settings = settings(startup, &self.config.general)?;
         let secret = || self.users.server_secret(database, user, Some(proof));
         let tenancy = self.tenancies.find_or_make(&card.login, database, &self.house, secret);
         Ok((tenancy.ok_or_else(|| condition::SHUTTING_DOWN.report())?, settings))
     }
 
-    fn check_client_caps(&self, database: &Database, user: &str) -> Result<(), Report> {
-        let cancels = &self.house.cancels;
-        let over = |max: Option<usize>, counts: &dyn Fn(&ClientCard) -> bool| {
-            max.is_some_and(|max| cancels.count(counts) >= max)
-        };
-        let user_max = self.config.users.get(user);
+    /// A seat for a client, if neither its database nor its user has too many.
+    fn seat(
+        &self,
+        secret: Secret,
+        card: ClientCard,
+        database: &Database,
+    ) -> Result<Seated, Report> {
+        let login = Arc::clone(&card.login);
+        let user_max = self.config.users.get(&login.user);
         let user_max = user_max.map_or(self.config.general.max_user_client_connections, |user| {
             user.max_user_client_connections
         });
-        if over(database.max_db_client_connections, &|card| card.login.database == database.name) {
-            return Err(condition::TOO_MANY_CLIENTS.about("max_db_client_connections"));
-        }
-        if over(user_max, &|card| card.login.user == user) {
-            return Err(condition::TOO_MANY_CLIENTS.about("max_user_client_connections"));
-        }
-        Ok(())
+        let same_database = |card: &ClientCard| card.login.database == login.database;
+        let same_user = |card: &ClientCard| card.login.user == login.user;
+        let limits: [SeatLimit<'_>; 2] =
+            [(database.max_db_client_connections, &same_database), (user_max, &same_user)];
+        self.house.cancels.seat_within(secret, card, &limits).map_err(|reached| {
+            let names = ["max_db_client_connections", "max_user_client_connections"];
+            condition::TOO_MANY_CLIENTS.about(names.get(reached).copied().unwrap_or_default())
+        })
     }
 
     async fn replicate(
