@@ -105,6 +105,9 @@ fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
 fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let running = app::start(config)?;
     println!("pgweir listens on {}", running.address());
+    if let Some(address) = running.http_address() {
+        println!("metrics: http://{address}/metrics");
+    }
     running.wait(signalled());
     Ok(ExitCode::SUCCESS)
 }
