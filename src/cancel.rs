@@ -246,6 +246,11 @@ impl Seat {
         &self.card
     }
 
+    /// Whether the client's request waits for a server.
+    pub fn is_queued(&self) -> bool {
+        matches!(*self.place.lock(), Place::Queued { .. })
+    }
+
     /// The client's request waits for a server from now on.
     pub fn queue(&self) {
         *self.place.lock() = Place::Queued { cancelled: false, waker: None };
