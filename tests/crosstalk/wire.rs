@@ -167,9 +167,8 @@ impl Connection {
             Cut::Reset => SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap(),
             Cut::HalfClose => {
                 self.stream.shutdown(Shutdown::Write).ok();
-                let mut rest = [0; 1000];
                 self.stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-                (&self.stream).read(&mut rest).ok();
+                (&self.stream).read_exact(&mut [0; 1000]).ok();
             }
         }
     }
