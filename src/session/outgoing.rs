@@ -24,8 +24,8 @@ use crate::wire::view::{self, Fields};
 pub(super) struct Flow {
     /// Bytes of the message under way that are still to come; they go to the server verbatim.
     pass: usize,
-    /// The number of the last message that ended a batch (Sync or Query): an error before it
-    /// does not undo what comes after. None if there was none on this server.
+    /// The number of the last message that ended a batch (Sync or Query): an error up to it does
+    /// not undo what comes after. None if there was none on this server.
     batch: Option<u64>,
     /// Why no more messages are taken for now.
     pub stop: Option<Stop>,
@@ -244,6 +244,7 @@ impl Outgoing<'_, '_> {
         if let Some(sequence) = self.reply(Local::Deallocated)? {
             self.names.drop_unnamed_first(self.undo, sequence);
             self.names.close(self.undo, sequence, name);
+            self.flow.batch = Some(sequence);
         }
         Ok(Taken::Whole)
     }
