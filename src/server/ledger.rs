@@ -45,6 +45,17 @@ pub enum Awaited {
     Local(Local),
 }
 
+impl Awaited {
+    /// Whether the server is in an implicit transaction after this message.
+    fn opens(self, open_before: bool) -> bool {
+        match self {
+            Self::Query | Self::FunctionCall | Self::Sync => false,
+            Self::CopyEnd | Self::Ignored | Self::Local(_) => open_before,
+            Self::Parse | Self::Bind | Self::Describe | Self::Execute | Self::Close => true,
+        }
+    }
+}
+
 /// A reply that we owe a client without asking the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Local {
@@ -200,12 +211,8 @@ impl Ledger {
             (_, Awaited::CopyEnd) if self.entries.is_empty() => return Ok(None),
             _ => {}
         }
-        match awaited {
-            Awaited::Query | Awaited::FunctionCall | Awaited::Sync => self.open = false,
-            Awaited::CopyEnd | Awaited::Ignored | Awaited::Local(_) => {}
-            _ => self.open = true,
-        }
         self.locals += usize::from(matches!(awaited, Awaited::Local(_)));
+        self.open = awaited.opens(self.open);
         self.entries.push_back((awaited, audience));
         Ok(Some(self.first + self.entries.len() as u64 - 1))
     }
@@ -342,9 +349,8 @@ impl Ledger {
                 _ => return Err(Violation { tag, awaited: Some(awaited) }),
             }
         }
-        // A Sync that was lost to the COPY did not close the request.
-        self.open |= awaited == Awaited::Execute
-            && self.entries.back().is_some_and(|(last, _)| *last != Awaited::Sync);
+        // A Sync that was lost to the COPY did not close the request; one behind it may have.
+        self.open = self.entries.iter().fold(false, |open, (sent, _)| sent.opens(open));
         Ok(())
     }
 

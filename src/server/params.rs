@@ -73,8 +73,10 @@ impl Params {
     /// there is no difference.
     pub fn difference(&self, wanted: &Params) -> Vec<u8> {
         let mut sql = Vec::new();
-        for (name, _) in &self.settings {
-            if !wanted.settings.iter().any(|(other, _)| other == name) {
+        for (name, value) in &self.settings {
+            let other = wanted.settings.iter().find(|(other, _)| other == name);
+            // What is left out of a DateStyle stays as it was, so it has to be the server's own.
+            if other.is_none_or(|(_, other)| name == b"datestyle" && other != value) {
                 sql.extend_from_slice(b"RESET ");
                 quote_name(&mut sql, name);
                 sql.push(b';');
@@ -213,6 +215,18 @@ mod tests {
             String::from_utf8(a.difference(&Params::default())).unwrap(),
             "RESET \"a\".\"b\";RESET \"timezone\";"
         );
+    }
+
+    #[test]
+    fn half_a_datestyle_does_not_keep_the_other_half_of_another_clients() {
+        let table = ParamsTable::default();
+        let german = params(&table, &[("DateStyle", "German"), ("timezone", "UTC")]);
+        let iso = params(&table, &[("DateStyle", "ISO"), ("timezone", "UTC")]);
+        assert_eq!(
+            String::from_utf8(german.difference(&iso)).unwrap(),
+            "RESET \"datestyle\";SELECT pg_catalog.set_config(E'datestyle',E'ISO',false)"
+        );
+        assert!(iso.difference(&iso).is_empty());
     }
 
     #[test]

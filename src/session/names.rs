@@ -180,11 +180,11 @@ impl Names {
     }
 
     /// Whether what this name stands for was settled by a message that is not answered yet and
-    /// comes before `batch`: it may fail, and what is sent now would not fail with it.
+    /// does not come behind `batch`: it may fail, and what is sent now would not fail with it.
     pub(super) fn is_doubtful(undo: &NamesUndo, name: &[u8], batch: u64) -> bool {
-        let of_before = undo.iter().next().is_some_and(|(oldest, _)| oldest < batch);
+        let of_before = undo.iter().next().is_some_and(|(oldest, _)| oldest <= batch);
         let newest = || undo.iter().rev().find(|(_, undo)| undo.is_of(name));
-        of_before && newest().is_some_and(|(sequence, _)| sequence < batch)
+        of_before && newest().is_some_and(|(sequence, _)| sequence <= batch)
     }
 
     /// The server goes, or loses the unnamed statement by what is not the client's doing.
@@ -238,7 +238,7 @@ mod tests {
         names.set_unnamed(&mut undo, 5, here(b"b"));
         names.free_all(&mut undo, 7);
         names.prepare(&mut undo, 8, b"y", Arc::clone(&b));
-        assert!(Names::is_doubtful(&undo, b"x", 9) && !Names::is_doubtful(&undo, b"y", 8));
+        assert!(Names::is_doubtful(&undo, b"x", 7) && !Names::is_doubtful(&undo, b"y", 7));
         names.undo(&mut undo, 0..3);
         assert_eq!((id(&names, b"x"), id(&names, b"y")), (None, Some(b.id)));
         assert_eq!(names.unnamed(), &here(b"b"));

@@ -183,6 +183,7 @@ impl Outgoing<'_, '_> {
         if let Some(sequence) = self.reply(Local::Deallocated)? {
             self.names.drop_unnamed_first(self.undo, sequence);
             self.names.close(self.undo, sequence, name);
+            self.flow.batch = Some(sequence);
         }
         Ok(Taken::Whole)
     }

@@ -292,3 +292,15 @@ fn client_gone_in_the_midst_of_a_message_leaves_nothing_running() {
         eventually("it was cancelled", Duration::from_secs(10), || count() == "0");
     }
 }
+
+#[test]
+fn name_that_a_refused_query_would_have_freed_is_still_there_behind_it() {
+    for frees in [Does::DeallocateAll, Does::DiscardAll, Does::Deallocate("s0".into())] {
+        check(&[
+            batch(&[&[parse("s0", series()), parse("s1", series())], SYNC]),
+            batch(&[&[query(Does::Begin), query(Does::Duplicate)]]),
+            batch(&[&[query(frees), Message::CloseStatement("s0".into())], &run("s1"), SYNC]),
+            batch(&[&[query(Does::Rollback)], &run("s0"), SYNC, &run("s1"), SYNC]),
+        ]);
+    }
+}

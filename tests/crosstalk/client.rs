@@ -227,7 +227,8 @@ impl<'a> Client<'a> {
         self.remember(&batch, "cut");
         let mut bytes: Vec<u8> = batch.messages.iter().flat_map(Message::bytes).collect();
         let dice = &mut self.planner.dice;
-        if dice.once_in(4) {
+        let sleeps = dice.once_in(4);
+        if sleeps {
             // Somebody else would have to wait for this.
             bytes.extend(crate::wire::tagged(b'Q', &[b"select pg_sleep(30)\0"]));
         }
@@ -238,7 +239,8 @@ impl<'a> Client<'a> {
         if dice.once_in(2) {
             connection.swallow(usize::try_from(dice.below(300)).unwrap());
         }
-        if dice.once_in(8) {
+        // One who says goodbye wants what was asked for to be done.
+        if !sleeps && dice.once_in(8) {
             connection.send(&crate::wire::tagged(b'X', &[])).ok();
         }
         let how = match dice.below(3) {

@@ -167,10 +167,8 @@ impl Connection {
             Cut::Reset => SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap(),
             Cut::HalfClose => {
                 self.stream.shutdown(Shutdown::Write).ok();
-                let mut rest = [0; 1000];
                 self.stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-                // Whatever is still said, or not, is of no interest here.
-                let _said: std::io::Result<usize> = (&self.stream).read(&mut rest);
+                (&self.stream).read_exact(&mut [0; 1000]).ok();
             }
         }
     }

@@ -131,6 +131,10 @@ fn copy_swallows_what_the_server_swallows() {
         ("> PBES < 12G > cS < CZ", "12GCZ."),
         ("> PBE < 12G > cS < CZ", "12GCZ."),
         ("> PBEScS < 12GCZ", "12GCZ."),
+        // What is sent behind it closes the request too.
+        ("> PBEScSQ < 12GCZCZ", "12GCZCZ."),
+        ("> PBEScSPBES < 12GCZ12CZ", "12GCZ12CZ."),
+        ("> PBEScSP < 12GCZ1", "12GCZ1?"),
         ("> PBES < 12GE > S < Z", "12GE2Z."),
         ("> PBES < 12G > cS < EZ", "12GE3Z."),
         // Something else in the place of rows: the COPY fails, the rest is skipped.
