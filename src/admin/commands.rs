@@ -104,10 +104,10 @@ pub fn markdown() -> String {
     );
     for Command { name, help, role, answer } in COMMANDS {
         let users = role.key();
-        out += &format!("| `{name}` | {users} | {help}");
+        out.push_str(&format!("| `{name}` | {users} | {help}"));
         if let Answer::Table(columns, _) = answer {
             let columns: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
-            out += &format!(" Columns: {}.", columns.join(", "));
+            out.push_str(&format!(" Columns: {}.", columns.join(", ")));
         }
         out.push_str(" |\n");
     }
