@@ -308,6 +308,22 @@ fn name_that_a_refused_query_would_have_freed_is_still_there_behind_it() {
     }
 }
 
+/// What it asks for is answered without a server, or without asking the server.
+#[test]
+fn client_that_does_not_read_is_not_read_either() {
+    let house = House::new();
+    let close = Message::CloseStatement("s0".into()).bytes();
+    let idle = [close.clone(), Message::Sync.bytes()].concat().repeat(1000);
+    let prepare = [parse("s0", series()), Message::CloseStatement("s0".into())];
+    let attached: Vec<u8> = prepare.iter().flat_map(Message::bytes).collect();
+    for (first, more) in [(Vec::new(), idle), (query(Does::Begin).bytes(), attached.repeat(1000))] {
+        let mut connection = Client::new(&house.run, 0).connect().unwrap();
+        connection.send(&first).unwrap();
+        assert!(connection.is_blocked_by(&more, 100_000_000), "all was taken");
+        connection.cut(Cut::Reset);
+    }
+}
+
 #[test]
 fn name_that_is_freed_twice_in_one_write_is_unknown_the_second_time() {
     let deallocate = || query(Does::Deallocate("s0".into()));
