@@ -1,14 +1,21 @@
 //! The command line.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use pgweir::app;
-use pgweir::config::{self, Config, ServerUrl};
+use pgweir::app::discover::{Found, Role, advise_pool_size, discover};
+use pgweir::config::{self, Config, HostPort, ServerUrl};
 use pgweir::demo;
 use tracing_subscriber::EnvFilter;
+
+/// Idle clients are many and small: this allocator keeps them close together, and gives memory
+/// back to the system when a crowd has left. Figures are in `ARCHITECTURE.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A Postgres connection pooler: point your application's DATABASE_URL at it.
 #[derive(Debug, Parser)]
@@ -78,7 +85,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         None => run_direct(cli.direct),
         Some(Command::Run { file }) => {
             let config = Config::from_toml_file(&file)?;
-            serve(config)
+            serve(config, &[])
         }
         Some(Command::Check { file }) => Ok(check(&file)),
         Some(Command::Demo { check, port }) => run_demo(check, port),
@@ -93,13 +100,74 @@ fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
     let mut config = Config::from_urls(primary, replicas.context("--replica")?)?;
     config.general.listen_addr = direct.listen;
     config.general.listen_port = direct.port;
-    serve(config)
+    let found = look_around(&mut config)?;
+    serve(config, &found)
 }
 
-#[expect(clippy::print_stdout, reason = "what it listens on is for whoever started it")]
-fn serve(config: Config) -> anyhow::Result<ExitCode> {
+/// Asks the servers what they are, and chooses the pool size by it. A server that can't be asked
+/// may come up later; two primaries are a mistake.
+fn look_around(config: &mut Config) -> anyhow::Result<Vec<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let Some(database) = config.databases.values().next().cloned() else {
+        return Ok(Vec::new());
+    };
+    let mut lines = Vec::new();
+    let primary = database.host_port();
+    match runtime.block_on(discover(config, &database, &primary)) {
+        Ok(found) => {
+            let (size, why) = advise_pool_size(&found);
+            config.general.default_pool_size = size;
+            lines.push(describe("server", &primary, &found));
+            lines.push(format!("pool      {size} servers: {why}"));
+            lines.push(format!(
+                "login     clients by {}, with the server's user and password; to the server by {}",
+                config.general.auth_type.name(),
+                found.method,
+            ));
+        }
+        Err(error) => lines.push(format!("server    {primary}: {error}")),
+    }
+    for replica in &database.replicas {
+        match runtime.block_on(discover(config, &database, replica)) {
+            Ok(found) if found.role == Role::Primary => {
+                anyhow::bail!("--replica {replica} is a primary; give it with --url, or not at all")
+            }
+            Ok(found) => lines.push(describe("replica", replica, &found)),
+            Err(error) => lines.push(format!("replica   {replica}: {error}")),
+        }
+    }
+    lines.push("TLS       no, neither to clients nor to servers".into());
+    Ok(lines)
+}
+
+fn describe(what: &str, host: &HostPort, found: &Found) -> String {
+    let Found { version, role, max_connections, free, .. } = found;
+    format!(
+        "{what:<9} {host}: Postgres {version}, {role}, max_connections {max_connections}, {free} free"
+    )
+}
+
+fn serve(config: Config, found: &[String]) -> anyhow::Result<ExitCode> {
+    let database = config.databases.keys().next().cloned().unwrap_or_default();
+    let user = config.users.keys().next().cloned().unwrap_or_else(|| "USER".into());
+    let admin = config.general.admin_users.first().cloned();
     let running = app::start(config)?;
-    println!("pgweir listens on {}", running.address());
+    let at = running.address();
+    let (host, port) = (at.ip(), at.port());
+    let mut lines = vec![
+        format!("pgweir listens on {at}"),
+        format!("  connect   psql -h {host} -p {port} -U {user} {database}"),
+    ];
+    lines.extend(
+        admin.map(|admin| format!("  console   psql -h {host} -p {port} -U {admin} pgweir")),
+    );
+    lines.extend(running.http_address().map(|pages| format!("  metrics   http://{pages}/metrics")));
+    lines.extend(found.iter().map(|line| format!("  {line}")));
+    lines.push(String::new());
+    // Whoever started it may not be listening; that is no reason not to run.
+    if let Err(error) = std::io::stdout().write_all(lines.join("\n").as_bytes()) {
+        tracing::debug!(%error, "nobody reads the standard output");
+    }
     running.wait(signalled());
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! Who may come in: from an accepted stream to a session, within the limits on clients.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,10 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::timeout;
 
 use super::App;
+use crate::admin::{self, Console, Role};
 use crate::auth::Proof;
-use crate::cancel::Secret;
+use crate::cancel::{SeatLimit, Seated, Secret};
 use crate::client::card::{ClientCard, Login};
-use crate::client::login::{self, LoginError, Opening, Stranger, refusal};
+use crate::client::condition;
+use crate::client::login::{self, LoginError, Opening, Stranger};
 use crate::config::{Database, General};
 use crate::net::loops::LoopId;
 use crate::net::socket::Socket;
@@ -61,6 +64,11 @@ impl Door {
         self.ticket(|door| &door.strangers, self.strangers_max)
     }
 
+    /// How many have not logged in.
+    pub(crate) fn strangers(&self) -> usize {
+        self.strangers.load(Ordering::Relaxed)
+    }
+
     fn client(self: &Arc<Self>) -> Option<Ticket> {
         self.ticket(|door| &door.clients, self.clients_max)
     }
@@ -92,8 +100,8 @@ impl From<LoginError> for Refused {
     }
 }
 
-impl From<std::io::Error> for Refused {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
         Self::Login(error.into())
     }
 }
@@ -101,13 +109,13 @@ impl From<std::io::Error> for Refused {
 impl App {
     /// Lets one connection in, or tells it why not; `None` when that was all.
     pub(super) async fn admit(
-        &self,
-        stream: std::net::TcpStream,
+        self: &Arc<Self>,
+        socket: io::Result<Socket>,
         peer: SocketAddr,
         on: LoopId,
         stranger: Ticket,
-    ) -> Option<Guest> {
-        let socket = match Socket::accepted(stream) {
+    ) -> Option<Admitted> {
+        let socket = match socket {
             Ok(socket) => socket,
             Err(error) => {
                 tracing::error!(%error, "cannot register a client's socket");
@@ -118,7 +126,7 @@ impl App {
         let admitted = timeout(limit, self.log_in(Stranger::new(socket), peer, on)).await;
         drop(stranger);
         let reason = match admitted {
-            Ok(Ok(guest)) => return guest,
+            Ok(Ok(admitted)) => return admitted,
             Ok(Err(Refused::Login(LoginError::Gone(_)))) => return None,
             Ok(Err(Refused::Login(error))) => error.to_string(),
             Ok(Err(Refused::Told(report))) => report.message,
@@ -129,12 +137,21 @@ impl App {
         None
     }
 
+    /// Logs that a client has left, if it is to be logged.
+    pub(super) fn log_end(&self, guest: &Guest, end: &End) {
+        if self.config.general.log_disconnections {
+            let seat = guest.session.seat();
+            let age = seat.card().since.elapsed().as_secs();
+            tracing::info!(client = %seat, "closing because: {end} (age={age}s)");
+        }
+    }
+
     async fn log_in(
-        &self,
+        self: &Arc<Self>,
         mut stranger: Stranger,
         peer: SocketAddr,
         on: LoopId,
-    ) -> Result<Option<Guest>, Refused> {
+    ) -> Result<Option<Admitted>, Refused> {
         let startup = match stranger.opening().await {
             Ok(Opening::Startup(startup)) => startup,
             Ok(Opening::Cancel(request)) => {
@@ -151,7 +168,16 @@ impl App {
         let user = login::name(startup.parameter("user").unwrap_or_default());
         let entered = self.enter(&mut stranger, &startup, &user).await;
         let entrance = match entered {
-            Ok(entrance) => entrance,
+            Ok(Entered::Database(entrance)) => entrance,
+            Ok(Entered::Console(role, greeting)) => {
+                if self.config.general.log_connections {
+                    tracing::info!(%user, %peer, "console login: ok");
+                }
+                let (socket, ahead) = stranger.into_parts();
+                let registry = Arc::clone(self) as Arc<dyn admin::Registry>;
+                let console = Console::open(socket, ahead, greeting, role, registry).await?;
+                return Ok(Some(Admitted::Console(console)));
+            }
             Err(refused) => {
                 let report = match &refused {
                     Refused::Login(error) => error.report(&user),
@@ -172,7 +198,8 @@ impl App {
             self.replicate(stranger, &startup, card, entrance).await?;
             return Ok(None);
         }
-        self.open(stranger, &startup, card, entrance, on).await.map(Some)
+        let guest = self.open(stranger, &startup, card, entrance, on).await?;
+        Ok(Some(Admitted::Guest(guest)))
     }
 
     /// Checks limits, secret and database, in this order: nothing is said of databases to those
@@ -182,34 +209,44 @@ impl App {
         stranger: &mut Stranger,
         startup: &Startup,
         user: &str,
-    ) -> Result<Entrance, Refused> {
+    ) -> Result<Entered, Refused> {
         if user.is_empty() {
-            let text = "no PostgreSQL user name specified in startup packet";
-            return Err(Refused::Told(refusal("28000", text)));
+            return Err(Refused::Told(condition::NO_USER.report()));
         }
-        let replication = asks_for_replication(startup);
+        let name = login::name(startup.parameter("database").unwrap_or(user.as_bytes()));
+        let console = admin::is_console(&name);
+        let replication = !console && asks_for_replication(startup);
         let ticket = if replication {
-            self.door.replication().ok_or("max_replication_connections")
+            self.door.replication().ok_or("max_replication_connections").map(Some)
+        } else if console {
+            // An operator gets in when nobody else does.
+            Ok(None)
         } else {
-            self.door.client().ok_or("max_client_conn")
+            self.door.client().ok_or("max_client_conn").map(Some)
         };
-        let ticket = ticket.map_err(|limit| Refused::Told(full(limit)))?;
+        let ticket =
+            ticket.map_err(|limit| Refused::Told(condition::TOO_MANY_CLIENTS.about(limit)))?;
         stranger.socket().write_all(&login::negotiation(startup)).await?;
         let users = &self.users;
         let account = users.account(user);
         let (proof, greeting) =
             stranger.authenticate(users.method(), user, account, users.mock()).await?;
-        let name = login::name(startup.parameter("database").unwrap_or(user.as_bytes()));
+        let Some(ticket) = ticket else {
+            let role = Role::of(user, &self.config.general);
+            let role = role.ok_or_else(|| Refused::Told(condition::NO_CONSOLE.report()))?;
+            return Ok(Entered::Console(role, greeting));
+        };
         let database = self.config.databases.get(&*name).or_else(|| {
             // Physical replication is of a whole server: any name stands for the only one.
             let mut all = self.config.databases.values();
-            all.next().filter(|_| replication && all.next().is_none())
+            let first = all.next().filter(|_| replication)?;
+            all.all(|other| other.host_port() == first.host_port()).then_some(first)
         });
         let Some(database) = database else {
-            return Err(Refused::Told(refusal("3D000", format!("no such database: {name}"))));
+            return Err(Refused::Told(condition::NO_DATABASE.about(name)));
         };
         let database = Arc::clone(database);
-        Ok(Entrance { replication, ticket, database, proof, greeting })
+        Ok(Entered::Database(Entrance { replication, ticket, database, proof, greeting }))
     }
 
     async fn open(
@@ -230,7 +267,13 @@ impl App {
         };
         // One value for all clients of this user.
         let card = ClientCard { login: Arc::clone(&tenancy.login), ..card };
-        let seat = self.house.cancels.seat(Secret::random(startup.minor), card);
+        let seat = match self.seat(Secret::random(startup.minor), card, &database) {
+            Ok(seat) => seat,
+            Err(report) => {
+                login::refuse(stranger.socket(), &greeting, &report);
+                return Err(Refused::Told(report));
+            }
+        };
         if self.config.general.log_connections {
             tracing::info!(client = %*seat, "login attempt: ok");
         }
@@ -250,29 +293,32 @@ impl App {
         proof: Proof,
     ) -> Result<(Arc<Tenancy>, Vec<Setting>), Report> {
         let user = &card.login.user;
-        self.check_client_caps(database, user)?;
         let settings = settings(startup, &self.config.general)?;
         let secret = || self.users.server_secret(database, user, Some(proof));
         let tenancy = self.tenancies.find_or_make(&card.login, database, &self.house, secret);
-        Ok((tenancy.ok_or_else(report::shutting_down)?, settings))
+        Ok((tenancy.ok_or_else(|| condition::SHUTTING_DOWN.report())?, settings))
     }
 
-    fn check_client_caps(&self, database: &Database, user: &str) -> Result<(), Report> {
-        let cancels = &self.house.cancels;
-        let over = |max: Option<usize>, counts: &dyn Fn(&ClientCard) -> bool| {
-            max.is_some_and(|max| cancels.count(counts) >= max)
-        };
-        let user_max = self.config.users.get(user);
+    /// A seat for a client, if neither its database nor its user has too many.
+    fn seat(
+        &self,
+        secret: Secret,
+        card: ClientCard,
+        database: &Database,
+    ) -> Result<Seated, Report> {
+        let login = Arc::clone(&card.login);
+        let user_max = self.config.users.get(&login.user);
         let user_max = user_max.map_or(self.config.general.max_user_client_connections, |user| {
             user.max_user_client_connections
         });
-        if over(database.max_db_client_connections, &|card| card.login.database == database.name) {
-            return Err(full("max_db_client_connections"));
-        }
-        if over(user_max, &|card| card.login.user == user) {
-            return Err(full("max_user_client_connections"));
-        }
-        Ok(())
+        let same_database = |card: &ClientCard| card.login.database == login.database;
+        let same_user = |card: &ClientCard| card.login.user == login.user;
+        let limits: [SeatLimit<'_>; 2] =
+            [(database.max_db_client_connections, &same_database), (user_max, &same_user)];
+        self.house.cancels.seat_within(secret, card, &limits).map_err(|reached| {
+            let names = ["max_db_client_connections", "max_user_client_connections"];
+            condition::TOO_MANY_CLIENTS.about(names.get(reached).copied().unwrap_or_default())
+        })
     }
 
     async fn replicate(
@@ -311,23 +357,23 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// Serves it to its end.
-    pub(super) async fn stay(mut self, log: Disconnections) {
-        let end = self.session.run().await;
-        if log == Disconnections::Logged {
-            let age = self.session.seat().card().since.elapsed().as_secs();
-            tracing::info!(client = %self.session.seat(), "closing because: {end} (age={age}s)");
-        }
+    /// Its session.
+    pub(super) fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 }
 
-/// Whether ends of clients are logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Disconnections {
-    /// `log_disconnections = 1`.
-    Logged,
-    /// `log_disconnections = 0`.
-    Quiet,
+/// Somebody who was let in.
+pub(super) enum Admitted {
+    Guest(Guest),
+    Console(Console),
+}
+
+/// What somebody who has proven who it is came for.
+enum Entered {
+    Database(Entrance),
+    /// With this role, and what it has not been sent yet of its login.
+    Console(Role, Vec<u8>),
 }
 
 /// A client that has proven who it is, and what for.
@@ -340,12 +386,6 @@ struct Entrance {
     greeting: Vec<u8>,
 }
 
-fn full(limit: &str) -> Report {
-    let mut report = refusal("53300", format!("no more connections allowed ({limit})"));
-    report.hint = Some(format!("Raise {limit}, or end connections that are not needed."));
-    report
-}
-
 /// Whether it is a walsender that the client wants, as Postgres reads the parameter.
 fn asks_for_replication(startup: &Startup) -> bool {
     let value = startup.parameter("replication").unwrap_or_default().to_ascii_lowercase();
@@ -356,7 +396,7 @@ fn asks_for_replication(startup: &Startup) -> bool {
 fn settings(startup: &Startup, general: &General) -> Result<Vec<Setting>, Report> {
     let options = startup.parameter("options").unwrap_or_default();
     let mut settings =
-        read_options(options).map_err(|error| refusal("08P01", error.to_string()))?;
+        read_options(options).map_err(|error| condition::STARTUP_OPTIONS.about(error))?;
     let special: [&[u8]; 4] = [b"user", b"database", b"options", b"replication"];
     let given = startup.parameters.iter().filter(|(name, _)| !special.contains(&name.as_slice()));
     settings.extend(given.cloned());

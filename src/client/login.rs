@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::condition;
 use crate::auth::{Account, ClientAuth, Method, Mock, Outcome, Proof, Rejection};
 use crate::net::socket::Socket;
 use crate::wire::frame::{self, FrameError, HEADER_LEN};
-use crate::wire::reply::{self, Report, Severity};
+use crate::wire::reply::{self, Report};
 use crate::wire::startup::{self, CancelRequest, NEWEST_MINOR, Packet, Startup, StartupError};
 
 /// What a connection turned out to be for.
@@ -52,30 +53,18 @@ pub enum LoginError {
 impl LoginError {
     /// What the client is told; nothing where nobody would understand it.
     pub fn report(&self, user: &str) -> Option<Report> {
-        let (sqlstate, message) = match self {
+        Some(match self {
             Self::Gone(_) | Self::Stuffed | Self::Repeated => return None,
-            Self::Startup(StartupError::Version { .. }) => ("0A000", self.to_string()),
-            Self::Startup(_) | Self::Frame(_) | Self::NotPassword(_) => ("08P01", self.to_string()),
+            Self::Startup(StartupError::Version { .. }) => condition::PROTOCOL_VERSION.about(self),
+            Self::Startup(_) | Self::Frame(_) | Self::NotPassword(_) => {
+                condition::LOGIN_PROTOCOL.about(self)
+            }
             // Why it was not proven is for the log alone.
-            Self::Rejected(Rejection::NotProven(_)) => {
-                ("28P01", format!("password authentication failed for user \"{user}\""))
-            }
+            Self::Rejected(Rejection::NotProven(_)) => condition::NOT_PROVEN.about(user),
             Self::Rejected(rejection @ (Rejection::Mechanism | Rejection::Malformed(_))) => {
-                ("08P01", rejection.to_string())
+                condition::LOGIN_PROTOCOL.about(rejection)
             }
-        };
-        Some(refusal(sqlstate, message))
-    }
-}
-
-/// An end before the first ReadyForQuery.
-pub fn refusal(sqlstate: &'static str, message: impl Into<String>) -> Report {
-    Report {
-        severity: Severity::Fatal,
-        sqlstate: sqlstate.into(),
-        message: message.into(),
-        detail: None,
-        hint: None,
+        })
     }
 }
 

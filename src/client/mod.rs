@@ -1,4 +1,5 @@
 //! An accepted socket becomes an authenticated client.
 
 pub mod card;
+pub mod condition;
 pub mod login;

@@ -30,7 +30,7 @@ use crate::net::loops::LoopId;
 /// tasks that yield, two loops, 20 members, per million checkouts): without slack 300,000 to
 /// 480,000 moves and up to six times the CPU; 0.5 ms 7,000; 2 ms 3,000; 10 ms 1,000, but then
 /// waiters of one loop stay behind those of the other by as much.
-pub(super) const SLACK: Duration = Duration::from_millis(2);
+pub(super) const SLACK: Duration = Duration::from_millis(10);
 /// A move adds two to a loop's strain, a checkout at home takes one away: above this, when more
 /// than a third of the checkouts move, the loop gets a member of its own.
 const STRAIN_MAX: u32 = 16;

@@ -42,6 +42,8 @@ pub struct LoggedIn {
     pub reported: Reported,
     /// How to cancel what runs there.
     pub key: CancelKey,
+    /// How the server let us in: `trust` where it asked for nothing.
+    pub method: &'static str,
 }
 
 /// Why there is no server. Cheap to clone: everybody who waits for it is told.
@@ -142,7 +144,7 @@ async fn open(
         cause: error.to_string().into(),
     };
     let socket = Socket::connect(&target.address, &target.tcp).await.map_err(unreachable)?;
-    let mut login = Login { socket, address, buffer: Vec::new() };
+    let mut login = Login { socket, address, buffer: Vec::new(), method: "trust" };
     let mut packet = Vec::new();
     let base =
         [(&b"user"[..], target.user.as_bytes()), (&b"database"[..], target.database.as_bytes())];
@@ -155,6 +157,7 @@ struct Login<'a> {
     socket: Socket,
     address: &'a Arc<str>,
     buffer: Vec<u8>,
+    method: &'static str,
 }
 
 impl Login<'_> {
@@ -194,7 +197,8 @@ impl Login<'_> {
                         pid: 0,
                         secret: Box::default(),
                     });
-                    return Ok(LoggedIn { socket: self.socket, reported, key });
+                    let Self { socket, method, .. } = self;
+                    return Ok(LoggedIn { socket, reported, key, method });
                 }
                 b'Z' => return Err(self.lied("more after the first ReadyForQuery")),
                 _ => return Err(self.lied("an unknown message during login")),
@@ -212,6 +216,13 @@ impl Login<'_> {
         let Some(pending) = auth.as_mut() else {
             return Err(self.lied("a second authentication"));
         };
+        // https://www.postgresql.org/docs/current/protocol-message-formats.html: Authentication…
+        match body {
+            [0, 0, 0, 3, ..] => self.method = "password in clear",
+            [0, 0, 0, 5, ..] => self.method = "md5",
+            [0, 0, 0, 10, ..] => self.method = "scram-sha-256",
+            _ => {}
+        }
         let progress = pending.received(body).map_err(|cause| ConnectError::Auth {
             address: Arc::clone(self.address),
             user: target.user.as_str().into(),

@@ -1,5 +1,6 @@
 //! One connection to one Postgres: login, reply ledger, settings, prepared names, reset, cancel.
 
+pub mod ask;
 pub mod connect;
 mod connection;
 pub mod ledger;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::terms::Terms;
+use crate::client::condition::{self, Condition};
 
 /// Watches one attachment.
 #[derive(Debug)]
@@ -36,13 +37,13 @@ impl Clock {
         Self { attached: now, phase: Phase::Request, since: now, alarm }
     }
 
-    /// Ready, with PgBouncer's word for it, when a limit has passed.
+    /// Ready, with the limit that has passed.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         terms: &Terms,
         phase: Phase,
-    ) -> Poll<&'static str> {
+    ) -> Poll<Condition> {
         if phase != self.phase {
             let now = Instant::now();
             if phase == Phase::Request && self.phase == Phase::Rest {
@@ -51,14 +52,14 @@ impl Clock {
             (self.phase, self.since) = (phase, now);
         }
         let limits = [
-            (Phase::Request, self.since, terms.query_timeout, "query timeout"),
+            (Phase::Request, self.since, terms.query_timeout, condition::QUERY_TIMEOUT),
             (
                 Phase::IdleInTransaction,
                 self.since,
                 terms.idle_transaction_timeout,
-                "idle transaction timeout",
+                condition::IDLE_TRANSACTION_TIMEOUT,
             ),
-            (phase, self.attached, terms.transaction_timeout, "transaction timeout"),
+            (phase, self.attached, terms.transaction_timeout, condition::TRANSACTION_TIMEOUT),
         ];
         let next = limits
             .into_iter()

@@ -1,7 +1,7 @@
 //! What a client's bytes ask for while it has no server.
 
+use super::flow::ClientFault;
 use super::names::Names;
-use super::outgoing::ClientFault;
 use crate::server::ledger::Local;
 use crate::sql::{self, Command};
 use crate::wire::frame::{self, Header};

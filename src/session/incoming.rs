@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::names::{Names, NamesUndo};
-use super::report;
+use crate::client::condition;
 use crate::server::ledger::Local;
 use crate::server::prepared::PreparedSet;
 use crate::server::receive::Sink;
@@ -90,7 +90,7 @@ pub(super) fn local_reply(out: &mut Vec<u8>, local: Local, status: u8) -> Went {
     };
     let went = if status == b'E' { Went::Refused } else { Went::Well };
     match went {
-        Went::Refused => report::in_failed_transaction().write(out),
+        Went::Refused => condition::FAILED_TRANSACTION.report().write(out),
         Went::Well => reply::command_complete(out, tag),
     }
     out.extend_from_slice(&reply::ready(status));

@@ -7,9 +7,12 @@
 
 mod clock;
 mod cut;
+mod flow;
+mod ignore;
 mod incoming;
 mod names;
 mod outgoing;
+mod parting;
 mod queue;
 mod relay;
 pub mod replication;
@@ -27,13 +30,15 @@ use tokio::time::timeout;
 
 use self::clock::Clock;
 use self::cut::Need;
+use self::flow::Flow;
+pub use self::flow::{ClientFault, Pin};
+use self::ignore::Ignore;
 use self::names::{Names, NamesUndo};
-use self::outgoing::Flow;
-pub use self::outgoing::{ClientFault, Pin};
+use self::parting::{Parting, at_rest, part};
 pub use self::terms::Terms;
 use crate::cancel::{Cancels, Seat, Seated};
 use crate::client::card::Login;
-use crate::config::PoolMode;
+use crate::client::condition::{self, Condition};
 use crate::net::loops::LoopId;
 use crate::net::scratch;
 use crate::net::socket::{Inbox, Outbox, Socket, TcpOptions};
@@ -43,7 +48,7 @@ use crate::server::params::Params;
 use crate::server::prepared::StatementTable;
 use crate::server::receive::Fault;
 use crate::server::reported::Reported;
-use crate::wire::frame::{self, Header};
+use crate::wire::frame::{self};
 use crate::wire::reply::{self, Report};
 use crate::wire::view::Target;
 
@@ -119,15 +124,6 @@ struct Attached {
     clock: Option<Box<Clock>>,
 }
 
-/// What is dropped of what a client sends, after its request was refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Ignore {
-    /// The rest of a message, in bytes.
-    bytes: u32,
-    /// All messages up to a Sync.
-    to_sync: bool,
-}
-
 /// What a session is made of.
 #[derive(Debug)]
 pub struct Entry {
@@ -172,8 +168,8 @@ pub enum End {
     #[error("server refused the client's settings")]
     Refused(Vec<u8>),
     /// A limit of time while a server was attached.
-    #[error("{0}")]
-    TimedOut(&'static str),
+    #[error("{}", .0.message)]
+    TimedOut(Condition),
     /// The client did nothing for too long.
     #[error("client_idle_timeout")]
     Idle,
@@ -259,22 +255,24 @@ impl Session {
                 None => poll_fn(|cx| self.poll_idle(cx)).await,
                 Some(limit) => Box::pin(self.idle_up_to(limit)).await,
             };
-            match next {
-                Ok(Next::Attached) => {}
-                Ok(Next::Queue) => match Box::pin(self.queue()).await {
+            // Nothing large may live across the next await: it would be part of every idle client.
+            let queued = match next {
+                Ok(next) => next == Next::Queue,
+                Err(end) => break end,
+            };
+            if queued {
+                match Box::pin(self.queue()).await {
                     Ok(true) => {}
                     Ok(false) => continue,
                     Err(end) => break end,
-                },
-                Err(end) => break end,
+                }
             }
             if let Err(end) = poll_fn(|cx| self.poll_relay(cx)).await {
                 break end;
             }
             self.release();
         };
-        Box::pin(self.finish(&end)).await;
-        end
+        Box::pin(self.finish(end)).await
     }
 
     async fn idle_up_to(&mut self, limit: Duration) -> Result<Next, End> {
@@ -339,7 +337,8 @@ impl Session {
                     cut::need(rest, &self.names, message_max, request_max)?
                 };
                 if let Need::Alone(count) = need {
-                    self.answer(rest.get(..count).unwrap_or_default(), output)?;
+                    let answered = self.answer(rest.get(..count).unwrap_or_default(), output);
+                    answered.inspect_err(|_end| self.client.outbox.push(output))?;
                     used += count;
                     continue;
                 }
@@ -423,11 +422,12 @@ impl Session {
     }
 
     /// Ends the session: last words to the client, and the server back or closed.
-    async fn finish(&mut self, end: &End) {
+    async fn finish(&mut self, end: End) -> End {
         let landing = self.seat.leave();
+        let broken_off = self.attached.as_deref().is_some_and(Attached::is_in_client_message);
         if let Some(attached) = self.attached.take() {
             let on = self.on;
-            let parting = Parting::of(&attached, end);
+            let parting = Parting::of(&attached, &end);
             let tenancy = Arc::clone(&self.tenancy);
             tokio::spawn(async move {
                 if let Some(landing) = landing
@@ -438,26 +438,31 @@ impl Session {
                 part(attached.lease, parting, &tenancy, on).await;
             });
         }
-        self.tell_end(end).await;
+        if !broken_off {
+            self.tell_end(&end).await;
+        }
+        end
     }
 
     /// Tells the client why this is the end, if it is still there to be told and has not been.
     async fn tell_end(&mut self, end: &End) {
         let report = match end {
-            End::Goodbye | End::ClientGone => return,
+            End::ClientGone => return,
+            // It may still read what it asked for before.
+            End::Goodbye => None,
             End::ServerGone if self.told_fatal => None,
-            End::Client(fault) => Some(report::protocol_violation(fault.to_string())),
-            End::Server(fault) => Some(report::server_lost(fault.to_string())),
+            End::Client(fault) => Some(condition::CLIENT_PROTOCOL.about(fault)),
+            End::Server(fault) => Some(condition::SERVER_LOST.about(fault)),
             End::ServerGone => {
-                Some(report::server_lost("server closed the connection unexpectedly"))
+                Some(condition::SERVER_LOST.about("server closed the connection unexpectedly"))
             }
             End::NoServer(error) => Some(report::connect_failed(reply::Severity::Fatal, error)),
             End::Refused(error) => Some(report::from_server(reply::Severity::Fatal, error)),
-            End::TimedOut(what) => Some(report::timed_out(what)),
-            End::Idle => Some(report::client_idle()),
+            End::TimedOut(limit) => Some(limit.report()),
+            End::Idle => Some(condition::CLIENT_IDLE.report()),
             End::NeverServed(report) => Some(report.clone()),
-            End::StatementMode => Some(report::statement_mode()),
-            End::ShuttingDown => Some(report::shutting_down()),
+            End::StatementMode => Some(condition::STATEMENT_MODE.report()),
+            End::ShuttingDown => Some(condition::SHUTTING_DOWN.report()),
         };
         let mut out = Vec::new();
         if let Some(report) = report {
@@ -487,65 +492,6 @@ enum Next {
     Queue,
 }
 
-/// What becomes of a server whose session ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parting {
-    /// It goes back.
-    Back,
-    /// A transaction is open: it goes back after a rollback.
-    RollBack,
-    /// A request is under way: it is cancelled, and the server closed.
-    Cancel,
-    /// It is closed.
-    Close,
-}
-
-impl Parting {
-    fn of(attached: &Attached, end: &End) -> Self {
-        let lease = &attached.lease;
-        match end {
-            End::ServerGone => Self::Close,
-            _ if !lease.is_at_rest() => Self::Cancel,
-            End::Server(_) | End::Refused(_) => Self::Close,
-            _ if !lease.outbox.is_empty() || !attached.flow.is_between_messages() => Self::Close,
-            _ if lease.receiver.status() == b'I' => Self::Back,
-            _ => Self::RollBack,
-        }
-    }
-}
-
-async fn part(mut lease: Lease<Connector>, parting: Parting, tenancy: &Tenancy, on: LoopId) {
-    let Tenancy { terms, house, .. } = tenancy;
-    match parting {
-        Parting::Close => return lease.discard(Closed::ServerGone),
-        Parting::Cancel => {
-            let key = Arc::clone(lease.key());
-            if let Err(error) = connect::cancel(&key, &house.tcp, house.cancel_wait).await {
-                tracing::warn!(server = %key.address, %error, "cancel did not reach the server");
-            }
-            return lease.discard(Closed::Dropped);
-        }
-        Parting::RollBack => {
-            if let Err(error) = lease.run("ROLLBACK", terms.rollback_timeout).await {
-                tracing::debug!(%error, "rollback for a client that left failed");
-                return lease.discard(Closed::Dropped);
-            }
-        }
-        Parting::Back => {}
-    }
-    at_rest(lease, terms).check_in(on);
-}
-
-/// Settles a server whose requests have all been answered.
-fn at_rest(mut lease: Lease<Connector>, terms: &Terms) -> Lease<Connector> {
-    let settled = lease.ledger.settled_to();
-    lease.prepared.settle(settled);
-    if terms.reset_always || terms.mode == PoolMode::Session {
-        lease.taint();
-    }
-    lease
-}
-
 impl Client {
     /// Sends to the client, and keeps what it does not take.
     fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<(), End> {
@@ -555,95 +501,4 @@ impl Client {
 
 fn client_gone(_: io::Error) -> End {
     End::ClientGone
-}
-
-impl Ignore {
-    fn is_on(self) -> bool {
-        self.bytes > 0 || self.to_sync
-    }
-
-    /// Drops what has to be dropped, and gives the number of bytes. A Sync is answered.
-    fn skip(
-        &mut self,
-        bytes: &[u8],
-        message_max: u32,
-        out: &mut Vec<u8>,
-    ) -> Result<usize, ClientFault> {
-        let mut used = 0;
-        loop {
-            let rest = bytes.len() - used;
-            let count = self.bytes.min(u32::try_from(rest).unwrap_or(u32::MAX));
-            self.bytes -= count;
-            used += count as usize;
-            let rest = bytes.get(used..).unwrap_or_default();
-            if self.bytes > 0 || !self.to_sync {
-                return Ok(used);
-            }
-            let Some(header) = frame::header(rest, message_max)? else {
-                return Ok(used);
-            };
-            if header.tag == b'X' {
-                // It is for whoever reads on.
-                self.to_sync = false;
-                return Ok(used);
-            }
-            self.bytes = message_len(header);
-            if header.tag == b'S' {
-                self.to_sync = false;
-                out.extend_from_slice(&reply::ready(b'I'));
-            }
-        }
-    }
-
-    /// Refuses all requests in `bytes`: each is answered by the report, and the connection goes
-    /// on. What is not complete is refused too, and its rest dropped as it comes. As on a server,
-    /// the unnamed statement goes even so where it would be replaced. Gives the number of bytes
-    /// that this took.
-    fn refuse(
-        &mut self,
-        bytes: &[u8],
-        message_max: u32,
-        names: &mut Names,
-        report: &Report,
-        out: &mut Vec<u8>,
-    ) -> Result<usize, ClientFault> {
-        let mut used = 0;
-        loop {
-            let rest = bytes.get(used..).unwrap_or_default();
-            let Some(header) = frame::header(rest, message_max)? else {
-                return Ok(used);
-            };
-            match header.tag {
-                b'S' => {
-                    self.to_sync = false;
-                    out.extend_from_slice(&reply::ready(b'I'));
-                }
-                b'X' => return Ok(used),
-                _ if self.to_sync => {}
-                b'Q' | b'F' => {
-                    if header.tag == b'Q' {
-                        names.drop_unnamed();
-                    }
-                    report.write(out);
-                    out.extend_from_slice(&reply::ready(b'I'));
-                }
-                b'P' | b'B' | b'D' | b'E' | b'C' => {
-                    if header.tag == b'P' && rest.get(frame::HEADER_LEN) == Some(&0) {
-                        names.drop_unnamed();
-                    }
-                    report.write(out);
-                    self.to_sync = true;
-                }
-                _ => {}
-            }
-            let there = u32::try_from(rest.len()).unwrap_or(u32::MAX);
-            self.bytes = message_len(header).saturating_sub(there);
-            used += header.message_len().min(rest.len());
-        }
-    }
-}
-
-/// A header's length fits by its nature: its length word has 32 bits, of which one is unused.
-fn message_len(header: Header) -> u32 {
-    u32::try_from(header.message_len()).unwrap_or(u32::MAX)
 }

@@ -145,9 +145,7 @@ fn read_startup(version: u32, mut fields: Fields<'_>) -> Result<Startup, Startup
 
 /// Why `options` was not understood.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error(
-    "unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed"
-)]
+#[error("only '-c config=val' and '--config=val' are allowed")]
 pub struct OptionsError;
 
 /// Splits the `options` startup parameter into settings: `-c name=value`, `-cname=value` and

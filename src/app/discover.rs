@@ -1,0 +1,118 @@
+//! What a server says of itself before we stand in front of it, and what follows from it.
+
+use std::time::Duration;
+
+use crate::auth::ServerSecret;
+use crate::config::{Config, Database, HostPort};
+use crate::net::socket::Address;
+use crate::server::ask::{AskError, ask};
+use crate::server::connect::Target;
+
+use super::{cores, tcp_options};
+
+/// What a server says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// `server_version`.
+    pub version: String,
+    /// Whether it is a primary or a replica.
+    pub role: Role,
+    /// `max_connections`.
+    pub max_connections: usize,
+    /// Connections that we could still open: reserved ones and those in use taken off.
+    pub free: usize,
+    /// How it let us in.
+    pub method: &'static str,
+}
+
+/// A server's role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It takes writes.
+    Primary,
+    /// It follows another.
+    Replica,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Primary => "primary",
+            Self::Replica => "replica",
+        })
+    }
+}
+
+const QUESTION: &str = "SELECT current_setting('server_version'), pg_is_in_recovery(), \
+     current_setting('max_connections'), \
+     current_setting('max_connections')::int \
+     - current_setting('superuser_reserved_connections')::int \
+     - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')";
+
+/// Nobody is to wait longer than this for an answer when starting.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Asks the server of a database, or a replica of it at `host`.
+///
+/// # Errors
+/// When it can't be asked.
+pub async fn discover(
+    config: &Config,
+    database: &Database,
+    host: &HostPort,
+) -> Result<Found, AskError> {
+    let secret = database.password.as_ref();
+    let target = Target {
+        address: match host.unix_socket() {
+            Some(path) => Address::Unix(path),
+            None => Address::Tcp(host.host.clone(), host.port),
+        },
+        user: database.user.clone().unwrap_or_default(),
+        secret: secret.and_then(|secret| ServerSecret::parse(secret.expose()).ok()).map(Into::into),
+        database: database.dbname.clone(),
+        connect_timeout: config.general.server_connect_timeout.min(LIMIT),
+        tcp: tcp_options(config),
+    };
+    let (rows, method) = ask(&target, QUESTION, LIMIT).await?;
+    let mut values = rows.into_iter().flatten().flatten();
+    let mut next = || values.next().unwrap_or_default();
+    Ok(Found {
+        version: next(),
+        role: if next() == "t" { Role::Replica } else { Role::Primary },
+        max_connections: next().parse().unwrap_or_default(),
+        free: next().parse().unwrap_or_default(),
+        method,
+    })
+}
+
+/// How many servers a pool should have, and why: twice the cores and one for the disk, as long as
+/// that leaves the server a fifth of its free connections.
+pub fn advise_pool_size(found: &Found) -> (usize, String) {
+    let cores = cores().unwrap_or(1);
+    let (wanted, room) = (cores * 2 + 1, found.free * 4 / 5);
+    if wanted <= room {
+        (wanted, format!("{cores} cores x 2 + 1"))
+    } else {
+        (room.max(1), format!("80 % of {} free connections", found.free))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pool_size_leaves_the_server_room() {
+        let found = |free| Found {
+            version: String::new(),
+            role: Role::Primary,
+            max_connections: 100,
+            free,
+            method: "trust",
+        };
+        let wanted = cores().unwrap_or(1) * 2 + 1;
+        assert_eq!(advise_pool_size(&found(1000)).0, wanted);
+        assert_eq!(advise_pool_size(&found(0)).0, 1);
+        assert_eq!(advise_pool_size(&found(wanted)).0, wanted * 4 / 5);
+    }
+}

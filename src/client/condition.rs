@@ -1,0 +1,135 @@
+//! Every condition of ours that a client may be told of: how bad it is, SQLSTATE, wording, hint.
+//!
+//! This is the only place with SQLSTATEs of ours; a test holds `docs/errors.md` against it. The
+//! wording is PgBouncer's where it has the condition too, as other software matches on it. What
+//! a server says itself is told in its own words, and is not here.
+
+use std::fmt::Display;
+
+use crate::wire::reply::{Report, Severity};
+
+/// Something that a client may be told.
+#[derive(Clone, Copy, Debug)]
+pub struct Condition {
+    /// How bad it is. What ends a connection before its first ReadyForQuery is always fatal.
+    pub severity: Severity,
+    /// Five characters.
+    pub sqlstate: &'static str,
+    /// What happened, with `{}` for what differs from case to case.
+    pub message: &'static str,
+    /// What to do about it, with `{}` as in the message; empty for nothing.
+    pub hint: &'static str,
+}
+
+impl Condition {
+    /// What the client is told.
+    pub fn report(&self) -> Report {
+        self.about("")
+    }
+
+    /// What the client is told, with `what` in the places that differ from case to case.
+    pub fn about(&self, what: impl Display) -> Report {
+        let what = what.to_string();
+        Report {
+            severity: self.severity,
+            sqlstate: self.sqlstate.into(),
+            message: self.message.replace("{}", &what),
+            detail: None,
+            hint: (!self.hint.is_empty()).then(|| self.hint.replace("{}", &what)),
+        }
+    }
+}
+
+macro_rules! conditions {
+    ($($(#[$about:meta])* $name:ident: $severity:ident $sqlstate:literal $message:literal $hint:literal;)*) => {
+        $(
+            $(#[$about])*
+            pub const $name: Condition = Condition {
+                severity: Severity::$severity,
+                sqlstate: $sqlstate,
+                message: $message,
+                hint: $hint,
+            };
+        )*
+
+        /// All of them.
+        pub const ALL: &[Condition] = &[$($name),*];
+    };
+}
+
+conditions! {
+    // Before and during the login.
+    /// It speaks another protocol.
+    PROTOCOL_VERSION: Fatal "0A000" "{}" "";
+    /// What it sent is no login.
+    LOGIN_PROTOCOL: Fatal "08P01" "{}" "";
+    /// `options` has something else than settings.
+    STARTUP_OPTIONS: Fatal "08P01" "unsupported options startup parameter: {}" "";
+    /// The console is for those whom the configuration names.
+    NO_CONSOLE: Fatal "42501" "not allowed" "";
+    /// It gave no user.
+    NO_USER: Fatal "28000" "no PostgreSQL user name specified in startup packet" "";
+    /// It did not prove who it is; why is for the log alone.
+    NOT_PROVEN: Fatal "28P01" "password authentication failed for user \"{}\"" "";
+    /// The configuration has no such database.
+    NO_DATABASE: Fatal "3D000" "no such database: {}" "";
+    /// There are as many clients as a limit allows.
+    TOO_MANY_CLIENTS: Fatal "53300" "no more connections allowed ({})"
+        "Raise {}, or end connections that are not needed.";
+
+    // Waiting for a server.
+    /// The request waits.
+    QUEUED: Notice "00000"
+        "No server connection available in postgres backend, client being queued" "";
+    /// It waited too long.
+    WAIT_TIMEOUT: Error "53300"
+        "query_wait_timeout: no server became free within {} s"
+        "Raise default_pool_size if the server can bear it, or end what holds the servers.";
+    /// The client cancelled a request that waited.
+    CANCELLED: Error "57014" "canceling statement due to user request" "";
+    /// There is no server to be had, and none has said why.
+    NO_SERVER: Error "08006" "{}" "";
+    /// We could not log in to the server, or it could not prove itself.
+    SERVER_LOGIN: Error "28000" "{}" "";
+
+    /// A server refused us without saying why.
+    UNSAID: Error "XX000" "server sent an error without a message" "";
+
+    // On a server.
+    /// A command that we answer ourselves, in a transaction that has failed.
+    FAILED_TRANSACTION: Error "25P02"
+        "current transaction is aborted, commands ignored until end of transaction block" "";
+    /// The server is gone, or can't be understood any more.
+    SERVER_LOST: Fatal "08006" "{}" "The outcome of the request is unknown.";
+    /// The client broke the protocol.
+    CLIENT_PROTOCOL: Fatal "08P01" "{}" "";
+    /// A transaction block in statement mode.
+    STATEMENT_MODE: Fatal "0A000"
+        "transaction blocks not allowed in statement pooling mode" "";
+
+    // Limits of time, and the end.
+    /// `query_timeout`.
+    QUERY_TIMEOUT: Fatal "57014" "query timeout" "";
+    /// `transaction_timeout`.
+    TRANSACTION_TIMEOUT: Fatal "57014" "transaction timeout" "";
+    /// `idle_transaction_timeout`.
+    IDLE_TRANSACTION_TIMEOUT: Fatal "25P03" "idle transaction timeout" "";
+    /// `client_idle_timeout`.
+    CLIENT_IDLE: Fatal "57P05" "client_idle_timeout" "";
+    /// The pooler ends.
+    SHUTTING_DOWN: Fatal "57P01" "pooler is shutting down" "";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn report_says_what_differs_in_its_places() {
+        let report = TOO_MANY_CLIENTS.about("max_client_conn");
+        assert_eq!(report.message, "no more connections allowed (max_client_conn)");
+        let hint = "Raise max_client_conn, or end connections that are not needed.";
+        assert_eq!(report.hint.as_deref(), Some(hint));
+        assert_eq!(SHUTTING_DOWN.report().hint, None);
+    }
+}

@@ -1,0 +1,111 @@
+//! Questions of our own, asked on a connection of their own: rows of text, few and small.
+
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::timeout;
+
+use super::connect::{ConnectError, LoggedIn, Target, connect};
+use crate::wire::frame::{self, FrameError};
+use crate::wire::request;
+use crate::wire::view::{self, Fields};
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum AskError {
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// It was lost.
+    #[error("connection to server lost: {0}")]
+    Io(#[from] io::Error),
+    /// What came is not the protocol.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The server said no.
+    #[error("{0}")]
+    Refused(String),
+    /// It took too long.
+    #[error("server did not answer in time")]
+    TimedOut,
+}
+
+/// A row: values as text, `None` for NULL.
+pub type Row = Vec<Option<String>>;
+
+/// The longest message of an answer.
+const MESSAGE_MAX: u32 = 1024 * 1024;
+
+/// Connects, asks, and closes. Gives the rows, and how the server let us in.
+///
+/// # Errors
+/// As [`AskError`] says, after at most the connect timeout and `limit`.
+pub async fn ask(
+    target: &Target,
+    sql: &str,
+    limit: Duration,
+) -> Result<(Vec<Row>, &'static str), AskError> {
+    let login = connect(target, &[]).await?;
+    let method = login.method;
+    match timeout(limit, rows(login, sql)).await {
+        Ok(rows) => Ok((rows?, method)),
+        Err(_elapsed) => Err(AskError::TimedOut),
+    }
+}
+
+async fn rows(mut login: LoggedIn, sql: &str) -> Result<Vec<Row>, AskError> {
+    let mut out = Vec::new();
+    request::query(&mut out, sql.as_bytes());
+    login.socket.write_all(&out).await?;
+    let (mut rows, mut held, mut chunk) = (Vec::new(), Vec::new(), [0; 4096]);
+    loop {
+        while let Some((header, body)) = frame::message(&held, MESSAGE_MAX)? {
+            match header.tag {
+                b'D' => rows.push(row(body)),
+                b'E' => {
+                    let text = view::error_field(body, b'M').unwrap_or_default();
+                    return Err(AskError::Refused(String::from_utf8_lossy(text).into_owned()));
+                }
+                b'Z' => return Ok(rows),
+                _ => {}
+            }
+            held.drain(..header.message_len());
+        }
+        let count = login.socket.read(&mut chunk).await?;
+        if count == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        held.extend_from_slice(chunk.get(..count).unwrap_or_default());
+    }
+}
+
+/// The values of a DataRow; one that is cut short has fewer.
+fn row(body: &[u8]) -> Row {
+    let mut fields = Fields::new(body.get(2..).unwrap_or_default());
+    let mut row = Row::new();
+    while let Some(len) = fields.word() {
+        if len == u32::MAX {
+            row.push(None);
+            continue;
+        }
+        let Some(value) = fields.bytes(len as usize) else {
+            break;
+        };
+        row.push(Some(String::from_utf8_lossy(value).into_owned()));
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_and_nulls_are_read_and_a_cut_row_has_fewer() {
+        let body = b"\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\0";
+        assert_eq!(row(body), [Some("ab".into()), None, Some(String::new())]);
+        assert_eq!(row(&body[..7]), Row::new());
+        assert_eq!(row(b""), Row::new());
+    }
+}
