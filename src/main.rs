@@ -43,6 +43,9 @@ struct Direct {
     /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1")]
     listen: String,
+    /// Where /metrics, /livez and /readyz are served; empty for nowhere.
+    #[arg(long, default_value = "127.0.0.1:9127")]
+    http: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,6 +103,7 @@ fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
     let mut config = Config::from_urls(primary, replicas.context("--replica")?)?;
     config.general.listen_addr = direct.listen;
     config.general.listen_port = direct.port;
+    config.general.http_listen = Some(direct.http).filter(|address| !address.is_empty());
     let found = look_around(&mut config)?;
     serve(config, &found)
 }

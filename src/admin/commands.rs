@@ -1,7 +1,5 @@
 //! Every command of the console, as data.
 
-use std::fmt::Write as _;
-
 use super::registry::Registry;
 use super::{Role, tables};
 use crate::wire::reply::{ColumnType, Value};
@@ -106,11 +104,10 @@ pub fn markdown() -> String {
     );
     for Command { name, help, role, answer } in COMMANDS {
         let users = role.key();
-        // Writing to a String can't fail.
-        drop(write!(out, "| `{name}` | {users} | {help}"));
+        out.push_str(&format!("| `{name}` | {users} | {help}"));
         if let Answer::Table(columns, _) = answer {
             let columns: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
-            drop(write!(out, " Columns: {}.", columns.join(", ")));
+            out.push_str(&format!(" Columns: {}.", columns.join(", ")));
         }
         out.push_str(" |\n");
     }

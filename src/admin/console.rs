@@ -18,7 +18,7 @@ use super::{PGBOUNCER_VERSION, Role};
 use crate::net::socket::Socket;
 use crate::wire::frame::{self, FrameError};
 use crate::wire::reply::{self, Format, Report, Severity, Value};
-use crate::wire::view::{self, Fields, Parse, Target};
+use crate::wire::view::{self, Bind, Fields, Parse, Target};
 
 /// The longest message that it takes, its length word included.
 const MESSAGE_MAX: u32 = 64 * 1024;
@@ -115,10 +115,12 @@ impl Console {
             if let Err(end) = self.answer(&out).await {
                 return end;
             }
-            if let Err(end) = judged {
-                return end;
-            }
-            if let Err(end) = self.read().await {
+            let next = match judged {
+                Ok(true) => Ok(()),
+                Ok(false) => self.read().await,
+                Err(end) => Err(end),
+            };
+            if let Err(end) = next {
                 return end;
             }
         }
@@ -126,9 +128,7 @@ impl Console {
 
     async fn answer(&mut self, out: &[u8]) -> Result<(), ConsoleEnd> {
         let written = timeout(ANSWER_LIMIT, self.socket.write_all(out)).await;
-        written.unwrap_or(Err(io::ErrorKind::TimedOut.into())).map_err(|error| {
-            if error.kind() == io::ErrorKind::TimedOut { ConsoleEnd::Stuck } else { error.into() }
-        })
+        Ok(written.map_err(|_elapsed| ConsoleEnd::Stuck)??)
     }
 
     async fn read(&mut self) -> Result<(), ConsoleEnd> {
@@ -141,16 +141,18 @@ impl Console {
         Ok(())
     }
 
-    /// Answers every message that is complete.
-    fn judge(&mut self, out: &mut Vec<u8>) -> Result<(), ConsoleEnd> {
-        let sent = std::mem::take(&mut self.sent);
-        let mut rest = sent.as_slice();
-        while let Some((header, body)) = frame::message(rest, MESSAGE_MAX)? {
-            self.message(header.tag, body, out)?;
-            rest = rest.get(header.message_len()..).unwrap_or_default();
-        }
-        self.sent = rest.to_vec();
-        Ok(())
+    /// Answers the first message if it is complete; `false` when it is not. One at a time, so that
+    /// a client which sends many does not make us hold the answers to all of them.
+    fn judge(&mut self, out: &mut Vec<u8>) -> Result<bool, ConsoleEnd> {
+        let mut sent = std::mem::take(&mut self.sent);
+        let Some((header, body)) = frame::message(&sent, MESSAGE_MAX)? else {
+            self.sent = sent;
+            return Ok(false);
+        };
+        self.message(header.tag, body, out)?;
+        sent.drain(..header.message_len());
+        self.sent = sent;
+        Ok(true)
     }
 
     fn message(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), ConsoleEnd> {
@@ -261,7 +263,8 @@ impl Console {
     }
 
     fn bind(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Report> {
-        let (portal, statement, formats) = read_bind(body)?;
+        let Bind { portal, statement, names_len } = Bind::read(body).ok_or_else(malformed)?;
+        let formats = formats(body.get(names_len..).unwrap_or_default())?;
         let plan = *self.statements.get(statement).ok_or_else(|| no_statement(statement))?;
         keep(&mut self.portals, portal, Portal { plan, formats })?;
         out.extend_from_slice(&reply::BIND_COMPLETE);
@@ -296,14 +299,9 @@ fn describe(
     }
 }
 
-/// The names of a Bind without parameters, and the formats that it wants.
-/// Portal, statement, and the formats of its columns.
-type Bound<'a> = (&'a [u8], &'a [u8], Vec<Format>);
-
-fn read_bind(body: &[u8]) -> Result<Bound<'_>, Report> {
-    let mut fields = Fields::new(body);
-    let portal = fields.cstr().ok_or_else(malformed)?;
-    let statement = fields.cstr().ok_or_else(malformed)?;
+/// The formats that a Bind without parameters wants; `rest` is its body behind the names.
+fn formats(rest: &[u8]) -> Result<Vec<Format>, Report> {
+    let mut fields = Fields::new(rest);
     let parameter_formats = fields.short().ok_or_else(malformed)?;
     fields.bytes(usize::from(parameter_formats) * 2).ok_or_else(malformed)?;
     if fields.short().ok_or_else(malformed)? != 0 {
@@ -317,7 +315,7 @@ fn read_bind(body: &[u8]) -> Result<Bound<'_>, Report> {
             _ => return Err(malformed()),
         });
     }
-    Ok((portal, statement, formats))
+    Ok(formats)
 }
 
 fn keep<T>(kept: &mut HashMap<Vec<u8>, T>, name: &[u8], value: T) -> Result<(), Report> {

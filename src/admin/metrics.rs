@@ -1,7 +1,7 @@
 //! The same figures for Prometheus: PgBouncer's exporter's names where it has the figure.
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 
 use super::registry::{PoolFigures, Registry};
 use super::{PGBOUNCER_VERSION, VERSION};
@@ -69,8 +69,7 @@ impl Page {
     }
 
     fn head(&mut self, name: &str, help: &str) {
-        // Writing to a String can't fail.
-        drop(write!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge\n"));
+        self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
@@ -78,10 +77,10 @@ impl Page {
         for (index, (label, text)) in labels.iter().enumerate() {
             let text = text.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
             let before = if index == 0 { '{' } else { ',' };
-            drop(write!(self.0, "{before}{label}=\"{text}\""));
+            self.0.push_str(&format!("{before}{label}=\"{text}\""));
         }
         let after = if labels.is_empty() { "" } else { "}" };
-        drop(writeln!(self.0, "{after} {value}"));
+        self.0.push_str(&format!("{after} {value}\n"));
     }
 }
 

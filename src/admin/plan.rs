@@ -44,9 +44,16 @@ impl Plan {
     }
 }
 
+/// Statements that one text may have: their answers are held together.
+const STATEMENTS_MAX: usize = 16;
+
 /// The plans of a text, one for each statement.
 pub(super) fn plans(text: &[u8], role: Role) -> Result<Vec<Plan>, Report> {
     let statements = sql::statements(text).ok_or_else(|| unknown(text))?;
+    if statements.len() > STATEMENTS_MAX {
+        let text = format!("the console takes up to {STATEMENTS_MAX} statements at once");
+        return Err(error("54000", text));
+    }
     statements.iter().map(|words| plan(words, role).ok_or_else(|| unknown(text))?).collect()
 }
 
@@ -118,6 +125,8 @@ mod tests {
         assert_eq!(tags("select version").unwrap(), ["SHOW VERSION"]);
         assert_eq!(tags("show timezone; SHOW STATE").unwrap(), ["SHOW", "SHOW STATE"]);
         assert_eq!(tags(" ; ").unwrap(), [""; 0]);
+        assert_eq!(tags(&"SHOW STATE;".repeat(16)).unwrap().len(), 16);
+        assert!(tags(&"SHOW STATE;".repeat(17)).unwrap_err().contains("up to 16"));
     }
 
     #[test]

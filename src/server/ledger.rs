@@ -211,8 +211,8 @@ impl Ledger {
             (_, Awaited::CopyEnd) if self.entries.is_empty() => return Ok(None),
             _ => {}
         }
-        self.open = awaited.opens(self.open);
         self.locals += usize::from(matches!(awaited, Awaited::Local(_)));
+        self.open = awaited.opens(self.open);
         self.entries.push_back((awaited, audience));
         Ok(Some(self.first + self.entries.len() as u64 - 1))
     }

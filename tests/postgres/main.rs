@@ -14,4 +14,5 @@
 mod support;
 
 mod cluster;
+mod console;
 mod demo;

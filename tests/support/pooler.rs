@@ -26,7 +26,9 @@ impl Pooler {
     pub fn start(toml: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pooler.toml");
-        std::fs::write(&file, toml).unwrap();
+        // Tests run beside each other, and the pages have one port by default.
+        let pages = if toml.contains("http_listen") { "" } else { "http_listen = \"\"\n" };
+        std::fs::write(&file, format!("{pages}{toml}")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
         Self::start_command(command.arg("run").arg(file), folder)
     }

@@ -1,0 +1,154 @@
+//! The console and the metrics of a running pooler.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use tokio_postgres::NoTls;
+
+use crate::support::{
+    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, cluster, psql, psql_rows,
+};
+
+fn configuration(cluster: &Cluster, more: &str) -> String {
+    let port = cluster.primary().port();
+    let mut toml = format!(
+        "listen_port = 0\nhttp_listen = \"127.0.0.1:0\"\nadmin_users = \"boss\"\n\
+         stats_users = \"eve\"\n{more}\n\
+         [databases.{APP_DATABASE}]\nhost = \"127.0.0.1\"\nport = {port}\n"
+    );
+    for user in [APP_USER, "boss", "eve"] {
+        toml += &format!("[users.{user}]\npassword = \"{PASSWORD}\"\n");
+    }
+    toml
+}
+
+/// The rows and the messages of a command in the console.
+#[track_caller]
+fn ask(pooler: &Pooler, user: &str, sql: &str) -> (String, String) {
+    let ended = psql(&pooler.url(user, PASSWORD, "pgweir"), sql);
+    assert!(ended.status.success(), "{sql:?}: {}", ended.stderr);
+    (ended.stdout.trim_end().to_owned(), ended.stderr)
+}
+
+#[track_caller]
+fn fetch(pooler: &Pooler, path: &str) -> String {
+    let log = pooler.log();
+    let address = log.lines().find_map(|line| {
+        line.strip_prefix("metrics: http://").and_then(|rest| rest.strip_suffix("/metrics"))
+    });
+    let mut stream = TcpStream::connect(address.expect(&log)).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: pgweir\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn every_command_answers_and_the_metrics_agree() {
+    let cluster = cluster();
+    let pooler = Pooler::start(&configuration(&cluster, ""));
+    psql_rows(&pooler.url(APP_USER, PASSWORD, APP_DATABASE), "SELECT 1");
+
+    let (version, _) = ask(&pooler, "eve", "SHOW VERSION;");
+    assert_eq!(version, format!("PgBouncer 1.25.0/pgweir {}", env!("CARGO_PKG_VERSION")));
+    let (pools, _) = ask(&pooler, "eve", "SHOW POOLS");
+    assert_eq!(pools, "shop|app|0|0|0|0|0|0|0|1|0|0|0|0|0|transaction|");
+    let (databases, _) = ask(&pooler, "eve", "show databases -- all of them");
+    let port = cluster.primary().port();
+    assert_eq!(
+        databases,
+        format!("shop|127.0.0.1|{port}|shop||20|0|0|3600|transaction||0|1|0|0|0|0|0")
+    );
+    let (lists, _) = ask(&pooler, "boss", "SHOW LISTS");
+    assert!(lists.starts_with("databases|1\nusers|3\npeers|0\npools|1\n"), "{lists}");
+    let (config, _) = ask(&pooler, "boss", "SHOW CONFIG");
+    assert!(config.lines().any(|line| line == "max_client_conn|1000|1000|no"), "{config}");
+    assert_eq!(ask(&pooler, "boss", "SELECT state").0, "active|yes\npaused|no\nsuspended|no");
+    assert!(ask(&pooler, "boss", "SHOW HELP").1.contains("SHOW POOLS"));
+
+    let metrics = fetch(&pooler, "/metrics");
+    assert!(metrics.starts_with("HTTP/1.1 200 OK\r\n"), "{metrics}");
+    for line in [
+        "pgbouncer_up 1",
+        "pgweir_clients 0",
+        "pgbouncer_pools_server_idle_connections{database=\"shop\",user=\"app\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
+    assert!(fetch(&pooler, "/livez").starts_with("HTTP/1.1 200 "));
+    assert!(fetch(&pooler, "/readyz").starts_with("HTTP/1.1 200 "));
+    assert!(fetch(&pooler, "/").starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn only_those_who_are_listed_open_the_console() {
+    let cluster = cluster();
+    let pooler = Pooler::start(&configuration(&cluster, ""));
+    for console in ["pgweir", "pgbouncer"] {
+        assert_eq!(psql_rows(&pooler.url("eve", PASSWORD, console), "SHOW TimeZone"), "Etc/UTC");
+        let refused = psql(&pooler.url(APP_USER, PASSWORD, console), "SHOW POOLS");
+        assert!(refused.stderr.contains("FATAL:  not allowed"), "{}", refused.stderr);
+        let wrong = psql(&pooler.url("boss", "wrong", console), "SHOW POOLS");
+        assert!(wrong.stderr.contains("password authentication failed"), "{}", wrong.stderr);
+    }
+    let unknown = psql(&pooler.url("boss", PASSWORD, "pgweir"), "DROP TABLE t");
+    let message = "ERROR:  invalid command 'DROP TABLE t', use SHOW HELP;";
+    assert!(unknown.stderr.contains(message), "{}", unknown.stderr);
+}
+
+#[test]
+fn console_opens_when_no_more_clients_do() {
+    let cluster = cluster();
+    let pooler = Pooler::start(&configuration(&cluster, "max_client_conn = 1"));
+    let url = pooler.url(APP_USER, PASSWORD, APP_DATABASE);
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        assert!(psql(&url, "SELECT 1").stderr.contains("max_client_conn"));
+        let (clients, _) = ask(&pooler, "boss", "SHOW CLIENTS");
+        assert!(clients.starts_with("C|app|shop|none|active|127.0.0.1|"), "{clients}");
+        assert_eq!(clients.lines().count(), 1, "{clients}");
+        drop(client);
+        connection.await.unwrap().unwrap();
+    });
+}
+
+/// The driver prepares, and asks for binary results.
+#[tokio::test]
+async fn extended_protocol_and_no_ops_work_with_a_driver() {
+    let cluster = cluster();
+    let pooler = Pooler::start(&configuration(&cluster, ""));
+    let url = pooler.url("eve", PASSWORD, "pgbouncer");
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let rows = client.query("SHOW LISTS", &[]).await.unwrap();
+    assert_eq!((rows[0].get("list"), rows[0].get("items")), ("databases", 1_i32));
+    let error = client.query("SHOW NOTHING", &[]).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "08P01");
+    let text = "BEGIN; SET extra_float_digits = 3; /* ; */ SHOW VERSION; SHOW STATE; COMMIT;";
+    let messages = client.simple_query(text).await.unwrap();
+    let rows = messages
+        .iter()
+        .filter(|message| matches!(message, tokio_postgres::SimpleQueryMessage::Row(_)));
+    assert_eq!(rows.count(), 4);
+    drop(client);
+    connection.await.unwrap().unwrap();
+}
+
+#[test]
+fn port_of_the_pages_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pooler.toml");
+    let toml = format!(
+        "listen_port = 0\nhttp_listen = \"{address}\"\n[databases.shop]\nhost = \"127.0.0.1\"\n"
+    );
+    std::fs::write(&file, toml).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pgweir"));
+    let ended = pgweir::demo::cluster::run(command.arg("run").arg(file), "", LIMIT).unwrap();
+    assert!(!ended.status.success());
+    let wanted = format!("http_listen: cannot listen on {address}");
+    assert!(ended.stderr.contains(&wanted), "{}", ended.stderr);
+}
