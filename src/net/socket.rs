@@ -280,6 +280,11 @@ impl Outbox {
         self.pending.is_none()
     }
 
+    /// How many bytes wait, those written of them included.
+    pub fn len(&self) -> usize {
+        self.pending.as_ref().map_or(0, |pending| pending.bytes.len())
+    }
+
     /// Appends bytes without trying to write them.
     pub fn push(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {

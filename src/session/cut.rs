@@ -29,8 +29,7 @@ pub(super) fn need(
     request_max: usize,
 ) -> Result<Need, ClientFault> {
     let mut position = 0;
-    let mut asked_to = 0;
-    let (mut alone, mut asked_alone) = (true, true);
+    let mut alone = true;
     while let Some(header) = frame::header(bytes.get(position..).unwrap_or_default(), message_max)?
     {
         let end = position + header.message_len();
@@ -41,19 +40,18 @@ pub(super) fn need(
             }
             break;
         };
-        let kind = kind(header, body, names);
-        alone &= kind != Kind::ForServer && kind != Kind::ForServerNow;
-        position = end;
-        if matches!(kind, Kind::ForServerNow | Kind::Now) {
-            (asked_to, asked_alone) = (end, alone);
+        // One request at a time: what is before it may change what a name stands for.
+        match kind(header, body, names) {
+            Kind::Now if alone && (position == 0 || header.tag != b'Q') => {
+                return Ok(Need::Alone(end));
+            }
+            Kind::Now | Kind::ForServerNow => return Ok(Need::Server),
+            Kind::ForServer => alone = false,
+            Kind::Ours => {}
         }
+        position = end;
     }
-    Ok(match asked_to {
-        0 if bytes.len() > request_max => Need::Server,
-        0 => Need::More,
-        end if asked_alone => Need::Alone(end),
-        _ => Need::Server,
-    })
+    Ok(if bytes.len() > request_max { Need::Server } else { Need::More })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

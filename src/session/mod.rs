@@ -297,6 +297,10 @@ impl Session {
             return Poll::Ready(Ok(next));
         }
         loop {
+            // It does not take the replies that it has; sending them wakes us.
+            if self.client.outbox.len() > scratch::INPUT_LEN {
+                return Poll::Pending;
+            }
             let next = scratch::with(|scratch| {
                 let read = ready!(self.client.socket.poll_read(cx, &mut scratch.input));
                 let count = read.map_err(client_gone)?;

@@ -16,7 +16,7 @@ use super::names::NamesUndo;
 use super::outgoing::Outgoing;
 use super::{Attached, End, Session, Terms, client_gone};
 use crate::config::PoolMode;
-use crate::net::scratch::{self, Scratch};
+use crate::net::scratch::{self, INPUT_LEN, Scratch};
 use crate::net::socket::Outbox;
 use crate::pool::{Connector, Lease};
 use crate::server::Server;
@@ -226,6 +226,8 @@ impl Session {
                 flow.stop = None;
                 0
             }
+            // Replies of our own are held for a client that does not read: no more of them.
+            None if self.client.outbox.len() > INPUT_LEN => return Ok(false),
             None => match self.client.socket.poll_read(cx, &mut scratch.input) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(count)) if count > 0 => count,

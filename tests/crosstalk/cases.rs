@@ -177,6 +177,7 @@ fn name_that_is_taken_is_refused_as_often_as_it_is_asked_for() {
     ]);
 }
 
+/// A Parse on one server, its Bind on another: what runs there must be seen there.
 #[test]
 fn setting_made_by_a_statement_that_was_parsed_elsewhere_does_not_stay() {
     let house = House::new();
@@ -210,6 +211,7 @@ fn batch_that_fails_leaves_the_names_of_the_batches_behind_it() {
     ]);
 }
 
+/// A client with the same settings leaves a statement without a name on each server.
 #[test]
 fn unnamed_statement_that_was_skipped_is_not_found_as_another_clients() {
     let house = House::new();
@@ -244,6 +246,7 @@ fn name_that_was_refused_is_not_left_on_the_server() {
     }
 }
 
+/// Longer than `max_statement_size`, and than what is read of it at once.
 #[test]
 fn long_statement_is_refused_a_taken_name_and_leaves_the_unnamed_one() {
     let long = Statement::series(3, 1_000_000);
@@ -303,4 +306,31 @@ fn name_that_a_refused_query_would_have_freed_is_still_there_behind_it() {
             batch(&[&[query(Does::Rollback)], &run("s0"), SYNC, &run("s1"), SYNC]),
         ]);
     }
+}
+
+/// What it asks for is answered without a server, or without asking the server.
+#[test]
+fn client_that_does_not_read_is_not_read_either() {
+    let house = House::new();
+    let close = Message::CloseStatement("s0".into()).bytes();
+    let idle = [close.clone(), Message::Sync.bytes()].concat().repeat(1000);
+    let prepare = [parse("s0", series()), Message::CloseStatement("s0".into())];
+    let attached: Vec<u8> = prepare.iter().flat_map(Message::bytes).collect();
+    for (first, more) in [(Vec::new(), idle), (query(Does::Begin).bytes(), attached.repeat(1000))] {
+        let mut connection = Client::new(&house.run, 0).connect().unwrap();
+        connection.send(&first).unwrap();
+        assert!(connection.is_blocked_by(&more, 100_000_000), "all was taken");
+        connection.cut(Cut::Reset);
+    }
+}
+
+#[test]
+fn name_that_is_freed_twice_in_one_write_is_unknown_the_second_time() {
+    let deallocate = || query(Does::Deallocate("s0".into()));
+    check(&[
+        batch(&[&[parse("s0", series())], SYNC]),
+        batch(&[&[deallocate(), deallocate()], &run("s0"), SYNC]),
+        batch(&[&[parse("s0", series())], SYNC]),
+        batch(&[&[Message::CloseStatement("s0".into()), deallocate(), Message::Sync]]),
+    ]);
 }

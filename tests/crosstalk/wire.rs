@@ -118,6 +118,19 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether no more is taken before this many bytes were written.
+    pub fn is_blocked_by(&mut self, bytes: &[u8], max: usize) -> bool {
+        self.stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        let mut written = 0;
+        while written < max {
+            if self.stream.write_all(bytes).is_err() {
+                return true;
+            }
+            written += bytes.len();
+        }
+        false
+    }
+
     /// The next message; an end of the stream is an error.
     pub fn receive(&mut self) -> Result<Reply, String> {
         let mut header = [0; 5];
