@@ -6,6 +6,7 @@
 
 pub mod discover;
 mod door;
+mod figures;
 mod port;
 mod tenancy;
 
@@ -20,10 +21,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use self::door::Door;
+use self::door::{Admitted, Door};
 use self::tenancy::Tenancies;
 use crate::cancel::Cancels;
 use crate::config::Config;
+use crate::http;
 use crate::net::loops::{LoopId, Loops};
 use crate::net::socket::{Socket, TcpOptions, tune};
 use crate::server::prepared::StatementTable;
@@ -43,6 +45,14 @@ pub enum StartError {
         /// Who listens there, where that is known.
         owner: Option<String>,
     },
+    /// The pages can't be served there.
+    #[error("http_listen: cannot listen on {address}: {cause}")]
+    Http {
+        /// As configured.
+        address: String,
+        /// The system's word.
+        cause: io::Error,
+    },
     /// A secret can't be used.
     #[error(transparent)]
     Users(#[from] UsersError),
@@ -60,8 +70,8 @@ fn by(owner: &Option<String>) -> String {
 pub struct Running {
     control: Runtime,
     address: SocketAddr,
+    http: Option<SocketAddr>,
     app: Arc<App>,
-    stop: watch::Sender<bool>,
 }
 
 /// What every connection needs.
@@ -75,6 +85,7 @@ pub(crate) struct App {
     users: Users,
     house: Arc<House>,
     door: Arc<Door>,
+    stop: watch::Sender<bool>,
 }
 
 /// Listens as `config` says. Clients are served from then on.
@@ -90,6 +101,11 @@ pub fn start(config: Config) -> Result<Running, StartError> {
             .filter(|_| cause.kind() == io::ErrorKind::AddrInUse),
         cause,
     })?;
+    let pages = general.http_listen.as_deref().map(|address| {
+        listen_http(address)
+            .map_err(|cause| StartError::Http { address: address.to_owned(), cause })
+    });
+    let pages = pages.transpose()?;
     let address = listener.local_addr().map_err(StartError::Loops)?;
     let workers = general.workers.or_else(cores).unwrap_or(1);
     let loops = Loops::start(u16::try_from(workers).unwrap_or(u16::MAX));
@@ -107,16 +123,24 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         users: Users::new(&config)?,
         house,
         door: Arc::new(Door::new(general)),
+        stop: watch::Sender::new(false),
         config: Arc::clone(&config),
         loops,
     });
     let control = Builder::new_current_thread().enable_all().build().map_err(StartError::Loops)?;
-    let (stop, stopped) = watch::channel(false);
     for on in app.loops.ids() {
         let listener = listener.try_clone().map_err(StartError::Loops)?;
-        app.loops.spawn(on, accept(Arc::clone(&app), listener, on, stopped.clone()));
+        app.loops.spawn(on, accept(Arc::clone(&app), listener, on, app.stop.subscribe()));
     }
-    Ok(Running { control, address, app, stop })
+    let http = match pages {
+        Some((listener, address)) => {
+            // Ends with the control plane.
+            control.spawn(http::serve(listener, Arc::clone(&app) as Arc<dyn http::Pages>));
+            Some(address)
+        }
+        None => None,
+    };
+    Ok(Running { control, address, http, app })
 }
 
 impl Running {
@@ -125,11 +149,16 @@ impl Running {
         self.address
     }
 
+    /// Where it serves `/metrics`, `/livez` and `/readyz`; `None` when it does not.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
     /// Runs the control plane on this thread until `end` is ready, then closes everything.
     pub fn wait(self, end: impl Future<Output = ()>) {
         self.control.block_on(async {
             end.await;
-            self.stop.send_replace(true);
+            self.app.stop.send_replace(true);
             self.app.tenancies.close().await;
         });
     }
@@ -157,6 +186,13 @@ fn listen(config: &Config) -> io::Result<std::net::TcpListener> {
     // What is accepted has the listener's options.
     tune(&socket, &tcp_options(config))?;
     Ok(socket.into())
+}
+
+fn listen_http(address: &str) -> io::Result<(std::net::TcpListener, SocketAddr)> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 fn tcp_options(config: &Config) -> TcpOptions {
@@ -216,9 +252,16 @@ impl App {
         let serve = async move |socket: io::Result<Socket>| {
             // The login's future is large, and gone before the session begins.
             let admitted = Box::pin(crowd.app.admit(socket, peer, on, ticket)).await;
-            if let Some(mut guest) = admitted {
-                let end = guest.session().run().await;
-                crowd.app.log_end(&guest, &end);
+            match admitted {
+                None => {}
+                Some(Admitted::Guest(mut guest)) => {
+                    let end = guest.session().run().await;
+                    crowd.app.log_end(&guest, &end);
+                }
+                Some(Admitted::Console(console)) => {
+                    let end = Box::pin(console.run()).await;
+                    tracing::debug!(%peer, "console closing because: {end}");
+                }
             }
         };
         if on == here {

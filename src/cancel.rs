@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -47,6 +47,9 @@ pub struct Seat {
     card: ClientCard,
     place: Mutex<Place>,
 }
+
+/// How many clients there may be of those that it counts.
+pub type SeatLimit<'a> = (Option<usize>, &'a dyn Fn(&ClientCard) -> bool);
 
 /// The secret part of a cancel key; its length depends on the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +141,37 @@ impl Cancels {
 
     /// A seat for a client, with a process id that no other client has.
     pub fn seat(self: &Arc<Self>, secret: Secret, card: ClientCard) -> Seated {
-        let mut seats = self.seats.lock();
+        self.seat_among(self.seats.lock(), secret, card)
+    }
+
+    /// The same within limits: for each, how many there may be of the clients that it counts.
+    ///
+    /// # Errors
+    /// The position of the first limit that has been reached.
+    pub fn seat_within(
+        self: &Arc<Self>,
+        secret: Secret,
+        card: ClientCard,
+        limits: &[SeatLimit<'_>],
+    ) -> Result<Seated, usize> {
+        // Counted and seated under one lock, or two who come at once would pass together.
+        let seats = self.seats.lock();
+        let reached = limits.iter().position(|(max, counts)| {
+            let now = || seats.by_pid.values().filter(|seat| counts(&seat.card)).count();
+            max.is_some_and(|max| now() >= max)
+        });
+        match reached {
+            Some(limit) => Err(limit),
+            None => Ok(self.seat_among(seats, secret, card)),
+        }
+    }
+
+    fn seat_among(
+        self: &Arc<Self>,
+        mut seats: MutexGuard<'_, Seats>,
+        secret: Secret,
+        card: ClientCard,
+    ) -> Seated {
         let pid = loop {
             // Positive as a signed number, as process ids are.
             seats.last_pid = (seats.last_pid % 0x7fff_fffe) + 1;
@@ -160,11 +193,6 @@ impl Cancels {
     /// All clients, in no order.
     pub fn list(&self) -> Vec<Arc<Seat>> {
         self.seats.lock().by_pid.values().cloned().collect()
-    }
-
-    /// How many clients there are that `counts`.
-    pub fn count(&self, counts: impl Fn(&ClientCard) -> bool) -> usize {
-        self.seats.lock().by_pid.values().filter(|seat| counts(&seat.card)).count()
     }
 
     /// Carries out a cancel request, and returns when it has landed. A wrong key does nothing,
@@ -216,6 +244,11 @@ impl Seat {
     /// Who it is.
     pub fn card(&self) -> &ClientCard {
         &self.card
+    }
+
+    /// Whether the client's request waits for a server.
+    pub fn is_queued(&self) -> bool {
+        matches!(*self.place.lock(), Place::Queued { .. })
     }
 
     /// The client's request waits for a server from now on.

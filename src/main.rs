@@ -161,6 +161,7 @@ fn serve(config: Config, found: &[String]) -> anyhow::Result<ExitCode> {
     lines.extend(
         admin.map(|admin| format!("  console   psql -h {host} -p {port} -U {admin} pgweir")),
     );
+    lines.extend(running.http_address().map(|pages| format!("  metrics   http://{pages}/metrics")));
     lines.extend(found.iter().map(|line| format!("  {line}")));
     lines.push(String::new());
     // Whoever started it may not be listening; that is no reason not to run.

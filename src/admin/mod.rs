@@ -1,1 +1,55 @@
-//! The psql console.
+//! The console: what operators and their tools ask by SQL. Also the figures as metrics.
+//!
+//! Commands are data ([`commands::COMMANDS`]): name, help, role, columns and where the rows come
+//! from; the console, `SHOW HELP` and `docs/console.md` are made from the list. Everything is read
+//! through a [`Registry`]; nothing here knows of sessions.
+
+pub mod commands;
+pub mod console;
+pub mod metrics;
+mod plan;
+mod registry;
+mod tables;
+
+pub use self::console::Console;
+pub use self::registry::{PoolFigures, Registry};
+use crate::config::General;
+
+/// What we say we are to tools that look for PgBouncer's version.
+pub const PGBOUNCER_VERSION: &str = "1.25.0";
+/// What we are.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Whether this database is the console.
+pub fn is_console(database: &str) -> bool {
+    matches!(database, "pgbouncer" | "pgweir")
+}
+
+/// What somebody may do in the console. The later one may do all that the earlier may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Look.
+    Stats,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// The role of a user who has proven who it is; `None` for all who are not listed.
+    pub fn of(user: &str, general: &General) -> Option<Self> {
+        let listed = |users: &[String]| users.iter().any(|listed| listed == user);
+        if listed(&general.admin_users) {
+            Some(Self::Admin)
+        } else {
+            listed(&general.stats_users).then_some(Self::Stats)
+        }
+    }
+
+    /// The key that lists who has it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Stats => "stats_users",
+            Self::Admin => "admin_users",
+        }
+    }
+}

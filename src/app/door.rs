@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::timeout;
 
 use super::App;
+use crate::admin::{self, Console, Role};
 use crate::auth::Proof;
-use crate::cancel::Secret;
+use crate::cancel::{SeatLimit, Seated, Secret};
 use crate::client::card::{ClientCard, Login};
 use crate::client::condition;
 use crate::client::login::{self, LoginError, Opening, Stranger};
@@ -63,6 +64,11 @@ impl Door {
         self.ticket(|door| &door.strangers, self.strangers_max)
     }
 
+    /// How many have not logged in.
+    pub(crate) fn strangers(&self) -> usize {
+        self.strangers.load(Ordering::Relaxed)
+    }
+
     fn client(self: &Arc<Self>) -> Option<Ticket> {
         self.ticket(|door| &door.clients, self.clients_max)
     }
@@ -103,12 +109,12 @@ impl From<io::Error> for Refused {
 impl App {
     /// Lets one connection in, or tells it why not; `None` when that was all.
     pub(super) async fn admit(
-        &self,
+        self: &Arc<Self>,
         socket: io::Result<Socket>,
         peer: SocketAddr,
         on: LoopId,
         stranger: Ticket,
-    ) -> Option<Guest> {
+    ) -> Option<Admitted> {
         let socket = match socket {
             Ok(socket) => socket,
             Err(error) => {
@@ -120,7 +126,7 @@ impl App {
         let admitted = timeout(limit, self.log_in(Stranger::new(socket), peer, on)).await;
         drop(stranger);
         let reason = match admitted {
-            Ok(Ok(guest)) => return guest,
+            Ok(Ok(admitted)) => return admitted,
             Ok(Err(Refused::Login(LoginError::Gone(_)))) => return None,
             Ok(Err(Refused::Login(error))) => error.to_string(),
             Ok(Err(Refused::Told(report))) => report.message,
@@ -141,11 +147,11 @@ impl App {
     }
 
     async fn log_in(
-        &self,
+        self: &Arc<Self>,
         mut stranger: Stranger,
         peer: SocketAddr,
         on: LoopId,
-    ) -> Result<Option<Guest>, Refused> {
+    ) -> Result<Option<Admitted>, Refused> {
         let startup = match stranger.opening().await {
             Ok(Opening::Startup(startup)) => startup,
             Ok(Opening::Cancel(request)) => {
@@ -162,7 +168,16 @@ impl App {
         let user = login::name(startup.parameter("user").unwrap_or_default());
         let entered = self.enter(&mut stranger, &startup, &user).await;
         let entrance = match entered {
-            Ok(entrance) => entrance,
+            Ok(Entered::Database(entrance)) => entrance,
+            Ok(Entered::Console(role, greeting)) => {
+                if self.config.general.log_connections {
+                    tracing::info!(%user, %peer, "console login: ok");
+                }
+                let (socket, ahead) = stranger.into_parts();
+                let registry = Arc::clone(self) as Arc<dyn admin::Registry>;
+                let console = Console::open(socket, ahead, greeting, role, registry).await?;
+                return Ok(Some(Admitted::Console(console)));
+            }
             Err(refused) => {
                 let report = match &refused {
                     Refused::Login(error) => error.report(&user),
@@ -183,7 +198,8 @@ impl App {
             self.replicate(stranger, &startup, card, entrance).await?;
             return Ok(None);
         }
-        self.open(stranger, &startup, card, entrance, on).await.map(Some)
+        let guest = self.open(stranger, &startup, card, entrance, on).await?;
+        Ok(Some(Admitted::Guest(guest)))
     }
 
     /// Checks limits, secret and database, in this order: nothing is said of databases to those
@@ -193,15 +209,20 @@ impl App {
         stranger: &mut Stranger,
         startup: &Startup,
         user: &str,
-    ) -> Result<Entrance, Refused> {
+    ) -> Result<Entered, Refused> {
         if user.is_empty() {
             return Err(Refused::Told(condition::NO_USER.report()));
         }
-        let replication = asks_for_replication(startup);
+        let name = login::name(startup.parameter("database").unwrap_or(user.as_bytes()));
+        let console = admin::is_console(&name);
+        let replication = !console && asks_for_replication(startup);
         let ticket = if replication {
-            self.door.replication().ok_or("max_replication_connections")
+            self.door.replication().ok_or("max_replication_connections").map(Some)
+        } else if console {
+            // An operator gets in when nobody else does.
+            Ok(None)
         } else {
-            self.door.client().ok_or("max_client_conn")
+            self.door.client().ok_or("max_client_conn").map(Some)
         };
         let ticket =
             ticket.map_err(|limit| Refused::Told(condition::TOO_MANY_CLIENTS.about(limit)))?;
@@ -210,7 +231,11 @@ impl App {
         let account = users.account(user);
         let (proof, greeting) =
             stranger.authenticate(users.method(), user, account, users.mock()).await?;
-        let name = login::name(startup.parameter("database").unwrap_or(user.as_bytes()));
+        let Some(ticket) = ticket else {
+            let role = Role::of(user, &self.config.general);
+            let role = role.ok_or_else(|| Refused::Told(condition::NO_CONSOLE.report()))?;
+            return Ok(Entered::Console(role, greeting));
+        };
         let database = self.config.databases.get(&*name).or_else(|| {
             // Physical replication is of a whole server: any name stands for the only one.
             let mut all = self.config.databases.values();
@@ -221,7 +246,7 @@ impl App {
             return Err(Refused::Told(condition::NO_DATABASE.about(name)));
         };
         let database = Arc::clone(database);
-        Ok(Entrance { replication, ticket, database, proof, greeting })
+        Ok(Entered::Database(Entrance { replication, ticket, database, proof, greeting }))
     }
 
     async fn open(
@@ -242,7 +267,13 @@ impl App {
         };
         // One value for all clients of this user.
         let card = ClientCard { login: Arc::clone(&tenancy.login), ..card };
-        let seat = self.house.cancels.seat(Secret::random(startup.minor), card);
+        let seat = match self.seat(Secret::random(startup.minor), card, &database) {
+            Ok(seat) => seat,
+            Err(report) => {
+                login::refuse(stranger.socket(), &greeting, &report);
+                return Err(Refused::Told(report));
+            }
+        };
         if self.config.general.log_connections {
             tracing::info!(client = %*seat, "login attempt: ok");
         }
@@ -262,29 +293,32 @@ impl App {
         proof: Proof,
     ) -> Result<(Arc<Tenancy>, Vec<Setting>), Report> {
         let user = &card.login.user;
-        self.check_client_caps(database, user)?;
         let settings = settings(startup, &self.config.general)?;
         let secret = || self.users.server_secret(database, user, Some(proof));
         let tenancy = self.tenancies.find_or_make(&card.login, database, &self.house, secret);
         Ok((tenancy.ok_or_else(|| condition::SHUTTING_DOWN.report())?, settings))
     }
 
-    fn check_client_caps(&self, database: &Database, user: &str) -> Result<(), Report> {
-        let cancels = &self.house.cancels;
-        let over = |max: Option<usize>, counts: &dyn Fn(&ClientCard) -> bool| {
-            max.is_some_and(|max| cancels.count(counts) >= max)
-        };
-        let user_max = self.config.users.get(user);
+    /// A seat for a client, if neither its database nor its user has too many.
+    fn seat(
+        &self,
+        secret: Secret,
+        card: ClientCard,
+        database: &Database,
+    ) -> Result<Seated, Report> {
+        let login = Arc::clone(&card.login);
+        let user_max = self.config.users.get(&login.user);
         let user_max = user_max.map_or(self.config.general.max_user_client_connections, |user| {
             user.max_user_client_connections
         });
-        if over(database.max_db_client_connections, &|card| card.login.database == database.name) {
-            return Err(condition::TOO_MANY_CLIENTS.about("max_db_client_connections"));
-        }
-        if over(user_max, &|card| card.login.user == user) {
-            return Err(condition::TOO_MANY_CLIENTS.about("max_user_client_connections"));
-        }
-        Ok(())
+        let same_database = |card: &ClientCard| card.login.database == login.database;
+        let same_user = |card: &ClientCard| card.login.user == login.user;
+        let limits: [SeatLimit<'_>; 2] =
+            [(database.max_db_client_connections, &same_database), (user_max, &same_user)];
+        self.house.cancels.seat_within(secret, card, &limits).map_err(|reached| {
+            let names = ["max_db_client_connections", "max_user_client_connections"];
+            condition::TOO_MANY_CLIENTS.about(names.get(reached).copied().unwrap_or_default())
+        })
     }
 
     async fn replicate(
@@ -327,6 +361,19 @@ impl Guest {
     pub(super) fn session(&mut self) -> &mut Session {
         &mut self.session
     }
+}
+
+/// Somebody who was let in.
+pub(super) enum Admitted {
+    Guest(Guest),
+    Console(Console),
+}
+
+/// What somebody who has proven who it is came for.
+enum Entered {
+    Database(Entrance),
+    /// With this role, and what it has not been sent yet of its login.
+    Console(Role, Vec<u8>),
 }
 
 /// A client that has proven who it is, and what for.

@@ -60,6 +60,11 @@ impl Tenancies {
         Some(tenancy)
     }
 
+    /// All of them, in no order.
+    pub(crate) fn list(&self) -> Vec<Arc<Tenancy>> {
+        self.known.lock().values().cloned().collect()
+    }
+
     pub(crate) async fn close(&self) {
         self.known.lock().clear();
         self.pools.close().await;

@@ -65,6 +65,8 @@ conditions! {
     LOGIN_PROTOCOL: Fatal "08P01" "{}" "";
     /// `options` has something else than settings.
     STARTUP_OPTIONS: Fatal "08P01" "unsupported options startup parameter: {}" "";
+    /// The console is for those whom the configuration names.
+    NO_CONSOLE: Fatal "42501" "not allowed" "";
     /// It gave no user.
     NO_USER: Fatal "28000" "no PostgreSQL user name specified in startup packet" "";
     /// It did not prove who it is; why is for the log alone.

@@ -1,1 +1,140 @@
-//! /metrics, /livez and /readyz.
+//! /metrics, /livez and /readyz over plain HTTP.
+//!
+//! The doorkeeper of hyper. What is on the pages is somebody else's: see [`Pages`]. One request
+//! per connection, few connections, and a deadline for each: nobody can hold anything here.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+/// Connections at once; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a request's head may take to come.
+const HEAD_LIMIT: Duration = Duration::from_secs(5);
+/// How long a connection may take altogether.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(15);
+/// How many bytes a request's head may have.
+const HEAD_MAX: usize = 16 * 1024;
+/// How long nobody is accepted after the system refused to.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is served.
+pub trait Pages: Send + Sync + 'static {
+    /// `/metrics`, in Prometheus's text format.
+    fn metrics(&self) -> String;
+    /// `/readyz`: whether clients are welcome.
+    fn is_ready(&self) -> bool;
+}
+
+/// Serves for as long as it is polled; `listener` must not block.
+///
+/// # Errors
+/// When the listener can't be registered with this runtime.
+pub async fn serve(listener: std::net::TcpListener, pages: Arc<dyn Pages>) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // Never closed, so there is always a place in the end.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let pages = Arc::clone(&pages);
+                // Ends by its deadline, or with the runtime.
+                tokio::spawn(async move {
+                    connection(stream, pages).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot accept HTTP connections");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn connection(stream: TcpStream, pages: Arc<dyn Pages>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let answer = answer(request.method(), request.uri().path(), &*pages);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .max_buf_size(HEAD_MAX)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION_LIMIT, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection failed"),
+        Err(_) => tracing::debug!("an HTTP connection took too long"),
+    }
+}
+
+fn answer(method: &Method, path: &str, pages: &dyn Pages) -> Response<Full<Bytes>> {
+    if method != Method::GET && method != Method::HEAD {
+        return page(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET is served here\n");
+    }
+    match path {
+        "/livez" => page(StatusCode::OK, "text/plain", "alive\n"),
+        "/readyz" if pages.is_ready() => page(StatusCode::OK, "text/plain", "ready\n"),
+        "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n"),
+        "/metrics" => page(StatusCode::OK, "text/plain; version=0.0.4", pages.metrics()),
+        _ => page(StatusCode::NOT_FOUND, "text/plain", "not found\n"),
+    }
+}
+
+fn page(
+    status: StatusCode,
+    content: &'static str,
+    text: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(bool);
+
+    impl Pages for Fixed {
+        fn metrics(&self) -> String {
+            "up 1\n".to_owned()
+        }
+
+        fn is_ready(&self) -> bool {
+            self.0
+        }
+    }
+
+    #[test]
+    fn pages_answer_with_their_status() {
+        for (method, path, ready, status) in [
+            (Method::GET, "/livez", false, 200),
+            (Method::GET, "/readyz", true, 200),
+            (Method::GET, "/readyz", false, 503),
+            (Method::GET, "/metrics", true, 200),
+            (Method::GET, "/", true, 404),
+            (Method::POST, "/metrics", true, 405),
+        ] {
+            let answer = answer(&method, path, &Fixed(ready));
+            assert_eq!(answer.status().as_u16(), status, "{method} {path}");
+        }
+    }
+}

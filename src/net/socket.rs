@@ -126,6 +126,19 @@ impl Socket {
         }
     }
 
+    /// Reads what is there by a system call, whatever the loop knows: for a socket that it has
+    /// only just got.
+    ///
+    /// # Errors
+    /// The system's; `WouldBlock` when nothing has come.
+    pub fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let socket = match self {
+            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Unix(stream) => SockRef::from(stream),
+        };
+        io::Read::read(&mut &*socket, buffer)
+    }
+
     /// Writes what the socket takes without waiting.
     ///
     /// # Errors
@@ -344,6 +357,11 @@ impl Inbox {
     /// How many bytes are held.
     pub fn len(&self) -> usize {
         self.held.as_ref().map_or(0, |held| held.len())
+    }
+
+    /// What is held.
+    pub fn held(&self) -> &[u8] {
+        self.held.as_deref().map_or(&[], Vec::as_slice)
     }
 
     /// Holds these bytes behind what is held.

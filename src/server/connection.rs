@@ -239,7 +239,8 @@ impl Server {
     pub async fn apply(&mut self, wanted: &Arc<Params>) -> Result<(), ServerError> {
         let mut out = Vec::new();
         if self.adopt(wanted, &mut out).map_err(Fault::from)? {
-            let done = self.exchange(&out).await;
+            let done = timeout(self.upkeep.deadline, self.exchange(&out)).await;
+            let done = done.unwrap_or(Err(ServerError::TimedOut));
             if done.is_err() {
                 self.taint();
             }
@@ -333,9 +334,13 @@ impl Server {
     /// Whether nothing has come since it was last used: notices and the like are taken in, and
     /// a server that said goodbye is none any more. A system call only when there was something.
     pub fn is_quiet(&mut self) -> bool {
+        self.take_unasked(Socket::try_read)
+    }
+
+    fn take_unasked(&mut self, read: fn(&Socket, &mut [u8]) -> io::Result<usize>) -> bool {
         let mut fresh = [0; 1024];
         loop {
-            match self.socket.try_read(&mut fresh) {
+            match read(&self.socket, &mut fresh) {
                 Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
                 Ok(count) => {
                     let mut own = Own::default();
@@ -348,14 +353,16 @@ impl Server {
         }
     }
 
-    /// Moves it to the loop of the calling thread; `None` when the system refused.
+    /// Moves it to the loop of the calling thread; `None` when the system refused, or when the
+    /// server turns out to be none any more.
     pub fn rehome(mut self: Box<Self>, to: LoopId) -> Option<Box<Self>> {
         self.socket = match self.socket.rehome() {
             Ok(socket) => socket,
             Err(_refused) => return None,
         };
         self.home = to;
-        Some(self)
+        // The new loop has not heard of what came before the move.
+        self.take_unasked(Socket::read_now).then_some(self)
     }
 
     /// Says goodbye and closes.

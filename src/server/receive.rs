@@ -98,6 +98,12 @@ impl Receiver {
         self.pass == 0
     }
 
+    /// The client has the start of a message, and its end is still to come: nothing of ours may
+    /// be said to it.
+    pub fn is_in_client_message(&self) -> bool {
+        self.pass > 0 && self.pass_forward
+    }
+
     /// Judges as many of these bytes as can be judged, and gives their number: fewer than all
     /// when the last message has to be seen whole and is not.
     ///
@@ -140,13 +146,13 @@ impl Receiver {
                 return Ok(position);
             };
             let fate = ledger.received(header.tag)?;
-            self.pass = header.message_len();
-            self.pass_forward = matches!(fate, Fate::Forward | Fate::Failed(_));
             match header.tag {
                 b'Z' => self.ready(body)?,
                 b'S' => self.parameter(body)?,
                 _ => {}
             }
+            self.pass = header.message_len();
+            self.pass_forward = matches!(fate, Fate::Forward | Fate::Failed(_));
             match fate {
                 Fate::Forward => {}
                 Fate::Failed(undone) => sink.failed(undone, body),

@@ -333,7 +333,8 @@ impl Session {
                     cut::need(rest, &self.names, message_max, request_max)?
                 };
                 if let Need::Alone(count) = need {
-                    self.answer(rest.get(..count).unwrap_or_default(), output)?;
+                    let answered = self.answer(rest.get(..count).unwrap_or_default(), output);
+                    answered.inspect_err(|_end| self.client.outbox.push(output))?;
                     used += count;
                     continue;
                 }
@@ -419,6 +420,7 @@ impl Session {
     /// Ends the session: last words to the client, and the server back or closed.
     async fn finish(&mut self, end: End) -> End {
         let landing = self.seat.leave();
+        let broken_off = self.attached.as_deref().is_some_and(Attached::is_in_client_message);
         if let Some(attached) = self.attached.take() {
             let on = self.on;
             let parting = Parting::of(&attached, &end);
@@ -432,14 +434,18 @@ impl Session {
                 part(attached.lease, parting, &tenancy, on).await;
             });
         }
-        self.tell_end(&end).await;
+        if !broken_off {
+            self.tell_end(&end).await;
+        }
         end
     }
 
     /// Tells the client why this is the end, if it is still there to be told and has not been.
     async fn tell_end(&mut self, end: &End) {
         let report = match end {
-            End::Goodbye | End::ClientGone => return,
+            End::ClientGone => return,
+            // It may still read what it asked for before.
+            End::Goodbye => None,
             End::ServerGone if self.told_fatal => None,
             End::Client(fault) => Some(condition::CLIENT_PROTOCOL.about(fault)),
             End::Server(fault) => Some(condition::SERVER_LOST.about(fault)),

@@ -21,6 +21,13 @@ pub(super) enum Parting {
     Close,
 }
 
+impl Attached {
+    /// The client has the start of a message and not its end: our words would be read as that.
+    pub(super) fn is_in_client_message(&self) -> bool {
+        self.lease.receiver.is_in_client_message()
+    }
+}
+
 impl Parting {
     pub(super) fn of(attached: &Attached, end: &End) -> Self {
         let lease = &attached.lease;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::{End, Session, client_gone, report};
 use crate::client::condition;
 use crate::net::scratch;
-use crate::pool::{CheckoutError, Connector, Lease, Waiting};
+use crate::pool::{CheckoutError, Connector, Lease, Snapshot, Waiting};
 use crate::server::ServerError;
 use crate::server::connect::ConnectError;
 use crate::wire::reply::{Report, Severity};
@@ -61,9 +61,9 @@ impl Session {
             let waited = poll_fn(|cx| self.poll_queued(cx, &mut waiting, alarm.as_mut())).await;
             match waited {
                 Ok(Waited::Alarm) if deadline.is_some_and(|at| at <= Instant::now()) => {
-                    let crowd = self.crowd();
+                    let report = self.waited_in_vain(started);
                     waiting.time_out();
-                    break Ok(Err(report::wait_timeout(started.elapsed(), crowd)));
+                    break Ok(Err(report));
                 }
                 Ok(Waited::Alarm) => {
                     if notice.take().is_some() {
@@ -143,7 +143,7 @@ impl Session {
             Some(limit) => match timeout_at(started + limit, waiting).await {
                 Ok(waited) => waited,
                 Err(_elapsed) => {
-                    let mut report = report::wait_timeout(started.elapsed(), self.crowd());
+                    let mut report = self.waited_in_vain(started);
                     report.severity = Severity::Fatal;
                     return Err(End::NeverServed(report));
                 }
@@ -171,6 +171,15 @@ impl Session {
             Err(ServerError::Io(_) | ServerError::Closed | ServerError::TimedOut) => {
                 Err(End::ServerGone)
             }
+        }
+    }
+
+    /// What one is told who waited for too long: why there is no server at all, or who has them.
+    fn waited_in_vain(&self, started: Instant) -> Report {
+        let Snapshot { idle, active, tending, .. } = self.tenancy.pool.snapshot();
+        match self.tenancy.pool.last_error().filter(|_| idle + active + tending == 0) {
+            Some(error) => report::connect_failed(Severity::Error, &error),
+            None => report::wait_timeout(started.elapsed(), self.crowd()),
         }
     }
 

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::clock::{Clock, Phase};
-use super::flow::{Flow, Stop};
+use super::cut::{self, Need};
+use super::flow::{ClientFault, Flow, Stop};
 use super::incoming::{self, Incoming};
 use super::names::NamesUndo;
 use super::outgoing::Outgoing;
-use super::{Attached, End, Session, client_gone};
+use super::{Attached, End, Session, Terms, client_gone};
 use crate::config::PoolMode;
 use crate::net::scratch::{self, Scratch};
+use crate::net::socket::Outbox;
 use crate::pool::{Connector, Lease};
 use crate::server::Server;
 use crate::server::receive::Fault;
@@ -127,7 +129,10 @@ impl Session {
                     self.names.undo(undo, sequence..sequence + 1);
                 }
             }
-            self.client.send(cx, output)?;
+            match self.client.send(cx, output) {
+                Err(_gone) if flow.stop == Some(Stop::Goodbye) => {}
+                sent => sent?,
+            }
             output.clear();
         }
         Ok(used)
@@ -141,12 +146,13 @@ impl Session {
         let Attached { lease, flow, undo, .. } = attached;
         let leaving = flow.stop == Some(Stop::Goodbye);
         let client = &mut self.client;
-        if leaving {
-            client.outbox = Default::default();
-        } else if !client.outbox.is_empty() {
-            client.outbox.flush(&mut client.socket, cx).map_err(client_gone)?;
-            if !client.outbox.is_empty() {
-                return Ok(false);
+        if !client.outbox.is_empty() {
+            match client.outbox.flush(&mut client.socket, cx) {
+                Ok(()) if !client.outbox.is_empty() => return Ok(false),
+                Ok(()) => {}
+                // Whoever has said goodbye need not wait for what it asked for before.
+                Err(_gone) if leaving => client.outbox = Outbox::default(),
+                Err(gone) => return Err(client_gone(gone)),
             }
         }
         let Server { socket, inbox, receiver, ledger, prepared, .. } = &mut ***lease;
@@ -175,8 +181,10 @@ impl Session {
             settled = sink.settled;
             self.told_fatal |= sink.told_fatal;
             // What came before a fault is the client's all the same.
-            if !leaving {
-                client.outbox.send(&mut client.socket, cx, out.finish()).map_err(client_gone)?;
+            match client.outbox.send(&mut client.socket, cx, out.finish()) {
+                Ok(()) => {}
+                Err(_gone) if leaving => client.outbox = Outbox::default(),
+                Err(gone) => return Err(client_gone(gone)),
             }
             Ok(judged?)
         })?;
@@ -259,13 +267,22 @@ impl Session {
         match (self.tenancy.terms.mode, lease.receiver.status()) {
             (PoolMode::Session, _) => Ok(false),
             (PoolMode::Transaction | PoolMode::Statement, b'I') => {
-                // A long message that has to be seen whole needs its server from the start.
-                let request_max = self.tenancy.terms.request_max;
-                Ok(flow.pin.is_none() && self.client.inbox.len() <= request_max)
+                Ok(flow.pin.is_none() && !self.asks_again()?)
             }
             (PoolMode::Statement, _) => Err(End::StatementMode),
             (PoolMode::Transaction, _) => Ok(false),
         }
+    }
+
+    /// Whether what is held of the client's bytes would ask for a server at once, as the start of
+    /// a message does that has to be seen whole and is longer than is collected without one.
+    fn asks_again(&self) -> Result<bool, ClientFault> {
+        let held = self.client.inbox.held();
+        if held.is_empty() {
+            return Ok(false);
+        }
+        let Terms { message_max, request_max, .. } = self.tenancy.terms;
+        Ok(cut::need(held, &self.names, message_max, request_max)? == Need::Server)
     }
 
     fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<End> {

@@ -5,5 +5,7 @@
 
 mod effects;
 mod scan;
+mod words;
 
 pub use effects::{Command, Effects, effects};
+pub use words::{Words, statements};

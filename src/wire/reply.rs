@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use pgwire::messages::Message;
+use pgwire::messages::data::{DataRow, FieldDescription, RowDescription};
 use pgwire::messages::response::{ErrorResponse, NoticeResponse};
 use pgwire::messages::startup::NegotiateProtocolVersion;
 
@@ -12,6 +13,14 @@ use pgwire::messages::startup::NegotiateProtocolVersion;
 pub const AUTHENTICATION_OK: [u8; 9] = *b"R\0\0\0\x08\0\0\0\0";
 /// ParseComplete.
 pub const PARSE_COMPLETE: [u8; 5] = *b"1\0\0\0\x04";
+/// BindComplete.
+pub const BIND_COMPLETE: [u8; 5] = *b"2\0\0\0\x04";
+/// NoData.
+pub const NO_DATA: [u8; 5] = *b"n\0\0\0\x04";
+/// ParameterDescription of a statement without parameters.
+pub const NO_PARAMETERS: [u8; 7] = *b"t\0\0\0\x06\0\0";
+/// EmptyQueryResponse.
+pub const EMPTY_QUERY: [u8; 5] = *b"I\0\0\0\x04";
 /// CloseComplete.
 pub const CLOSE_COMPLETE: [u8; 5] = *b"3\0\0\0\x04";
 
@@ -96,6 +105,81 @@ pub fn backend_key(out: &mut Vec<u8>, pid: u32, secret: &[u8]) {
 /// CommandComplete with this tag.
 pub fn command_complete(out: &mut Vec<u8>, tag: &str) {
     raw(out, b'C', &[tag.as_bytes(), b"\0"]);
+}
+
+/// What a value is, and how it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    /// text.
+    Text,
+    /// int4.
+    Integer,
+}
+
+impl ColumnType {
+    /// Its number in pg_type, and its bytes there (-1 when they vary).
+    fn oid_and_len(self) -> (u32, i16) {
+        match self {
+            Self::Text => (25, -1),
+            Self::Integer => (23, 4),
+        }
+    }
+}
+
+/// How values are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// As people read them.
+    #[default]
+    Text,
+    /// As the type's binary form.
+    Binary,
+}
+
+/// One value of a row that is ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// NULL.
+    Null,
+    /// A text.
+    Text(String),
+    /// An int4.
+    Integer(i32),
+}
+
+/// RowDescription: a result of ours has these columns, the n-th in the n-th format.
+pub fn row_description<'a>(
+    out: &mut Vec<u8>,
+    columns: impl IntoIterator<Item = (&'a str, ColumnType)>,
+    format: impl Fn(usize) -> Format,
+) {
+    let fields = columns.into_iter().enumerate().map(|(index, (name, column))| {
+        let (oid, len) = column.oid_and_len();
+        FieldDescription::new(name.to_owned(), 0, 0, oid, len, -1, format(index) as i16)
+    });
+    write(out, &RowDescription::new(fields.collect()));
+}
+
+/// DataRow with these values, the n-th in the n-th format.
+pub fn data_row(out: &mut Vec<u8>, row: &[Value], format: impl Fn(usize) -> Format) {
+    let mut data = BytesMut::new();
+    for (index, value) in row.iter().enumerate() {
+        match (value, format(index)) {
+            (Value::Null, _) => data.put_i32(-1),
+            (Value::Text(text), _) => field(&mut data, text.as_bytes()),
+            (Value::Integer(number), Format::Text) => {
+                field(&mut data, number.to_string().as_bytes())
+            }
+            (Value::Integer(number), Format::Binary) => field(&mut data, &number.to_be_bytes()),
+        }
+    }
+    let count = i16::try_from(row.len()).unwrap_or(i16::MAX);
+    write(out, &DataRow::new(data, count));
+}
+
+fn field(data: &mut BytesMut, bytes: &[u8]) {
+    data.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    data.put_slice(bytes);
 }
 
 /// Appends a message of this tag with the parts as its body.

@@ -29,18 +29,25 @@ impl<'a> Fields<'a> {
         Some(first)
     }
 
+    /// A big-endian 16-bit word.
+    pub fn short(&mut self) -> Option<u16> {
+        let (short, rest) = self.rest.split_first_chunk::<2>()?;
+        self.rest = rest;
+        Some(u16::from_be_bytes(*short))
+    }
+
+    /// So many bytes.
+    pub fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(bytes)
+    }
+
     /// A big-endian 32-bit word.
     pub fn word(&mut self) -> Option<u32> {
         let (word, rest) = self.rest.split_first_chunk::<4>()?;
         self.rest = rest;
         Some(u32::from_be_bytes(*word))
-    }
-
-    /// This many bytes.
-    pub fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.rest.split_at_checked(count)?;
-        self.rest = rest;
-        Some(bytes)
     }
 
     /// What has not been read yet.

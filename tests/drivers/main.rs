@@ -35,7 +35,9 @@ fn postgres_tools_pass_under_forced_hops() {
 }
 
 fn configuration(cluster: &Cluster, databases: &[&str]) -> String {
-    let mut toml = "listen_port = 0\ndefault_pool_size = 2\ndebug_force_hop = true\n".to_owned();
+    let mut toml =
+        "listen_port = 0\nhttp_listen = \"\"\ndefault_pool_size = 2\ndebug_force_hop = true\n"
+            .to_owned();
     let port = cluster.primary().port();
     for name in databases {
         toml += &format!("[databases.{name}]\nhost = \"127.0.0.1\"\nport = {port}\n");

@@ -1,0 +1,141 @@
+//! Every command of the console, as data.
+
+use std::fmt::Write as _;
+
+use super::registry::Registry;
+use super::{Role, tables};
+use crate::wire::reply::{ColumnType, Value};
+
+/// A column: its name and type.
+pub type Column = (&'static str, ColumnType);
+/// The values of one line.
+pub type Row = Vec<Value>;
+
+/// One command.
+#[derive(Debug)]
+pub struct Command {
+    /// Its words, in upper case.
+    pub name: &'static str,
+    /// What it shows or does, in one sentence.
+    pub help: &'static str,
+    /// Who may run it.
+    pub role: Role,
+    /// What it answers.
+    pub answer: Answer,
+}
+
+/// What a command answers.
+#[derive(Debug)]
+pub enum Answer {
+    /// A table. PgBouncer's columns come first and in its order, for some read by position.
+    Table(&'static [Column], fn(&dyn Registry) -> Vec<Row>),
+    /// A NOTICE and no rows.
+    Notice(fn() -> String),
+}
+
+/// All of them, in the order in which they are shown.
+pub static COMMANDS: &[Command] = &[
+    Command {
+        name: "SHOW HELP",
+        help: "The commands of the console.",
+        role: Role::Stats,
+        answer: Answer::Notice(help),
+    },
+    Command {
+        name: "SHOW VERSION",
+        help: "The version of PgBouncer whose console this is like, and of pgweir.",
+        role: Role::Stats,
+        answer: Answer::Table(tables::VERSION, tables::version),
+    },
+    Command {
+        name: "SHOW STATE",
+        help: "Whether the pooler is active, paused or suspended.",
+        role: Role::Stats,
+        answer: Answer::Table(tables::STATE, tables::state),
+    },
+    Command {
+        name: "SHOW POOLS",
+        help: "Clients and servers of each database and user, and how long clients wait.",
+        role: Role::Stats,
+        answer: Answer::Table(tables::POOLS, tables::pools),
+    },
+    Command {
+        name: "SHOW CLIENTS",
+        help: "Every client that is logged in.",
+        role: Role::Stats,
+        answer: Answer::Table(tables::CLIENTS, tables::clients),
+    },
+    Command {
+        name: "SHOW DATABASES",
+        help: "The databases as configured, and the connections of each.",
+        role: Role::Stats,
+        answer: Answer::Table(tables::DATABASES, tables::databases),
+    },
+    Command {
+        name: "SHOW LISTS",
+        help: "How many there are of everything.",
+        role: Role::Stats,
+        answer: Answer::Table(tables::LISTS, tables::lists),
+    },
+    Command {
+        name: "SHOW CONFIG",
+        help: "Every key with its value and default.",
+        role: Role::Stats,
+        answer: Answer::Table(tables::CONFIG, tables::config),
+    },
+];
+
+fn help() -> String {
+    let mut help = "Console usage".to_owned();
+    for command in COMMANDS {
+        help.push_str("\n\t");
+        help.push_str(command.name);
+    }
+    help
+}
+
+/// `docs/console.md`.
+pub fn markdown() -> String {
+    let mut out = String::from(
+        "# The console\n\n\
+         The databases `pgweir` and `pgbouncer` are the console. Users in `admin_users` and \
+         `stats_users` open it with their usual password:\n\n    \
+         psql -h 127.0.0.1 -p 6432 -U admin pgweir\n\n\
+         It works when max_client_conn is reached, too. Columns are PgBouncer's, in its order.\n\n\
+         | Command | Users | Answer |\n|---|---|---|\n",
+    );
+    for Command { name, help, role, answer } in COMMANDS {
+        let users = role.key();
+        // Writing to a String can't fail.
+        drop(write!(out, "| `{name}` | {users} | {help}"));
+        if let Answer::Table(columns, _) = answer {
+            let columns: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
+            drop(write!(out, " Columns: {}.", columns.join(", ")));
+        }
+        out.push_str(" |\n");
+    }
+    out.push_str(
+        "\nAdmins may do all that `stats_users` may. `SELECT x` means `SHOW x`. `BEGIN`, `COMMIT`, \
+         `ROLLBACK` and `SET` are accepted and do nothing.\n\n\
+         # HTTP\n\n\
+         `http_listen` serves `/metrics` (Prometheus), `/livez` (the process runs) and `/readyz` \
+         (503 once it is stopping).\n",
+    );
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With `UPDATE_REFERENCE` set, writes the file instead.
+    #[test]
+    fn documentation_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/console.md");
+        if std::env::var_os("UPDATE_REFERENCE").is_some() {
+            std::fs::write(path, markdown()).unwrap();
+        }
+        let found = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(found == markdown(), "behind src/admin/commands.rs: UPDATE_REFERENCE=1 cargo test");
+    }
+}

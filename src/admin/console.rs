@@ -1,0 +1,343 @@
+//! A client of the console: simple and extended queries, answered one after the other.
+//!
+//! Knows messages and plans. What it holds for a client is bounded: one message, one reply, and
+//! a few prepared statements.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::timeout;
+
+use super::commands::Answer;
+use super::plan::{self, Plan, SETTINGS};
+use super::registry::Registry;
+use super::{PGBOUNCER_VERSION, Role};
+use crate::net::socket::Socket;
+use crate::wire::frame::{self, FrameError};
+use crate::wire::reply::{self, Format, Report, Severity, Value};
+use crate::wire::view::{self, Fields, Parse, Target};
+
+/// The longest message that it takes, its length word included.
+const MESSAGE_MAX: u32 = 64 * 1024;
+/// Prepared statements, and portals, that a client may have.
+const NAMES_MAX: usize = 100;
+/// How long a client may take to accept an answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// Bytes read at once.
+const CHUNK: usize = 4096;
+
+/// Why a console ended.
+#[derive(Debug, Error)]
+pub enum ConsoleEnd {
+    /// The client said goodbye.
+    #[error("client close request")]
+    Goodbye,
+    /// The client's connection was closed or failed.
+    #[error("client unexpected eof")]
+    Gone(#[from] io::Error),
+    /// The client sent what is no message, or one that is too long.
+    #[error("client protocol violation: {0}")]
+    Frame(#[from] FrameError),
+    /// The client did not take its answer.
+    #[error("client did not take its answer")]
+    Stuck,
+}
+
+/// A console that is open.
+pub struct Console {
+    socket: Socket,
+    /// What the client has sent and we have not looked at.
+    sent: Vec<u8>,
+    role: Role,
+    registry: Arc<dyn Registry>,
+    statements: HashMap<Vec<u8>, Option<Plan>>,
+    portals: HashMap<Vec<u8>, Portal>,
+    /// An extended query failed: nothing counts up to the next Sync.
+    failed: bool,
+}
+
+/// A statement that is ready to run; `None` is an empty one.
+#[derive(Clone)]
+struct Portal {
+    plan: Option<Plan>,
+    formats: Vec<Format>,
+}
+
+impl Portal {
+    /// One format is for all columns, none is text.
+    fn format(&self, column: usize) -> Format {
+        let index = if self.formats.len() == 1 { 0 } else { column };
+        self.formats.get(index).copied().unwrap_or_default()
+    }
+}
+
+impl Console {
+    /// A console for somebody who has logged in. `greeting` has not been sent yet, and `ahead`
+    /// was sent behind the login.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub async fn open(
+        socket: Socket,
+        ahead: Vec<u8>,
+        mut greeting: Vec<u8>,
+        role: Role,
+        registry: Arc<dyn Registry>,
+    ) -> io::Result<Self> {
+        let version = format!("{PGBOUNCER_VERSION}/bouncer");
+        reply::parameter_status(&mut greeting, b"server_version", version.as_bytes());
+        for (name, _, value) in SETTINGS {
+            reply::parameter_status(&mut greeting, name.as_bytes(), value.as_bytes());
+        }
+        // Nothing can be cancelled here: nobody has this number.
+        reply::backend_key(&mut greeting, 0, &[0; 4]);
+        greeting.extend_from_slice(&reply::ready(b'I'));
+        let (statements, portals) = (HashMap::new(), HashMap::new());
+        let mut console =
+            Self { socket, sent: ahead, role, registry, statements, portals, failed: false };
+        console.socket.write_all(&greeting).await?;
+        Ok(console)
+    }
+
+    /// Serves the client to its end, and gives the reason for that.
+    pub async fn run(mut self) -> ConsoleEnd {
+        loop {
+            let mut out = Vec::new();
+            let judged = self.judge(&mut out);
+            if let Err(ConsoleEnd::Frame(error)) = &judged {
+                let message = error.to_string();
+                Report { severity: Severity::Fatal, ..plan::error("08P01", message) }
+                    .write(&mut out);
+            }
+            if let Err(end) = self.answer(&out).await {
+                return end;
+            }
+            if let Err(end) = judged {
+                return end;
+            }
+            if let Err(end) = self.read().await {
+                return end;
+            }
+        }
+    }
+
+    async fn answer(&mut self, out: &[u8]) -> Result<(), ConsoleEnd> {
+        let written = timeout(ANSWER_LIMIT, self.socket.write_all(out)).await;
+        written.unwrap_or(Err(io::ErrorKind::TimedOut.into())).map_err(|error| {
+            if error.kind() == io::ErrorKind::TimedOut { ConsoleEnd::Stuck } else { error.into() }
+        })
+    }
+
+    async fn read(&mut self) -> Result<(), ConsoleEnd> {
+        let mut chunk = vec![0; CHUNK];
+        let count = self.socket.read(&mut chunk).await?;
+        if count == 0 {
+            return Err(ConsoleEnd::Gone(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.sent.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Answers every message that is complete.
+    fn judge(&mut self, out: &mut Vec<u8>) -> Result<(), ConsoleEnd> {
+        let sent = std::mem::take(&mut self.sent);
+        let mut rest = sent.as_slice();
+        while let Some((header, body)) = frame::message(rest, MESSAGE_MAX)? {
+            self.message(header.tag, body, out)?;
+            rest = rest.get(header.message_len()..).unwrap_or_default();
+        }
+        self.sent = rest.to_vec();
+        Ok(())
+    }
+
+    fn message(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), ConsoleEnd> {
+        match tag {
+            b'X' => return Err(ConsoleEnd::Goodbye),
+            b'S' => {
+                self.failed = false;
+                out.extend_from_slice(&reply::ready(b'I'));
+            }
+            _ if self.failed => {}
+            b'Q' => {
+                if let Err(report) = self.query(body, out) {
+                    report.write(out);
+                }
+                out.extend_from_slice(&reply::ready(b'I'));
+            }
+            _ => {
+                if let Err(report) = self.extended(tag, body, out) {
+                    report.write(out);
+                    self.failed = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn query(&self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Report> {
+        let text = view::query_text(body).ok_or_else(malformed)?;
+        let plans = plan::plans(text, self.role)?;
+        if plans.is_empty() {
+            out.extend_from_slice(&reply::EMPTY_QUERY);
+        }
+        for plan in plans {
+            describe(plan.columns(), |_| Format::Text, out);
+            self.run_plan(plan, |_| Format::Text, out);
+        }
+        Ok(())
+    }
+
+    fn run_plan(&self, plan: Plan, format: impl Fn(usize) -> Format, out: &mut Vec<u8>) {
+        let rows = match plan {
+            Plan::Nothing(_) => vec![],
+            Plan::Setting(_, value) => vec![vec![Value::Text(value.to_owned())]],
+            Plan::Run(command) => match command.answer {
+                Answer::Table(_, rows) => rows(&*self.registry),
+                Answer::Notice(text) => {
+                    let notice = plan::error("00000", text());
+                    Report { severity: Severity::Notice, ..notice }.write(out);
+                    vec![]
+                }
+            },
+        };
+        for row in rows {
+            reply::data_row(out, &row, &format);
+        }
+        reply::command_complete(out, plan.tag());
+    }
+
+    fn extended(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), Report> {
+        match tag {
+            b'P' => self.parse(&Parse::read(body).ok_or_else(malformed)?, out),
+            b'B' => self.bind(body, out),
+            b'D' => self.describe(Target::read(body).ok_or_else(malformed)?, out),
+            b'E' => {
+                let name = Fields::new(body).cstr().ok_or_else(malformed)?;
+                let portal = self.portals.get(name).ok_or_else(no_portal)?;
+                match portal.plan {
+                    None => out.extend_from_slice(&reply::EMPTY_QUERY),
+                    Some(plan) => self.run_plan(plan, |column| portal.format(column), out),
+                }
+                Ok(())
+            }
+            b'C' => {
+                match Target::read(body).ok_or_else(malformed)? {
+                    Target::Statement(name) => drop(self.statements.remove(name)),
+                    Target::Portal(name) => drop(self.portals.remove(name)),
+                }
+                out.extend_from_slice(&reply::CLOSE_COMPLETE);
+                Ok(())
+            }
+            b'H' => Ok(()),
+            _ => {
+                Err(plan::error("0A000", format!("message type {tag:#04x} is not for the console")))
+            }
+        }
+    }
+
+    fn parse(&mut self, parse: &Parse<'_>, out: &mut Vec<u8>) -> Result<(), Report> {
+        let plans = plan::plans(parse.text, self.role)?;
+        let plan = match plans.as_slice() {
+            [] => None,
+            [plan] => Some(*plan),
+            _ => {
+                let text = "cannot insert multiple commands into a prepared statement";
+                return Err(plan::error("42601", text));
+            }
+        };
+        if !parse.name.is_empty() && self.statements.contains_key(parse.name) {
+            let name = String::from_utf8_lossy(parse.name);
+            return Err(plan::error(
+                "42P05",
+                format!("prepared statement \"{name}\" already exists"),
+            ));
+        }
+        keep(&mut self.statements, parse.name, plan)?;
+        out.extend_from_slice(&reply::PARSE_COMPLETE);
+        Ok(())
+    }
+
+    fn bind(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Report> {
+        let (portal, statement, formats) = read_bind(body)?;
+        let plan = *self.statements.get(statement).ok_or_else(|| no_statement(statement))?;
+        keep(&mut self.portals, portal, Portal { plan, formats })?;
+        out.extend_from_slice(&reply::BIND_COMPLETE);
+        Ok(())
+    }
+
+    fn describe(&self, target: Target<'_>, out: &mut Vec<u8>) -> Result<(), Report> {
+        let portal = match target {
+            Target::Statement(name) => {
+                let plan = *self.statements.get(name).ok_or_else(|| no_statement(name))?;
+                out.extend_from_slice(&reply::NO_PARAMETERS);
+                Portal { plan, formats: vec![] }
+            }
+            Target::Portal(name) => self.portals.get(name).ok_or_else(no_portal)?.clone(),
+        };
+        let columns = portal.plan.and_then(|plan| plan.columns());
+        if columns.is_none() {
+            out.extend_from_slice(&reply::NO_DATA);
+        }
+        describe(columns, |column| portal.format(column), out);
+        Ok(())
+    }
+}
+
+fn describe(
+    columns: Option<&'static [super::commands::Column]>,
+    format: impl Fn(usize) -> Format,
+    out: &mut Vec<u8>,
+) {
+    if let Some(columns) = columns {
+        reply::row_description(out, columns.iter().copied(), format);
+    }
+}
+
+/// The names of a Bind without parameters, and the formats that it wants.
+/// Portal, statement, and the formats of its columns.
+type Bound<'a> = (&'a [u8], &'a [u8], Vec<Format>);
+
+fn read_bind(body: &[u8]) -> Result<Bound<'_>, Report> {
+    let mut fields = Fields::new(body);
+    let portal = fields.cstr().ok_or_else(malformed)?;
+    let statement = fields.cstr().ok_or_else(malformed)?;
+    let parameter_formats = fields.short().ok_or_else(malformed)?;
+    fields.bytes(usize::from(parameter_formats) * 2).ok_or_else(malformed)?;
+    if fields.short().ok_or_else(malformed)? != 0 {
+        return Err(plan::error("08P01", "commands of the console have no parameters"));
+    }
+    let mut formats = Vec::new();
+    for _ in 0..fields.short().ok_or_else(malformed)? {
+        formats.push(match fields.short().ok_or_else(malformed)? {
+            0 => Format::Text,
+            1 => Format::Binary,
+            _ => return Err(malformed()),
+        });
+    }
+    Ok((portal, statement, formats))
+}
+
+fn keep<T>(kept: &mut HashMap<Vec<u8>, T>, name: &[u8], value: T) -> Result<(), Report> {
+    if kept.len() >= NAMES_MAX && !kept.contains_key(name) {
+        let text = format!("the console keeps up to {NAMES_MAX} prepared statements and portals");
+        return Err(plan::error("53400", text));
+    }
+    kept.insert(name.to_vec(), value);
+    Ok(())
+}
+
+fn malformed() -> Report {
+    plan::error("08P01", "malformed message")
+}
+
+fn no_portal() -> Report {
+    plan::error("34000", "portal does not exist")
+}
+
+fn no_statement(name: &[u8]) -> Report {
+    let name = String::from_utf8_lossy(name);
+    plan::error("26000", format!("prepared statement \"{name}\" does not exist"))
+}

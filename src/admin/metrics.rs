@@ -1,0 +1,98 @@
+//! The same figures for Prometheus: PgBouncer's exporter's names where it has the figure.
+//! <https://prometheus.io/docs/instrumenting/exposition_formats/>
+
+use std::fmt::{Display, Write as _};
+
+use super::registry::{PoolFigures, Registry};
+use super::{PGBOUNCER_VERSION, VERSION};
+
+/// One metric of a pool: its name, what it is, and its value.
+type PoolGauge = (&'static str, &'static str, fn(&PoolFigures) -> f64);
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+static POOL_GAUGES: &[PoolGauge] = &[
+    ("client_active_connections", "Clients that use a server or need none.", |pool| {
+        pool.clients_active as f64
+    }),
+    ("client_waiting_connections", "Clients that wait for a server.", |pool| {
+        pool.snapshot.waiting as f64
+    }),
+    ("client_active_cancel_connections", "Cancels that are under way.", |_| 0.0),
+    ("client_waiting_cancel_connections", "Cancels that wait.", |_| 0.0),
+    ("server_active_connections", "Servers that a client uses.", |pool| {
+        pool.snapshot.active as f64
+    }),
+    ("server_active_cancel_connections", "Connections that carry a cancel.", |_| 0.0),
+    ("server_being_canceled_connections", "Servers held until a cancel has landed.", |_| 0.0),
+    ("server_idle_connections", "Servers that are free.", |pool| pool.snapshot.idle as f64),
+    ("server_used_connections", "Servers that need a check before use.", |_| 0.0),
+    ("server_testing_connections", "Servers that are being reset or checked.", |pool| {
+        pool.snapshot.tending as f64
+    }),
+    ("server_login_connections", "Servers that are being opened.", |pool| {
+        pool.snapshot.opening as f64
+    }),
+    ("client_maxwait_seconds", "How long the client in front has waited.", |pool| {
+        pool.snapshot.oldest_wait.unwrap_or_default().as_secs_f64()
+    }),
+];
+
+/// What `/metrics` answers.
+pub fn text(registry: &dyn Registry) -> String {
+    let mut page = Page::default();
+    page.gauge("pgbouncer_up", "Whether the pooler answers.", 1);
+    let version = [("version", PGBOUNCER_VERSION)];
+    page.head("pgbouncer_version_info", "The version of PgBouncer that the console is like.");
+    page.sample("pgbouncer_version_info", &version, 1);
+    page.head("pgweir_build_info", "The version of pgweir.");
+    page.sample("pgweir_build_info", &[("version", VERSION)], 1);
+    page.gauge("pgweir_clients", "Clients that are logged in.", registry.clients().len());
+    let pools = registry.pools();
+    for (name, help, value) in POOL_GAUGES {
+        let name = format!("pgbouncer_pools_{name}");
+        page.head(&name, help);
+        for pool in &pools {
+            let labels = [("database", &*pool.name.database), ("user", &*pool.name.user)];
+            page.sample(&name, &labels, value(pool));
+        }
+    }
+    page.0
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, help);
+        self.sample(name, &[], value);
+    }
+
+    fn head(&mut self, name: &str, help: &str) {
+        // Writing to a String can't fail.
+        drop(write!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge\n"));
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let text = text.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
+            let before = if index == 0 { '{' } else { ',' };
+            drop(write!(self.0, "{before}{label}=\"{text}\""));
+        }
+        let after = if labels.is_empty() { "" } else { "}" };
+        drop(writeln!(self.0, "{after} {value}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_stay_within_their_quotes() {
+        let mut page = Page::default();
+        page.sample("m", &[("a", "x\"y\\z\n"), ("b", "")], 0.5);
+        assert_eq!(page.0, "m{a=\"x\\\"y\\\\z\\n\",b=\"\"} 0.5\n");
+    }
+}

@@ -1,0 +1,308 @@
+//! The tables of the console: columns as PgBouncer has them, and rows from the registry.
+//!
+//! What we don't have is 0 or empty. New columns go to the end.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::commands::{Column, Row};
+use super::registry::{PoolFigures, Registry};
+use super::{PGBOUNCER_VERSION, VERSION as PGWEIR_VERSION};
+use crate::cancel::Seat;
+use crate::config::{Applies, Database};
+use crate::wire::reply::ColumnType::{Integer, Text};
+use crate::wire::reply::Value;
+
+pub(super) static VERSION: &[Column] = &[("version", Text)];
+
+pub(super) fn version(_: &dyn Registry) -> Vec<Row> {
+    vec![vec![text(format!("PgBouncer {PGBOUNCER_VERSION}/pgweir {PGWEIR_VERSION}"))]]
+}
+
+pub(super) static STATE: &[Column] = &[("key", Text), ("value", Text)];
+
+pub(super) fn state(_: &dyn Registry) -> Vec<Row> {
+    let states = [("active", "yes"), ("paused", "no"), ("suspended", "no")];
+    states.map(|(state, value)| vec![text(state), text(value)]).into()
+}
+
+pub(super) static POOLS: &[Column] = &[
+    ("database", Text),
+    ("user", Text),
+    ("cl_active", Integer),
+    ("cl_waiting", Integer),
+    ("cl_active_cancel_req", Integer),
+    ("cl_waiting_cancel_req", Integer),
+    ("sv_active", Integer),
+    ("sv_active_cancel", Integer),
+    ("sv_being_canceled", Integer),
+    ("sv_idle", Integer),
+    ("sv_used", Integer),
+    ("sv_tested", Integer),
+    ("sv_login", Integer),
+    ("maxwait", Integer),
+    ("maxwait_us", Integer),
+    ("pool_mode", Text),
+    ("load_balance_hosts", Text),
+];
+
+pub(super) fn pools(registry: &dyn Registry) -> Vec<Row> {
+    let row = |PoolFigures { name, mode, clients_active, snapshot }: PoolFigures| {
+        let waited = snapshot.oldest_wait.unwrap_or_default();
+        vec![
+            text(name.database),
+            text(name.user),
+            number(clients_active),
+            number(snapshot.waiting),
+            number(0),
+            number(0),
+            number(snapshot.active),
+            number(0),
+            number(0),
+            number(snapshot.idle),
+            number(0),
+            number(snapshot.tending),
+            number(snapshot.opening),
+            seconds(waited),
+            micros(waited),
+            text(mode.name()),
+            Value::Null,
+        ]
+    };
+    registry.pools().into_iter().map(row).collect()
+}
+
+pub(super) static CLIENTS: &[Column] = &[
+    ("type", Text),
+    ("user", Text),
+    ("database", Text),
+    ("replication", Text),
+    ("state", Text),
+    ("addr", Text),
+    ("port", Integer),
+    ("local_addr", Text),
+    ("local_port", Integer),
+    ("connect_time", Text),
+    ("request_time", Text),
+    ("wait", Integer),
+    ("wait_us", Integer),
+    ("close_needed", Integer),
+    ("ptr", Text),
+    ("link", Text),
+    ("remote_pid", Integer),
+    ("tls", Text),
+    ("application_name", Text),
+    ("prepared_statements", Integer),
+    ("id", Integer),
+];
+
+pub(super) fn clients(registry: &dyn Registry) -> Vec<Row> {
+    let mut seats = registry.clients();
+    seats.sort_by_key(|seat| seat.pid());
+    let now = SystemTime::now();
+    seats.iter().map(|seat| client(seat, now)).collect()
+}
+
+fn client(seat: &Seat, now: SystemTime) -> Row {
+    let card = seat.card();
+    let since = now.checked_sub(card.since.elapsed()).unwrap_or(UNIX_EPOCH);
+    let (addr, port) = match card.peer {
+        Some(peer) => (peer.ip().to_string(), peer.port()),
+        None => ("unix".to_owned(), 0),
+    };
+    let id = number(seat.pid() as usize);
+    vec![
+        text("C"),
+        text(card.login.user.as_str()),
+        text(card.login.database.as_str()),
+        text("none"),
+        text(if seat.is_queued() { "waiting" } else { "active" }),
+        text(addr),
+        number(port.into()),
+        text(""),
+        number(0),
+        text(utc(since)),
+        text(""),
+        number(0),
+        number(0),
+        number(0),
+        text(""),
+        text(""),
+        number(0),
+        text(""),
+        text(card.application_name.as_deref().unwrap_or_default()),
+        number(0),
+        id,
+    ]
+}
+
+pub(super) static DATABASES: &[Column] = &[
+    ("name", Text),
+    ("host", Text),
+    ("port", Integer),
+    ("database", Text),
+    ("force_user", Text),
+    ("pool_size", Integer),
+    ("min_pool_size", Integer),
+    ("reserve_pool_size", Integer),
+    ("server_lifetime", Integer),
+    ("pool_mode", Text),
+    ("load_balance_hosts", Text),
+    ("max_connections", Integer),
+    ("current_connections", Integer),
+    ("max_client_connections", Integer),
+    ("current_client_connections", Integer),
+    ("paused", Integer),
+    ("disabled", Integer),
+    // The older name of reserve_pool_size, for exporters that still read it.
+    ("reserve_pool", Integer),
+];
+
+pub(super) fn databases(registry: &dyn Registry) -> Vec<Row> {
+    let config = registry.config();
+    let mut servers: HashMap<String, usize> = HashMap::new();
+    for pool in registry.pools() {
+        *servers.entry(pool.name.database).or_default() += pool.snapshot.open();
+    }
+    let mut clients: HashMap<String, usize> = HashMap::new();
+    for seat in registry.clients() {
+        *clients.entry(seat.card().login.database.clone()).or_default() += 1;
+    }
+    let count = |counts: &HashMap<String, usize>, database: &Database| {
+        number(counts.get(&database.name).copied().unwrap_or(0))
+    };
+    let row = |database: &Database| {
+        let reserve = number(config.reserve_pool_size(database, None));
+        vec![
+            text(database.name.as_str()),
+            text(database.host.as_str()),
+            number(database.port.into()),
+            text(database.dbname.as_str()),
+            database.user.as_deref().map_or(Value::Null, text),
+            number(config.pool_size(database, None)),
+            number(config.min_pool_size(database, None)),
+            reserve.clone(),
+            seconds(database.server_lifetime.unwrap_or_default()),
+            text(config.pool_mode(database, None).name()),
+            Value::Null,
+            number(database.max_db_connections.unwrap_or(0)),
+            count(&servers, database),
+            number(database.max_db_client_connections.unwrap_or(0)),
+            count(&clients, database),
+            number(0),
+            number(0),
+            reserve,
+        ]
+    };
+    config.databases.values().map(|database| row(database)).collect()
+}
+
+pub(super) static LISTS: &[Column] = &[("list", Text), ("items", Integer)];
+
+pub(super) fn lists(registry: &dyn Registry) -> Vec<Row> {
+    let lists = counts(registry);
+    lists.into_iter().map(|(list, items)| vec![text(list), number(items)]).collect()
+}
+
+/// How many there are of everything, under PgBouncer's names.
+pub(super) fn counts(registry: &dyn Registry) -> [(&'static str, usize); 14] {
+    let config = registry.config();
+    let pools = registry.pools();
+    let free = pools.iter().map(|pool| pool.snapshot.idle).sum();
+    let open: usize = pools.iter().map(|pool| pool.snapshot.open() + pool.snapshot.opening).sum();
+    [
+        ("databases", config.databases.len()),
+        ("users", config.users.len()),
+        ("peers", 0),
+        ("pools", pools.len()),
+        ("peer_pools", 0),
+        ("free_clients", 0),
+        ("used_clients", registry.clients().len()),
+        ("login_clients", registry.strangers()),
+        ("free_servers", free),
+        ("used_servers", open.saturating_sub(free)),
+        ("dns_names", 0),
+        ("dns_zones", 0),
+        ("dns_queries", 0),
+        ("dns_pending", 0),
+    ]
+}
+
+pub(super) static CONFIG: &[Column] =
+    &[("key", Text), ("value", Text), ("default", Text), ("changeable", Text)];
+
+pub(super) fn config(registry: &dyn Registry) -> Vec<Row> {
+    let settings = registry.config().general.settings();
+    let row = |setting: crate::config::Setting| {
+        let changeable = match setting.applies {
+            Applies::Restart => "no",
+            Applies::Reload => "yes",
+        };
+        vec![text(setting.key), text(setting.value), text(setting.default), text(changeable)]
+    };
+    settings.map(row).collect()
+}
+
+fn text(text: impl Into<String>) -> Value {
+    Value::Text(text.into())
+}
+
+fn number(count: usize) -> Value {
+    Value::Integer(i32::try_from(count).unwrap_or(i32::MAX))
+}
+
+/// The whole seconds.
+fn seconds(time: Duration) -> Value {
+    Value::Integer(i32::try_from(time.as_secs()).unwrap_or(i32::MAX))
+}
+
+/// What is left beside the whole seconds.
+fn micros(time: Duration) -> Value {
+    Value::Integer(i32::try_from(time.subsec_micros()).unwrap_or(i32::MAX))
+}
+
+/// `YYYY-MM-DD HH:MM:SS UTC`.
+fn utc(time: SystemTime) -> String {
+    let secs = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (mut days, rest) = (secs / 86_400, secs % 86_400);
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    let mut year = 1970;
+    loop {
+        let len = 365 + u64::from(is_leap(year));
+        if days < len {
+            break;
+        }
+        days -= len;
+        year += 1;
+    }
+    let mut month = 1;
+    for len in [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < len {
+            break;
+        }
+        days -= len;
+        month += 1;
+    }
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02} UTC", days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_dates_of_the_calendar() {
+        for (secs, date) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_868_799, "2000-02-29 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+            (1_798_761_599, "2026-12-31 23:59:59 UTC"),
+        ] {
+            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(secs)), date);
+        }
+    }
+}

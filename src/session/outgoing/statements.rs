@@ -1,0 +1,138 @@
+//! Prepared statements on the way out: which of them the server has, under which name, and what
+//! must be prepared before a message that names one.
+
+use std::sync::Arc;
+
+use super::{ClientFault, NAME_PREFIX, Names, Outgoing, Stop, Unnamed};
+use crate::server::ledger::{Audience, Awaited};
+use crate::server::prepared::{Statement, StatementName};
+use crate::wire::request;
+
+pub(super) enum There {
+    Yes,
+    No,
+}
+
+/// What goes to the server for a name.
+pub(super) enum Resolved {
+    Same,
+    As(StatementName),
+    Later,
+}
+
+impl Outgoing<'_, '_> {
+    /// Whether the transaction has failed, or may have by the time that a message sent now is
+    /// read: its server refuses all but its end then.
+    pub(super) fn may_be_refused(&self) -> bool {
+        let owed = self.server.ledger.settled_to();
+        self.server.receiver.status() == b'E' || self.flow.batch.is_some_and(|batch| batch >= owed)
+    }
+
+    /// What the server has prepared already is given to it as the unnamed statement, to hear
+    /// what it says.
+    pub(super) fn parse_to_ask(&mut self, identity: &[u8]) -> Result<Option<u64>, ClientFault> {
+        let sent = self.sent(Awaited::Parse)?;
+        self.out.insert(|out| request::parse(out, b"", identity));
+        // The server has lost the unnamed statement by this, and the client has not.
+        self.names.leave_server();
+        Ok(sent)
+    }
+
+    /// Whether it depends on replies that are owed what this name stands for: the flow is
+    /// stopped until then.
+    pub(super) fn has_to_wait_for(&mut self, name: &[u8]) -> bool {
+        let doubtful = self.flow.batch.is_some_and(|batch| {
+            !self.server.ledger.is_copying_in() && Names::is_doubtful(self.undo, name, batch)
+        });
+        if doubtful {
+            self.flow.stop = Some(Stop::Replies);
+        }
+        doubtful
+    }
+
+    /// Whether the server has the statement. `None` when that depends on replies that are owed:
+    /// the flow is stopped until then.
+    pub(super) fn is_there(&mut self, statement: &Statement) -> Option<There> {
+        if statement.changes_session {
+            self.server.taint();
+        }
+        if !self.server.prepared.touch(statement.id) {
+            return Some(There::No);
+        }
+        let doubtful = self.flow.batch.is_some_and(|batch| {
+            !self.server.ledger.is_copying_in()
+                && self.server.prepared.is_doubtful(statement.id, batch)
+        });
+        if doubtful {
+            self.flow.stop = Some(Stop::Replies);
+            return None;
+        }
+        Some(There::Yes)
+    }
+
+    /// Prepares the statement on the server, closing another where there are too many.
+    pub(super) fn prepare(
+        &mut self,
+        statement: &Arc<Statement>,
+        audience: Audience,
+    ) -> Result<Option<u64>, ClientFault> {
+        if let Some(surplus) = self.server.prepared.surplus(self.terms.max_prepared_statements)
+            && let Some(sequence) = self.sent_own(Awaited::Close)?
+        {
+            let name = self.server.prepared.name(surplus.id);
+            self.out.insert(|out| request::close_statement(out, name.as_bytes()));
+            self.server.prepared.closed(sequence, surplus.id);
+        }
+        let sent = self.server.ledger.sent(Awaited::Parse, audience)?;
+        if let Some(sequence) = sent {
+            let name = self.server.prepared.name(statement.id);
+            self.out.insert(|out| request::parse(out, name.as_bytes(), &statement.identity));
+            self.server.prepared.prepared(sequence, Arc::clone(statement));
+        }
+        Ok(sent)
+    }
+
+    /// Makes sure that the server knows the statement of this name, and gives the name that it
+    /// knows it by. `None` for a name to be passed on as it is.
+    pub(super) fn resolve(&mut self, name: &[u8]) -> Result<Resolved, ClientFault> {
+        if self.has_to_wait_for(name) {
+            return Ok(Resolved::Later);
+        }
+        if name.is_empty() {
+            return self.resolve_unnamed();
+        }
+        let Some(statement) = self.names.get(name).map(Arc::clone) else {
+            // The server says that it doesn't know it; but it may know one of our names.
+            return Ok(if name.starts_with(NAME_PREFIX) {
+                Resolved::As(StatementName::nobody())
+            } else {
+                Resolved::Same
+            });
+        };
+        match self.is_there(&statement) {
+            None => return Ok(Resolved::Later),
+            Some(There::Yes) => {}
+            Some(There::No) => drop(self.prepare(&statement, Audience::Pooler)?),
+        }
+        Ok(Resolved::As(self.server.prepared.name(statement.id)))
+    }
+
+    pub(super) fn resolve_unnamed(&mut self) -> Result<Resolved, ClientFault> {
+        match self.names.unnamed().clone() {
+            Unnamed::Here(_) | Unnamed::OnlyHere => {}
+            Unnamed::Elsewhere(identity) => {
+                self.note_identity(&identity);
+                if let Some(sequence) = self.sent_own(Awaited::Parse)? {
+                    self.out.insert(|out| request::parse(out, b"", &identity));
+                    self.names.set_unnamed(self.undo, sequence, Unnamed::Here(identity));
+                }
+            }
+            // Another client may have left one; it must not be found.
+            Unnamed::None => {
+                self.sent_own(Awaited::Close)?;
+                self.out.insert(|out| request::close_statement(out, b""));
+            }
+        }
+        Ok(Resolved::Same)
+    }
+}

@@ -1,0 +1,59 @@
+//! Commands that consist of words, such as the console's: text becomes statements, and each of
+//! them its words.
+
+use super::scan::{Scanner, Token, Unclear};
+
+/// The words of one statement. Quoted names are among them, without their quotes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// As written, but for bytes that are no text.
+    pub words: Vec<String>,
+    /// There is more than words in it: values or symbols.
+    pub more: bool,
+}
+
+/// The statements of a text, empty ones left out. `None` when it can't be taken apart, as when a
+/// quote is not closed.
+pub fn statements(text: &[u8]) -> Option<Vec<Words>> {
+    split(text).ok()
+}
+
+fn split(text: &[u8]) -> Result<Vec<Words>, Unclear> {
+    let mut scanner = Scanner::new(text);
+    let mut statements = vec![];
+    let mut current = Words::default();
+    while let Some(token) = scanner.token()? {
+        match token {
+            Token::Word(word) | Token::Quoted(word) => {
+                current.words.push(String::from_utf8_lossy(word).into_owned());
+            }
+            Token::Symbol(b';') => statements.push(std::mem::take(&mut current)),
+            Token::Value | Token::Symbol(_) => current.more = true,
+        }
+    }
+    statements.push(current);
+    statements.retain(|statement| !statement.words.is_empty() || statement.more);
+    Ok(statements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_are_split_outside_of_quotes_and_comments() {
+        let text = b"show pools; /* a; b */ ;; SET x = 'a;b'; -- end; of it\nKILL \"a;b\"";
+        let found = statements(text).unwrap();
+        let words: Vec<_> = found.iter().map(|found| (found.words.join(" "), found.more)).collect();
+        let wanted = [("show pools", false), ("SET x", true), ("KILL a;b", false)];
+        assert_eq!(words, wanted.map(|(words, more)| (words.to_owned(), more)));
+    }
+
+    #[test]
+    fn what_is_not_closed_is_nothing() {
+        for text in ["'", "show \"", "/* /* */"] {
+            assert_eq!(statements(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(statements(b" ; -- nothing\n"), Some(vec![]));
+    }
+}

@@ -1,0 +1,237 @@
+//! Servers that can't be had: each with what a waiting client is told, and how soon.
+
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::bystander::Bystander;
+use crate::fake::{Fake, error};
+use crate::setup::{file, pooler_for, shared};
+use crate::support::{Cluster, LIMIT, Pooler, eventually};
+use crate::wire::{Client, USER};
+
+/// What a busy machine may add to any time.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// The SQLSTATE that a login ends with, its text, and when.
+#[track_caller]
+fn refused_login(pooler: &Pooler) -> (String, String, Duration) {
+    let started = Instant::now();
+    let told = Client::try_login(pooler.port(), &USER).expect_err("no login");
+    assert_eq!(told.field(b'S').as_deref(), Some("FATAL"));
+    (told.field(b'C').unwrap(), told.field(b'M').unwrap(), started.elapsed())
+}
+
+fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn refused_connection_is_told_at_once() {
+    let port = closed_port();
+    let pooler = Pooler::start(&file(port, "", ""));
+    for _ in 0..3 {
+        let (sqlstate, text, took) = refused_login(&pooler);
+        assert_eq!(sqlstate, "08006");
+        assert!(text.contains(&format!("127.0.0.1:{port}")) && text.contains("refused"), "{text}");
+        assert!(took < SLACK, "{took:?}");
+    }
+}
+
+#[test]
+fn server_that_never_answers_is_given_up_after_server_connect_timeout() {
+    // The kernel accepts; nobody reads.
+    let hole = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = hole.local_addr().unwrap().port();
+    let pooler = Pooler::start(&file(port, "server_connect_timeout = 0.5", ""));
+    let (sqlstate, text, took) = refused_login(&pooler);
+    assert_eq!(sqlstate, "08006");
+    assert!(text.contains("timed out"), "{text}");
+    assert!(took >= Duration::from_millis(500) && took < Duration::from_millis(500) + SLACK);
+    // Those who come in the pause after it do not wait as long.
+    let (_, _, took) = refused_login(&pooler);
+    assert!(took < Duration::from_millis(500) + SLACK, "{took:?}");
+    drop(hole);
+}
+
+#[test]
+fn slow_login_is_waited_for() {
+    let fake = Fake::start(|_, _, server| {
+        thread::sleep(Duration::from_millis(400));
+        server.let_in();
+        server.behave();
+    });
+    let pooler = Pooler::start(&file(fake.port(), "server_connect_timeout = 5", ""));
+    let started = Instant::now();
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let port = pooler.port();
+            thread::spawn(move || {
+                Client::login(port).talk("Q select 42", "T D[42] C[SELECT 1] ZI");
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(400) && took < Duration::from_millis(800) + SLACK);
+}
+
+#[test]
+fn wrong_password_is_told_in_the_server_s_words_and_not_tried_again() {
+    let toml = file(shared().port(), "", "").replace("s3cret", "wrong");
+    let pooler = Pooler::start(&toml);
+    let (sqlstate, text, took) = refused_login(&pooler);
+    assert_eq!(
+        (sqlstate.as_str(), text.as_str()),
+        ("28P01", "password authentication failed for user \"app\"")
+    );
+    assert!(took < SLACK, "{took:?}");
+
+    let fake = Fake::start(|_, _, server| {
+        server.send(&error("SFATAL|VFATAL|C28P01|Mwrong|"));
+        server.wait_for_end();
+    });
+    let settings = "min_pool_size = 3; server_login_retry = 0.1";
+    let pooler = Pooler::start(&file(fake.port(), settings, ""));
+    assert_eq!(refused_login(&pooler).0, "28P01");
+    // Long enough for many attempts, were there any.
+    thread::sleep(Duration::from_millis(700));
+    let attempts = fake.connections("shop");
+    assert!(attempts <= 3, "{attempts} attempts for one client");
+    for _ in 0..5 {
+        assert_eq!(refused_login(&pooler).0, "28P01");
+    }
+    thread::sleep(Duration::from_millis(700));
+    let attempts = fake.connections("shop");
+    assert!(attempts <= 3 * 6, "{attempts} attempts for six clients");
+}
+
+#[test]
+fn server_s_own_refusals_keep_their_sqlstate() {
+    for sqlstate in ["3D000", "28000", "42501", "53300", "57P01", "XX001"] {
+        let text = format!("SFATAL|VFATAL|C{sqlstate}|Mno such luck|Hask|");
+        let fake = Fake::start(move |_, _, server| {
+            server.send(&error(&text));
+            server.wait_for_end();
+        });
+        let pooler = Pooler::start(&file(fake.port(), "", ""));
+        let (told, text, took) = refused_login(&pooler);
+        assert_eq!((told.as_str(), text.as_str()), (sqlstate, "no such luck"));
+        assert!(took < SLACK, "{took:?}");
+    }
+}
+
+#[test]
+fn server_that_starts_up_is_waited_for() {
+    let fake = Fake::start(|_, before, server| {
+        if before < 5 {
+            server.send(&error("SFATAL|VFATAL|C57P03|Mthe database system is starting up|"));
+            return server.wait_for_end();
+        }
+        server.let_in();
+        server.behave();
+    });
+    let pooler = Pooler::start(&file(fake.port(), "", ""));
+    let started = Instant::now();
+    let mut client = Client::login(pooler.port());
+    client.talk("Q select 42", "T D[42] C[SELECT 1] ZI");
+    assert!(fake.connections("shop") >= 6);
+    assert!(started.elapsed() < Duration::from_secs(2) + SLACK, "{:?}", started.elapsed());
+}
+
+#[test]
+fn server_that_starts_up_for_too_long_is_waited_for_as_long_as_a_query_may_wait() {
+    let fake = Fake::start(|_, _, server| {
+        server.send(&error("SFATAL|VFATAL|C57P03|Mthe database system is starting up|"));
+        server.wait_for_end();
+    });
+    let pooler = Pooler::start(&file(fake.port(), "query_wait_timeout = 0.6", ""));
+    let (sqlstate, _, took) = refused_login(&pooler);
+    assert_eq!(sqlstate, "57P03");
+    assert!(took >= Duration::from_millis(600) && took < Duration::from_millis(600) + SLACK);
+}
+
+#[test]
+fn full_server_serves_many_clients_by_the_connections_that_there_are() {
+    let settings = [
+        ("max_connections", "8"),
+        ("superuser_reserved_connections", "3"),
+        ("max_wal_senders", "2"),
+    ];
+    let cluster = Cluster::builder().settings(&settings).start().unwrap();
+    let server = cluster.primary();
+    let pooler = pooler_for(server, "default_pool_size = 20; server_login_retry = 0.2");
+    let port = pooler.port();
+    let mut first = Client::login(port);
+    let clients: Vec<_> = (0..12)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut client = Client::login(port);
+                for _ in 0..20 {
+                    client.talk("Q select 1 from pg_sleep(0.01)", "T D[1] C[SELECT 1] ZI");
+                }
+            })
+        })
+        .collect();
+    let ended: Vec<_> = clients.into_iter().map(|client| client.join().is_ok()).collect();
+    assert!(ended.iter().all(|well| *well), "{ended:?}");
+    let used = "select count(*) from pg_stat_activity where usename = 'app'";
+    assert_eq!(first.value(used), "5");
+}
+
+#[test]
+fn server_full_of_others_is_told_at_once() {
+    let settings = [
+        ("max_connections", "6"),
+        ("superuser_reserved_connections", "3"),
+        ("max_wal_senders", "2"),
+    ];
+    let cluster = Cluster::builder()
+        .settings(&settings)
+        .hba(&["host all app 127.0.0.1/32 trust"])
+        .start()
+        .unwrap();
+    let server = cluster.primary();
+    let others: Vec<_> = (0..3).map(|_| Client::login(server.port())).collect();
+    let pooler = pooler_for(server, "server_login_retry = 0.1");
+    let (sqlstate, text, took) = refused_login(&pooler);
+    assert_eq!(sqlstate, "53300", "{text}");
+    assert!(took < SLACK, "{took:?}");
+    drop(others);
+    eventually("there is room again", LIMIT, || Client::try_login(pooler.port(), &USER).is_ok());
+}
+
+#[test]
+fn server_that_stops_and_starts_is_told_of_meanwhile_and_used_again() {
+    let cluster = Cluster::builder().start().unwrap();
+    let server = cluster.primary();
+    let toml = file(
+        server.port(),
+        "server_login_retry = 0.1",
+        &format!(
+            "[databases.other]\nhost = \"127.0.0.1\"\nport = {}\ndbname = \"shop\"\n",
+            shared().port()
+        ),
+    );
+    let pooler = Pooler::start(&toml);
+    let other = Client::login_as(pooler.port(), &[("user", "app"), ("database", "other")]);
+    let bystander = Bystander::start(pooler.port(), &[("user", "app"), ("database", "other")]);
+    let mut client = Client::login(pooler.port());
+    client.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
+    server.stop(crate::support::StopMode::Fast).unwrap();
+    for _ in 0..3 {
+        let started = Instant::now();
+        client.talk("Q select 1", "E[08006] ZI");
+        client.talk("P - select 1 / B - / E / S", "E[08006] ZI");
+        assert!(started.elapsed() < SLACK, "{:?}", started.elapsed());
+    }
+    server.start().unwrap();
+    eventually("the server is used again", LIMIT, || {
+        client.say("Q select 1");
+        let answered = client.hear().tag == b'T';
+        while client.hear().tag != b'Z' {}
+        answered
+    });
+    bystander.finish();
+    drop(other);
+}
