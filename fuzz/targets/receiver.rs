@@ -19,7 +19,7 @@ struct Seen(Vec<Event>);
 #[derive(Debug, PartialEq, Eq)]
 enum Event {
     Bytes(Vec<u8>),
-    Local(Local, u8),
+    Local(u64, Local, u8),
     Failed(Range<u64>, Vec<u8>),
     Reported,
     OwnComplete,
@@ -39,8 +39,8 @@ impl Sink for Take<'_> {
             _ => self.seen.0.push(Event::Bytes(bytes.to_vec())),
         }
     }
-    fn local(&mut self, local: Local, status: u8) {
-        self.seen.0.push(Event::Local(local, status));
+    fn local(&mut self, sequence: u64, local: Local, status: u8) {
+        self.seen.0.push(Event::Local(sequence, local, status));
     }
     fn failed(&mut self, messages: Range<u64>, error: &[u8]) {
         self.seen.0.push(Event::Failed(messages, error.to_vec()));
