@@ -117,8 +117,6 @@ enum Copy {
 #[derive(Debug)]
 pub struct Ledger {
     entries: VecDeque<(Awaited, Audience)>,
-    /// How many of them are ours to give.
-    locals: usize,
     /// Sequence number of the oldest entry.
     first: u64,
     /// The server ignores everything until a Sync.
@@ -131,14 +129,7 @@ pub struct Ledger {
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self {
-            entries: VecDeque::new(),
-            locals: 0,
-            first: 0,
-            skipping: false,
-            open: false,
-            copy: Copy::None,
-        }
+        Self { entries: VecDeque::new(), first: 0, skipping: false, open: false, copy: Copy::None }
     }
 }
 
@@ -157,12 +148,6 @@ impl Ledger {
     /// No reply is owed (though the server may be skipping to a Sync).
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    /// All replies that are owed are ours to give.
-    #[inline]
-    pub fn owes_only_local(&self) -> bool {
-        self.locals > 0 && self.locals == self.entries.len()
     }
 
     /// The sequence number of the oldest entry, or of the next one where there is none: all
@@ -211,7 +196,6 @@ impl Ledger {
             (_, Awaited::CopyEnd) if self.entries.is_empty() => return Ok(None),
             _ => {}
         }
-        self.locals += usize::from(matches!(awaited, Awaited::Local(_)));
         self.open = awaited.opens(self.open);
         self.entries.push_back((awaited, audience));
         Ok(Some(self.first + self.entries.len() as u64 - 1))
@@ -287,9 +271,8 @@ impl Ledger {
     }
 
     fn pop(&mut self) {
-        if let Some((awaited, _)) = self.entries.pop_front() {
+        if self.entries.pop_front().is_some() {
             self.first += 1;
-            self.locals -= usize::from(matches!(awaited, Awaited::Local(_)));
         }
     }
 

@@ -101,6 +101,10 @@ impl Session {
         };
         let Attached { lease, flow, undo, .. } = attached;
         let server: &mut Server = lease;
+        // What has been answered stands: also what was answered without the server.
+        let settled = server.ledger.settled_to();
+        server.prepared.settle(settled);
+        undo.settle(settled);
         let mut out = Splice::new(bytes, output);
         let used = Outgoing {
             server,
@@ -121,8 +125,7 @@ impl Session {
             server.outbox.push(output);
             output.clear();
         }
-        // Otherwise they go out with the server's replies, for which they wait.
-        if server.receiver.is_between_messages() && server.ledger.owes_only_local() {
+        if server.receiver.is_between_messages() {
             while let Some((sequence, local)) = server.ledger.next_local() {
                 let went = incoming::local_reply(output, local, server.receiver.status());
                 if went == incoming::Went::Refused {

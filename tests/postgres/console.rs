@@ -34,7 +34,7 @@ fn ask(pooler: &Pooler, user: &str, sql: &str) -> (String, String) {
 fn fetch(pooler: &Pooler, path: &str) -> String {
     let log = pooler.log();
     let address = log.lines().find_map(|line| {
-        line.strip_prefix("metrics: http://").and_then(|rest| rest.strip_suffix("/metrics"))
+        line.strip_prefix("  metrics   http://").and_then(|rest| rest.strip_suffix("/metrics"))
     });
     let mut stream = TcpStream::connect(address.expect(&log)).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();

@@ -45,12 +45,13 @@ fn logins_at_the_same_time_do_not_pass_a_limit_together() {
     for limit in ["max_client_conn", "max_db_client_connections", "max_user_client_connections"] {
         let pooler = pooler(&format!("{limit} = 3"));
         let port = pooler.port();
-        for _ in 0..3 {
+        for round in 0..3 {
             let logins: Vec<_> =
                 (0..12).map(|_| thread::spawn(move || Client::try_login(port, &USER))).collect();
             let inside: Vec<_> =
                 logins.into_iter().filter_map(|login| login.join().unwrap().ok()).collect();
-            assert_eq!(inside.len(), 3, "{limit}");
+            // Those of an earlier round may still be leaving, and count until they have.
+            assert!(inside.len() <= 3 && (round > 0 || inside.len() == 3), "{limit}");
             drop(inside);
             eventually("all have left", LIMIT, || {
                 let again: Vec<_> = (0..3).map(|_| Client::try_login(port, &USER)).collect();
