@@ -211,7 +211,7 @@ impl PreparedSet {
 
     /// These messages had no effect.
     pub fn undo(&mut self, messages: std::ops::Range<u64>) {
-        for change in self.undo.undo(messages) {
+        for (_, change) in self.undo.undo(messages) {
             match change {
                 Change::Prepared(id) => drop(self.take(id)),
                 Change::Closed(statement) => self.used.push_front(statement),

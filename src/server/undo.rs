@@ -35,12 +35,13 @@ impl<T> UndoLog<T> {
         }
     }
 
-    /// Takes out the records of these messages, newest first, and forgets those before them.
-    pub fn undo(&mut self, messages: Range<u64>) -> impl Iterator<Item = T> + use<T> {
+    /// Takes out the records of these messages with their numbers, newest first, and forgets those
+    /// before them.
+    pub fn undo(&mut self, messages: Range<u64>) -> impl Iterator<Item = (u64, T)> + use<T> {
         self.settle(messages.start);
         let count = self.records.partition_point(|(recorded, _)| *recorded < messages.end);
         let undone: Vec<_> = self.records.drain(..count).collect();
-        undone.into_iter().rev().map(|(_, undo)| undo)
+        undone.into_iter().rev()
     }
 
     /// What is recorded, oldest first.
@@ -69,7 +70,7 @@ mod tests {
         for sequence in [1, 3, 4, 7] {
             log.record(sequence, sequence * 10);
         }
-        assert_eq!(log.undo(2..5).collect::<Vec<_>>(), [40, 30]);
+        assert_eq!(log.undo(2..5).collect::<Vec<_>>(), [(4, 40), (3, 30)]);
         assert_eq!(log.undo(5..5).count(), 0);
         assert!(!log.is_empty());
         log.settle(8);

@@ -52,6 +52,9 @@ pub(super) enum Undo {
     All(Box<Named>),
     /// The unnamed statement was this.
     Unnamed(Unnamed),
+    /// It was this before the message dropped it, which it does even if it fails, and does not
+    /// only if it is skipped.
+    Dropped(Unnamed),
 }
 
 impl Undo {
@@ -60,7 +63,7 @@ impl Undo {
         match self {
             Self::Name { name: own, .. } => **own == *name,
             Self::All(_) => !name.is_empty(),
-            Self::Unnamed(_) => name.is_empty(),
+            Self::Unnamed(_) | Self::Dropped(_) => name.is_empty(),
         }
     }
 }
@@ -120,16 +123,13 @@ impl Names {
         undo.record(sequence, Undo::Unnamed(before));
     }
 
-    /// The message with this number drops the unnamed statement before it does anything else: it
-    /// does so even if it fails, and does not only if one before it fails and it is skipped.
+    /// The message with this number drops the unnamed statement before it does anything else.
     #[inline]
     pub(super) fn drop_unnamed_first(&mut self, undo: &mut NamesUndo, sequence: u64) {
         let before = std::mem::take(&mut self.unnamed);
         // Where there is none, an undo may still bring one back, which this drops.
-        if (before != Unnamed::None || !undo.is_empty())
-            && let Some(sequence) = sequence.checked_sub(1)
-        {
-            undo.record(sequence, Undo::Unnamed(before));
+        if before != Unnamed::None || !undo.is_empty() {
+            undo.record(sequence, Undo::Dropped(before));
         }
     }
 
@@ -139,20 +139,21 @@ impl Names {
         self.unnamed = Unnamed::None;
     }
 
-    /// These messages have had no effect. What later ones did stays: to undo it will lead back to
-    /// what was before these.
+    /// These messages have had no effect: the first failed, the others were skipped. What later
+    /// ones did stays: to undo it will lead back to what was before these.
     pub(super) fn undo(&mut self, undo: &mut NamesUndo, messages: Range<u64>) {
-        for undone in undo.undo(messages) {
+        for (sequence, undone) in undo.undo(messages.clone()) {
             match undone {
+                Undo::Dropped(_) if sequence == messages.start => {}
                 Undo::Name { name, before } => self.restore(undo, name, before),
                 Undo::All(before) => {
                     for (name, statement) in *before {
                         self.restore(undo, name, Some(statement));
                     }
                 }
-                Undo::Unnamed(before) => {
+                Undo::Unnamed(before) | Undo::Dropped(before) => {
                     let later = undo.iter_mut().find_map(|later| match later {
-                        Undo::Unnamed(unnamed) => Some(unnamed),
+                        Undo::Unnamed(unnamed) | Undo::Dropped(unnamed) => Some(unnamed),
                         Undo::Name { .. } | Undo::All(_) => None,
                     });
                     *later.unwrap_or(&mut self.unnamed) = before;
@@ -171,7 +172,7 @@ impl Names {
         let named = match later {
             Some(Undo::Name { before, .. }) => return *before = statement,
             Some(Undo::All(before)) => before,
-            Some(Undo::Unnamed(_)) | None => self.named.get_or_insert_default(),
+            Some(Undo::Unnamed(_) | Undo::Dropped(_)) | None => self.named.get_or_insert_default(),
         };
         match statement {
             Some(statement) => drop(named.insert(name, statement)),
@@ -276,5 +277,27 @@ mod tests {
         assert_eq!(names.unnamed(), &Unnamed::Elsewhere(identity));
         names.drop_unnamed();
         assert_eq!(names.unnamed(), &Unnamed::None);
+    }
+
+    #[test]
+    fn what_drops_the_unnamed_statement_does_so_even_if_it_fails() {
+        let here = |text: &[u8]| Unnamed::Here(text.into());
+        let (mut names, mut undo) = (Names::default(), NamesUndo::default());
+        // Parse "", Sync, a call (3) that fails, Parse "" (4) that fails.
+        names.set_unnamed(&mut undo, 0, here(b"a"));
+        undo.settle(3);
+        names.drop_unnamed_first(&mut undo, 4);
+        names.set_unnamed(&mut undo, 4, here(b"b"));
+        names.undo(&mut undo, 3..4);
+        assert_eq!(names.unnamed(), &here(b"b"));
+        names.undo(&mut undo, 4..5);
+        assert_eq!(names.unnamed(), &Unnamed::None);
+        // Skipped, it drops nothing.
+        names.set_unnamed(&mut undo, 6, here(b"c"));
+        undo.settle(7);
+        names.drop_unnamed_first(&mut undo, 8);
+        names.set_unnamed(&mut undo, 8, here(b"d"));
+        names.undo(&mut undo, 7..9);
+        assert_eq!(names.unnamed(), &here(b"c"));
     }
 }

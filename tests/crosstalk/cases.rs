@@ -164,6 +164,23 @@ fn failed_parse_drops_the_unnamed_statement_and_a_skipped_query_does_not() {
 }
 
 #[test]
+fn failed_parse_behind_a_failed_call_drops_the_unnamed_statement() {
+    check(&[
+        batch(&[&[query(Does::Begin), parse("s0", series())], SYNC, &[query(Does::NoTable)]]),
+        batch(&[
+            &[parse("", Statement::plain(Does::RollbackTo(2)))],
+            SYNC,
+            &[Message::Call("a".into(), "b".into()), parse("", series())],
+            SYNC,
+            // To hear what the server says to this, it is given to it as the unnamed statement.
+            &[parse("s1", series())],
+            SYNC,
+        ]),
+        batch(&[&run_plain(""), SYNC, &[query(Does::Rollback)]]),
+    ]);
+}
+
+#[test]
 fn name_that_is_taken_is_refused_as_often_as_it_is_asked_for() {
     check(&[
         batch(&[&[parse("s0", series())], SYNC]),

@@ -145,13 +145,14 @@ impl<'a> Client<'a> {
     }
 
     fn remember(&mut self, batch: &Batch, what: &str) {
-        if self.history.len() == 3 {
+        if self.history.len() == self.run.history {
             self.history.pop_front();
         }
         let status = char::from(self.model.status);
         let messages: Vec<String> = batch.messages.iter().map(shown).collect();
         self.history.push_back(format!(
-            "-- {what} in {status}, pauses {:?}\n{}",
+            "-- {what} in {status} at {}, pauses {:?}\n{}",
+            self.model.data.counter,
             batch.pauses,
             messages.join("\n")
         ));
@@ -233,7 +234,8 @@ impl<'a> Client<'a> {
             bytes.extend(crate::wire::tagged(b'Q', &[b"select pg_sleep(30)\0"]));
         }
         if !dice.once_in(3) {
-            bytes.truncate(usize::try_from(dice.below(bytes.len() as u64)).unwrap());
+            let kept = dice.below(bytes.len().max(1) as u64);
+            bytes.truncate(usize::try_from(kept).unwrap());
         }
         connection.send(&bytes).ok();
         if dice.once_in(2) {

@@ -4,7 +4,8 @@
 //! all that clients do: random pipelines, errors in any place, COPY, timeouts, cancels, half-sent
 //! messages, killed sockets. Each follows a model of what Postgres answers to it, to the message.
 //! A failure names its seed: `CROSSTALK_SEED=n` plays the same batches again, in the order that
-//! the threads fall into; `CROSSTALK_QUERIES=n` makes the run longer.
+//! the threads fall into; `CROSSTALK_QUERIES=n` makes the run longer, and `CROSSTALK_HISTORY=n`
+//! shows so many batches before the one that failed.
 
 #![allow(
     clippy::unwrap_used,
@@ -44,6 +45,8 @@ const SERVERS: usize = 2;
 pub(crate) struct Run {
     pub port: u16,
     pub seed: u64,
+    /// Batches that a failure shows.
+    pub history: usize,
     /// Statements to go.
     pub left: AtomicU64,
     pub failed: AtomicBool,
@@ -51,7 +54,9 @@ pub(crate) struct Run {
 
 impl Run {
     fn new(port: u16, seed: u64, queries: u64) -> Self {
-        Self { port, seed, left: AtomicU64::new(queries), failed: AtomicBool::new(false) }
+        let history =
+            number("CROSSTALK_HISTORY").map_or(3, |count| usize::try_from(count).unwrap());
+        Self { port, seed, history, left: AtomicU64::new(queries), failed: AtomicBool::new(false) }
     }
 }
 

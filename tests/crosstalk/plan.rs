@@ -268,6 +268,10 @@ impl Planner {
     }
 
     fn reuse_unnamed(&mut self) {
+        // It may be the bump, whose commit nobody would see.
+        if self.fate == Fate::Cut {
+            return self.unnamed();
+        }
         if self.dice.once_in(6) {
             self.ask(Message::CloseStatement(String::new()));
         }
