@@ -54,6 +54,13 @@ impl StatementName {
         name
     }
 
+    /// A name that a statement has for no longer than it takes to hear what the server says.
+    pub fn to_ask() -> Self {
+        let mut name = Self::nobody();
+        name.push(b"ask");
+        name
+    }
+
     fn push(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if let Some(slot) = self.bytes.get_mut(self.len) {
@@ -153,6 +160,15 @@ enum Change {
     Closed(Arc<Statement>),
 }
 
+impl Change {
+    fn id(&self) -> u64 {
+        match self {
+            Self::Prepared(id) => *id,
+            Self::Closed(statement) => statement.id,
+        }
+    }
+}
+
 impl PreparedSet {
     /// Whether the server has the statement; if so, it is now the one most recently used.
     pub fn touch(&mut self, id: u64) -> bool {
@@ -173,12 +189,10 @@ impl PreparedSet {
         StatementName::new(id, self.epoch)
     }
 
-    /// Whether the statement was prepared by a message that is not answered yet and comes before
-    /// this one: it may fail, and what is sent now would not fail with it.
+    /// Whether the statement was prepared or closed by a message that is not answered yet and
+    /// comes before this one: it may fail or be skipped, and what is sent now would not be.
     pub fn is_doubtful(&self, id: u64, before: u64) -> bool {
-        self.undo.iter().any(|(sequence, change)| {
-            matches!(change, Change::Prepared(other) if *other == id) && sequence < before
-        })
+        self.undo.iter().any(|(sequence, change)| change.id() == id && sequence < before)
     }
 
     /// How many statements the server has.
@@ -277,6 +291,22 @@ mod tests {
             last = statement.id;
         }
         assert!(table.len() < 100, "{}", table.len());
+    }
+
+    #[test]
+    fn what_an_unanswered_batch_did_is_doubtful_behind_it() {
+        let table = StatementTable::default();
+        let statement = |n: u8| table.share(&[n], || false);
+        let [a, b, c] = [statement(1), statement(2), statement(3)];
+        let mut set = PreparedSet::default();
+        set.prepared(0, a.clone());
+        set.settle(1);
+        // Close a, Parse b, Sync.
+        set.closed(1, a.id);
+        set.prepared(2, b.clone());
+        let doubtful = |before| [&a, &b, &c].map(|s| set.is_doubtful(s.id, before));
+        assert_eq!(doubtful(0), [false, false, false]);
+        assert_eq!(doubtful(3), [true, true, false]);
     }
 
     #[test]

@@ -284,12 +284,7 @@ impl Outgoing<'_, '_> {
             return Ok(Taken::Not);
         };
         let sent = match there {
-            There::Yes if self.may_be_refused() => {
-                if self.has_to_wait_for(b"") {
-                    return Ok(Taken::Not);
-                }
-                self.parse_to_ask(parse.identity)?
-            }
+            There::Yes if self.may_be_refused() => self.parse_to_ask(parse.identity)?,
             There::Yes => self.reply(Local::ParseComplete)?,
             There::No => self.prepare(&statement, Audience::Client)?,
         };

@@ -108,6 +108,41 @@ fn thousands_of_requests_before_a_copy_do_not_hold_its_rows_back() {
 }
 
 #[test]
+fn statement_whose_closing_was_skipped_is_not_prepared_again() {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let parses: Vec<_> =
+        (1..).zip(names).map(|(pad, name)| parse(name, Statement::series(pad, 100))).collect();
+    let duplicate = parse("", Statement::plain(Does::Duplicate));
+    // Each of the two servers has as many as it may: for one more, the first would be closed.
+    let runs: Vec<_> = names.iter().flat_map(|name| run(name)).collect();
+    let surplus = parse("g", Statement::series(7, 100));
+    check(&[
+        batch(&[&parses, SYNC]),
+        batch(&[&runs, SYNC]),
+        batch(&[&runs, SYNC]),
+        batch(&[&[duplicate], &run_plain(""), &[surplus], SYNC, &run("a"), SYNC, &run("b"), SYNC]),
+    ]);
+}
+
+#[test]
+fn unnamed_statement_stays_when_another_is_prepared_in_doubt() {
+    check(&[
+        batch(&[&[query(Does::Begin), parse("s0", series())], SYNC]),
+        batch(&[&[parse("", Statement::plain(Does::Begin))], SYNC]),
+        batch(&[
+            SYNC,
+            &[parse("s1", series())],
+            SYNC,
+            &[parse("s2", Statement::plain(Does::NoTable))],
+            SYNC,
+            &[Message::DescribeStatement(String::new())],
+            SYNC,
+        ]),
+        batch(&[&[query(Does::Rollback)]]),
+    ]);
+}
+
+#[test]
 fn deallocate_ends_an_implicit_transaction() {
     check(&[
         batch(&[&[parse("s0", series())], SYNC]),

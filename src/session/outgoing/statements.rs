@@ -28,13 +28,14 @@ impl Outgoing<'_, '_> {
         self.server.receiver.status() == b'E' || self.flow.batch.is_some_and(|batch| batch >= owed)
     }
 
-    /// What the server has prepared already is given to it as the unnamed statement, to hear
-    /// what it says.
+    /// What the server has prepared already is given to it once more, under a name that is freed
+    /// at once, to hear what it says.
     pub(super) fn parse_to_ask(&mut self, identity: &[u8]) -> Result<Option<u64>, ClientFault> {
+        let name = StatementName::to_ask();
         let sent = self.sent(Awaited::Parse)?;
-        self.out.insert(|out| request::parse(out, b"", identity));
-        // The server has lost the unnamed statement by this, and the client has not.
-        self.names.leave_server();
+        self.out.insert(|out| request::parse(out, name.as_bytes(), identity));
+        self.sent_own(Awaited::Close)?;
+        self.out.insert(|out| request::close_statement(out, name.as_bytes()));
         Ok(sent)
     }
 
@@ -50,24 +51,29 @@ impl Outgoing<'_, '_> {
         doubtful
     }
 
-    /// Whether the server has the statement. `None` when that depends on replies that are owed:
-    /// the flow is stopped until then.
+    /// Whether the server has the statement. `None` when that depends on replies that are owed, or
+    /// what has to be closed to make room for it does: the flow is stopped until then.
     pub(super) fn is_there(&mut self, statement: &Statement) -> Option<There> {
         if statement.changes_session {
             self.server.taint();
         }
-        if !self.server.prepared.touch(statement.id) {
-            return Some(There::No);
-        }
+        let there = self.server.prepared.touch(statement.id);
+        let surplus = if there { None } else { self.surplus() };
         let doubtful = self.flow.batch.is_some_and(|batch| {
+            let prepared = &self.server.prepared;
             !self.server.ledger.is_copying_in()
-                && self.server.prepared.is_doubtful(statement.id, batch)
+                && (prepared.is_doubtful(statement.id, batch)
+                    || surplus.is_some_and(|surplus| prepared.is_doubtful(surplus.id, batch)))
         });
         if doubtful {
             self.flow.stop = Some(Stop::Replies);
             return None;
         }
-        Some(There::Yes)
+        Some(if there { There::Yes } else { There::No })
+    }
+
+    fn surplus(&self) -> Option<Arc<Statement>> {
+        self.server.prepared.surplus(self.terms.max_prepared_statements)
     }
 
     /// Prepares the statement on the server, closing another where there are too many.
@@ -76,7 +82,7 @@ impl Outgoing<'_, '_> {
         statement: &Arc<Statement>,
         audience: Audience,
     ) -> Result<Option<u64>, ClientFault> {
-        if let Some(surplus) = self.server.prepared.surplus(self.terms.max_prepared_statements)
+        if let Some(surplus) = self.surplus()
             && let Some(sequence) = self.sent_own(Awaited::Close)?
         {
             let name = self.server.prepared.name(surplus.id);
