@@ -63,7 +63,7 @@ pub(crate) static NOT_OURS: &[(&str, &str)] = &[
     ("pidfile", "pgweir does not daemonize: let the service manager keep the process"),
     ("syslog", "the log goes to standard error"),
     ("user", "let the service manager choose the user"),
-    ("pkt_buf", "not needed: see stream_buffer_size"),
+    ("pkt_buf", "not needed: buffers are borrowed while bytes flow"),
     ("sbuf_loopcnt", "not needed"),
     ("so_reuseport", "not needed: one process uses all cores"),
     ("track_extra_parameters", "not needed: every startup parameter is kept per client"),

@@ -156,8 +156,6 @@ pub struct General {
     pub request_buffer_size: ByteSize,
     /// Statement text up to this size is kept, to be prepared again on other servers.
     pub max_statement_size: ByteSize,
-    /// Bytes held per direction for a slow peer before reading stops.
-    pub stream_buffer_size: ByteSize,
 
     /// How clients prove who they are.
     pub auth_type: AuthType,
@@ -239,7 +237,6 @@ impl Default for General {
             max_packet_size: 0x7fff_ffff,
             request_buffer_size: ByteSize::from_kib(256),
             max_statement_size: ByteSize::from_kib(1024),
-            stream_buffer_size: ByteSize::from_kib(128),
             auth_type: AuthType::Scram,
             auth_file: None,
             admin_users: Vec::new(),

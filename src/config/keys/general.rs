@@ -205,7 +205,8 @@ pub(crate) static GENERAL: &[Group] = &[
             key!(
                 idle_transaction_timeout,
                 off(10 * YEAR),
-                "Longest idle time inside a transaction; then the client is closed."
+                "Longest idle time inside a transaction, or with half a message sent while a \
+                 server is held; then the client is closed."
             ),
             key!(transaction_timeout, off(10 * YEAR), "Longest transaction."),
             key!(
@@ -245,18 +246,14 @@ pub(crate) static GENERAL: &[Group] = &[
                 request_buffer_size,
                 Kind::Size(4 * KIB, GIB),
                 "A request up to this size is collected before it takes a server, so that a slow \
-                 client holds none. A larger one streams."
+                 client holds none. A larger one streams. The text of one statement is collected \
+                 up to `max_statement_size`."
             ),
             key!(
                 max_statement_size,
                 Kind::Size(0, GIB),
                 "Text of a prepared statement up to this size is kept, to be prepared again on \
                  other servers."
-            ),
-            key!(
-                stream_buffer_size,
-                Kind::Size(16 * KIB, GIB),
-                "Bytes held per direction for a peer that reads slowly; then reading stops."
             ),
         ],
     },
