@@ -23,7 +23,7 @@ pub(super) struct Clock {
 pub(super) enum Phase {
     /// A request is under way.
     Request,
-    /// A transaction is open, and no request is under way.
+    /// A transaction is open, or half a message was sent, and no request is under way.
     IdleInTransaction,
     /// Neither.
     Rest,

@@ -18,27 +18,35 @@ pub(super) enum Need {
     Alone(usize),
 }
 
+/// How much of a client's bytes is collected before it takes a server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The longest message.
+    pub message: u32,
+    /// A request.
+    pub request: usize,
+    /// A message with a statement's text, which has to be seen whole before it is passed on: to
+    /// take a server before that would only keep it from others.
+    pub statement: usize,
+}
+
 /// How far a client's bytes reach, and what for.
 ///
 /// # Errors
 /// When they are no messages.
-pub(super) fn need(
-    bytes: &[u8],
-    names: &Names,
-    message_max: u32,
-    request_max: usize,
-) -> Result<Need, ClientFault> {
+pub(super) fn need(bytes: &[u8], names: &Names, limits: Limits) -> Result<Need, ClientFault> {
     let mut position = 0;
     let mut alone = true;
-    while let Some(header) = frame::header(bytes.get(position..).unwrap_or_default(), message_max)?
+    while let Some(header) =
+        frame::header(bytes.get(position..).unwrap_or_default(), limits.message)?
     {
         let end = position + header.message_len();
         let Some(body) = bytes.get(position + frame::HEADER_LEN..end) else {
             // It is not complete, and may be too long to wait for.
-            if end > request_max {
-                return Ok(Need::Server);
-            }
-            break;
+            let seen_whole =
+                matches!(header.tag, b'Q' | b'P') && header.body_len <= limits.statement;
+            let collected = if seen_whole { position } else { end };
+            return Ok(if collected > limits.request { Need::Server } else { Need::More });
         };
         // One request at a time: what is before it may change what a name stands for.
         match kind(header, body, names) {
@@ -51,7 +59,7 @@ pub(super) fn need(
         }
         position = end;
     }
-    Ok(if bytes.len() > request_max { Need::Server } else { Need::More })
+    Ok(if bytes.len() > limits.request { Need::Server } else { Need::More })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -114,7 +122,7 @@ pub(super) fn answer(body: &[u8], names: &Names) -> Option<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{reply, request};
+    use crate::wire::reply;
 
     fn message(tag: u8, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -122,9 +130,11 @@ mod tests {
         out
     }
 
+    const LIMITS: Limits = Limits { message: 1 << 20, request: 1000, statement: 1500 };
+
     fn check(messages: &[(u8, &[u8])], expected: Need) {
         let bytes: Vec<u8> = messages.iter().flat_map(|(tag, body)| message(*tag, body)).collect();
-        assert_eq!(need(&bytes, &Names::default(), 1 << 20, 1000), Ok(expected), "{messages:?}");
+        assert_eq!(need(&bytes, &Names::default(), LIMITS), Ok(expected), "{messages:?}");
     }
 
     #[test]
@@ -150,11 +160,25 @@ mod tests {
 
     #[test]
     fn half_a_message_is_waited_for_up_to_the_limit() {
-        let mut bytes = Vec::new();
-        request::query(&mut bytes, &[b'x'; 500]);
-        let names = Names::default();
-        assert_eq!(need(&bytes[..100], &names, 1 << 20, 1000), Ok(Need::More));
-        assert_eq!(need(&bytes[..100], &names, 1 << 20, 400), Ok(Need::Server));
-        assert!(need(b"Q\0\0\0\x01", &names, 1 << 20, 400).is_err());
+        let check = |tag: u8, len: usize, expected: Need| {
+            let bytes = message(tag, &vec![b'x'; len]);
+            let found = need(&bytes[..100], &Names::default(), LIMITS);
+            assert_eq!(found, Ok(expected), "{} {len}", char::from(tag));
+        };
+        check(b'Q', 500, Need::More);
+        check(b'B', 500, Need::More);
+        check(b'B', 1200, Need::Server);
+        // A text has to be seen whole.
+        check(b'Q', 1200, Need::More);
+        check(b'P', 1500, Need::More);
+        check(b'Q', 1501, Need::Server);
+        assert!(need(b"Q\0\0\0\x01", &Names::default(), LIMITS).is_err());
+    }
+
+    #[test]
+    fn half_a_text_behind_a_long_request_is_not_waited_for() {
+        let mut bytes = message(b'B', &[b'x'; 1200]);
+        bytes.extend_from_slice(&message(b'P', &[b'x'; 1200])[..100]);
+        assert_eq!(need(&bytes, &Names::default(), LIMITS), Ok(Need::Server));
     }
 }

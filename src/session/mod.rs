@@ -173,7 +173,7 @@ pub enum End {
     /// The client did nothing for too long.
     #[error("client_idle_timeout")]
     Idle,
-    /// Nothing was to be had in time, before the first ReadyForQuery.
+    /// No server was to be had in time, before the first ReadyForQuery.
     #[error("query_wait_timeout")]
     NeverServed(Report),
     /// A transaction block in statement mode.
@@ -327,14 +327,14 @@ impl Session {
         let mut inbox = std::mem::take(&mut self.client.inbox);
         let mut next = None;
         inbox.join(fresh, |bytes| -> Result<usize, End> {
-            let Terms { message_max, request_max, .. } = self.tenancy.terms;
-            let mut used = self.client.ignore.skip(bytes, message_max, output)?;
+            let limits = self.tenancy.terms.limits();
+            let mut used = self.client.ignore.skip(bytes, limits.message, output)?;
             loop {
                 let rest = bytes.get(used..).unwrap_or_default();
                 let need = if self.client.ignore.is_on() {
                     Need::More
                 } else {
-                    cut::need(rest, &self.names, message_max, request_max)?
+                    cut::need(rest, &self.names, limits)?
                 };
                 if let Need::Alone(count) = need {
                     let answered = self.answer(rest.get(..count).unwrap_or_default(), output);

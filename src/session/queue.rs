@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::{End, Session, client_gone, report};
 use crate::client::condition;
@@ -26,6 +26,23 @@ enum Waited {
     Alarm,
 }
 
+/// Why one who waited got no server.
+enum Vain {
+    NoServer(ConnectError),
+    TooLong(Report),
+    Cancelled,
+}
+
+impl Vain {
+    fn report(self, severity: Severity) -> Report {
+        match self {
+            Self::NoServer(error) => report::connect_failed(severity, &error),
+            Self::TooLong(report) => Report { severity, ..report },
+            Self::Cancelled => Report { severity, ..condition::CANCELLED.report() },
+        }
+    }
+}
+
 /// A client may send this much while its request waits, before it is not read any more.
 const HELD_MAX: usize = 1024 * 1024;
 
@@ -35,8 +52,8 @@ impl Session {
     pub(super) async fn queue(&mut self) -> Result<bool, End> {
         let lease = match self.wait().await? {
             Ok(lease) => lease,
-            Err(report) => {
-                self.refuse(&report).await?;
+            Err(vain) => {
+                self.refuse(&vain.report(Severity::Error)).await?;
                 return Ok(false);
             }
         };
@@ -49,8 +66,8 @@ impl Session {
         Ok(true)
     }
 
-    /// Waits for a server. The inner error is what the client is to be told.
-    async fn wait(&mut self) -> Result<Result<Lease<Connector>, Report>, End> {
+    /// Waits for a server. The inner error is why there was none.
+    async fn wait(&mut self) -> Result<Result<Lease<Connector>, Vain>, End> {
         let started = Instant::now();
         let deadline = self.tenancy.terms.query_wait_timeout.map(|limit| started + limit);
         let mut notice = self.tenancy.terms.query_wait_notify.map(|after| started + after);
@@ -61,9 +78,9 @@ impl Session {
             let waited = poll_fn(|cx| self.poll_queued(cx, &mut waiting, alarm.as_mut())).await;
             match waited {
                 Ok(Waited::Alarm) if deadline.is_some_and(|at| at <= Instant::now()) => {
-                    let report = self.waited_in_vain(started);
+                    let vain = self.waited_in_vain(started);
                     waiting.time_out();
-                    break Ok(Err(report));
+                    break Ok(Err(vain));
                 }
                 Ok(Waited::Alarm) => {
                     if notice.take().is_some() {
@@ -75,10 +92,10 @@ impl Session {
                 }
                 Ok(Waited::Server(Ok(lease))) => break Ok(Ok(lease)),
                 Ok(Waited::Server(Err(CheckoutError::Connect(error)))) => {
-                    break Ok(Err(report::connect_failed(Severity::Error, &error)));
+                    break Ok(Err(Vain::NoServer(error)));
                 }
                 Ok(Waited::Server(Err(CheckoutError::Closed))) => break Err(End::ShuttingDown),
-                Ok(Waited::Cancelled) => break Ok(Err(condition::CANCELLED.report())),
+                Ok(Waited::Cancelled) => break Ok(Err(Vain::Cancelled)),
                 Ok(Waited::ClientGone) => break Err(End::ClientGone),
                 Err(end) => break Err(end),
             }
@@ -135,23 +152,9 @@ impl Session {
 
     /// The first server of a client: there is no request yet that could be refused.
     pub(super) async fn wait_at_login(&mut self) -> Result<Lease<Connector>, End> {
-        let limit = self.tenancy.terms.query_wait_timeout;
-        let started = Instant::now();
-        let waiting = self.tenancy.pool.wait(self.wish());
-        let waited = match limit {
-            None => waiting.await,
-            Some(limit) => match timeout_at(started + limit, waiting).await {
-                Ok(waited) => waited,
-                Err(_elapsed) => {
-                    let mut report = self.waited_in_vain(started);
-                    report.severity = Severity::Fatal;
-                    return Err(End::NeverServed(report));
-                }
-            },
-        };
-        waited.map_err(|error| match error {
-            CheckoutError::Connect(error) => End::NoServer(error),
-            CheckoutError::Closed => End::ShuttingDown,
+        self.wait().await?.map_err(|vain| match vain {
+            Vain::NoServer(error) => End::NoServer(error),
+            vain => End::NeverServed(vain.report(Severity::Fatal)),
         })
     }
 
@@ -174,12 +177,12 @@ impl Session {
         }
     }
 
-    /// What one is told who waited for too long: why there is no server at all, or who has them.
-    fn waited_in_vain(&self, started: Instant) -> Report {
+    /// Why one waited for too long: there is no server at all, or others have them.
+    fn waited_in_vain(&self, started: Instant) -> Vain {
         let Snapshot { idle, active, tending, .. } = self.tenancy.pool.snapshot();
         match self.tenancy.pool.last_error().filter(|_| idle + active + tending == 0) {
-            Some(error) => report::connect_failed(Severity::Error, &error),
-            None => report::wait_timeout(started.elapsed(), self.crowd()),
+            Some(error) => Vain::NoServer(error),
+            None => Vain::TooLong(report::wait_timeout(started.elapsed(), self.crowd())),
         }
     }
 

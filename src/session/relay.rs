@@ -14,7 +14,7 @@ use super::flow::{ClientFault, Flow, Stop};
 use super::incoming::{self, Incoming};
 use super::names::NamesUndo;
 use super::outgoing::Outgoing;
-use super::{Attached, End, Session, Terms, client_gone};
+use super::{Attached, End, Session, client_gone};
 use crate::config::PoolMode;
 use crate::net::scratch::{self, INPUT_LEN, Scratch};
 use crate::net::socket::Outbox;
@@ -286,8 +286,7 @@ impl Session {
         if held.is_empty() {
             return Ok(false);
         }
-        let Terms { message_max, request_max, .. } = self.tenancy.terms;
-        Ok(cut::need(held, &self.names, message_max, request_max)? == Need::Server)
+        Ok(cut::need(held, &self.names, self.tenancy.terms.limits())? == Need::Server)
     }
 
     fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -296,7 +295,8 @@ impl Session {
         };
         let phase = match (lease.is_at_rest(), lease.receiver.status()) {
             (false, _) => Phase::Request,
-            (true, b'I') => Phase::Rest,
+            // Half a message holds the server up as an open transaction does.
+            (true, b'I') if self.client.inbox.is_empty() => Phase::Rest,
             (true, _) => Phase::IdleInTransaction,
         };
         clock.poll(cx, &self.tenancy.terms, phase).map(End::TimedOut)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cut::Limits;
 use crate::config::{Config, Database, PoolMode, User};
 
 /// Limits and modes of a session; shared by all sessions of a pool.
@@ -63,6 +64,15 @@ impl Terms {
             message_max: general.max_packet_size,
             request_max: general.request_buffer_size.len(),
             statement_max: general.max_statement_size.len(),
+        }
+    }
+
+    /// How much of a client's bytes is collected before it takes a server.
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            message: self.message_max,
+            request: self.request_max,
+            statement: self.statement_max,
         }
     }
 

@@ -161,7 +161,7 @@ fn half_a_long_statement_holds_up_nobody() {
     // Longer than what is collected without a server, and short enough to be kept.
     for pooling in ["transaction", "statement"] {
         let pooler =
-            pooler(&format!("workers = 1; pool_mode = \"{pooling}\"; default_pool_size = 2"));
+            pooler(&format!("workers = 1; pool_mode = \"{pooling}\"; default_pool_size = 1"));
         let mut client = Client::login(pooler.port());
         let statement = messages(&format!("Q select 1 /* {} */", "x".repeat(500_000)));
         client.send(&statement[..100_000]);

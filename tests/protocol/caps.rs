@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::fake::Fake;
 use crate::setup::{file, pooler, shared};
 use crate::support::{LIMIT, PASSWORD, Pooler, PostgresServer, eventually};
-use crate::wire::{Client, USER};
+use crate::wire::{Client, USER, startup};
 
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -38,6 +38,27 @@ fn clients_are_limited_and_there_is_room_again_when_one_leaves() {
             Client::try_login(pooler.port(), &USER).is_ok()
         });
     }
+}
+
+#[test]
+fn client_that_leaves_while_its_login_waits_for_a_server_is_gone_at_once() {
+    let pooler = pooler("default_pool_size = 1; max_client_conn = 2");
+    let mut holder = Client::login(pooler.port());
+    holder.talk("Q begin", "C[BEGIN] ZT");
+    // Settings that no server has taken yet have to be proven on one before the login is over.
+    let mut waiter = Client::connect(pooler.port());
+    waiter.send(&startup(
+        196_608,
+        &[USER[0], USER[1], ("application_name", "one that nobody has had before")],
+    ));
+    // It is let in, and now it waits.
+    assert_eq!(waiter.hear().text(), "R0");
+    check_full(&pooler, &USER, "max_client_conn");
+    waiter.shut();
+    eventually("the waiter counts no more", LIMIT, || {
+        Client::try_login(pooler.port(), &USER).is_ok()
+    });
+    holder.talk("Q commit", "C[COMMIT] ZI");
 }
 
 #[test]

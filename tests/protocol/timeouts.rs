@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::fake::{Fake, answer};
 use crate::setup::{file, pooler, shared};
 use crate::support::{LIMIT, Pooler, eventually};
-use crate::wire::{Client, Message, USER, startup};
+use crate::wire::{Client, Message, USER, message, startup};
 
 /// What a busy machine may add to any time.
 const SLACK: Duration = Duration::from_secs(2);
@@ -136,6 +136,19 @@ fn idle_transaction_timeout() {
     idle.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
     thread::sleep(Duration::from_millis(700));
     idle.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
+}
+
+#[test]
+fn half_a_message_that_holds_a_server_is_idleness() {
+    let pooler = pooler("idle_transaction_timeout = 0.5; default_pool_size = 1");
+    let mut client = Client::login(pooler.port());
+    // Too long to be collected first, and its names are not complete.
+    let bind = message(b'B', &[b'x'; 300_000]);
+    let started = Instant::now();
+    client.send(&bind[..1000]);
+    client.hears("FATAL[25P03] end");
+    check_took(started, 0.5 - 0.05);
+    Client::login(pooler.port()).talk("Q select 1", "T D[1] C[SELECT 1] ZI");
 }
 
 #[test]
