@@ -347,6 +347,7 @@ impl Seat {
 mod tests {
     use super::*;
     use crate::client::card::Login;
+    use crate::net::peer::Peer;
     use crate::net::socket::Address;
 
     fn key() -> Arc<CancelKey> {
@@ -356,7 +357,7 @@ mod tests {
 
     fn seat(cancels: &Arc<Cancels>, minor: u16) -> Seated {
         let login = Arc::new(Login { database: "shop".into(), user: "app".into() });
-        let card = ClientCard::new(login, b"", None);
+        let card = ClientCard::new(login, b"", Peer::Tcp(([127, 0, 0, 1], 1).into()));
         cancels.seat(Secret::random(minor), card)
     }
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +11,7 @@ use pgweir::app;
 use pgweir::app::discover::{Found, Role, advise_pool_size, discover};
 use pgweir::config::{self, Config, HostPort, ServerUrl};
 use pgweir::demo;
+use pgweir::net::listen::Endpoint;
 use tracing_subscriber::EnvFilter;
 
 /// Idle clients are many and small: this allocator keeps them close together, and gives memory
@@ -101,7 +103,7 @@ fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
     let replicas: Result<Vec<_>, _> =
         direct.replica.iter().map(|url| ServerUrl::parse(url)).collect();
     let mut config = Config::from_urls(primary, replicas.context("--replica")?)?;
-    config.general.listen_addr = direct.listen;
+    config.general.listen_addr = vec![direct.listen];
     config.general.listen_port = direct.port;
     config.general.http_listen = Some(direct.http).filter(|address| !address.is_empty());
     let found = look_around(&mut config)?;
@@ -156,15 +158,12 @@ fn serve(config: Config, found: &[String]) -> anyhow::Result<ExitCode> {
     let user = config.users.keys().next().cloned().unwrap_or_else(|| "USER".into());
     let admin = config.general.admin_users.first().cloned();
     let running = app::start(config)?;
-    let at = running.address();
-    let (host, port) = (at.ip(), at.port());
-    let mut lines = vec![
-        format!("pgweir listens on {at}"),
-        format!("  connect   psql -h {host} -p {port} -U {user} {database}"),
-    ];
-    lines.extend(
-        admin.map(|admin| format!("  console   psql -h {host} -p {port} -U {admin} pgweir")),
-    );
+    let mut lines: Vec<_> =
+        running.endpoints().map(|at| format!("pgweir listens on {at}")).collect();
+    if let Some(at) = running.endpoints().next().and_then(psql_options) {
+        lines.push(format!("  connect   psql {at} -U {user} {database}"));
+        lines.extend(admin.map(|admin| format!("  console   psql {at} -U {admin} pgweir")));
+    }
     lines.extend(running.http_address().map(|pages| format!("  metrics   http://{pages}/metrics")));
     lines.extend(found.iter().map(|line| format!("  {line}")));
     lines.push(String::new());
@@ -174,6 +173,25 @@ fn serve(config: Config, found: &[String]) -> anyhow::Result<ExitCode> {
     }
     running.wait(signalled());
     Ok(ExitCode::SUCCESS)
+}
+
+/// How psql gets there, from this machine.
+fn psql_options(at: &Endpoint) -> Option<String> {
+    match at {
+        Endpoint::Tcp(address) => {
+            let host = match address.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+                ip => ip,
+            };
+            Some(format!("-h {host} -p {}", address.port()))
+        }
+        Endpoint::Unix(_) => {
+            let path = at.to_string();
+            let (directory, port) = path.rsplit_once("/.s.PGSQL.")?;
+            Some(format!("-h {directory} -p {port}"))
+        }
+    }
 }
 
 async fn signalled() {
@@ -211,7 +229,11 @@ fn run_demo(check: bool, port: Option<u16>) -> anyhow::Result<ExitCode> {
     let outcome = demo::run(mode, port, &mut std::io::stdout(), |toml| {
         let config = Config::from_toml_str("demo", toml)?;
         let running = app::start(config)?;
-        let port = running.address().port();
+        let tcp = running.endpoints().find_map(|at| match at {
+            Endpoint::Tcp(address) => Some(address.port()),
+            Endpoint::Unix(_) => None,
+        });
+        let port = tcp.context("the demonstration listens on no port")?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             // The sender's end being dropped is the signal as well.

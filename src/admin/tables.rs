@@ -10,6 +10,7 @@ use super::registry::{PoolFigures, Registry};
 use super::{PGBOUNCER_VERSION, VERSION as PGWEIR_VERSION};
 use crate::cancel::Seat;
 use crate::config::{Applies, Database};
+use crate::net::peer::Peer;
 use crate::wire::reply::ColumnType::{Integer, Text};
 use crate::wire::reply::Value;
 
@@ -107,8 +108,8 @@ fn client(seat: &Seat, now: SystemTime) -> Row {
     let card = seat.card();
     let since = now.checked_sub(card.since.elapsed()).unwrap_or(UNIX_EPOCH);
     let (addr, port) = match card.peer {
-        Some(peer) => (peer.ip().to_string(), peer.port()),
-        None => ("unix".to_owned(), 0),
+        Peer::Tcp(address) => (address.ip().to_string(), address.port()),
+        Peer::Unix(_) => (card.peer.to_string(), 0),
     };
     let id = number(seat.pid() as usize);
     vec![

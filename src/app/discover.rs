@@ -71,7 +71,7 @@ pub async fn discover(
         secret: secret.and_then(|secret| ServerSecret::parse(secret.expose()).ok()).map(Into::into),
         database: database.dbname.clone(),
         connect_timeout: config.general.server_connect_timeout.min(LIMIT),
-        tcp: tcp_options(config),
+        tcp: tcp_options(&config.general),
     };
     let (rows, method) = ask(&target, QUESTION, LIMIT).await?;
     let mut values = rows.into_iter().flatten().flatten();

@@ -1,7 +1,6 @@
 //! Who may come in: from an accepted stream to a session, within the limits on clients.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,6 +15,7 @@ use crate::client::condition;
 use crate::client::login::{self, LoginError, Opening, Stranger};
 use crate::config::{Database, General};
 use crate::net::loops::LoopId;
+use crate::net::peer::Peer;
 use crate::net::socket::Socket;
 use crate::session::replication::replicate;
 use crate::session::report;
@@ -111,7 +111,7 @@ impl App {
     pub(super) async fn admit(
         self: &Arc<Self>,
         socket: io::Result<Socket>,
-        peer: SocketAddr,
+        peer: Peer,
         on: LoopId,
         stranger: Ticket,
     ) -> Option<Admitted> {
@@ -149,7 +149,7 @@ impl App {
     async fn log_in(
         self: &Arc<Self>,
         mut stranger: Stranger,
-        peer: SocketAddr,
+        peer: Peer,
         on: LoopId,
     ) -> Result<Option<Admitted>, Refused> {
         let startup = match stranger.opening().await {
@@ -193,7 +193,7 @@ impl App {
         let login =
             Arc::new(Login { database: entrance.database.name.clone(), user: user.to_string() });
         let label = startup.parameter("application_name").unwrap_or_default();
-        let card = ClientCard::new(login, label, Some(peer));
+        let card = ClientCard::new(login, label, peer);
         if entrance.replication {
             self.replicate(stranger, &startup, card, entrance).await?;
             return Ok(None);

@@ -1,10 +1,11 @@
 //! Who a client is.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+
+use crate::net::peer::Peer;
 
 /// A user on a database; shared by all clients that logged in as this user.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -22,15 +23,15 @@ pub struct ClientCard {
     pub login: Arc<Login>,
     /// What it called itself when it connected; `None` for nothing.
     pub application_name: Option<Box<str>>,
-    /// Where it comes from; `None` for a unix socket.
-    pub peer: Option<SocketAddr>,
+    /// Where it comes from.
+    pub peer: Peer,
     /// When it logged in.
     pub since: Instant,
 }
 
 impl ClientCard {
     /// A client that logs in now.
-    pub fn new(login: Arc<Login>, application_name: &[u8], peer: Option<SocketAddr>) -> Self {
+    pub fn new(login: Arc<Login>, application_name: &[u8], peer: Peer) -> Self {
         let name = String::from_utf8_lossy(application_name);
         Self {
             login,
@@ -43,10 +44,8 @@ impl ClientCard {
 
 impl fmt::Display for ClientCard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.login.user, self.login.database)?;
-        if let Some(peer) = self.peer {
-            write!(f, " from {peer}")?;
-        }
+        let Self { login, peer, .. } = self;
+        write!(f, "{}@{} from {peer}", login.user, login.database)?;
         if let Some(name) = &self.application_name {
             write!(f, ", {name:?}")?;
         }

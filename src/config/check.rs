@@ -19,9 +19,15 @@ pub fn file(path: impl AsRef<Path>) -> Result<Vec<String>, Problems> {
 #[must_use]
 pub fn report(config: &Config) -> Vec<String> {
     let general = &config.general;
+    let mut listening: Vec<String> = general
+        .listen_addr
+        .iter()
+        .map(|host| HostPort { host: host.clone(), port: general.listen_port }.to_string())
+        .collect();
+    listening.extend(general.unix_socket_dir.clone());
     let mut lines = vec![format!(
         "clients: {}, up to {}; {}",
-        HostPort { host: general.listen_addr.clone(), port: general.listen_port },
+        listening.join(", "),
         count(general.max_client_conn, "client"),
         format_args!(
             "auth_type {}, {} listed",

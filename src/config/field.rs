@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::model::{AuthType, HostPort, PoolMode};
 use super::secret::Secret;
 use super::setting::{Kind, Value};
-use super::units::ByteSize;
+use super::units::{ByteSize, FileMode};
 
 /// A field that a [`Value`] can be stored in.
 pub(crate) trait Field {
@@ -123,6 +123,7 @@ macro_rules! plain_fields {
 plain_fields!(
     String: Text,
     ByteSize: Size,
+    FileMode: FileMode,
     Vec<String>: Names,
     Vec<HostPort>: Hosts,
     PoolMode: Mode,

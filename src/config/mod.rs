@@ -6,6 +6,7 @@
 //! from that list. Reads the files that it is told to read and nothing else; knows no other module.
 
 pub mod check;
+mod direct;
 mod field;
 mod keys;
 mod model;
@@ -26,5 +27,5 @@ pub use keys::{Applies, Setting};
 pub use model::{AuthType, Config, Database, General, HostPort, PoolMode, User};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
-pub use units::ByteSize;
+pub use units::{ByteSize, FileMode};
 pub use url::ServerUrl;

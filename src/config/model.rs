@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::secret::Secret;
-use super::units::ByteSize;
+use super::units::{ByteSize, FileMode};
 use super::url::ServerUrl;
 
 /// Everything that was configured; immutable.
@@ -72,10 +72,18 @@ impl Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "independent switches, one per key of the file")]
 pub struct General {
-    /// Address to listen on.
-    pub listen_addr: String,
+    /// Addresses to listen on: IP addresses, host names, `*` for all.
+    pub listen_addr: Vec<String>,
     /// Port to listen on; 0 = any free port.
     pub listen_port: u16,
+    /// Directory of a unix socket to listen on, `@name` for the abstract namespace; `None` = off.
+    pub unix_socket_dir: Option<String>,
+    /// Permissions of the unix socket.
+    pub unix_socket_mode: FileMode,
+    /// Group of the unix socket; `None` = the process's.
+    pub unix_socket_group: Option<String>,
+    /// Share the port with other processes.
+    pub so_reuseport: bool,
     /// Connections that the kernel may queue before they are accepted.
     pub listen_backlog: u32,
 
@@ -197,8 +205,12 @@ pub struct General {
 impl Default for General {
     fn default() -> Self {
         Self {
-            listen_addr: "127.0.0.1".to_owned(),
+            listen_addr: vec!["127.0.0.1".to_owned()],
             listen_port: 6432,
+            unix_socket_dir: None,
+            unix_socket_mode: FileMode::from_bits(0o777),
+            unix_socket_group: None,
+            so_reuseport: false,
             listen_backlog: 1024,
             pool_mode: PoolMode::Transaction,
             max_client_conn: 1000,

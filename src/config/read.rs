@@ -15,7 +15,6 @@ use super::keys::{DATABASE, GENERAL, NOT_OURS, USER};
 use super::model::{AuthType, Config, Database, General, User};
 use super::nearest::nearest;
 use super::problem::{Problem, Problems};
-use super::secret::Secret;
 use super::setting::{Key, quote};
 use super::url::ServerUrl;
 use super::userlist;
@@ -52,64 +51,6 @@ impl Config {
         reader.read_errors(&errors);
         let config = reader.read_root(root.get_ref());
         reader.finish(config)
-    }
-
-    /// One database at the primary's URL. Its user may log in with its password, and is an admin of
-    /// the console. All else has its default.
-    ///
-    /// # Errors
-    /// What the URLs ask for and can't have.
-    pub fn from_urls(primary: ServerUrl, replicas: Vec<ServerUrl>) -> Result<Self, Problems> {
-        let mut problems = Vec::new();
-        let mut report = |file: &str, key: &str, what: &str, hint: &str| {
-            problems.push(Problem {
-                file: file.to_owned(),
-                line: None,
-                key: key.to_owned(),
-                what: what.to_owned(),
-                hint: Some(hint.to_owned()),
-            });
-        };
-        if primary.password.is_none() {
-            let hint = "postgres://user:password@host/database; or use a file, where auth_type = \
-                        \"trust\" lets clients in without";
-            report("--url", "password", "missing: clients log in with it", hint);
-        }
-        let urls = std::iter::once(("--url", &primary));
-        for (file, url) in urls.chain(replicas.iter().map(|url| ("--replica", url))) {
-            if url.sslmode.is_some_and(|mode| mode.demands_tls()) {
-                report(file, "sslmode", NO_TLS, NO_TLS_HINT);
-            }
-        }
-        for url in &replicas {
-            let other = |mine: Option<&str>, own: &str| mine.is_some_and(|mine| mine != own);
-            let secret = |url: &ServerUrl| url.password.clone().unwrap_or_else(|| Secret::new(""));
-            let differs = other(url.user.as_deref(), &primary.login_user())
-                || other(url.dbname.as_deref(), &primary.database())
-                || (url.password.is_some() && secret(url) != secret(&primary));
-            if differs {
-                let what = "user, password or database differ from those of --url";
-                report("--replica", "", what, "a replica has the primary's; leave them out");
-            }
-        }
-
-        let user = primary.login_user();
-        let name = primary.database();
-        if RESERVED.contains(&name.as_str()) {
-            let what = "the console has this name";
-            report("--url", "dbname", what, "use a file, and give the database another name");
-        }
-        let mut general = General { admin_users: vec![user.clone()], ..General::default() };
-        if let Some(timeout) = primary.connect_timeout {
-            general.server_connect_timeout = timeout;
-        }
-        let mut database = Database::new(name.clone(), String::new(), &general);
-        database.replicas = replicas.iter().map(ServerUrl::host_port).collect();
-        let password = primary.password.clone();
-        database.take_url(ServerUrl { user: Some(user.clone()), ..primary });
-        let users = BTreeMap::from([(user.clone(), User::new(user, password, &general))]);
-        let databases = BTreeMap::from([(name, Arc::new(database))]);
-        Problems::none_or(problems, Self { general, databases, users })
     }
 }
 
@@ -397,12 +338,18 @@ impl<'a> Reader<'a> {
             let size = ("default_pool_size", general.default_pool_size);
             self.check_min_pool_size("min_pool_size", *line, general.min_pool_size, size);
         }
+        if general.listen_addr.is_empty() && general.unix_socket_dir.is_none() {
+            let hint = "set listen_addr, or unix_socket_dir".to_owned();
+            let line = seen.get("listen_addr").copied();
+            self.report_at(line, "listen_addr", "there is nothing to listen on", Some(hint));
+        }
         let http = general.http_listen.as_deref().and_then(|http| http.rsplit_once(':'));
         if let Some((host, port)) = http {
             let same_port = general.listen_port != 0 && port == general.listen_port.to_string();
-            let overlap = host == general.listen_addr
-                || host == "0.0.0.0"
-                || general.listen_addr == "0.0.0.0";
+            let everywhere = ["*", "0.0.0.0"];
+            let mut listening = general.listen_addr.iter().map(String::as_str);
+            let overlap = listening
+                .any(|own| own == host || everywhere.contains(&own) || everywhere.contains(&host));
             if same_port && overlap {
                 let line = seen.get("http_listen").or(seen.get("listen_port")).copied();
                 let hint = "choose another port".to_owned();
@@ -460,7 +407,7 @@ impl<'a> Reader<'a> {
 const TABLES: [&str; 2] = ["databases", "users"];
 
 /// Databases that clients reach the console by.
-const RESERVED: [&str; 2] = ["pgbouncer", "pgweir"];
+pub(super) const RESERVED: [&str; 2] = ["pgbouncer", "pgweir"];
 
 pub(super) const NO_TLS: &str = "asks for TLS, which pgweir does not speak with servers yet";
 pub(super) const NO_TLS_HINT: &str = "sslmode=prefer goes in clear: for trusted networks only";

@@ -10,7 +10,7 @@ use super::model::{AuthType, HostPort, PoolMode};
 use super::nearest::nearest;
 use super::read::{NO_TLS, NO_TLS_HINT};
 use super::secret::Secret;
-use super::units::{ByteSize, TimeUnit, parse_duration, parse_size, show_duration};
+use super::units::{ByteSize, FileMode, TimeUnit, parse_duration, parse_size, show_duration};
 use super::url::{ServerUrl, SslMode, parse_port, split_port};
 
 /// One key that a table of the file may have; `T` is what the table is read into.
@@ -48,12 +48,16 @@ pub(crate) enum Kind {
     Text,
     /// A text that can't be empty.
     Name,
-    /// An address to listen on.
-    ListenAddr,
+    /// A list of addresses to listen on.
+    ListenAddrs,
     /// `host:port` to listen on; empty = off.
     ListenPort,
     /// A file's path; empty = none.
     Path,
+    /// The directory of a unix socket to listen on; empty = none.
+    SocketDir,
+    /// A file's permissions.
+    FileMode,
     /// A list of names.
     Names,
     /// A pool mode.
@@ -81,6 +85,7 @@ pub(crate) enum Value {
     Size(ByteSize),
     Text(String),
     Names(Vec<String>),
+    FileMode(FileMode),
     Mode(PoolMode),
     Auth(AuthType),
     Secret(Secret),
@@ -116,12 +121,14 @@ impl Kind {
             Self::Time(unit, ..) | Self::TimeLimit(unit, ..) => self.read_time(unit, value),
             Self::Size(min, max) => self.read_size(min, max, value),
             Self::Names => read_names(value).ok_or_else(|| self.expected(value)),
+            Self::ListenAddrs => self.read_listen_addrs(value),
+            Self::FileMode => read_file_mode(value).ok_or_else(|| self.expected(value)),
             Self::Hosts => self.read_hosts(value),
             Self::Text
             | Self::Name
-            | Self::ListenAddr
             | Self::ListenPort
             | Self::Path
+            | Self::SocketDir
             | Self::Mode
             | Self::Auth
             | Self::Secret
@@ -153,9 +160,13 @@ impl Kind {
                 format!("bytes, {min} to {max}")
             }
             Self::Text | Self::Name => "text".to_owned(),
-            Self::ListenAddr => "IP address or host name, `*` = all IPv4".to_owned(),
+            Self::ListenAddrs => {
+                "list of IP addresses or host names, `*` = all, empty = none".to_owned()
+            }
             Self::ListenPort => "host:port, empty = off".to_owned(),
             Self::Path => "path, empty = none".to_owned(),
+            Self::SocketDir => "directory, `@name` = abstract, empty = none".to_owned(),
+            Self::FileMode => "octal digits in quotes".to_owned(),
             Self::Names => "list of names".to_owned(),
             Self::Mode => one_of(&MODES.map(PoolMode::name)),
             Self::Auth => one_of(&AUTHS.map(AuthType::name)),
@@ -177,7 +188,8 @@ impl Kind {
                 "a number of milliseconds or a text such as \"200ms\", \"5s\", \"2 min\", \"1h\""
             }
             Self::Size(..) => "a number of bytes or a text such as \"256 KiB\", \"1MB\"",
-            Self::Names => "a list of texts, as in [\"one\", \"two\"]",
+            Self::Names | Self::ListenAddrs => "a list of texts, as in [\"one\", \"two\"]",
+            Self::FileMode => "octal digits in quotes, as in \"0770\"",
             Self::Hosts => "a list of \"host:port\"",
             Self::Mode | Self::Auth => return Wrong::new(format!("must be {}", self.describe())),
             _ => "a text in quotes",
@@ -267,9 +279,9 @@ impl Kind {
                 Err(error) => Err(Wrong::new(error.to_string())),
             },
             Self::Host => check_host(text).and_then(|()| plain()),
-            // PgBouncer's word for all addresses.
-            Self::ListenAddr if text == "*" => Ok(Value::Text("0.0.0.0".to_owned())),
-            Self::ListenAddr => check_host(text).and_then(|()| plain()),
+            Self::SocketDir if text.is_empty() || text.starts_with(['/', '@']) => plain(),
+            Self::SocketDir => Err(Wrong::new("must be a whole path, from /")
+                .hint("or @name, for the abstract namespace")),
             Self::ListenPort if !text.is_empty() => {
                 let (host, port) = split_port(text).map_err(|e| Wrong::new(e.to_string()))?;
                 check_host(host)?;
@@ -286,6 +298,14 @@ impl Kind {
             }
             _ => plain(),
         }
+    }
+
+    fn read_listen_addrs(self, value: &DeValue<'_>) -> Result<Value, Wrong> {
+        let Some(Value::Names(names)) = read_names(value) else {
+            return Err(self.expected(value));
+        };
+        names.iter().try_for_each(|name| check_host(name))?;
+        Ok(Value::Names(names))
     }
 
     fn read_hosts(self, value: &DeValue<'_>) -> Result<Value, Wrong> {
@@ -313,7 +333,9 @@ impl Value {
                 Some(bytes) => bytes.to_owned(),
                 None => quote(&size.to_string()),
             },
-            Self::Text(_) | Self::Mode(_) | Self::Auth(_) | Self::Unset => quote(&self.plain()),
+            Self::Text(_) | Self::FileMode(_) | Self::Mode(_) | Self::Auth(_) | Self::Unset => {
+                quote(&self.plain())
+            }
             Self::Secret(_) | Self::Url(_) => quote("***"),
             Self::Count(_) | Self::Limit(_) | Self::Time(..) | Self::TimeLimit(..) => self.plain(),
         }
@@ -330,6 +352,7 @@ impl Value {
             Self::Size(size) => size.bytes().to_string(),
             Self::Text(text) => text.clone(),
             Self::Names(names) => names.join(","),
+            Self::FileMode(mode) => mode.to_string(),
             Self::Mode(mode) => mode.to_string(),
             Self::Auth(auth) => auth.to_string(),
             Self::Secret(secret) => secret.to_string(),
@@ -403,6 +426,16 @@ fn read_names(value: &DeValue<'_>) -> Option<Value> {
     };
     let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
     (!names.iter().any(|name| name.contains('\0'))).then_some(Value::Names(names))
+}
+
+/// Octal digits: a plain number, read as a decimal one, would be another mode.
+fn read_file_mode(value: &DeValue<'_>) -> Option<Value> {
+    let digits = match value {
+        DeValue::String(text) => text.as_ref(),
+        DeValue::Integer(number) if number.radix() == 8 => number.as_str(),
+        _ => return None,
+    };
+    FileMode::parse(digits).map(Value::FileMode)
 }
 
 fn word<T: Copy, const N: usize>(

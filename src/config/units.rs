@@ -52,6 +52,37 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// The permissions of a file, as `chmod` takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMode(u32);
+
+impl FileMode {
+    /// These bits of owner, group and others.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits & 0o777)
+    }
+
+    /// Reads octal digits, as in `0770`; `None` when it is something else.
+    pub(crate) fn parse(octal: &str) -> Option<Self> {
+        let digits = !octal.is_empty() && octal.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+        let bits = u32::from_str_radix(octal, 8).ok().filter(|_| digits)?;
+        (bits <= 0o777).then_some(Self(bits))
+    }
+
+    /// The bits.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for FileMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
 /// What a plain number means where a duration is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TimeUnit {

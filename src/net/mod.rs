@@ -1,5 +1,7 @@
 //! Sockets, event loops and the buffers that bytes pass through.
 
+pub mod listen;
 pub mod loops;
+pub mod peer;
 pub mod scratch;
 pub mod socket;

@@ -16,3 +16,4 @@ mod support;
 mod cluster;
 mod console;
 mod demo;
+mod listening;

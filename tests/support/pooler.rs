@@ -16,7 +16,7 @@ pub struct Pooler {
     log: Arc<Mutex<String>>,
     guard: Child,
     guard_pipe: Option<ChildStdin>,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Pooler {
@@ -30,19 +30,22 @@ impl Pooler {
         let pages = if toml.contains("http_listen") { "" } else { "http_listen = \"\"\n" };
         std::fs::write(&file, format!("{pages}{toml}")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
-        Self::start_command(command.arg("run").arg(file), folder)
+        let mut pooler = Self::spawn(command.arg("run").arg(file).stdin(Stdio::null()));
+        pooler._folder = Some(folder);
+        pooler
     }
 
     /// Runs `pgweir` with these arguments and waits until it listens.
     #[track_caller]
     pub fn start_with(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
-        Self::start_command(command.args(arguments), tempfile::tempdir().unwrap())
+        Self::spawn(command.args(arguments).stdin(Stdio::null()))
     }
 
+    /// Runs this command, which is `pgweir` or becomes it, and waits until it listens.
     #[track_caller]
-    fn start_command(command: &mut Command, folder: tempfile::TempDir) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn spawn(command: &mut Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (guard, guard_pipe) = start_guard(child.id());
         let log = Arc::new(Mutex::new(String::new()));
@@ -51,13 +54,13 @@ impl Pooler {
         let stderr = child.stderr.take().unwrap();
         collect(stderr, Arc::clone(&log), |_| ());
         collect(stdout, Arc::clone(&log), move |line| {
-            let port = line.strip_prefix(LISTENS).and_then(|rest| rest.trim().parse().ok());
-            if let Some(port) = port {
-                found.send(port).ok();
+            if let Some(at) = line.strip_prefix(LISTENS) {
+                let port = at.rsplit_once(':').and_then(|(_, port)| port.trim().parse().ok());
+                found.send(port.unwrap_or(0)).ok();
             }
         });
         let guard_pipe = Some(guard_pipe);
-        let mut pooler = Self { child, port: 0, log, guard, guard_pipe, _folder: folder };
+        let mut pooler = Self { child, port: 0, log, guard, guard_pipe, _folder: None };
         match port.recv_timeout(LIMIT) {
             Ok(port) => pooler.port = port,
             Err(error) => panic!("pgweir does not listen ({error}); it said:\n{}", pooler.log()),
@@ -65,7 +68,7 @@ impl Pooler {
         pooler
     }
 
-    /// The port on 127.0.0.1 that it listens on.
+    /// The port of the address that it listens on first; 0 for a unix socket.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -154,4 +157,4 @@ fn start_guard(pid: u32) -> (Child, ChildStdin) {
     (guard, pipe)
 }
 
-const LISTENS: &str = "pgweir listens on 127.0.0.1:";
+const LISTENS: &str = "pgweir listens on ";

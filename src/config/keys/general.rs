@@ -10,11 +10,38 @@ pub(crate) static GENERAL: &[Group] = &[
     Group {
         title: "Listening",
         keys: &[
-            key!(listen_addr, Kind::ListenAddr, "Address to listen on for clients."),
+            key!(
+                listen_addr,
+                Kind::ListenAddrs,
+                "Addresses to listen on for clients. A name stands for all addresses that it has."
+            ),
             key!(
                 listen_port,
                 Kind::Count(0, 65_535),
-                "Port to listen on for clients. 0 takes any free port, which is for tests."
+                "Port to listen on for clients, at each address; the unix socket's name has it, \
+                 too. 0 takes any free port, which is for tests."
+            ),
+            key!(
+                unix_socket_dir,
+                Kind::SocketDir,
+                "Directory of a unix socket to listen on for clients: `psql -h DIRECTORY`."
+            ),
+            key!(
+                unix_socket_mode,
+                Kind::FileMode,
+                "Permissions of the unix socket: who may write to it may connect."
+            ),
+            key!(
+                unix_socket_group,
+                Kind::Text,
+                "Group of the unix socket, by name or number. \"\" is the process's own."
+            ),
+            key!(
+                so_reuseport,
+                Kind::Flag,
+                "Let other processes listen on the same port, as the next version does during an \
+                 update: the kernel spreads new connections over all of them. All must have it on, \
+                 and run as the same user. Each needs a unix_socket_dir of its own."
             ),
             key!(
                 listen_backlog,

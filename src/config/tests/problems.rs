@@ -79,8 +79,20 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
         "1: http_listen: must be host:port (as in \"127.0.0.1:9127\")",
     ),
     (
-        "listen_addr = \"a, b\"\n[databases.shop]\nhost = \"db\"\n",
-        "1: listen_addr: must be one address, not a list",
+        "listen_addr = \"a b\"\n[databases.shop]\nhost = \"db\"\n",
+        "1: listen_addr: a host has no spaces in it",
+    ),
+    (
+        "listen_addr = \"\"\n[databases.shop]\nhost = \"db\"\n",
+        "1: listen_addr: there is nothing to listen on (set listen_addr, or unix_socket_dir)",
+    ),
+    (
+        "unix_socket_dir = \"tmp\"\n[databases.shop]\nhost = \"db\"\n",
+        "1: unix_socket_dir: must be a whole path, from / (or @name, for the abstract namespace)",
+    ),
+    (
+        "unix_socket_mode = 770\n[databases.shop]\nhost = \"db\"\n",
+        "1: unix_socket_mode: must be octal digits in quotes, as in \"0770\", not this number",
     ),
     (
         "[databases.shop]\nhost = \"postgres://db\"\n",

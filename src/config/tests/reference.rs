@@ -125,6 +125,8 @@ fn other_value_of_each_general_key_is_stored_and_read_back() {
             "\"session\"",
             "\"md5\"",
             "\"127.0.0.9:99\"",
+            "\"/run\"",
+            "\"0700\"",
         ];
         let stored = others.iter().any(|other| {
             let document = format!("key = {other}");

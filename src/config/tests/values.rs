@@ -122,8 +122,24 @@ fn words_switches_and_lists_are_read() {
 fn star_listens_everywhere() {
     let text = "listen_addr = \"*\"\nhttp_listen = \"*:9127\"";
     let general = load(&with_database(text)).general;
-    assert_eq!(general.listen_addr, "0.0.0.0");
+    assert_eq!(general.listen_addr, ["*"]);
     assert_eq!(general.http_listen.as_deref(), Some("0.0.0.0:9127"));
+}
+
+#[test]
+fn sockets_to_listen_on_are_read() {
+    let text = "listen_addr = \"127.0.0.1, ::1\"\nunix_socket_dir = \"@pgweir\"\n\
+                unix_socket_mode = 0o660\nunix_socket_group = \"web\"\nso_reuseport = 1\n";
+    let general = load(&with_database(text)).general;
+    assert_eq!(general.listen_addr, ["127.0.0.1", "::1"]);
+    assert_eq!(general.unix_socket_dir.as_deref(), Some("@pgweir"));
+    assert_eq!(general.unix_socket_mode.bits(), 0o660);
+    assert_eq!(general.unix_socket_group.as_deref(), Some("web"));
+    assert!(general.so_reuseport);
+    let text = "listen_addr = \"\"\nunix_socket_dir = \"/run\"\nunix_socket_mode = \"0700\"";
+    let general = load(&with_database(text)).general;
+    assert_eq!(general.listen_addr, [""; 0]);
+    assert_eq!(general.unix_socket_mode.to_string(), "0700");
 }
 
 #[test]

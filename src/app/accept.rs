@@ -1,0 +1,112 @@
+//! Accepting: every loop accepts from every listener, and serves what it accepts.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::App;
+use super::door::Admitted;
+use crate::net::listen::Listening;
+use crate::net::loops::LoopId;
+use crate::net::peer::Peer;
+use crate::net::socket::Socket;
+
+/// How long nobody is accepted after the system refused to (as when it has no more descriptors):
+/// it would refuse again at once, and a busy loop helps nobody.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A loop that has this many clients more than another passes new ones on to it.
+const CROWD_SLACK: usize = 8;
+
+/// Accepts clients on one loop, which serves them unless another has far fewer.
+pub(super) async fn accept(
+    app: Arc<App>,
+    listener: Listening,
+    on: LoopId,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let acceptor = match listener.acceptor() {
+        Ok(acceptor) => acceptor,
+        Err(error) => return tracing::error!(%error, "a loop cannot accept clients"),
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = acceptor.accept() => accepted,
+            _ = stopped.changed() => return,
+        };
+        match accepted {
+            Ok((socket, peer)) => app.place(socket, peer, on),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot accept clients");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+impl App {
+    /// Starts to serve an accepted socket, on this loop or on one with far fewer clients.
+    fn place(self: &Arc<Self>, socket: Socket, peer: Peer, here: LoopId) {
+        let Some(ticket) = self.door.enter() else {
+            // Too many who have not logged in: not even an answer.
+            return;
+        };
+        let on = self.loop_for(here);
+        let crowd = Crowd::join(self, on);
+        let serve = async move |socket: io::Result<Socket>| {
+            // The login's future is large, and gone before the session begins.
+            let admitted = Box::pin(crowd.app.admit(socket, peer, on, ticket)).await;
+            match admitted {
+                None => {}
+                Some(Admitted::Guest(mut guest)) => {
+                    let end = guest.session().run().await;
+                    crowd.app.log_end(&guest, &end);
+                }
+                Some(Admitted::Console(console)) => {
+                    let end = Box::pin(console.run()).await;
+                    tracing::debug!(%peer, "console closing because: {end}");
+                }
+            }
+        };
+        if on == here {
+            tokio::spawn(serve(Ok(socket)));
+        } else {
+            self.loops.spawn(on, async move { serve(socket.rehome()).await });
+        }
+    }
+
+    fn loop_for(&self, here: LoopId) -> LoopId {
+        let count = |on: LoopId| {
+            self.crowds.get(on.index()).map_or(usize::MAX, |count| count.load(Ordering::Relaxed))
+        };
+        let emptiest = self.loops.ids().min_by_key(|on| count(*on)).unwrap_or(here);
+        if count(here) > count(emptiest) + CROWD_SLACK { emptiest } else { here }
+    }
+}
+
+/// A client's share in the count of its loop.
+struct Crowd {
+    app: Arc<App>,
+    on: LoopId,
+}
+
+impl Crowd {
+    fn join(app: &Arc<App>, on: LoopId) -> Self {
+        if let Some(count) = app.crowds.get(on.index()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { app: Arc::clone(app), on }
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        if let Some(count) = self.app.crowds.get(self.on.index()) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

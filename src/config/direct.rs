@@ -1,0 +1,70 @@
+//! A configuration without a file: from the URLs of a primary and its replicas.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::model::{Config, Database, General, User};
+use super::problem::{Problem, Problems};
+use super::read::{NO_TLS, NO_TLS_HINT, RESERVED};
+use super::secret::Secret;
+use super::url::ServerUrl;
+
+impl Config {
+    /// One database at the primary's URL. Its user may log in with its password, and is an admin of
+    /// the console. All else has its default.
+    ///
+    /// # Errors
+    /// What the URLs ask for and can't have.
+    pub fn from_urls(primary: ServerUrl, replicas: Vec<ServerUrl>) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let mut report = |file: &str, key: &str, what: &str, hint: &str| {
+            problems.push(Problem {
+                file: file.to_owned(),
+                line: None,
+                key: key.to_owned(),
+                what: what.to_owned(),
+                hint: Some(hint.to_owned()),
+            });
+        };
+        if primary.password.is_none() {
+            let hint = "postgres://user:password@host/database; or use a file, where auth_type = \
+                        \"trust\" lets clients in without";
+            report("--url", "password", "missing: clients log in with it", hint);
+        }
+        let urls = std::iter::once(("--url", &primary));
+        for (file, url) in urls.chain(replicas.iter().map(|url| ("--replica", url))) {
+            if url.sslmode.is_some_and(|mode| mode.demands_tls()) {
+                report(file, "sslmode", NO_TLS, NO_TLS_HINT);
+            }
+        }
+        for url in &replicas {
+            let other = |mine: Option<&str>, own: &str| mine.is_some_and(|mine| mine != own);
+            let secret = |url: &ServerUrl| url.password.clone().unwrap_or_else(|| Secret::new(""));
+            let differs = other(url.user.as_deref(), &primary.login_user())
+                || other(url.dbname.as_deref(), &primary.database())
+                || (url.password.is_some() && secret(url) != secret(&primary));
+            if differs {
+                let what = "user, password or database differ from those of --url";
+                report("--replica", "", what, "a replica has the primary's; leave them out");
+            }
+        }
+
+        let user = primary.login_user();
+        let name = primary.database();
+        if RESERVED.contains(&name.as_str()) {
+            let what = "the console has this name";
+            report("--url", "dbname", what, "use a file, and give the database another name");
+        }
+        let mut general = General { admin_users: vec![user.clone()], ..General::default() };
+        if let Some(timeout) = primary.connect_timeout {
+            general.server_connect_timeout = timeout;
+        }
+        let mut database = Database::new(name.clone(), String::new(), &general);
+        database.replicas = replicas.iter().map(ServerUrl::host_port).collect();
+        let password = primary.password.clone();
+        database.take_url(ServerUrl { user: Some(user.clone()), ..primary });
+        let users = BTreeMap::from([(user.clone(), User::new(user, password, &general))]);
+        let databases = BTreeMap::from([(name, Arc::new(database))]);
+        Problems::none_or(problems, Self { general, databases, users })
+    }
+}
