@@ -5,9 +5,11 @@
 //! clients and servers live on the event loops.
 
 mod accept;
+mod complaints;
 pub mod discover;
 mod door;
 mod figures;
+mod identify;
 mod listening;
 mod owner;
 mod tenancy;
@@ -22,6 +24,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use self::accept::accept;
+use self::complaints::{Complaints, GATHERED};
 use self::door::Door;
 use self::listening::{listeners, tcp_options};
 use self::tenancy::Tenancies;
@@ -93,6 +96,7 @@ pub(crate) struct App {
     users: Users,
     house: Arc<House>,
     door: Arc<Door>,
+    complaints: Complaints,
     stop: watch::Sender<bool>,
 }
 
@@ -122,9 +126,12 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let app = Arc::new(App {
         crowds: loops.ids().map(|_| AtomicUsize::new(0)).collect(),
         tenancies: Tenancies::new(Arc::clone(&config), Arc::clone(&loops), tcp),
-        users: Users::new(&config)?,
+        users: Users::new(&config, |database, user, secret| {
+            tenancy::target(&config, tcp, database, user, secret)
+        })?,
         house,
         door: Arc::new(Door::new(general)),
+        complaints: Complaints::default(),
         stop: watch::Sender::new(false),
         config: Arc::clone(&config),
         loops,
@@ -136,6 +143,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
             app.loops.spawn(on, accept(Arc::clone(&app), listener, on, app.stop.subscribe()));
         }
     }
+    control.spawn(Arc::clone(&app).sum_up_complaints());
     let http = match pages {
         Some((listener, address)) => {
             // Ends with the control plane.
@@ -178,4 +186,14 @@ fn listen_http(address: &str) -> io::Result<(std::net::TcpListener, SocketAddr)>
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
+}
+
+impl App {
+    /// Logs repeats of failed logins from time to time, as long as the process runs.
+    async fn sum_up_complaints(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(GATHERED).await;
+            self.complaints.sum_up();
+        }
+    }
 }

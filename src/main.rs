@@ -130,6 +130,15 @@ fn look_around(config: &mut Config) -> anyhow::Result<Vec<String>> {
                 config.general.auth_type.name(),
                 found.method,
             ));
+            lines.push(if found.shows_secrets {
+                "others    every user of the server can log in whose secret there is SCRAM: it is looked \
+                 up, and passed through"
+                    .into()
+            } else {
+                // Nobody else is known, and each look-up would fail.
+                let user = config.general.auth_user.take().unwrap_or_default();
+                format!("others    no other user can log in: {user} may not read pg_authid; list users in a file")
+            });
         }
         Err(error) => lines.push(format!("server    {primary}: {error}")),
     }

@@ -1,29 +1,78 @@
-//! Whose secret is it: what clients are held against, and what we log in to servers with.
+//! Who is asked for what, and whose secret is it: what clients are held against, and what we log
+//! in to servers with.
+
+mod lookup;
+pub mod rules;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use thiserror::Error;
 
+pub use self::lookup::Unanswered;
+use self::lookup::{Age, Source};
+use self::rules::Caller;
 use crate::auth::{
     Account, Method, Mock, Proof, SecretError, ServerSecret, StoredSecret, UserSecret,
 };
+use crate::config::hba::{HbaMethod, HbaRule, IdentLine};
 use crate::config::{AuthType, Config, Database};
+use crate::net::host;
+use crate::server::connect::Target;
 
 /// The users of a configuration.
 #[derive(Debug)]
 pub struct Users {
-    method: Method,
-    known: HashMap<String, Known>,
+    auth_type: AuthType,
+    rules: Vec<HbaRule>,
+    maps: Vec<IdentLine>,
+    listed: HashMap<String, Arc<Known>>,
+    /// Where the secrets of others are looked up, by the database that a client asks for.
+    sources: HashMap<String, Arc<Source>>,
+    /// Where they are looked up for a database that the configuration does not have.
+    source: Option<Arc<Source>>,
     /// Secrets of users that databases force, by database.
     forced: HashMap<String, Arc<ServerSecret>>,
     mock: Mock,
 }
 
-#[derive(Debug)]
+/// What is known of one user.
+#[derive(Debug, Default)]
 struct Known {
+    exists: bool,
     stored: Option<Arc<UserSecret>>,
     server: Option<Arc<ServerSecret>>,
+}
+
+/// A user whom a client wants to be.
+#[derive(Clone, Debug)]
+pub struct Person {
+    name: String,
+    known: Arc<Known>,
+    /// Where that was looked up, unless it was just now.
+    source: Option<Arc<Source>>,
+}
+
+/// What a client is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// It is sent away.
+    Rejected {
+        /// The rule that says so; `None` when none fits.
+        by: Option<String>,
+    },
+    /// A proof by messages.
+    Proof(Method),
+    /// The certificate of its TLS connection.
+    Certificate {
+        /// The map between its name and users.
+        map: Option<String>,
+    },
+    /// The user that the other end of the unix socket runs as.
+    Peer {
+        /// The map between that user and ours.
+        map: Option<String>,
+    },
 }
 
 /// A secret that can't be one.
@@ -35,13 +84,16 @@ pub struct UsersError {
 }
 
 impl Users {
-    /// The users of this configuration.
+    /// The users of this configuration. `target` says where and as whom secrets are looked up.
     ///
     /// # Errors
     /// When a secret has a form that can't be used.
-    pub fn new(config: &Config) -> Result<Self, UsersError> {
+    pub fn new(
+        config: &Config,
+        target: impl Fn(&Database, &str, Option<Arc<ServerSecret>>) -> Target,
+    ) -> Result<Self, UsersError> {
         let mock = Mock::random();
-        let mut known = HashMap::new();
+        let mut listed = HashMap::new();
         for (name, user) in &config.users {
             let secret = user.password.as_ref().map(|secret| StoredSecret::parse(secret.expose()));
             let secret = secret
@@ -49,7 +101,7 @@ impl Users {
                 .map_err(|cause| UsersError { whose: format!("user \"{name}\""), cause })?;
             let server = secret.as_ref().and_then(StoredSecret::to_server_secret).map(Arc::new);
             let stored = secret.map(|stored| Arc::new(UserSecret::new(name, stored, &mock)));
-            known.insert(name.clone(), Known { stored, server });
+            listed.insert(name.clone(), Arc::new(Known { exists: true, stored, server }));
         }
         let mut forced = HashMap::new();
         for (name, database) in &config.databases {
@@ -59,19 +111,88 @@ impl Users {
                 forced.insert(name.clone(), Arc::new(secret));
             }
         }
-        let method = match config.general.auth_type {
+        let mut users = Self {
+            auth_type: config.general.auth_type,
+            rules: config.hba.clone(),
+            maps: config.ident.clone(),
+            listed,
+            sources: HashMap::new(),
+            source: None,
+            forced,
+            mock,
+        };
+        users.find_sources(config, target);
+        Ok(users)
+    }
+
+    fn find_sources(
+        &mut self,
+        config: &Config,
+        target: impl Fn(&Database, &str, Option<Arc<ServerSecret>>) -> Target,
+    ) {
+        let general = &config.general;
+        let mut all: Vec<Arc<Source>> = Vec::new();
+        let mut source = |place: &Database, auth_user: &str, query: &str| {
+            let secret = self.role_secret(place, auth_user);
+            let mut target = target(place, auth_user, secret);
+            auth_user.clone_into(&mut target.user);
+            if let Some(known) = all.iter().find(|source| source.is_same(&target, query)) {
+                return Arc::clone(known);
+            }
+            let source = Source::new(target, query.to_owned(), general, self.mock.clone());
+            let source = Arc::new(source);
+            all.push(Arc::clone(&source));
+            source
+        };
+        let mut sources = HashMap::new();
+        for database in config.databases.values() {
+            let Some(auth_user) = config.auth_user(database) else {
+                continue;
+            };
+            let place = database.auth_dbname.as_ref().or(general.auth_dbname.as_ref());
+            let place = place.and_then(|name| config.databases.get(name)).unwrap_or(database);
+            let query = database.auth_query.as_ref().unwrap_or(&general.auth_query);
+            sources.insert(database.name.clone(), source(place, auth_user, query));
+        }
+        let place = general.auth_dbname.as_ref().and_then(|name| config.databases.get(name));
+        let general_source = place
+            .zip(general.auth_user.as_ref())
+            .map(|(place, auth_user)| source(place, auth_user, &general.auth_query));
+        self.sources = sources;
+        self.source = general_source;
+    }
+
+    /// What a connection is asked for.
+    pub fn demand(&self, caller: &Caller<'_>) -> Demand {
+        let method = match self.auth_type {
             AuthType::Scram => Method::Scram,
             AuthType::Md5 => Method::Md5,
             AuthType::Plain => Method::Plain,
             AuthType::Trust => Method::Trust,
             AuthType::Any => Method::Any,
+            AuthType::Hba => return self.demand_by_rule(caller),
         };
-        Ok(Self { method, known, forced, mock })
+        Demand::Proof(method)
     }
 
-    /// How clients prove who they are.
-    pub fn method(&self) -> Method {
-        self.method
+    fn demand_by_rule(&self, caller: &Caller<'_>) -> Demand {
+        let Some(rule) = rules::find(&self.rules, caller, &host::addresses) else {
+            return Demand::Rejected { by: None };
+        };
+        match rule.method {
+            HbaMethod::Reject => Demand::Rejected { by: Some(rule.origin.clone()) },
+            HbaMethod::Trust => Demand::Proof(Method::Trust),
+            HbaMethod::Plain => Demand::Proof(Method::Plain),
+            HbaMethod::Md5 => Demand::Proof(Method::Md5),
+            HbaMethod::Scram => Demand::Proof(Method::Scram),
+            HbaMethod::Cert => Demand::Certificate { map: rule.map.clone() },
+            HbaMethod::Peer => Demand::Peer { map: rule.map.clone() },
+        }
+    }
+
+    /// Whether who is `outside` to the system or in a certificate may be `user`.
+    pub fn may_be(&self, map: Option<&str>, outside: &str, user: &str) -> bool {
+        rules::may_be(&self.maps, map, outside, user)
     }
 
     /// What unknown users are held against.
@@ -79,28 +200,67 @@ impl Users {
         &self.mock
     }
 
-    /// What a client of this name is held against.
-    pub fn account(&self, user: &str) -> Account {
-        match self.known.get(user) {
-            None => Account::Unknown,
-            Some(Known { stored: None, .. }) => Account::WithoutSecret,
-            Some(Known { stored: Some(secret), .. }) => Account::WithSecret(Arc::clone(secret)),
+    /// Whom a client of this name wants to be: one of the list, or one who is looked up.
+    ///
+    /// # Errors
+    /// When a look-up was due and was not possible.
+    pub async fn person(&self, database: &str, user: &str) -> Result<Person, Unanswered> {
+        let listed = self.listed.get(user);
+        let source = self.sources.get(database).or(self.source.as_ref());
+        let name = user.to_owned();
+        match (listed, source) {
+            (Some(known), _) if known.stored.is_some() => {
+                Ok(Person { name, known: Arc::clone(known), source: None })
+            }
+            (listed, Some(source)) => {
+                let (known, age) = source.look_up(user).await?;
+                let known = listed.filter(|_| !known.exists).map_or(known, Arc::clone);
+                let source = (age == Age::Kept).then(|| Arc::clone(source));
+                Ok(Person { name, known, source })
+            }
+            (Some(known), None) => Ok(Person { name, known: Arc::clone(known), source: None }),
+            (None, None) => Ok(Person { name, known: Arc::default(), source: None }),
         }
     }
 
-    /// What we log in to a database's server with, for a client of this name that has given
-    /// this proof.
+    /// What we log in to a database's server with, for a client that has given this proof.
     pub fn server_secret(
         &self,
         database: &Database,
-        user: &str,
+        person: &Person,
         proof: Option<Proof>,
     ) -> Option<Arc<ServerSecret>> {
-        if database.password.is_some() {
-            return self.forced.get(&database.name).cloned();
+        let shown = |proof: Option<Proof>| proof?.into_server_secret().map(Arc::new);
+        if database.password.is_some() || database.user.is_some() {
+            let role = database.user.as_deref().unwrap_or(&person.name);
+            let own = role == person.name;
+            return self.role_secret(database, role).or_else(|| shown(proof.filter(|_| own)));
         }
-        let role = database.user.as_deref().unwrap_or(user);
-        let known = self.known.get(role).and_then(|known| known.server.clone());
-        known.or_else(|| proof.and_then(Proof::into_server_secret).map(Arc::new))
+        person.known.server.clone().or_else(|| shown(proof))
+    }
+
+    /// The secret of a role on a database's server, as far as the configuration has it.
+    fn role_secret(&self, database: &Database, role: &str) -> Option<Arc<ServerSecret>> {
+        let own = database.user.as_deref().is_none_or(|user| user == role);
+        let forced = self.forced.get(&database.name).filter(|_| own).cloned();
+        forced.or_else(|| self.listed.get(role).and_then(|known| known.server.clone()))
+    }
+}
+
+impl Person {
+    /// What the client is held against.
+    pub fn account(&self) -> Account {
+        match &*self.known {
+            Known { exists: false, .. } => Account::Unknown,
+            Known { stored: None, .. } => Account::WithoutSecret,
+            Known { stored: Some(secret), .. } => Account::WithSecret(Arc::clone(secret)),
+        }
+    }
+
+    /// The proof was not that of this user's secret, which may have been changed since.
+    pub fn doubt(&self) {
+        if let Some(source) = &self.source {
+            source.doubt(&self.name);
+        }
     }
 }

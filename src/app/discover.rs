@@ -21,6 +21,8 @@ pub struct Found {
     pub max_connections: usize,
     /// Connections that we could still open: reserved ones and those in use taken off.
     pub free: usize,
+    /// Whether the user that we asked as may look up secrets with the default `auth_query`.
+    pub shows_secrets: bool,
     /// How it let us in.
     pub method: &'static str,
 }
@@ -47,12 +49,14 @@ const QUESTION: &str = "SELECT current_setting('server_version'), pg_is_in_recov
      current_setting('max_connections'), \
      current_setting('max_connections')::int \
      - current_setting('superuser_reserved_connections')::int \
-     - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')";
+     - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), \
+     has_column_privilege('pg_catalog.pg_authid', 'rolpassword', 'SELECT')";
 
 /// Nobody is to wait longer than this for an answer when starting.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Asks the server of a database, or a replica of it at `host`.
+/// Asks the server of a database, or a replica of it at `host`, as the user that the database
+/// forces, or as the one who looks up secrets.
 ///
 /// # Errors
 /// When it can't be asked.
@@ -61,13 +65,15 @@ pub async fn discover(
     database: &Database,
     host: &HostPort,
 ) -> Result<Found, AskError> {
-    let secret = database.password.as_ref();
+    let user = database.user.as_deref().or(config.auth_user(database)).unwrap_or_default();
+    let listed = || config.users.get(user).and_then(|user| user.password.as_ref());
+    let secret = database.password.as_ref().or_else(listed);
     let target = Target {
         address: match host.unix_socket() {
             Some(path) => Address::Unix(path),
             None => Address::Tcp(host.host.clone(), host.port),
         },
-        user: database.user.clone().unwrap_or_default(),
+        user: user.to_owned(),
         secret: secret.and_then(|secret| ServerSecret::parse(secret.expose()).ok()).map(Into::into),
         database: database.dbname.clone(),
         connect_timeout: config.general.server_connect_timeout.min(LIMIT),
@@ -81,6 +87,7 @@ pub async fn discover(
         role: if next() == "t" { Role::Replica } else { Role::Primary },
         max_connections: next().parse().unwrap_or_default(),
         free: next().parse().unwrap_or_default(),
+        shows_secrets: next() == "t",
         method,
     })
 }
@@ -108,6 +115,7 @@ mod tests {
             role: Role::Primary,
             max_connections: 100,
             free,
+            shows_secrets: false,
             method: "trust",
         };
         let wanted = cores().unwrap_or(1) * 2 + 1;

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::timeout;
 
 use super::App;
+use super::identify::{Attempt, Identified};
 use crate::admin::{self, Console, Role};
-use crate::auth::Proof;
+use crate::auth::ServerSecret;
 use crate::cancel::{SeatLimit, Seated, Secret};
 use crate::client::card::{ClientCard, Login};
 use crate::client::condition;
@@ -20,6 +21,7 @@ use crate::net::socket::Socket;
 use crate::session::replication::replicate;
 use crate::session::report;
 use crate::session::{End, Entry, Session, Tenancy};
+use crate::users::rules::{Caller, Way};
 use crate::wire::reply::{Report, Severity};
 use crate::wire::startup::{Setting, Startup, read_options};
 
@@ -86,10 +88,12 @@ impl Door {
 }
 
 /// Why a connection came to nothing.
-enum Refused {
+pub(super) enum Refused {
     Login(LoginError),
     /// With this answer.
     Told(Report),
+    /// For a reason that is for the log alone, with this answer.
+    Quietly(String, Report),
     /// It has been told by the session.
     Ended(End),
 }
@@ -123,17 +127,19 @@ impl App {
             }
         };
         let limit = self.config.general.client_login_timeout;
-        let admitted = timeout(limit, self.log_in(Stranger::new(socket), peer, on)).await;
+        let mut attempt = Attempt::new(peer);
+        let admitted = timeout(limit, self.log_in(Stranger::new(socket), &mut attempt, on)).await;
         drop(stranger);
         let reason = match admitted {
             Ok(Ok(admitted)) => return admitted,
             Ok(Err(Refused::Login(LoginError::Gone(_)))) => return None,
             Ok(Err(Refused::Login(error))) => error.to_string(),
             Ok(Err(Refused::Told(report))) => report.message,
+            Ok(Err(Refused::Quietly(reason, _))) => reason,
             Ok(Err(Refused::Ended(end))) => end.to_string(),
             Err(_elapsed) => "client_login_timeout".into(),
         };
-        tracing::warn!(%peer, "login failed: {reason}");
+        self.complaints.complain(attempt.failed(reason));
         None
     }
 
@@ -149,7 +155,7 @@ impl App {
     async fn log_in(
         self: &Arc<Self>,
         mut stranger: Stranger,
-        peer: Peer,
+        attempt: &mut Attempt,
         on: LoopId,
     ) -> Result<Option<Admitted>, Refused> {
         let startup = match stranger.opening().await {
@@ -165,13 +171,14 @@ impl App {
                 return Err(error.into());
             }
         };
-        let user = login::name(startup.parameter("user").unwrap_or_default());
-        let entered = self.enter(&mut stranger, &startup, &user).await;
+        let peer = attempt.peer;
+        let entered = self.enter(&mut stranger, &startup, attempt).await;
+        let user = attempt.names.as_ref().map_or("", |(user, _)| user);
         let entrance = match entered {
             Ok(Entered::Database(entrance)) => entrance,
             Ok(Entered::Console(role, greeting)) => {
                 if self.config.general.log_connections {
-                    tracing::info!(%user, %peer, "console login: ok");
+                    tracing::info!(user, %peer, "console login: ok");
                 }
                 let (socket, ahead) = stranger.into_parts();
                 let registry = Arc::clone(self) as Arc<dyn admin::Registry>;
@@ -180,8 +187,8 @@ impl App {
             }
             Err(refused) => {
                 let report = match &refused {
-                    Refused::Login(error) => error.report(&user),
-                    Refused::Told(report) => Some(report.clone()),
+                    Refused::Login(error) => error.report(user),
+                    Refused::Told(report) | Refused::Quietly(_, report) => Some(report.clone()),
                     Refused::Ended(_) => None,
                 };
                 if let Some(report) = report {
@@ -191,7 +198,7 @@ impl App {
             }
         };
         let login =
-            Arc::new(Login { database: entrance.database.name.clone(), user: user.to_string() });
+            Arc::new(Login { database: entrance.database.name.clone(), user: user.to_owned() });
         let label = startup.parameter("application_name").unwrap_or_default();
         let card = ClientCard::new(login, label, peer);
         if entrance.replication {
@@ -208,15 +215,17 @@ impl App {
         &self,
         stranger: &mut Stranger,
         startup: &Startup,
-        user: &str,
+        attempt: &mut Attempt,
     ) -> Result<Entered, Refused> {
+        let user = login::name(startup.parameter("user").unwrap_or_default());
         if user.is_empty() {
             return Err(Refused::Told(condition::NO_USER.report()));
         }
         let name = login::name(startup.parameter("database").unwrap_or(user.as_bytes()));
+        attempt.names = Some((Arc::clone(&user), Arc::clone(&name)));
         let console = admin::is_console(&name);
-        let replication = !console && asks_for_replication(startup);
-        let ticket = if replication {
+        let replication = if console { None } else { asks_for_replication(startup) };
+        let ticket = if replication.is_some() {
             self.door.replication().ok_or("max_replication_connections").map(Some)
         } else if console {
             // An operator gets in when nobody else does.
@@ -227,26 +236,27 @@ impl App {
         let ticket =
             ticket.map_err(|limit| Refused::Told(condition::TOO_MANY_CLIENTS.about(limit)))?;
         stranger.socket().write_all(&login::negotiation(startup)).await?;
-        let users = &self.users;
-        let account = users.account(user);
-        let (proof, greeting) =
-            stranger.authenticate(users.method(), user, account, users.mock()).await?;
+        let physical = replication == Some(Replication::Physical);
+        let way = attempt.peer.ip().map_or(Way::Unix, Way::Clear);
+        let caller = Caller { way, database: &name, user: &user, physical };
+        let identified = self.identify(stranger, &caller, attempt).await?;
         let Some(ticket) = ticket else {
-            let role = Role::of(user, &self.config.general);
+            let role = Role::of(&user, &self.config.general);
             let role = role.ok_or_else(|| Refused::Told(condition::NO_CONSOLE.report()))?;
-            return Ok(Entered::Console(role, greeting));
+            return Ok(Entered::Console(role, identified.greeting));
         };
         let database = self.config.databases.get(&*name).or_else(|| {
             // Physical replication is of a whole server: any name stands for the only one.
             let mut all = self.config.databases.values();
-            let first = all.next().filter(|_| replication)?;
+            let first = all.next().filter(|_| replication.is_some())?;
             all.all(|other| other.host_port() == first.host_port()).then_some(first)
         });
         let Some(database) = database else {
             return Err(Refused::Told(condition::NO_DATABASE.about(name)));
         };
         let database = Arc::clone(database);
-        Ok(Entered::Database(Entrance { replication, ticket, database, proof, greeting }))
+        let replication = replication.is_some();
+        Ok(Entered::Database(Entrance { replication, ticket, database, identified }))
     }
 
     async fn open(
@@ -257,8 +267,10 @@ impl App {
         entrance: Entrance,
         on: LoopId,
     ) -> Result<Guest, Refused> {
-        let Entrance { ticket, database, proof, greeting, .. } = entrance;
-        let (tenancy, settings) = match self.prepare(startup, &card, &database, proof) {
+        let Entrance { ticket, database, identified, .. } = entrance;
+        let Identified { person, proof, greeting } = identified;
+        let secret = self.users.server_secret(&database, &person, Some(proof));
+        let (tenancy, settings) = match self.prepare(startup, &card, &database, secret) {
             Ok(prepared) => prepared,
             Err(report) => {
                 login::refuse(stranger.socket(), &greeting, &report);
@@ -290,11 +302,9 @@ impl App {
         startup: &Startup,
         card: &ClientCard,
         database: &Database,
-        proof: Proof,
+        secret: Option<Arc<ServerSecret>>,
     ) -> Result<(Arc<Tenancy>, Vec<Setting>), Report> {
-        let user = &card.login.user;
         let settings = settings(startup, &self.config.general)?;
-        let secret = || self.users.server_secret(database, user, Some(proof));
         let tenancy = self.tenancies.find_or_make(&card.login, database, &self.house, secret);
         Ok((tenancy.ok_or_else(|| condition::SHUTTING_DOWN.report())?, settings))
     }
@@ -328,9 +338,10 @@ impl App {
         card: ClientCard,
         entrance: Entrance,
     ) -> Result<(), Refused> {
-        let Entrance { ticket: _ticket, database, proof, greeting, .. } = entrance;
+        let Entrance { ticket: _ticket, database, identified, .. } = entrance;
+        let Identified { person, proof, greeting } = identified;
         let user = &card.login.user;
-        let secret = self.users.server_secret(&database, user, Some(proof));
+        let secret = self.users.server_secret(&database, &person, Some(proof));
         let target = self.tenancies.target(&database, user, secret);
         let parameters: Vec<_> = startup
             .parameters
@@ -381,15 +392,24 @@ struct Entrance {
     replication: bool,
     ticket: Ticket,
     database: Arc<Database>,
-    proof: Proof,
-    /// What it has not been sent yet of its login.
-    greeting: Vec<u8>,
+    identified: Identified,
 }
 
-/// Whether it is a walsender that the client wants, as Postgres reads the parameter.
-fn asks_for_replication(startup: &Startup) -> bool {
+/// A walsender instead of a session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replication {
+    Physical,
+    Logical,
+}
+
+/// Which walsender the client wants, if it wants one, as Postgres reads the parameter.
+fn asks_for_replication(startup: &Startup) -> Option<Replication> {
     let value = startup.parameter("replication").unwrap_or_default().to_ascii_lowercase();
-    matches!(value.as_slice(), b"database" | b"true" | b"on" | b"yes" | b"1" | b"t" | b"y")
+    match value.as_slice() {
+        b"database" => Some(Replication::Logical),
+        b"true" | b"on" | b"yes" | b"1" | b"t" | b"y" => Some(Replication::Physical),
+        _ => None,
+    }
 }
 
 /// The settings in a startup packet, those in `options` first: what is given outright counts.

@@ -38,21 +38,24 @@ impl Tenancies {
     }
 
     /// The tenancy of this user on this database, made when it is the first time; `None` when
-    /// the process is ending.
+    /// the process is ending. Its servers are logged in to with `secret` from now on.
     pub(crate) fn find_or_make(
         &self,
         login: &Arc<Login>,
         database: &Database,
         house: &Arc<House>,
-        secret: impl FnOnce() -> Option<Arc<ServerSecret>>,
+        secret: Option<Arc<ServerSecret>>,
     ) -> Option<Arc<Tenancy>> {
         let mut known = self.known.lock();
         if let Some(tenancy) = known.get(login) {
+            if let Some(secret) = secret {
+                tenancy.pool.connector().renew(secret);
+            }
             return Some(Arc::clone(tenancy));
         }
         let Login { database: name, user } = &**login;
         let name = PoolName { database: name.clone(), user: user.clone() };
-        let pool = self.pools.find_or_make(&name, || self.plan(database, user, secret()))?;
+        let pool = self.pools.find_or_make(&name, || self.plan(database, user, secret))?;
         let terms = Terms::new(&self.config, database, self.config.users.get(user));
         let (login, house) = (Arc::clone(login), Arc::clone(house));
         let tenancy = Arc::new(Tenancy { login: Arc::clone(&login), pool, terms, house });
@@ -77,14 +80,7 @@ impl Tenancies {
         user: &str,
         secret: Option<Arc<ServerSecret>>,
     ) -> Target {
-        Target {
-            address: address(database),
-            user: database.user.clone().unwrap_or_else(|| user.to_owned()),
-            secret,
-            database: database.dbname.clone(),
-            connect_timeout: self.config.general.server_connect_timeout,
-            tcp: self.tcp,
-        }
+        target(&self.config, self.tcp, database, user, secret)
     }
 
     fn plan(
@@ -146,6 +142,24 @@ impl Tenancies {
             max_user_connections: listed
                 .map_or(*max_user_connections, |user| user.max_user_connections),
         }
+    }
+}
+
+/// Where and as whom servers of a database are logged in to for a user.
+pub(crate) fn target(
+    config: &Config,
+    tcp: TcpOptions,
+    database: &Database,
+    user: &str,
+    secret: Option<Arc<ServerSecret>>,
+) -> Target {
+    Target {
+        address: address(database),
+        user: database.user.clone().unwrap_or_else(|| user.to_owned()),
+        secret,
+        database: database.dbname.clone(),
+        connect_timeout: config.general.server_connect_timeout,
+        tcp,
     }
 }
 

@@ -229,6 +229,17 @@ impl ServerSecret {
         ServerSecret { known, made: Mutex::new(Vec::new()) }
     }
 
+    /// Whether another secret is the same one; keys made from it are not looked at.
+    #[must_use]
+    pub fn is_same(&self, other: &ServerSecret) -> bool {
+        match (&self.known, &other.known) {
+            (Known::Password(own), Known::Password(other)) => own.ct_eq(other).into(),
+            (Known::Md5(own), Known::Md5(other)) => own == other,
+            (Known::Keys(own), Known::Keys(other)) => own == other,
+            _ => false,
+        }
+    }
+
     /// The name of the form, for errors and logs.
     #[must_use]
     pub fn form(&self) -> &'static str {

@@ -71,6 +71,15 @@ conditions! {
     NO_USER: Fatal "28000" "no PostgreSQL user name specified in startup packet" "";
     /// It did not prove who it is; why is for the log alone.
     NOT_PROVEN: Fatal "28P01" "password authentication failed for user \"{}\"" "";
+    /// No rule lets it in.
+    NOT_LET_IN: Fatal "28000" "login rejected" "";
+    /// It has no certificate of this user.
+    NO_CERTIFICATE: Fatal "28000" "certificate authentication failed for user \"{}\"" "";
+    /// It is not this user of the system at the other end of a unix socket.
+    NOT_THE_PEER: Fatal "28000" "Peer authentication failed for user \"{}\"" "";
+    /// Secrets could not be looked up.
+    LOGIN_UNAVAILABLE: Fatal "57P03" "secrets of users can't be looked up at the moment"
+        "Try again; the log of pgweir says why.";
     /// The configuration has no such database.
     NO_DATABASE: Fatal "3D000" "no such database: {}" "";
     /// There are as many clients as a limit allows.

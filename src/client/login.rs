@@ -46,7 +46,7 @@ pub enum LoginError {
     #[error("expected a password message, got message type {0:#04x}")]
     NotPassword(u8),
     /// It did not prove who it is.
-    #[error("authentication failed: {0}")]
+    #[error(transparent)]
     Rejected(Rejection),
 }
 

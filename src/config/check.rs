@@ -1,9 +1,10 @@
 //! What `pgweir check` says about a configuration without connecting anywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::model::{AuthType, Config, Database, HostPort};
+use super::choice::AuthType;
+use super::model::{Config, Database, HostPort};
 use super::problem::Problems;
 
 /// Reads a `pooler.toml` and reports on it, a line each.
@@ -105,12 +106,14 @@ fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     let by_password =
         matches!(general.auth_type, AuthType::Scram | AuthType::Md5 | AuthType::Plain);
-    if config.users.is_empty() && general.auth_type != AuthType::Any {
+    let looked_up = general.auth_user.is_some()
+        || config.databases.values().any(|database| database.auth_user.is_some());
+    if config.users.is_empty() && general.auth_type != AuthType::Any && !looked_up {
         warnings.push("no user is listed: nobody can log in".to_owned());
     }
     for user in config.users.values() {
         match &user.password {
-            None if by_password => {
+            None if by_password && !looked_up => {
                 warnings.push(format!("user {} has no password and can't log in", user.name));
             }
             Some(secret)
@@ -125,12 +128,24 @@ fn warnings(config: &Config) -> Vec<String> {
     for (key, names) in
         [("admin_users", &general.admin_users), ("stats_users", &general.stats_users)]
     {
-        for name in names.iter().filter(|name| !config.users.contains_key(*name)) {
+        for name in names.iter().filter(|name| !config.users.contains_key(*name) && !looked_up) {
             warnings.push(format!("{key}: user {name} is not listed and can't log in"));
         }
     }
     if general.auth_type == AuthType::Any || general.auth_type == AuthType::Trust {
         warnings.push(format!("auth_type {}: no password is asked for", general.auth_type));
+    }
+    if !config.hba.is_empty() && general.auth_type != AuthType::Hba {
+        warnings.push(
+            "there are rules, and auth_type is not \"hba\": they count for nothing".to_owned(),
+        );
+    }
+    let auth_users = config.databases.values().filter_map(|database| config.auth_user(database));
+    for name in auth_users.collect::<BTreeSet<_>>() {
+        if config.users.get(name).is_none_or(|user| user.password.is_none()) {
+            warnings
+                .push(format!("auth_user {name} has no password under [users] or in auth_file"));
+        }
     }
     if general.debug_force_hop {
         warnings.push("debug_force_hop is on: it costs time, and is for tests".to_owned());

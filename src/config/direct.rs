@@ -10,8 +10,8 @@ use super::secret::Secret;
 use super::url::ServerUrl;
 
 impl Config {
-    /// One database at the primary's URL. Its user may log in with its password, and is an admin of
-    /// the console. All else has its default.
+    /// One database at the primary's URL. Its user may log in with its password, is an admin of the
+    /// console, and looks up the secrets of other users. All else has its default.
     ///
     /// # Errors
     /// What the URLs ask for and can't have.
@@ -55,16 +55,21 @@ impl Config {
             let what = "the console has this name";
             report("--url", "dbname", what, "use a file, and give the database another name");
         }
-        let mut general = General { admin_users: vec![user.clone()], ..General::default() };
+        let mut general = General {
+            admin_users: vec![user.clone()],
+            auth_user: Some(user.clone()),
+            ..General::default()
+        };
         if let Some(timeout) = primary.connect_timeout {
             general.server_connect_timeout = timeout;
         }
         let mut database = Database::new(name.clone(), String::new(), &general);
         database.replicas = replicas.iter().map(ServerUrl::host_port).collect();
         let password = primary.password.clone();
-        database.take_url(ServerUrl { user: Some(user.clone()), ..primary });
+        // Each client is itself on the server: others may be able to log in too.
+        database.take_url(ServerUrl { user: None, password: None, ..primary });
         let users = BTreeMap::from([(user.clone(), User::new(user, password, &general))]);
         let databases = BTreeMap::from([(name, Arc::new(database))]);
-        Problems::none_or(problems, Self { general, databases, users })
+        Problems::none_or(problems, Self { databases, users, ..Self::empty(general) })
     }
 }

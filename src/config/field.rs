@@ -6,10 +6,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::model::{AuthType, HostPort, PoolMode};
+use super::choice::{AuthType, PoolMode};
+use super::model::HostPort;
 use super::secret::Secret;
-use super::setting::{Kind, Value};
+use super::setting::Kind;
 use super::units::{ByteSize, FileMode};
+use super::value::Value;
 
 /// A field that a [`Value`] can be stored in.
 pub(crate) trait Field {

@@ -10,7 +10,7 @@ mod tables;
 use std::time::Duration;
 
 pub(crate) use general::GENERAL;
-pub(crate) use tables::{DATABASE, USER};
+pub(crate) use tables::{DATABASE, HBA, USER};
 
 use super::model::General;
 use super::setting::{Key, Kind};
@@ -66,10 +66,7 @@ pub(crate) static NOT_OURS: &[(&str, &str)] = &[
     ("pkt_buf", "not needed: buffers are borrowed while bytes flow"),
     ("sbuf_loopcnt", "not needed"),
     ("track_extra_parameters", "not needed: every startup parameter is kept per client"),
-    ("auth_user", "not supported yet: list users under [users] or in auth_file"),
-    ("auth_query", "not supported yet: list users under [users] or in auth_file"),
-    ("auth_dbname", "not supported yet: list users under [users] or in auth_file"),
-    ("auth_hba_file", "not supported yet"),
+    ("auth_ldap_options", "LDAP is left out on purpose"),
     ("client_tls_sslmode", "not supported yet"),
     ("client_tls_key_file", "not supported yet"),
     ("client_tls_cert_file", "not supported yet"),

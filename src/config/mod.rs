@@ -6,8 +6,10 @@
 //! from that list. Reads the files that it is told to read and nothing else; knows no other module.
 
 pub mod check;
+mod choice;
 mod direct;
 mod field;
+pub mod hba;
 mod keys;
 mod model;
 mod nearest;
@@ -19,12 +21,14 @@ mod setting;
 mod units;
 pub mod url;
 pub mod userlist;
+mod value;
 
 #[cfg(test)]
 mod tests;
 
+pub use choice::{AuthType, PoolMode};
 pub use keys::{Applies, Setting};
-pub use model::{AuthType, Config, Database, General, HostPort, PoolMode, User};
+pub use model::{Config, Database, General, HostPort, User};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
 pub use units::{ByteSize, FileMode};

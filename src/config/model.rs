@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::choice::{AuthType, PoolMode};
+use super::hba::{HbaRule, IdentLine};
 use super::secret::Secret;
 use super::units::{ByteSize, FileMode};
 use super::url::ServerUrl;
@@ -23,9 +25,19 @@ pub struct Config {
     pub databases: BTreeMap<String, Arc<Database>>,
     /// `[users.NAME]` and the entries of `auth_file`, by name.
     pub users: BTreeMap<String, User>,
+    /// `[[hba]]` or the rules of `auth_hba_file`: the first that fits counts.
+    pub hba: Vec<HbaRule>,
+    /// The lines of `auth_ident_file`.
+    pub ident: Vec<IdentLine>,
 }
 
 impl Config {
+    /// Nothing but the top-level keys.
+    pub(super) fn empty(general: General) -> Self {
+        let (databases, users) = (BTreeMap::new(), BTreeMap::new());
+        Self { general, databases, users, hba: Vec::new(), ident: Vec::new() }
+    }
+
     /// Servers that one pool may hold: the user's setting, else the database's, else the default.
     #[must_use]
     pub fn pool_size(&self, database: &Database, user: Option<&User>) -> usize {
@@ -169,6 +181,24 @@ pub struct General {
     pub auth_type: AuthType,
     /// PgBouncer's list of users; its entries are in [`Config::users`] already.
     pub auth_file: Option<PathBuf>,
+    /// Rules of who is let in how; they are in [`Config::hba`] already.
+    pub auth_hba_file: Option<PathBuf>,
+    /// Maps of names for `cert` and `peer`; they are in [`Config::ident`] already.
+    pub auth_ident_file: Option<PathBuf>,
+    /// Who looks up the secrets of users that are not listed; `None` = they are unknown.
+    pub auth_user: Option<String>,
+    /// How they are looked up; `$1` is the user.
+    pub auth_query: String,
+    /// The database whose server is asked; `None` = the one that the client asks for.
+    pub auth_dbname: Option<String>,
+    /// Longest look-up.
+    pub auth_query_timeout: Duration,
+    /// Connections at once for look-ups at one server.
+    pub auth_query_connections: usize,
+    /// How long an answer is good for; `None` = for those who wait for it already.
+    pub auth_cache_time: Option<Duration>,
+    /// Answers that are kept per server.
+    pub auth_cache_size: usize,
     /// Users who may do everything in the console.
     pub admin_users: Vec<String>,
     /// Users who may SHOW in the console.
@@ -251,6 +281,15 @@ impl Default for General {
             max_statement_size: ByteSize::from_kib(1024),
             auth_type: AuthType::Scram,
             auth_file: None,
+            auth_hba_file: None,
+            auth_ident_file: None,
+            auth_user: None,
+            auth_query: AUTH_QUERY.to_owned(),
+            auth_dbname: None,
+            auth_query_timeout: Duration::from_secs(5),
+            auth_query_connections: 2,
+            auth_cache_time: Some(Duration::from_secs(2)),
+            auth_cache_size: 1000,
             admin_users: Vec::new(),
             stats_users: Vec::new(),
             http_listen: Some("127.0.0.1:9127".to_owned()),
@@ -268,6 +307,10 @@ impl Default for General {
         }
     }
 }
+
+/// PgBouncer's default. A password that has expired is none.
+const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE \
+                          rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin";
 
 /// One `[databases.NAME]`. `pool_size`, `min_pool_size`, `reserve_pool_size` and `pool_mode` are
 /// `None` where the table says nothing; the other limits have the general value filled in, so that
@@ -306,6 +349,12 @@ pub struct Database {
     pub server_lifetime: Option<Duration>,
     /// Run on every new server before its first client.
     pub connect_query: Option<String>,
+    /// Who looks up secrets. [`Config::auth_user`] has the default in.
+    pub auth_user: Option<String>,
+    /// How secrets are looked up; `None` = as in general.
+    pub auth_query: Option<String>,
+    /// The database whose server is asked for secrets; `None` = as in general.
+    pub auth_dbname: Option<String>,
 }
 
 impl Database {
@@ -329,6 +378,9 @@ impl Database {
             query_wait_timeout: general.query_wait_timeout,
             server_lifetime: general.server_lifetime,
             connect_query: None,
+            auth_user: None,
+            auth_query: None,
+            auth_dbname: None,
         }
     }
 
@@ -397,70 +449,6 @@ impl User {
             transaction_timeout: general.transaction_timeout,
             client_idle_timeout: general.client_idle_timeout,
         }
-    }
-}
-
-/// When a server goes back to the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PoolMode {
-    /// When the client disconnects.
-    Session,
-    /// At the end of each transaction.
-    Transaction,
-    /// At the end of each statement; transactions of several statements are refused.
-    Statement,
-}
-
-impl PoolMode {
-    /// The word in the file and in the console.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-            Self::Transaction => "transaction",
-            Self::Statement => "statement",
-        }
-    }
-}
-
-impl fmt::Display for PoolMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// How clients prove who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AuthType {
-    /// SCRAM-SHA-256.
-    Scram,
-    /// md5, or SCRAM for a user whose secret is a SCRAM verifier.
-    Md5,
-    /// The password in clear.
-    Plain,
-    /// No password; the user must be listed.
-    Trust,
-    /// No password and no user list; every database needs a `user`.
-    Any,
-}
-
-impl AuthType {
-    /// The word in the file and in the console.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Scram => "scram-sha-256",
-            Self::Md5 => "md5",
-            Self::Plain => "plain",
-            Self::Trust => "trust",
-            Self::Any => "any",
-        }
-    }
-}
-
-impl fmt::Display for AuthType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -3,6 +3,8 @@
 //! A table is read against its list of keys. A problem found does not end the reading; what a
 //! broken line would cause further on is not reported beside it.
 
+mod access;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
@@ -11,13 +13,15 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::choice::AuthType;
 use super::keys::{DATABASE, GENERAL, NOT_OURS, USER};
-use super::model::{AuthType, Config, Database, General, User};
+use super::model::{Config, Database, General, User};
 use super::nearest::nearest;
 use super::problem::{Problem, Problems};
 use super::setting::{Key, quote};
 use super::url::ServerUrl;
 use super::userlist;
+pub(super) use access::HbaEntry;
 
 impl Config {
     /// Reads a `pooler.toml` and the files that it names.
@@ -116,11 +120,12 @@ impl<'a> Reader<'a> {
         }
         self.check_general(&general, &seen);
 
-        let mut config = Config { general, databases: BTreeMap::new(), users: BTreeMap::new() };
+        let mut config = Config::empty(general);
         for (key, name, table) in self.tables_under(root, "users") {
             self.read_user(&key, name, table, &mut config);
         }
         self.read_auth_file(&seen, root, &mut config);
+        self.read_access(&seen, root, &mut config);
         for (key, name, table) in self.tables_under(root, "databases") {
             let database = self.read_database(&key, name, table, &config.general);
             config.databases.insert(database.name.clone(), Arc::new(database));
@@ -131,6 +136,7 @@ impl<'a> Reader<'a> {
             let line = root.get_key_value("databases").map(|(key, _)| self.line(&key.span()));
             self.report_at(line, "databases", "there is no database", Some(hint.to_owned()));
         }
+        self.check_look_ups(&seen, &config);
         config
     }
 
@@ -404,7 +410,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Top-level keys that are tables of tables.
-const TABLES: [&str; 2] = ["databases", "users"];
+const TABLES: [&str; 3] = ["databases", "users", "hba"];
 
 /// Databases that clients reach the console by.
 pub(super) const RESERVED: [&str; 2] = ["pgbouncer", "pgweir"];

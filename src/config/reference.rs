@@ -2,7 +2,7 @@
 //!
 //! `pooler.toml` and `docs/config.md` are these texts; a test compares them.
 
-use super::keys::{DATABASE, GENERAL, USER};
+use super::keys::{DATABASE, GENERAL, HBA, USER};
 use super::model::General;
 use super::setting::Key;
 
@@ -29,6 +29,8 @@ pub fn toml() -> String {
     push_table(&mut text, DATABASE, ("host", "\"127.0.0.1\""));
     text.push_str(&format!("\n\n{}\n\n{USERS_HEAD}\n", rule("Users")));
     push_table(&mut text, USER, ("password", "\"change me\""));
+    text.push_str(&format!("\n\n{}\n\n{HBA_HEAD}\n", rule("Rules for auth_type = \"hba\"")));
+    push_table(&mut text, HBA, ("", ""));
     text
 }
 
@@ -49,6 +51,10 @@ pub fn markdown() -> String {
     }
     text.push_str(&format!("\n## `[users.NAME]`\n\n{MARKDOWN_USERS}\n{TABLE_HEAD}"));
     for key in USER {
+        push_row(&mut text, key, key.otherwise);
+    }
+    text.push_str(&format!("\n## `[[hba]]`\n\n{MARKDOWN_HBA}\n{TABLE_HEAD}"));
+    for key in HBA {
         push_row(&mut text, key, key.otherwise);
     }
     text.push_str(MARKDOWN_TAIL);
@@ -136,6 +142,11 @@ const USERS_HEAD: &str = "\
 # One table per user who may log in. The secret may stand in auth_file instead.
 [users.postgres]";
 
+const HBA_HEAD: &str = "\
+# One table per rule; the first that fits counts, and whom none fits is refused. The rules may
+# stand in auth_hba_file instead, in the format of pg_hba.conf.
+#[[hba]]";
+
 const MARKDOWN_HEAD: &str = "\
 # Configuration
 
@@ -161,6 +172,12 @@ has `url`, or `host` and what goes with it. What is not set here has the general
 
 const MARKDOWN_USERS: &str = "\
 Who may log in. A user may also stand in `auth_file`, with settings here and the secret there.
+";
+
+const MARKDOWN_HBA: &str = "\
+Rules for `auth_type = \"hba\"`, one table each; the first that fits counts, and whom none fits is
+refused. They may stand in `auth_hba_file` instead ([security.md](security.md) has its format). A
+name in double quotes inside the quotes (`'\"all\"'`) is never a keyword.
 ";
 
 const MARKDOWN_TAIL: &str = "

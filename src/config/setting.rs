@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::model::{AuthType, HostPort, PoolMode};
+use super::choice::{AuthType, PoolMode};
+use super::model::HostPort;
 use super::nearest::nearest;
 use super::read::{NO_TLS, NO_TLS_HINT};
 use super::secret::Secret;
 use super::units::{ByteSize, FileMode, TimeUnit, parse_duration, parse_size, show_duration};
 use super::url::{ServerUrl, SslMode, parse_port, split_port};
+use super::value::Value;
 
 /// One key that a table of the file may have; `T` is what the table is read into.
 pub(crate) struct Key<T: 'static> {
@@ -72,27 +74,6 @@ pub(crate) enum Kind {
     Hosts,
     /// A server's URL.
     Url,
-}
-
-/// A value that fits its kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Value {
-    Flag(bool),
-    Count(u64),
-    Limit(Option<u64>),
-    Time(TimeUnit, Duration),
-    TimeLimit(TimeUnit, Option<Duration>),
-    Size(ByteSize),
-    Text(String),
-    Names(Vec<String>),
-    FileMode(FileMode),
-    Mode(PoolMode),
-    Auth(AuthType),
-    Secret(Secret),
-    Hosts(Vec<HostPort>),
-    Url(Box<ServerUrl>),
-    /// Nothing is set.
-    Unset,
 }
 
 /// What is wrong with a value, and what to do.
@@ -266,6 +247,10 @@ impl Kind {
             Self::Name if text.is_empty() => Err(Wrong::new("can't be empty")),
             Self::Secret => Ok(Value::Secret(Secret::new(text))),
             Self::Mode => word(text, &MODES, PoolMode::name).map(Value::Mode),
+            Self::Auth if matches!(text, "ldap" | "pam") => {
+                let hint = "use \"scram-sha-256\", or \"hba\" with `cert` or `peer`";
+                Err(Wrong::new(format!("\"{text}\" is left out on purpose")).hint(hint))
+            }
             Self::Auth => word(text, &AUTHS, AuthType::name).map(Value::Auth),
             Self::Url => match ServerUrl::parse(text) {
                 Ok(url) if url.sslmode.is_some_and(SslMode::demands_tls) => {
@@ -316,55 +301,6 @@ impl Kind {
     }
 }
 
-impl Value {
-    /// The value as it is written in the file.
-    pub(crate) fn toml(&self) -> String {
-        match self {
-            Self::Flag(flag) => flag.to_string(),
-            Self::Names(names) => {
-                let names: Vec<String> = names.iter().map(|name| quote(name)).collect();
-                format!("[{}]", names.join(", "))
-            }
-            Self::Hosts(hosts) => {
-                let hosts: Vec<String> = hosts.iter().map(|h| quote(&h.to_string())).collect();
-                format!("[{}]", hosts.join(", "))
-            }
-            Self::Size(size) => match size.to_string().strip_suffix(" bytes") {
-                Some(bytes) => bytes.to_owned(),
-                None => quote(&size.to_string()),
-            },
-            Self::Text(_) | Self::FileMode(_) | Self::Mode(_) | Self::Auth(_) | Self::Unset => {
-                quote(&self.plain())
-            }
-            Self::Secret(_) | Self::Url(_) => quote("***"),
-            Self::Count(_) | Self::Limit(_) | Self::Time(..) | Self::TimeLimit(..) => self.plain(),
-        }
-    }
-
-    /// The value as the console shows it: PgBouncer's 0 and 1, plain numbers, lists with commas.
-    pub(crate) fn plain(&self) -> String {
-        match self {
-            Self::Flag(flag) => u8::from(*flag).to_string(),
-            Self::Count(number) => number.to_string(),
-            Self::Limit(limit) => limit.unwrap_or(0).to_string(),
-            Self::Time(unit, time) => unit.number(*time),
-            Self::TimeLimit(unit, time) => unit.number(time.unwrap_or_default()),
-            Self::Size(size) => size.bytes().to_string(),
-            Self::Text(text) => text.clone(),
-            Self::Names(names) => names.join(","),
-            Self::FileMode(mode) => mode.to_string(),
-            Self::Mode(mode) => mode.to_string(),
-            Self::Auth(auth) => auth.to_string(),
-            Self::Secret(secret) => secret.to_string(),
-            Self::Hosts(hosts) => {
-                hosts.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",")
-            }
-            Self::Url(url) => url.to_string(),
-            Self::Unset => String::new(),
-        }
-    }
-}
-
 impl Kind {
     /// The unit of a plain number, where the kind is a duration.
     pub(crate) fn unit(self) -> TimeUnit {
@@ -377,8 +313,14 @@ impl Kind {
 
 const MODES: [PoolMode; 3] = [PoolMode::Session, PoolMode::Transaction, PoolMode::Statement];
 
-const AUTHS: [AuthType; 5] =
-    [AuthType::Scram, AuthType::Md5, AuthType::Plain, AuthType::Trust, AuthType::Any];
+const AUTHS: [AuthType; 6] = [
+    AuthType::Scram,
+    AuthType::Md5,
+    AuthType::Plain,
+    AuthType::Trust,
+    AuthType::Any,
+    AuthType::Hba,
+];
 
 /// Reads `host`, `host:port`, `[v6]:port` or a socket directory.
 fn read_host_port(text: &str) -> Result<HostPort, Wrong> {

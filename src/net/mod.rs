@@ -1,5 +1,6 @@
 //! Sockets, event loops and the buffers that bytes pass through.
 
+pub mod host;
 pub mod listen;
 pub mod loops;
 pub mod peer;

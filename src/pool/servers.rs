@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{Condition, Connect, Member, Verdict};
+use crate::auth::ServerSecret;
 use crate::net::loops::LoopId;
 use crate::server::connect::{ConnectError, Target, connect};
 use crate::server::params::{Params, ParamsTable};
@@ -58,6 +60,8 @@ pub fn affinity(params: &Arc<Params>) -> usize {
 #[derive(Debug)]
 pub struct Connector {
     target: Target,
+    /// What servers are logged in to with from now on; the one of `target` was the first.
+    secret: Mutex<Option<Arc<ServerSecret>>>,
     upkeep: Arc<Upkeep>,
     /// SQL that every new server runs first.
     connect_query: Option<String>,
@@ -78,12 +82,23 @@ impl Connector {
     ) -> Self {
         let params = ParamsTable::default();
         let unset = params.share([]);
-        Self { target, upkeep: Arc::new(upkeep), connect_query, params, unset, last_id }
+        let secret = Mutex::new(target.secret.clone());
+        Self { target, secret, upkeep: Arc::new(upkeep), connect_query, params, unset, last_id }
     }
 
     /// The distinct settings of the pool's clients.
     pub fn params(&self) -> &ParamsTable {
         &self.params
+    }
+
+    /// Takes what a client has shown at its login: its secret may have been changed on the server
+    /// since the first client came.
+    pub fn renew(&self, secret: Arc<ServerSecret>) {
+        let mut current = self.secret.lock();
+        // An equal one has keys made already.
+        if !current.as_ref().is_some_and(|current| current.is_same(&secret)) {
+            *current = Some(secret);
+        }
     }
 
     /// Where the servers are.
@@ -97,7 +112,8 @@ impl Connect for Connector {
     type Error = ConnectError;
 
     async fn connect(&self, on: LoopId) -> Result<Self::Member, Self::Error> {
-        let login = match connect(&self.target, &[]).await {
+        let target = Target { secret: self.secret.lock().clone(), ..self.target.clone() };
+        let login = match connect(&target, &[]).await {
             Ok(login) => login,
             Err(error) => {
                 tracing::warn!(user = %self.target.user, "server login failed: {error}");

@@ -1,4 +1,4 @@
-//! Questions of our own, asked on a connection of their own: rows of text, few and small.
+//! Questions of our own, asked on connections of their own: rows of text, few and small.
 
 use std::io;
 use std::time::Duration;
@@ -36,6 +36,70 @@ pub type Row = Vec<Option<String>>;
 
 /// The longest message of an answer.
 const MESSAGE_MAX: u32 = 1024 * 1024;
+/// The most rows of an answer.
+const ROWS_MAX: usize = 1000;
+
+/// A connection that questions are asked on, one after the other.
+#[derive(Debug)]
+pub struct Asker {
+    login: LoggedIn,
+    held: Vec<u8>,
+}
+
+impl Asker {
+    /// Connects; `settings` go into the startup packet.
+    ///
+    /// # Errors
+    /// As [`ConnectError`] says, after at most the connect timeout.
+    pub async fn connect(
+        target: &Target,
+        settings: &[(&[u8], &[u8])],
+    ) -> Result<Self, ConnectError> {
+        Ok(Self { login: connect(target, settings).await?, held: Vec::new() })
+    }
+
+    /// How the server let us in.
+    pub fn method(&self) -> &'static str {
+        self.login.method
+    }
+
+    /// Asks one statement with parameters as text, and gives the rows.
+    ///
+    /// # Errors
+    /// As [`AskError`] says; the connection is of no use any more then.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: the answer would be taken for the next one's.
+    pub async fn ask(&mut self, sql: &str, parameters: &[&str]) -> Result<Vec<Row>, AskError> {
+        let mut out = Vec::new();
+        request::statement(&mut out, sql, parameters);
+        self.login.socket.write_all(&out).await?;
+        let (mut rows, mut chunk) = (Vec::new(), [0; 4096]);
+        loop {
+            while let Some((header, body)) = frame::message(&self.held, MESSAGE_MAX)? {
+                let (tag, len) = (header.tag, header.message_len());
+                match tag {
+                    b'D' if rows.len() < ROWS_MAX => rows.push(row(body)),
+                    b'D' => return Err(AskError::Refused("the answer is too long".into())),
+                    b'E' => {
+                        let text = view::error_field(body, b'M').unwrap_or_default();
+                        return Err(AskError::Refused(String::from_utf8_lossy(text).into_owned()));
+                    }
+                    _ => {}
+                }
+                self.held.drain(..len);
+                if tag == b'Z' {
+                    return Ok(rows);
+                }
+            }
+            let count = self.login.socket.read(&mut chunk).await?;
+            if count == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            self.held.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        }
+    }
+}
 
 /// Connects, asks, and closes. Gives the rows, and how the server let us in.
 ///
@@ -46,37 +110,10 @@ pub async fn ask(
     sql: &str,
     limit: Duration,
 ) -> Result<(Vec<Row>, &'static str), AskError> {
-    let login = connect(target, &[]).await?;
-    let method = login.method;
-    match timeout(limit, rows(login, sql)).await {
-        Ok(rows) => Ok((rows?, method)),
+    let mut asker = Asker::connect(target, &[]).await?;
+    match timeout(limit, asker.ask(sql, &[])).await {
+        Ok(rows) => Ok((rows?, asker.method())),
         Err(_elapsed) => Err(AskError::TimedOut),
-    }
-}
-
-async fn rows(mut login: LoggedIn, sql: &str) -> Result<Vec<Row>, AskError> {
-    let mut out = Vec::new();
-    request::query(&mut out, sql.as_bytes());
-    login.socket.write_all(&out).await?;
-    let (mut rows, mut held, mut chunk) = (Vec::new(), Vec::new(), [0; 4096]);
-    loop {
-        while let Some((header, body)) = frame::message(&held, MESSAGE_MAX)? {
-            match header.tag {
-                b'D' => rows.push(row(body)),
-                b'E' => {
-                    let text = view::error_field(body, b'M').unwrap_or_default();
-                    return Err(AskError::Refused(String::from_utf8_lossy(text).into_owned()));
-                }
-                b'Z' => return Ok(rows),
-                _ => {}
-            }
-            held.drain(..header.message_len());
-        }
-        let count = login.socket.read(&mut chunk).await?;
-        if count == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        held.extend_from_slice(chunk.get(..count).unwrap_or_default());
     }
 }
 

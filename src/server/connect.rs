@@ -17,7 +17,7 @@ use crate::wire::frame::{self, FrameError};
 use crate::wire::{request, view};
 
 /// Where to connect, and as whom.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Target {
     /// Where the server listens.
     pub address: Address,

@@ -52,6 +52,28 @@ pub fn query(out: &mut Vec<u8>, text: &[u8]) {
     message(out, b'Q', |out| cstr(out, text));
 }
 
+/// A statement with parameters as text: Parse, Bind, Execute and Sync without names.
+pub fn statement(out: &mut Vec<u8>, sql: &str, parameters: &[&str]) {
+    message(out, b'P', |out| {
+        out.push(0);
+        cstr(out, sql.as_bytes());
+        out.extend_from_slice(&[0; 2]); // the server finds out the types
+    });
+    let length = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
+    message(out, b'B', |out| {
+        out.extend_from_slice(&[0; 4]); // no names, all as text
+        let count = u16::try_from(parameters.len()).unwrap_or(u16::MAX);
+        out.extend_from_slice(&count.to_be_bytes());
+        for parameter in parameters {
+            out.extend_from_slice(&length(parameter.len()));
+            out.extend_from_slice(parameter.as_bytes());
+        }
+        out.extend_from_slice(&[0; 2]); // rows as text
+    });
+    message(out, b'E', |out| out.extend_from_slice(&[0; 5])); // all rows
+    message(out, b'S', |_| ());
+}
+
 /// A Parse under this name; `identity` is what follows the name in the body.
 pub fn parse(out: &mut Vec<u8>, name: &[u8], identity: &[u8]) {
     message(out, b'P', |out| {

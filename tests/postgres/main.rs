@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
 mod cluster;
 mod console;
 mod demo;

@@ -1,9 +1,11 @@
-//! The keys of `[databases.NAME]` and `[users.NAME]`.
+//! The keys of `[databases.NAME]`, `[users.NAME]` and `[[hba]]`.
 
 use super::{CONNECTIONS, YEAR, key, limit, off};
 use crate::config::field::Field;
 use crate::config::model::{Database, User};
-use crate::config::setting::{Key, Kind, Value};
+use crate::config::read::HbaEntry;
+use crate::config::setting::{Key, Kind};
+use crate::config::value::Value;
 
 /// The keys of `[databases.NAME]`.
 pub(crate) static DATABASE: &[Key<Database>] = &[
@@ -114,6 +116,69 @@ pub(crate) static DATABASE: &[Key<Database>] = &[
         "Run on every new server before its first client.",
         "nothing",
         "\"SET jit = off\""
+    ),
+    key!(
+        auth_user,
+        Kind::Text,
+        "The user who looks up secrets for this database.",
+        "auth_user",
+        "\"pgweir_auth\""
+    ),
+    key!(
+        auth_query,
+        Kind::Text,
+        "How secrets are looked up for this database.",
+        "auth_query",
+        "\"SELECT uname, phash FROM auth.user_lookup($1)\""
+    ),
+    key!(
+        auth_dbname,
+        Kind::Text,
+        "The database in which auth_query runs.",
+        "auth_dbname",
+        "\"postgres\""
+    ),
+];
+
+/// The keys of `[[hba]]`.
+pub(crate) static HBA: &[Key<HbaEntry>] = &[
+    Key {
+        name: "type",
+        kind: Kind::Name,
+        set: |entry, value| Field::store(&mut entry.kind, value),
+        get: |entry| Field::load(&entry.kind, Kind::Name),
+        doc: "The kind of connection: local (unix socket), host (TCP), hostssl, hostnossl.",
+        otherwise: "needed",
+        example: "\"host\"",
+    },
+    key!(
+        database,
+        Kind::Names,
+        "Databases; `all`, `sameuser` and `replication` mean what they do in pg_hba.conf.",
+        "all",
+        "[\"shop\", \"sameuser\"]"
+    ),
+    key!(user, Kind::Names, "Users.", "all", "[\"app\"]"),
+    key!(
+        address,
+        Kind::Text,
+        "A network as address/bits, or `samehost`, `samenet`, `all`. Not for local.",
+        "all",
+        "\"10.0.0.0/8\""
+    ),
+    key!(
+        method,
+        Kind::Name,
+        "scram-sha-256, md5, password, cert, peer, trust or reject.",
+        "needed",
+        "\"scram-sha-256\""
+    ),
+    key!(
+        map,
+        Kind::Text,
+        "The map of auth_ident_file, for cert and peer.",
+        "names must be equal",
+        "\"os\""
     ),
 ];
 

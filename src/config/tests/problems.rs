@@ -35,9 +35,32 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
         "1: user: unknown key (a key of PgBouncer; let the service manager choose the user)",
     ),
     (
-        "auth_query = \"x\"\n[databases.shop]\nhost = \"db\"\n",
-        "1: auth_query: unknown key (a key of PgBouncer; not supported yet: list users under \
-             [users] or in auth_file)",
+        "auth_ldap_options = \"x\"\n[databases.shop]\nhost = \"db\"\n",
+        "1: auth_ldap_options: unknown key (a key of PgBouncer; LDAP is left out on purpose)",
+    ),
+    (
+        "auth_type = \"pam\"\n[databases.shop]\nhost = \"db\"\n",
+        "1: auth_type: \"pam\" is left out on purpose (use \"scram-sha-256\", or \"hba\" with `cert` \
+             or `peer`)",
+    ),
+    (
+        "auth_type = \"hba\"\n[databases.shop]\nhost = \"db\"\n",
+        "1: auth_type: \"hba\" has no rules: nobody could log in (add [[hba]] tables, or \
+             auth_hba_file)",
+    ),
+    (
+        "auth_type = \"hba\"\n[databases.shop]\nhost = \"db\"\n[[hba]]\ntype = \"local\"\n\
+         method = \"scram\"\n",
+        "4: hba: `scram` is no method",
+    ),
+    ("[databases.shop]\nhost = \"db\"\n[[hba]]\nmethod = \"md5\"\n", "3: hba.type: missing"),
+    (
+        "auth_dbname = \"pgbouncer\"\n[databases.shop]\nhost = \"db\"\n",
+        "1: auth_dbname: cannot use the reserved \"pgbouncer\" database as an auth_dbname",
+    ),
+    (
+        "auth_user = \"a\"\nauth_dbname = \"x\"\n[databases.shop]\nhost = \"db\"\n",
+        "2: auth_dbname: there is no [databases.x]",
     ),
     (
         "[databases.shop]\nhost = \"db\"\n[pgbouncer]\nlisten_port = 1\n",
@@ -67,7 +90,7 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
     ),
     (
         "auth_type = \"scram\"\n[databases.shop]\nhost = \"db\"\n",
-        "1: auth_type: must be \"scram-sha-256\", \"md5\", \"plain\", \"trust\" or \"any\", not \
+        "1: auth_type: must be \"scram-sha-256\", \"md5\", \"plain\", \"trust\", \"any\" or \"hba\", not \
              \"scram\" (did you mean \"scram-sha-256\"?)",
     ),
     (

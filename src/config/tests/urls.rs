@@ -197,8 +197,9 @@ fn urls_alone_make_a_configuration() {
     let config = Config::from_urls(primary, replicas).unwrap();
     let database = &config.databases["shop"];
     assert_eq!(database.host_port(), HostPort { host: "db".to_owned(), port: 5432 });
-    assert_eq!((database.user.as_deref(), database.dbname.as_str()), (Some("app"), "shop"));
-    assert_eq!(database.password.as_ref().unwrap().expose(), "pw");
+    assert_eq!((database.user.as_deref(), database.dbname.as_str()), (None, "shop"));
+    assert_eq!(database.password, None);
+    assert_eq!(config.general.auth_user.as_deref(), Some("app"));
     assert_eq!(config.users["app"].password.as_ref().unwrap().expose(), "pw");
     let replicas: Vec<String> = database.replicas.iter().map(ToString::to_string).collect();
     assert_eq!(replicas, ["r1:5432", "r2:7"]);

@@ -1,0 +1,129 @@
+//! Who a stranger is: what is asked of it, and what that has shown.
+
+use std::sync::Arc;
+
+use super::App;
+use super::complaints::Complaint;
+use super::door::Refused;
+use crate::auth::{ClientAuth, Method, Proof, Rejection};
+use crate::client::condition;
+use crate::client::login::{LoginError, Stranger};
+use crate::net::peer::Peer;
+use crate::users::rules::Caller;
+use crate::users::{Demand, Person, Unanswered};
+
+/// An attempt to log in, as far as it has come.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) peer: Peer,
+    /// As whom and where to.
+    pub(super) names: Option<(Arc<str>, Arc<str>)>,
+    method: Option<&'static str>,
+}
+
+/// A stranger who has proven who it is.
+pub(super) struct Identified {
+    pub(super) person: Person,
+    pub(super) proof: Proof,
+    /// What it has not been sent yet of its login.
+    pub(super) greeting: Vec<u8>,
+}
+
+impl Attempt {
+    pub(super) fn new(peer: Peer) -> Self {
+        Self { peer, names: None, method: None }
+    }
+
+    /// That it came to nothing.
+    pub(super) fn failed(self, reason: String) -> Complaint {
+        let Self { peer, names, method } = self;
+        let (user, database) = names.unzip();
+        Complaint {
+            user: user.as_deref().map(str::to_owned),
+            database: database.as_deref().map(str::to_owned),
+            method,
+            from: peer.ip(),
+            reason,
+        }
+    }
+}
+
+impl App {
+    /// Has a client prove who it is, in the way that is asked of its connection.
+    pub(super) async fn identify(
+        &self,
+        stranger: &mut Stranger,
+        caller: &Caller<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Identified, Refused> {
+        let users = &self.users;
+        let method = match users.demand(caller) {
+            Demand::Proof(method) => method,
+            Demand::Rejected { by } => {
+                attempt.method = Some("reject");
+                let by = by.map_or("no rule lets it in".to_owned(), |rule| format!("rule {rule}"));
+                return Err(Refused::Quietly(by, condition::NOT_LET_IN.report()));
+            }
+            Demand::Certificate { .. } => {
+                attempt.method = Some("cert");
+                let report = condition::NO_CERTIFICATE.about(caller.user);
+                return Err(Refused::Quietly("it has no certificate".to_owned(), report));
+            }
+            Demand::Peer { map } => {
+                attempt.method = Some("peer");
+                return self.identify_peer(caller, attempt.peer, map.as_deref()).await;
+            }
+        };
+        attempt.method = Some(method_name(method));
+        let person = users.person(caller.database, caller.user).await;
+        let person =
+            person.map_err(|Unanswered| Refused::Told(condition::LOGIN_UNAVAILABLE.report()))?;
+        let proven =
+            stranger.authenticate(method, caller.user, person.account(), users.mock()).await;
+        if let Err(LoginError::Rejected(Rejection::NotProven(_))) = &proven {
+            person.doubt();
+        }
+        let (proof, greeting) = proven?;
+        Ok(Identified { person, proof, greeting })
+    }
+
+    /// Takes the system's word for who a client is.
+    async fn identify_peer(
+        &self,
+        caller: &Caller<'_>,
+        peer: Peer,
+        map: Option<&str>,
+    ) -> Result<Identified, Refused> {
+        let outside = match peer.process() {
+            Some(process) => process.user_name().await,
+            None => None,
+        };
+        let told = || condition::NOT_THE_PEER.about(caller.user);
+        let may = |outside: &String| self.users.may_be(map, outside, caller.user);
+        if outside.as_ref().is_none_or(|outside| !may(outside)) {
+            let outside = outside.unwrap_or_else(|| "nobody known".to_owned());
+            let reason =
+                format!("the other end of the socket is {outside:?}, who may not be this user");
+            return Err(Refused::Quietly(reason, told()));
+        }
+        let person = self.person(caller).await?;
+        let (greeting, proof) = ClientAuth::vouched(&person.account())
+            .map_err(|rejection| Refused::Quietly(rejection.to_string(), told()))?;
+        Ok(Identified { person, proof, greeting })
+    }
+
+    async fn person(&self, caller: &Caller<'_>) -> Result<Person, Refused> {
+        let person = self.users.person(caller.database, caller.user).await;
+        person.map_err(|Unanswered| Refused::Told(condition::LOGIN_UNAVAILABLE.report()))
+    }
+}
+
+fn method_name(method: Method) -> &'static str {
+    match method {
+        Method::Scram => "scram-sha-256",
+        Method::Md5 => "md5",
+        Method::Plain => "password",
+        Method::Trust => "trust",
+        Method::Any => "any",
+    }
+}

@@ -1,0 +1,70 @@
+//! Values that are one of a few words.
+
+use std::fmt;
+
+/// When a server goes back to the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PoolMode {
+    /// When the client disconnects.
+    Session,
+    /// At the end of each transaction.
+    Transaction,
+    /// At the end of each statement; transactions of several statements are refused.
+    Statement,
+}
+
+impl PoolMode {
+    /// The word in the file and in the console.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Transaction => "transaction",
+            Self::Statement => "statement",
+        }
+    }
+}
+
+impl fmt::Display for PoolMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How clients prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthType {
+    /// SCRAM-SHA-256.
+    Scram,
+    /// md5, or SCRAM for a user whose secret is a SCRAM verifier.
+    Md5,
+    /// The password in clear.
+    Plain,
+    /// No password; the user must be listed.
+    Trust,
+    /// No password and no user list; every database needs a `user`.
+    Any,
+    /// As the first rule says that fits.
+    Hba,
+}
+
+impl AuthType {
+    /// The word in the file and in the console.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scram => "scram-sha-256",
+            Self::Md5 => "md5",
+            Self::Plain => "plain",
+            Self::Trust => "trust",
+            Self::Any => "any",
+            Self::Hba => "hba",
+        }
+    }
+}
+
+impl fmt::Display for AuthType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,39 @@
+//! What this machine knows of itself.
+
+use std::net::IpAddr;
+
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
+
+/// The addresses of this machine's interfaces, each with the mask of its network; none when the
+/// system does not say.
+pub fn addresses() -> Vec<(IpAddr, IpAddr)> {
+    let interfaces = match getifaddrs() {
+        Ok(interfaces) => interfaces,
+        Err(error) => {
+            tracing::warn!(%error, "cannot list the addresses of this machine");
+            return Vec::new();
+        }
+    };
+    let both = |address: Option<SockaddrStorage>, mask: Option<SockaddrStorage>| {
+        Some((ip(&address?)?, ip(&mask?)?))
+    };
+    interfaces.filter_map(|interface| both(interface.address, interface.netmask)).collect()
+}
+
+fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
+    let four = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+    let six = || address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip()));
+    four.or_else(six)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_a_loopback() {
+        let loopback = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([255, 0, 0, 0]));
+        assert!(addresses().contains(&loopback), "{:?}", addresses());
+    }
+}

@@ -1,0 +1,301 @@
+//! Secrets that are looked up in a database (`auth_query`).
+//!
+//! A [`Source`] is one database to ask, as one user, in one way. Its connections are its own: no
+//! client ever gets one, and nothing that a client has sent is set on them; the user's name is a
+//! parameter of the query. Who asks for a user whom somebody is asking for already waits for that
+//! answer. Connections, questions in line and answers kept are bounded; each question has a
+//! deadline.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+
+use super::Known;
+use crate::auth::{Mock, StoredSecret, UserSecret};
+use crate::config::General;
+use crate::server::ask::{AskError, Asker};
+use crate::server::connect::Target;
+
+/// The longest name of a role on a server; a longer one is nobody's.
+const NAME_LEN_MAX: usize = 63;
+/// Questions in line; who asks beyond that is told that it is not possible now.
+const LINE_MAX: usize = 1000;
+/// A connection without a question is closed after this.
+const IDLE: Duration = Duration::from_secs(30);
+/// What a connection starts with. Names in the query mean what they say, whatever a role or
+/// database has been set to.
+const SETTINGS: [(&[u8], &[u8]); 3] = [
+    (b"search_path", b""),
+    (b"client_encoding", b"UTF8"),
+    (b"application_name", b"pgweir auth_query"),
+];
+
+/// Nobody could be asked; the log says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unanswered;
+
+/// What came of a question.
+type Answer = Result<Arc<Known>, Unanswered>;
+
+/// Whether an answer was asked for just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    Fresh,
+    Kept,
+}
+
+/// Where secrets are looked up.
+#[derive(Debug)]
+pub(super) struct Source {
+    target: Target,
+    query: String,
+    limit: Duration,
+    keep: Duration,
+    connections_max: usize,
+    answers_max: usize,
+    mock: Mock,
+    desk: Mutex<Desk>,
+    called: Notify,
+}
+
+/// The books of a source.
+#[derive(Debug, Default)]
+struct Desk {
+    answers: HashMap<String, Entry>,
+    line: VecDeque<Question>,
+    workers: usize,
+    idle: usize,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// Somebody is asking; the answer will come here.
+    Asked(watch::Receiver<Option<Answer>>),
+    /// It is good until that moment.
+    Kept(Arc<Known>, Instant),
+}
+
+#[derive(Debug)]
+struct Question {
+    user: String,
+    answer: watch::Sender<Option<Answer>>,
+    /// What was answered before: a secret that has not changed is the same value.
+    before: Option<Arc<Known>>,
+}
+
+impl Source {
+    pub(super) fn new(target: Target, query: String, general: &General, mock: Mock) -> Self {
+        Self {
+            target,
+            query,
+            limit: general.auth_query_timeout,
+            keep: general.auth_cache_time.unwrap_or_default(),
+            connections_max: general.auth_query_connections,
+            answers_max: general.auth_cache_size,
+            mock,
+            desk: Mutex::default(),
+            called: Notify::new(),
+        }
+    }
+
+    /// Whether another source would be asked in the same way.
+    pub(super) fn is_same(&self, target: &Target, query: &str) -> bool {
+        let Self { target: own, query: own_query, .. } = self;
+        own.address == target.address
+            && own.user == target.user
+            && own.database == target.database
+            && own_query == query
+    }
+
+    /// What is known of a user, and whether that was kept from before: it is good for its time.
+    ///
+    /// # Errors
+    /// When nobody could be asked.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the question goes on for others, and its answer is kept.
+    pub(super) async fn look_up(
+        self: &Arc<Self>,
+        user: &str,
+    ) -> Result<(Arc<Known>, Age), Unanswered> {
+        if user.len() > NAME_LEN_MAX {
+            return Ok((Arc::default(), Age::Fresh));
+        }
+        let mut answer = match self.find(user) {
+            Found::Kept(known) => return Ok((known, Age::Kept)),
+            Found::Asked(answer) => answer,
+            Found::Full => {
+                tracing::warn!(user, "auth_query: too many look-ups at once");
+                return Err(Unanswered);
+            }
+        };
+        let answer = answer.wait_for(Option::is_some).await;
+        let answer = answer.ok().and_then(|answer| answer.clone()).unwrap_or(Err(Unanswered));
+        answer.map(|known| (known, Age::Fresh))
+    }
+
+    /// A secret did not fit: it may have been changed since it was looked up. The next login asks
+    /// again, at once.
+    pub(super) fn doubt(&self, user: &str) {
+        if let Some(Entry::Kept(_, until)) = self.desk.lock().answers.get_mut(user) {
+            *until = Instant::now();
+        }
+    }
+
+    fn find(self: &Arc<Self>, user: &str) -> Found {
+        let mut desk = self.desk.lock();
+        let before = match desk.answers.get(user) {
+            Some(Entry::Asked(answer)) => return Found::Asked(answer.clone()),
+            Some(Entry::Kept(known, until)) if Instant::now() < *until => {
+                return Found::Kept(Arc::clone(known));
+            }
+            Some(Entry::Kept(known, _)) => Some(Arc::clone(known)),
+            None => None,
+        };
+        if desk.line.len() >= LINE_MAX {
+            return Found::Full;
+        }
+        let (sender, answer) = watch::channel(None);
+        desk.answers.insert(user.to_owned(), Entry::Asked(answer.clone()));
+        desk.line.push_back(Question { user: user.to_owned(), answer: sender, before });
+        if desk.idle > 0 {
+            self.called.notify_one();
+        } else if desk.workers < self.connections_max {
+            desk.workers += 1;
+            tokio::spawn(Arc::clone(self).work());
+        }
+        Found::Asked(answer)
+    }
+
+    /// Answers what is in line, on one connection, until nobody has asked for a while.
+    async fn work(self: Arc<Self>) {
+        let mut asker = None;
+        while let Some(question) = self.next().await {
+            let answer = self.answer(&mut asker, &question).await;
+            self.settle(question, answer);
+        }
+    }
+
+    async fn next(&self) -> Option<Question> {
+        loop {
+            {
+                let mut desk = self.desk.lock();
+                if let Some(question) = desk.line.pop_front() {
+                    return Some(question);
+                }
+                desk.idle += 1;
+            }
+            let called = timeout(IDLE, self.called.notified()).await;
+            let mut desk = self.desk.lock();
+            desk.idle -= 1;
+            // Who asked in between has seen this worker idle.
+            if called.is_err() && desk.line.is_empty() {
+                desk.workers -= 1;
+                return None;
+            }
+        }
+    }
+
+    async fn answer(&self, asker: &mut Option<Asker>, question: &Question) -> Answer {
+        let reused = asker.is_some();
+        let mut asked = timeout(self.limit, self.ask(asker, &question.user)).await;
+        if reused && matches!(&asked, Ok(Err(AskError::Io(_)))) {
+            // The server has closed what lay idle.
+            *asker = None;
+            asked = timeout(self.limit, self.ask(asker, &question.user)).await;
+        }
+        let error = match asked {
+            Ok(Ok(row)) => return Ok(self.known(question, row)),
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => AskError::TimedOut.to_string(),
+        };
+        *asker = None;
+        let Target { address, user, .. } = &self.target;
+        tracing::warn!(server = %address, auth_user = %user, "auth_query failed: {error}");
+        Err(Unanswered)
+    }
+
+    async fn ask(
+        &self,
+        asker: &mut Option<Asker>,
+        user: &str,
+    ) -> Result<Option<Vec<Option<String>>>, AskError> {
+        let asker = match asker {
+            Some(asker) => asker,
+            None => asker.insert(Asker::connect(&self.target, &SETTINGS).await?),
+        };
+        let rows = asker.ask(&self.query, &[user]).await?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// What a row says: the user, and the secret. A row about somebody else says nothing.
+    fn known(&self, question: &Question, row: Option<Vec<Option<String>>>) -> Arc<Known> {
+        let user = question.user.as_str();
+        let mut values = row.unwrap_or_default().into_iter();
+        if values.next().flatten().as_deref() != Some(user) {
+            return Arc::default();
+        }
+        let secret = values.next().flatten().filter(|secret| !secret.is_empty());
+        let stored = secret.map(|secret| StoredSecret::parse(&secret)).transpose();
+        let stored = stored.unwrap_or_else(|error| {
+            tracing::warn!(user, "auth_query: {error}");
+            None
+        });
+        if let Some(before) = &question.before
+            && before.exists
+            && before.stored.as_ref().map(|secret| secret.stored()) == stored.as_ref()
+        {
+            return Arc::clone(before);
+        }
+        Arc::new(Known {
+            exists: true,
+            server: stored.as_ref().and_then(StoredSecret::to_server_secret).map(Arc::new),
+            stored: stored.map(|stored| Arc::new(UserSecret::new(user, stored, &self.mock))),
+        })
+    }
+
+    /// Keeps an answer and tells those who wait.
+    fn settle(&self, question: Question, answer: Answer) {
+        let Question { user, answer: waiting, .. } = question;
+        {
+            let now = Instant::now();
+            let mut desk = self.desk.lock();
+            match &answer {
+                Ok(known) => {
+                    desk.make_room(self.answers_max, now);
+                    desk.answers.insert(user, Entry::Kept(Arc::clone(known), now + self.keep));
+                }
+                Err(Unanswered) => drop(desk.answers.remove(&user)),
+            }
+        }
+        // Nobody may be waiting any more.
+        waiting.send_replace(Some(answer));
+    }
+}
+
+/// What a source has at once.
+enum Found {
+    Kept(Arc<Known>),
+    Asked(watch::Receiver<Option<Answer>>),
+    Full,
+}
+
+impl Desk {
+    /// Makes room for one more answer: first those go that are no good any more, then all.
+    fn make_room(&mut self, max: usize, now: Instant) {
+        if self.answers.len() < max {
+            return;
+        }
+        self.answers.retain(|_, entry| match entry {
+            Entry::Asked(_) => true,
+            Entry::Kept(_, until) => now < *until,
+        });
+        if self.answers.len() >= max {
+            self.answers.retain(|_, entry| matches!(entry, Entry::Asked(_)));
+        }
+    }
+}
