@@ -59,13 +59,14 @@ const DOORS: &[(&str, &[&str])] = &[
     ("pgwire", &["wire", "auth"]),
     ("rustls", &["net"]),
     ("serde", &["config"]),
-    ("sha2", &["auth"]),
+    ("sha2", &["auth", "net"]),
     ("socket2", &["net", "app"]),
     ("sqlparser", &["sql"]),
     ("stringprep", &["auth"]),
     ("tikv-jemallocator", &["main"]),
     ("toml", &["config"]),
     ("tracing-subscriber", &["main"]),
+    ("x509-cert", &["net"]),
 ];
 
 /// Libraries that belong to nobody, as the language's own does; `tokio` not below `net`.
