@@ -13,6 +13,7 @@ mod identify;
 mod listening;
 mod owner;
 mod tenancy;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use self::complaints::{Complaints, GATHERED};
 use self::door::Door;
 use self::listening::{listeners, tcp_options};
 use self::tenancy::Tenancies;
+use self::tls::{Tls, TlsStartError};
 use crate::cancel::Cancels;
 use crate::config::Config;
 use crate::http;
@@ -66,6 +68,9 @@ pub enum StartError {
     /// A secret can't be used.
     #[error(transparent)]
     Users(#[from] UsersError),
+    /// A file of TLS can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsStartError),
     /// The system gives no thread or no reactor.
     #[error("cannot start event loops: {0}")]
     Loops(io::Error),
@@ -94,6 +99,7 @@ pub(crate) struct App {
     crowds: Vec<AtomicUsize>,
     tenancies: Tenancies,
     users: Users,
+    tls: Arc<Tls>,
     house: Arc<House>,
     door: Arc<Door>,
     complaints: Complaints,
@@ -123,12 +129,17 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         tcp,
         cancel_wait: general.cancel_wait_timeout,
     });
+    let tls = Arc::new(Tls::new(&config)?);
     let app = Arc::new(App {
         crowds: loops.ids().map(|_| AtomicUsize::new(0)).collect(),
-        tenancies: Tenancies::new(Arc::clone(&config), Arc::clone(&loops), tcp),
-        users: Users::new(&config, |database, user, secret| {
-            tenancy::target(&config, tcp, database, user, secret)
-        })?,
+        tenancies: Tenancies::new(Arc::clone(&config), Arc::clone(&loops), Arc::clone(&tls), tcp),
+        users: {
+            let tls = Arc::clone(&tls);
+            Users::new(&config, |database, user, secret| {
+                tenancy::target(&config, &tls, tcp, database, user, secret)
+            })?
+        },
+        tls,
         house,
         door: Arc::new(Door::new(general)),
         complaints: Complaints::default(),
@@ -137,6 +148,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         loops,
     });
     let control = Builder::new_current_thread().enable_all().build().map_err(StartError::Loops)?;
+    control.spawn(Arc::clone(&app.tls).watch());
     for listener in &listeners {
         for on in app.loops.ids() {
             let listener = listener.share().map_err(StartError::Loops)?;

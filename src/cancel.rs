@@ -352,12 +352,12 @@ mod tests {
 
     fn key() -> Arc<CancelKey> {
         let address = Address::Tcp("127.0.0.1".into(), 1);
-        Arc::new(CancelKey { address, pid: 1, secret: [1, 2, 3, 4].into() })
+        Arc::new(CancelKey { address, pid: 1, secret: [1, 2, 3, 4].into(), tls: None })
     }
 
     fn seat(cancels: &Arc<Cancels>, minor: u16) -> Seated {
         let login = Arc::new(Login { database: "shop".into(), user: "app".into() });
-        let card = ClientCard::new(login, b"", Peer::Tcp(([127, 0, 0, 1], 1).into()));
+        let card = ClientCard::new(login, b"", Peer::Tcp(([127, 0, 0, 1], 1).into()), None);
         cancels.seat(Secret::random(minor), card)
     }
 

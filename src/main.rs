@@ -118,11 +118,13 @@ fn look_around(config: &mut Config) -> anyhow::Result<Vec<String>> {
         return Ok(Vec::new());
     };
     let mut lines = Vec::new();
+    let mut tls = "not known".to_owned();
     let primary = database.host_port();
     match runtime.block_on(discover(config, &database, &primary)) {
         Ok(found) => {
             let (size, why) = advise_pool_size(&found);
             config.general.default_pool_size = size;
+            tls = found.cipher.map_or_else(|| "no".to_owned(), |cipher| cipher.to_string());
             lines.push(describe("server", &primary, &found));
             lines.push(format!("pool      {size} servers: {why}"));
             lines.push(format!(
@@ -151,7 +153,8 @@ fn look_around(config: &mut Config) -> anyhow::Result<Vec<String>> {
             Err(error) => lines.push(format!("replica   {replica}: {error}")),
         }
     }
-    lines.push("TLS       no, neither to clients nor to servers".into());
+    let mode = database.server_tls_sslmode.name();
+    lines.push(format!("TLS       clients: no; server: {tls} (sslmode {mode})"));
     Ok(lines)
 }
 

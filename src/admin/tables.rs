@@ -130,7 +130,7 @@ fn client(seat: &Seat, now: SystemTime) -> Row {
         text(""),
         text(""),
         number(0),
-        text(""),
+        text(card.cipher.map(|cipher| cipher.to_string()).unwrap_or_default()),
         text(card.application_name.as_deref().unwrap_or_default()),
         number(0),
         id,

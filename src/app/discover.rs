@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::auth::ServerSecret;
 use crate::config::{Config, Database, HostPort};
 use crate::net::socket::Address;
-use crate::server::ask::{AskError, ask};
+use crate::net::tls::{Cipher, ServerTls, ServerTlsPlan};
+use crate::server::ask::{Answer, AskError, ask};
 use crate::server::connect::Target;
 
 use super::{cores, tcp_options};
@@ -25,6 +26,8 @@ pub struct Found {
     pub shows_secrets: bool,
     /// How it let us in.
     pub method: &'static str,
+    /// What the connection to it is encrypted with.
+    pub cipher: Option<Cipher>,
 }
 
 /// A server's role.
@@ -78,8 +81,9 @@ pub async fn discover(
         database: database.dbname.clone(),
         connect_timeout: config.general.server_connect_timeout.min(LIMIT),
         tcp: tcp_options(&config.general),
+        tls: Some(ServerTls::new(ServerTlsPlan::new(&config.general, database)).into()),
     };
-    let (rows, method) = ask(&target, QUESTION, LIMIT).await?;
+    let Answer { rows, method, cipher } = ask(&target, QUESTION, LIMIT).await?;
     let mut values = rows.into_iter().flatten().flatten();
     let mut next = || values.next().unwrap_or_default();
     Ok(Found {
@@ -89,6 +93,7 @@ pub async fn discover(
         free: next().parse().unwrap_or_default(),
         shows_secrets: next() == "t",
         method,
+        cipher,
     })
 }
 
@@ -117,6 +122,7 @@ mod tests {
             free,
             shows_secrets: false,
             method: "trust",
+            cipher: None,
         };
         let wanted = cores().unwrap_or(1) * 2 + 1;
         assert_eq!(advise_pool_size(&found(1000)).0, wanted);

@@ -128,7 +128,9 @@ impl App {
         };
         let limit = self.config.general.client_login_timeout;
         let mut attempt = Attempt::new(peer);
-        let admitted = timeout(limit, self.log_in(Stranger::new(socket), &mut attempt, on)).await;
+        let tls = self.tls.with_clients().cloned();
+        let login = self.log_in(Stranger::new(socket, tls), &mut attempt, on);
+        let admitted = timeout(limit, login).await;
         drop(stranger);
         let reason = match admitted {
             Ok(Ok(admitted)) => return admitted,
@@ -154,21 +156,15 @@ impl App {
 
     async fn log_in(
         self: &Arc<Self>,
-        mut stranger: Stranger,
+        stranger: Stranger,
         attempt: &mut Attempt,
         on: LoopId,
     ) -> Result<Option<Admitted>, Refused> {
-        let startup = match stranger.opening().await {
-            Ok(Opening::Startup(startup)) => startup,
-            Ok(Opening::Cancel(request)) => {
+        let (mut stranger, startup) = match stranger.opening().await? {
+            (stranger, Opening::Startup(startup)) => (stranger, startup),
+            (_, Opening::Cancel(request)) => {
                 self.house.cancels.cancel(&request).await;
                 return Ok(None);
-            }
-            Err(error) => {
-                if let Some(report) = error.report("") {
-                    login::refuse(stranger.socket(), &[], &report);
-                }
-                return Err(error.into());
             }
         };
         let peer = attempt.peer;
@@ -200,7 +196,7 @@ impl App {
         let login =
             Arc::new(Login { database: entrance.database.name.clone(), user: user.to_owned() });
         let label = startup.parameter("application_name").unwrap_or_default();
-        let card = ClientCard::new(login, label, peer);
+        let card = ClientCard::new(login, label, peer, stranger.socket().cipher());
         if entrance.replication {
             self.replicate(stranger, &startup, card, entrance).await?;
             return Ok(None);
@@ -237,7 +233,11 @@ impl App {
             ticket.map_err(|limit| Refused::Told(condition::TOO_MANY_CLIENTS.about(limit)))?;
         stranger.socket().write_all(&login::negotiation(startup)).await?;
         let physical = replication == Some(Replication::Physical);
-        let way = attempt.peer.ip().map_or(Way::Unix, Way::Clear);
+        let way = match attempt.peer.ip() {
+            None => Way::Unix,
+            Some(from) if stranger.socket().cipher().is_some() => Way::Tls(from),
+            Some(from) => Way::Clear(from),
+        };
         let caller = Caller { way, database: &name, user: &user, physical };
         let identified = self.identify(stranger, &caller, attempt).await?;
         let Some(ticket) = ticket else {

@@ -11,6 +11,7 @@ use crate::client::login::{LoginError, Stranger};
 use crate::net::peer::Peer;
 use crate::users::rules::Caller;
 use crate::users::{Demand, Person, Unanswered};
+use crate::wire::reply::Report;
 
 /// An attempt to log in, as far as it has come.
 #[derive(Debug)]
@@ -64,10 +65,16 @@ impl App {
                 let by = by.map_or("no rule lets it in".to_owned(), |rule| format!("rule {rule}"));
                 return Err(Refused::Quietly(by, condition::NOT_LET_IN.report()));
             }
-            Demand::Certificate { .. } => {
+            Demand::Certificate { map } => {
                 attempt.method = Some("cert");
-                let report = condition::NO_CERTIFICATE.about(caller.user);
-                return Err(Refused::Quietly("it has no certificate".to_owned(), report));
+                let shown = stranger.certificate().map(|shown| shown.common_name.clone());
+                let outside = match shown {
+                    None => Err("it has shown no certificate".to_owned()),
+                    Some(None) => Err("its certificate has no common name".to_owned()),
+                    Some(Some(name)) => Ok(name),
+                };
+                let told = condition::NO_CERTIFICATE.about(caller.user);
+                return self.vouch(caller, "its certificate", outside, map.as_deref(), told).await;
             }
             Demand::Peer { map } => {
                 attempt.method = Some("peer");
@@ -98,17 +105,32 @@ impl App {
             Some(process) => process.user_name().await,
             None => None,
         };
-        let told = || condition::NOT_THE_PEER.about(caller.user);
-        let may = |outside: &String| self.users.may_be(map, outside, caller.user);
-        if outside.as_ref().is_none_or(|outside| !may(outside)) {
-            let outside = outside.unwrap_or_else(|| "nobody known".to_owned());
-            let reason =
-                format!("the other end of the socket is {outside:?}, who may not be this user");
-            return Err(Refused::Quietly(reason, told()));
+        let outside = outside.ok_or_else(|| "the other end of the socket is not known".to_owned());
+        let told = condition::NOT_THE_PEER.about(caller.user);
+        self.vouch(caller, "the other end of the socket", outside, map, told).await
+    }
+
+    /// Lets in a client of whom something else, the `witness`, says that it is `outside`, if that
+    /// may be the user.
+    async fn vouch(
+        &self,
+        caller: &Caller<'_>,
+        witness: &str,
+        outside: Result<String, String>,
+        map: Option<&str>,
+        told: Report,
+    ) -> Result<Identified, Refused> {
+        let known = match outside {
+            Ok(outside) if self.users.may_be(map, &outside, caller.user) => Ok(()),
+            Ok(outside) => Err(format!("{witness} is {outside:?}, who may not be this user")),
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = known {
+            return Err(Refused::Quietly(reason, told));
         }
         let person = self.person(caller).await?;
         let (greeting, proof) = ClientAuth::vouched(&person.account())
-            .map_err(|rejection| Refused::Quietly(rejection.to_string(), told()))?;
+            .map_err(|rejection| Refused::Quietly(rejection.to_string(), told))?;
         Ok(Identified { person, proof, greeting })
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 
+use super::tls::Tls;
 use crate::auth::ServerSecret;
 use crate::client::card::Login;
 use crate::config::{Config, Database, General};
@@ -22,16 +23,23 @@ pub(crate) struct Tenancies {
     config: Arc<Config>,
     pools: Pools<Connector>,
     known: Mutex<HashMap<Arc<Login>, Arc<Tenancy>>>,
+    tls: Arc<Tls>,
     tcp: TcpOptions,
     last_server: Arc<AtomicU64>,
 }
 
 impl Tenancies {
-    pub(crate) fn new(config: Arc<Config>, loops: Arc<Loops>, tcp: TcpOptions) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        loops: Arc<Loops>,
+        tls: Arc<Tls>,
+        tcp: TcpOptions,
+    ) -> Self {
         Self {
             config,
             pools: Pools::new(loops),
             known: Mutex::default(),
+            tls,
             tcp,
             last_server: Arc::default(),
         }
@@ -80,7 +88,7 @@ impl Tenancies {
         user: &str,
         secret: Option<Arc<ServerSecret>>,
     ) -> Target {
-        target(&self.config, self.tcp, database, user, secret)
+        target(&self.config, &self.tls, self.tcp, database, user, secret)
     }
 
     fn plan(
@@ -148,6 +156,7 @@ impl Tenancies {
 /// Where and as whom servers of a database are logged in to for a user.
 pub(crate) fn target(
     config: &Config,
+    tls: &Tls,
     tcp: TcpOptions,
     database: &Database,
     user: &str,
@@ -160,6 +169,7 @@ pub(crate) fn target(
         database: database.dbname.clone(),
         connect_timeout: config.general.server_connect_timeout,
         tcp,
+        tls: tls.with_servers(config, database),
     }
 }
 

@@ -8,10 +8,10 @@
 use std::sync::Arc;
 
 use super::md5::Salt;
-use super::message::{self, SCRAM_SHA_256, code};
+use super::message::{self, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, code};
 use super::mock::{Md5Mock, Mock, SALT_LEN};
-use super::scram::accept::Challenged;
-use super::scram::{self, Iterations, Malformed, ScramKeys, Verifier};
+use super::scram::accept::{Challenged, Offer};
+use super::scram::{self, Binding, Iterations, Malformed, ScramKeys, Verifier};
 use super::secret::{Known, ServerSecret, Stored, UserSecret};
 
 /// How clients prove who they are (`auth_type`).
@@ -116,7 +116,11 @@ pub enum Why {
 
 /// The login of one client: start it, send what it says, feed it the bodies of `p` messages.
 #[derive(Debug)]
-pub struct ClientAuth(State);
+pub struct ClientAuth {
+    state: State,
+    /// What binds its channel, where something does.
+    binding: Option<Binding>,
+}
 
 #[derive(Debug)]
 enum State {
@@ -133,13 +137,15 @@ enum State {
 }
 
 impl ClientAuth {
-    /// Starts the login of a client that calls himself `user`.
+    /// Starts the login of a client that calls himself `user`. Where something binds its channel,
+    /// SCRAM is offered with that as well.
     #[must_use]
     pub fn start(
         method: Method,
         user: &str,
         account: Account,
         mock: &Mock,
+        binding: Option<Binding>,
     ) -> (ClientAuth, Outcome) {
         let (state, outcome) = match Exchange::choose(method, &account, mock) {
             Exchange::None(proof) => (State::Over, accept(Vec::new(), proof)),
@@ -157,10 +163,13 @@ impl ClientAuth {
             }
             Exchange::Scram => (
                 State::SaslOffered(Opponent::new(user, account, mock)),
-                Outcome::Send(message::sasl(SCRAM_SHA_256)),
+                Outcome::Send(message::sasl(match binding {
+                    Some(_) => &[SCRAM_SHA_256_PLUS, SCRAM_SHA_256],
+                    None => &[SCRAM_SHA_256],
+                })),
             ),
         };
-        (ClientAuth(state), outcome)
+        (ClientAuth { state, binding }, outcome)
     }
 
     /// The end of a login whose proof is not in messages: a certificate, or the system's word. The
@@ -180,10 +189,11 @@ impl ClientAuth {
     /// The caller bounds the body (64 KiB) before it reads it. The first SCRAM login of a plain
     /// secret, and each plain login against a verifier, hash for milliseconds.
     pub fn received(&mut self, body: &[u8]) -> Outcome {
-        let (state, outcome) = match std::mem::replace(&mut self.0, State::Over) {
+        let (state, outcome) = match std::mem::replace(&mut self.state, State::Over) {
             State::PasswordAsked(account) => (State::Over, check_password(body, &account)),
             State::Md5Asked(account, salt) => (State::Over, check_md5(body, &account, salt)),
-            State::SaslOffered(opponent) => match challenge(body, &opponent) {
+            State::SaslOffered(opponent) => match challenge(body, &opponent, self.binding.as_ref())
+            {
                 Ok(challenged) => {
                     let send =
                         message::authentication(code::SASL_CONTINUE, challenged.server_first());
@@ -197,7 +207,7 @@ impl ClientAuth {
             }
             State::Over => (State::Over, malformed("a message after the login was over")),
         };
-        self.0 = state;
+        self.state = state;
         outcome
     }
 }
@@ -293,15 +303,24 @@ fn check_md5(body: &[u8], account: &Account, salt: Salt) -> Outcome {
     }
 }
 
-fn challenge(body: &[u8], opponent: &Opponent) -> Result<Challenged, Rejection> {
+fn challenge(
+    body: &[u8],
+    opponent: &Opponent,
+    binding: Option<&Binding>,
+) -> Result<Challenged, Rejection> {
     let (mechanism, client_first) = message::read_sasl_initial_response(body)
         .ok_or(Malformed("the SASL response does not fill its message"))?;
-    if mechanism != SCRAM_SHA_256.as_bytes() {
-        return Err(Rejection::Mechanism);
-    }
+    let offer = match (mechanism, binding) {
+        (mechanism, Some(binding)) if mechanism == SCRAM_SHA_256_PLUS.as_bytes() => {
+            Offer::Bound(binding)
+        }
+        (mechanism, Some(_)) if mechanism == SCRAM_SHA_256.as_bytes() => Offer::Declined,
+        (mechanism, None) if mechanism == SCRAM_SHA_256.as_bytes() => Offer::None,
+        _ => return Err(Rejection::Mechanism),
+    };
     let (salt, iterations) = opponent.challenge().ok_or(Rejection::NotProven(Why::SecretForm))?;
     let nonce = scram::random_nonce();
-    Ok(Challenged::new(client_first, salt, iterations, &nonce)?)
+    Ok(Challenged::new(offer, client_first, salt, iterations, &nonce)?)
 }
 
 fn check_scram(body: &[u8], challenged: &Challenged, opponent: &Opponent) -> Outcome {

@@ -25,9 +25,14 @@ pub(super) fn authentication(code: u32, payload: &[u8]) -> Vec<u8> {
     message(b'R', &[&code.to_be_bytes(), payload])
 }
 
-/// AuthenticationSASL that offers one mechanism.
-pub(super) fn sasl(mechanism: &str) -> Vec<u8> {
-    let offer = [mechanism.as_bytes(), &[0, 0]].concat();
+/// The name of SCRAM with channel binding.
+pub(super) const SCRAM_SHA_256_PLUS: &str = "SCRAM-SHA-256-PLUS";
+
+/// AuthenticationSASL that offers these mechanisms, the preferred one first.
+pub(super) fn sasl(mechanisms: &[&str]) -> Vec<u8> {
+    let mut offer: Vec<u8> =
+        mechanisms.iter().flat_map(|name| name.bytes().chain(std::iter::once(0))).collect();
+    offer.push(0);
     authentication(code::SASL, &offer)
 }
 

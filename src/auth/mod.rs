@@ -20,6 +20,6 @@ mod tests;
 pub use client::{Account, ClientAuth, Method, Outcome, Proof, Rejection, Why};
 pub use md5::md5_hash;
 pub use mock::{Md5Mock, Mock};
-pub use scram::{Iterations, Malformed, ScramKeys, Verifier};
+pub use scram::{Binding, Iterations, Malformed, ScramKeys, Verifier};
 pub use secret::{SecretError, ServerSecret, StoredSecret, UserSecret};
 pub use server::{Progress, ServerAuth, ServerAuthError};

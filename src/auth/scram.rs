@@ -10,6 +10,7 @@ pub(super) mod prove;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -168,6 +169,14 @@ impl fmt::Debug for ScramKeys {
         f.write_str("ScramKeys(***)")
     }
 }
+
+/// What an encrypted channel is bound by: the hash of the server's certificate
+/// (`tls-server-end-point`, RFC 5929).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding(pub Arc<[u8]>);
+
+/// The gs2 header of a client that binds its channel.
+const BOUND_HEADER: &str = "p=tls-server-end-point,,";
 
 /// What is wrong with a message of a peer, in words of ours alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use super::md5::Md5Hash;
-use super::message::{self, SCRAM_SHA_256, code};
-use super::scram::prove::{Expected, Opened};
-use super::scram::{self, Malformed};
+use super::message::{self, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, code};
+use super::scram::prove::{Channel, Expected, Opened};
+use super::scram::{self, Binding, Malformed};
 use super::secret::{Known, ServerSecret};
 
 /// Our login to one server: feed it the bodies of `R` messages.
@@ -17,6 +17,8 @@ use super::secret::{Known, ServerSecret};
 pub struct ServerAuth {
     user: String,
     secret: Option<Arc<ServerSecret>>,
+    /// What binds the channel, where something does.
+    binding: Option<Binding>,
     state: State,
 }
 
@@ -104,7 +106,19 @@ impl ServerAuth {
     /// A login of `user`; without a secret only a server that trusts him lets him in.
     #[must_use]
     pub fn new(user: &str, secret: Option<Arc<ServerSecret>>) -> ServerAuth {
-        ServerAuth { user: user.to_owned(), secret, state: State::Fresh }
+        ServerAuth { user: user.to_owned(), secret, binding: None, state: State::Fresh }
+    }
+
+    /// The same over a channel that something may bind, which is used where the server offers it.
+    #[must_use]
+    pub fn over(self, binding: Option<Binding>) -> ServerAuth {
+        ServerAuth { binding, ..self }
+    }
+
+    /// Whether the server proves that it is at the other end of the channel itself.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        matches!(&self.state, State::Opened(opened) if opened.is_bound())
     }
 
     /// Takes the body of an `R` message: what follows its length word.
@@ -163,12 +177,17 @@ impl ServerAuth {
     }
 
     fn open(&self, payload: &[u8]) -> Result<(State, Progress), ServerAuthError> {
-        choose_mechanism(payload)?;
+        let mechanism = choose_mechanism(payload, self.binding.as_ref())?;
         if let Known::Md5(_) = self.secret(SCRAM_SHA_256)?.known {
             return Err(self.secret_form(SCRAM_SHA_256));
         }
-        let opened = Opened::new(scram::random_nonce());
-        let send = message::sasl_initial_response(SCRAM_SHA_256, &opened.client_first());
+        let channel = match &self.binding {
+            Some(binding) if mechanism == SCRAM_SHA_256_PLUS => Channel::Bound(binding),
+            Some(_) => Channel::NotOffered,
+            None => Channel::Unbound,
+        };
+        let opened = Opened::new(channel, scram::random_nonce());
+        let send = message::sasl_initial_response(mechanism, &opened.client_first());
         Ok((State::Opened(opened), Progress::Send(send)))
     }
 
@@ -221,7 +240,10 @@ fn empty(payload: &[u8]) -> Result<(), Malformed> {
 }
 
 /// Reads the whole offer: names that end with NUL, and an empty one at the end.
-fn choose_mechanism(offer: &[u8]) -> Result<(), ServerAuthError> {
+fn choose_mechanism(
+    offer: &[u8],
+    binding: Option<&Binding>,
+) -> Result<&'static str, ServerAuthError> {
     const WRONG: Malformed = Malformed("the list of SASL mechanisms is not terminated");
     let mut offered = Vec::new();
     let mut rest = offer;
@@ -234,8 +256,11 @@ fn choose_mechanism(offer: &[u8]) -> Result<(), ServerAuthError> {
         offered.push(name);
     }
     empty(rest)?;
+    if binding.is_some() && offered.contains(&SCRAM_SHA_256_PLUS.as_bytes()) {
+        return Ok(SCRAM_SHA_256_PLUS);
+    }
     if offered.contains(&SCRAM_SHA_256.as_bytes()) {
-        return Ok(());
+        return Ok(SCRAM_SHA_256);
     }
     let names = String::from_utf8_lossy(&offered.join(&b' ')).into_owned();
     Err(ServerAuthError::Unsupported { method: format!("SASL with {}", shown(&names)) })

@@ -1,12 +1,14 @@
 //! Both sides of every login, played against each other and against junk.
 
+mod binding;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::message;
-use super::scram::accept::Challenged;
-use super::scram::prove::Opened;
+use super::scram::accept::{Challenged, Offer};
+use super::scram::prove::{Channel, Opened};
 use super::*;
 
 /// `pg_authid.rolpassword` of a role of Postgres 15 whose password is `pencil`.
@@ -72,8 +74,13 @@ fn play(
     mock: &Mock,
     secret: Option<Arc<ServerSecret>>,
 ) -> Played {
-    let mut server = ServerAuth::new(USER, secret);
-    let (mut client, mut outcome) = ClientAuth::start(method, USER, account, mock);
+    let client = ClientAuth::start(method, USER, account, mock, None);
+    play_on(ServerAuth::new(USER, secret), client)
+}
+
+/// Plays a login that has started between our two sides.
+fn play_on(mut server: ServerAuth, client: (ClientAuth, Outcome)) -> Played {
+    let (mut client, mut outcome) = client;
     let mut transcript = Vec::new();
     loop {
         let (send, accepted) = match outcome {
@@ -121,10 +128,16 @@ fn exchange_of_rfc_7677_gives_its_messages() {
     let verifier = Verifier::new(b"pencil", &salt, Iterations::DEFAULT);
     let keys = ScramKeys::of_password(b"pencil", &salt, Iterations::DEFAULT);
 
-    let opened = Opened::named("user", nonce.to_owned());
+    let opened = Opened::named(Channel::Unbound, "user", nonce.to_owned());
     assert_eq!(opened.client_first(), b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
-    let challenged =
-        Challenged::new(&opened.client_first(), &salt, Iterations::DEFAULT, server_nonce).unwrap();
+    let challenged = Challenged::new(
+        Offer::None,
+        &opened.client_first(),
+        &salt,
+        Iterations::DEFAULT,
+        server_nonce,
+    )
+    .unwrap();
     assert_eq!(
         challenged.server_first(),
         b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
@@ -229,7 +242,8 @@ fn secrets_never_show_in_debug_output() {
         for method in [Method::Scram, Method::Md5, Method::Plain] {
             let account = account(stored, &mock);
             let server = ServerAuth::new(USER, password("pencil"));
-            shown += &format!("{:?}", ClientAuth::start(method, USER, account.clone(), &mock).0);
+            shown +=
+                &format!("{:?}", ClientAuth::start(method, USER, account.clone(), &mock, None).0);
             shown += &format!("{account:?} {mock:?} {server:?}");
             let played = play(method, account, &mock, password("pencil"));
             shown += &format!("{:?} {:?}", played.accepted, played.let_in);
@@ -291,7 +305,7 @@ fn each_method_accepts_the_right_password_in_each_form() {
 #[test]
 fn trust_wants_a_known_name_and_any_does_not() {
     let mock = quick_mock();
-    let end = |method, account| match ClientAuth::start(method, USER, account, &mock).1 {
+    let end = |method, account| match ClientAuth::start(method, USER, account, &mock, None).1 {
         Outcome::Accepted { send, proof } => {
             assert_eq!(send, message::authentication(0, &[]));
             Ok(format!("{proof:?}"))
@@ -311,7 +325,7 @@ fn empty_password_lets_nobody_in() {
     let empty = Verifier::of_password("", Iterations::new(1).unwrap()).to_secret_text();
     for stored in [md5_hash(USER, ""), empty] {
         let (mut client, _) =
-            ClientAuth::start(Method::Plain, USER, account(&stored, &mock), &mock);
+            ClientAuth::start(Method::Plain, USER, account(&stored, &mock), &mock, None);
         assert!(matches!(
             client.received(b"\0"),
             Outcome::Rejected(Rejection::NotProven(Why::WrongPassword))
@@ -452,7 +466,7 @@ struct Challenge {
 
 impl Challenge {
     fn of(account: Account, mock: &Mock) -> Challenge {
-        let (mut client, _) = ClientAuth::start(Method::Scram, USER, account, mock);
+        let (mut client, _) = ClientAuth::start(Method::Scram, USER, account, mock, None);
         let first = client.received(&initial("SCRAM-SHA-256", b"n,,n=,r=abc"));
         let Outcome::Send(message) = first else { panic!("{first:?}") };
         let text = String::from_utf8(body(&message, b'R')[4..].to_vec()).unwrap();
@@ -528,7 +542,7 @@ fn malformed_first_sasl_message_is_rejected_for_known_and_unknown_alike() {
     ];
     let mock = quick_mock();
     for body in table {
-        let start = |account| ClientAuth::start(Method::Scram, USER, account, &mock).0;
+        let start = |account| ClientAuth::start(Method::Scram, USER, account, &mock, None).0;
         let mut known = start(account("pencil", &mock));
         let mut unknown = start(Account::Unknown);
         let rejected = rejection(known.received(&body));
@@ -544,7 +558,7 @@ fn proper_first_sasl_messages_are_challenged() {
     let nonce = format!("n,,n=,r={}", "a".repeat(1024));
     for text in ["n,,n=,r=abc", "y,,n=,r=abc", "n,,n=bob,r=abc,x=1,y=", &nonce] {
         let mock = quick_mock();
-        let (mut client, _) = ClientAuth::start(Method::Scram, USER, Account::Unknown, &mock);
+        let (mut client, _) = ClientAuth::start(Method::Scram, USER, Account::Unknown, &mock, None);
         let outcome = client.received(&initial("SCRAM-SHA-256", text.as_bytes()));
         assert!(matches!(outcome, Outcome::Send(_)), "{text}");
     }
@@ -590,7 +604,7 @@ fn malformed_password_message_is_rejected() {
     for method in [Method::Plain, Method::Md5] {
         for body in [b"".as_slice(), b"pencil", b"pencil\0\0", b"pen\0cil\0", b"\0pencil"] {
             for account in [Account::Unknown, account("pencil", &mock)] {
-                let (mut client, _) = ClientAuth::start(method, USER, account, &mock);
+                let (mut client, _) = ClientAuth::start(method, USER, account, &mock, None);
                 assert!(
                     matches!(rejection(client.received(body)), Rejection::Malformed(_)),
                     "{method:?} {body:?}"
@@ -605,12 +619,14 @@ fn answer_of_another_challenge_does_not_count() {
     let mock = quick_mock();
     // Replayed md5 answer: the salts of two logins are drawn apart.
     let first = play(Method::Md5, account("pencil", &mock), &mock, password("pencil"));
-    let (mut client, _) = ClientAuth::start(Method::Md5, USER, account("pencil", &mock), &mock);
+    let (mut client, _) =
+        ClientAuth::start(Method::Md5, USER, account("pencil", &mock), &mock, None);
     let replayed = client.received(&body(&first.transcript[1], b'p'));
     assert_eq!(rejection(replayed), Rejection::NotProven(Why::WrongPassword));
 
     let first = play(Method::Scram, account("pencil", &mock), &mock, password("pencil"));
-    let (mut client, _) = ClientAuth::start(Method::Scram, USER, account("pencil", &mock), &mock);
+    let (mut client, _) =
+        ClientAuth::start(Method::Scram, USER, account("pencil", &mock), &mock, None);
     client.received(&body(&first.transcript[1], b'p'));
     let replayed = client.received(&body(&first.transcript[3], b'p'));
     assert!(matches!(rejection(replayed), Rejection::Malformed(_)));
@@ -628,7 +644,7 @@ fn login_cut_at_any_byte_is_never_accepted() {
         for step in 0..steps {
             for cut in 0.. {
                 let (mut client, mut outcome) =
-                    ClientAuth::start(method, USER, account(stored, &mock), &mock);
+                    ClientAuth::start(method, USER, account(stored, &mock), &mock, None);
                 let mut server = ServerAuth::new(USER, password("pencil"));
                 let mut answer = Vec::new();
                 for _ in 0..=step {
@@ -794,7 +810,7 @@ fn server_cut_at_any_byte_never_lets_us_in() {
     let mock = quick_mock();
     for cut in 0.. {
         let (mut client, outcome) =
-            ClientAuth::start(Method::Scram, USER, account("pencil", &mock), &mock);
+            ClientAuth::start(Method::Scram, USER, account("pencil", &mock), &mock, None);
         let mut server = ServerAuth::new(USER, password("pencil"));
         let Outcome::Send(offer) = outcome else { panic!() };
         let offer = body(&offer, b'R');
@@ -828,7 +844,7 @@ proptest! {
         junk in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..4),
     ) {
         let mock = quick_mock();
-        let (mut client, _) = ClientAuth::start(method, USER, account("pencil", &mock), &mock);
+        let (mut client, _) = ClientAuth::start(method, USER, account("pencil", &mock), &mock, None);
         for body in &junk {
             let outcome = client.received(body);
             prop_assert!(!matches!(outcome, Outcome::Accepted { .. }), "{:?}", outcome);
@@ -843,7 +859,7 @@ proptest! {
         let mock = quick_mock();
         let mut server = ServerAuth::new(USER, password("pencil"));
         let (mut client, outcome) =
-            ClientAuth::start(Method::Scram, USER, account("pencil", &mock), &mock);
+            ClientAuth::start(Method::Scram, USER, account("pencil", &mock), &mock, None);
         let Outcome::Send(offer) = outcome else { panic!() };
         let Ok(Progress::Send(first)) = server.received(&body(&offer, b'R')) else { panic!() };
         let Outcome::Send(asked) = client.received(&body(&first, b'p')) else { panic!() };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::net::peer::Peer;
+use crate::net::tls::Cipher;
 
 /// A user on a database; shared by all clients that logged in as this user.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -25,18 +26,26 @@ pub struct ClientCard {
     pub application_name: Option<Box<str>>,
     /// Where it comes from.
     pub peer: Peer,
+    /// What its connection is encrypted with; `None` for one in clear.
+    pub cipher: Option<Cipher>,
     /// When it logged in.
     pub since: Instant,
 }
 
 impl ClientCard {
     /// A client that logs in now.
-    pub fn new(login: Arc<Login>, application_name: &[u8], peer: Peer) -> Self {
+    pub fn new(
+        login: Arc<Login>,
+        application_name: &[u8],
+        peer: Peer,
+        cipher: Option<Cipher>,
+    ) -> Self {
         let name = String::from_utf8_lossy(application_name);
         Self {
             login,
             application_name: (!name.is_empty()).then(|| name.into()),
             peer,
+            cipher,
             since: Instant::now(),
         }
     }

@@ -63,6 +63,8 @@ conditions! {
     PROTOCOL_VERSION: Fatal "0A000" "{}" "";
     /// What it sent is no login.
     LOGIN_PROTOCOL: Fatal "08P01" "{}" "";
+    /// It came in clear, and `client_tls_sslmode` demands TLS.
+    TLS_REQUIRED: Fatal "28000" "SSL required" "";
     /// `options` has something else than settings.
     STARTUP_OPTIONS: Fatal "08P01" "unsupported options startup parameter: {}" "";
     /// The console is for those whom the configuration names.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::condition;
-use crate::auth::{Account, ClientAuth, Method, Mock, Outcome, Proof, Rejection};
+use crate::auth::{Account, Binding, ClientAuth, Method, Mock, Outcome, Proof, Rejection};
 use crate::net::socket::Socket;
+use crate::net::tls::{Accepted, ClientCertificate, ClientTls, Start, TlsError};
 use crate::wire::frame::{self, FrameError, HEADER_LEN};
 use crate::wire::reply::{self, Report};
 use crate::wire::startup::{self, CancelRequest, NEWEST_MINOR, Packet, Startup, StartupError};
@@ -39,6 +40,12 @@ pub enum LoginError {
     /// It asked for encryption again and again.
     #[error("too many requests for encryption")]
     Repeated,
+    /// It came in clear, and must not.
+    #[error("SSL required")]
+    Clear,
+    /// TLS with it came to nothing.
+    #[error("TLS handshake failed: {0}")]
+    Tls(#[from] TlsError),
     /// It sent what is no message of a login.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -54,7 +61,8 @@ impl LoginError {
     /// What the client is told; nothing where nobody would understand it.
     pub fn report(&self, user: &str) -> Option<Report> {
         Some(match self {
-            Self::Gone(_) | Self::Stuffed | Self::Repeated => return None,
+            Self::Gone(_) | Self::Stuffed | Self::Repeated | Self::Tls(_) => return None,
+            Self::Clear => condition::TLS_REQUIRED.report(),
             Self::Startup(StartupError::Version { .. }) => condition::PROTOCOL_VERSION.about(self),
             Self::Startup(_) | Self::Frame(_) | Self::NotPassword(_) => {
                 condition::LOGIN_PROTOCOL.about(self)
@@ -82,12 +90,25 @@ pub struct Stranger {
     socket: Socket,
     sent: Vec<u8>,
     looked_at: usize,
+    /// TLS, if clients may speak it.
+    tls: Option<Arc<ClientTls>>,
+    /// The certificate that it has shown.
+    certificate: Option<Box<ClientCertificate>>,
+    /// What binds its channel.
+    binding: Option<Binding>,
 }
 
 impl Stranger {
-    /// Somebody who has just connected.
-    pub fn new(socket: Socket) -> Self {
-        Self { socket, sent: Vec::new(), looked_at: 0 }
+    /// Somebody who has just connected, and may speak TLS if there is any.
+    pub fn new(socket: Socket, tls: Option<Arc<ClientTls>>) -> Self {
+        // A unix socket has none, and needs none.
+        let tls = tls.filter(|_| !matches!(socket, Socket::Unix(_)));
+        Self { socket, sent: Vec::new(), looked_at: 0, tls, certificate: None, binding: None }
+    }
+
+    /// The certificate that it has shown and that an authority of ours has signed.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_deref()
     }
 
     /// Its socket.
@@ -101,25 +122,73 @@ impl Stranger {
         (self.socket, self.sent)
     }
 
-    /// Reads up to the packet that says what the connection is for. Encryption is declined.
+    /// Reads up to the packet that says what the connection is for, and speaks TLS if the client
+    /// wants to and may.
     ///
     /// # Errors
-    /// As [`LoginError`] says.
-    pub async fn opening(&mut self) -> Result<Opening, LoginError> {
+    /// As [`LoginError`] says; the client has been told.
+    pub async fn opening(mut self) -> Result<(Self, Opening), LoginError> {
+        if self.tls.is_some() && self.starts_tls().await? {
+            self = self.encrypt(Start::Direct).await?;
+        }
         for _ in 0..=NEGOTIATIONS_MAX {
-            match self.first_packet().await? {
-                Packet::Startup(startup) => return Ok(Opening::Startup(startup)),
-                Packet::Cancel(cancel) => return Ok(Opening::Cancel(cancel)),
-                Packet::Ssl | Packet::Gss => {
-                    // Whoever waits for our answer has nothing to say before it.
-                    if self.looked_at < self.sent.len() {
-                        return Err(LoginError::Stuffed);
-                    }
-                    self.socket.write_all(b"N").await?;
+            let packet = match self.first_packet().await {
+                Ok(packet) => packet,
+                Err(error) => return Err(self.told(error)),
+            };
+            match packet {
+                Packet::Startup(_) if self.must_encrypt() => {
+                    return Err(self.told(LoginError::Clear));
                 }
+                Packet::Startup(startup) => return Ok((self, Opening::Startup(startup))),
+                // libpq cancelled in clear up to version 16, whatever the connection had.
+                Packet::Cancel(cancel) => return Ok((self, Opening::Cancel(cancel))),
+                Packet::Ssl | Packet::Gss if self.socket.cipher().is_some() => break,
+                // Whoever waits for our answer has nothing to say before it.
+                Packet::Ssl | Packet::Gss if self.looked_at < self.sent.len() => {
+                    return Err(LoginError::Stuffed);
+                }
+                Packet::Ssl if self.tls.is_some() => {
+                    self.socket.write_all(b"S").await?;
+                    self.sent.clear();
+                    self.looked_at = 0;
+                    self = self.encrypt(Start::Asked).await?;
+                }
+                Packet::Ssl | Packet::Gss => self.socket.write_all(b"N").await?,
             }
         }
         Err(LoginError::Repeated)
+    }
+
+    /// Whether the client starts with the first byte of TLS.
+    async fn starts_tls(&mut self) -> Result<bool, LoginError> {
+        const HANDSHAKE: u8 = 0x16;
+        self.fill(1).await?;
+        Ok(self.sent.first() == Some(&HANDSHAKE))
+    }
+
+    fn must_encrypt(&self) -> bool {
+        self.socket.cipher().is_none() && self.tls.as_ref().is_some_and(|tls| tls.is_required())
+    }
+
+    async fn encrypt(self, start: Start) -> Result<Self, LoginError> {
+        let Self { socket, sent, tls, .. } = self;
+        let Some(tls) = tls else {
+            return Err(LoginError::Repeated);
+        };
+        let Accepted { socket, certificate, end_point } = tls.accept(socket, sent, start).await?;
+        let mut stranger = Self::new(socket, Some(tls));
+        stranger.certificate = certificate.map(Box::new);
+        stranger.binding = end_point.map(Binding);
+        Ok(stranger)
+    }
+
+    /// Tells the client of an error, where it would understand it.
+    fn told(&mut self, error: LoginError) -> LoginError {
+        if let Some(report) = error.report("") {
+            refuse(&mut self.socket, &[], &report);
+        }
+        error
     }
 
     async fn first_packet(&mut self) -> Result<Packet, LoginError> {
@@ -141,7 +210,8 @@ impl Stranger {
         account: Account,
         mock: &Mock,
     ) -> Result<(Proof, Vec<u8>), LoginError> {
-        let (mut auth, mut outcome) = ClientAuth::start(method, user, account, mock);
+        let (mut auth, mut outcome) =
+            ClientAuth::start(method, user, account, mock, self.binding.clone());
         loop {
             match outcome {
                 Outcome::Rejected(rejection) => return Err(LoginError::Rejected(rejection)),
@@ -165,6 +235,13 @@ impl Stranger {
 
     /// The next `count` bytes; `count` is bounded by the caller.
     async fn take(&mut self, count: usize) -> Result<&[u8], LoginError> {
+        self.fill(count).await?;
+        self.looked_at = count;
+        Ok(self.sent.get(..count).unwrap_or_default())
+    }
+
+    /// Has at least `count` bytes that were not looked at.
+    async fn fill(&mut self, count: usize) -> Result<(), LoginError> {
         self.sent.drain(..self.looked_at);
         self.looked_at = 0;
         while self.sent.len() < count {
@@ -175,8 +252,7 @@ impl Stranger {
             }
             self.sent.extend_from_slice(chunk.get(..read).unwrap_or_default());
         }
-        self.looked_at = count;
-        Ok(self.sent.get(..count).unwrap_or_default())
+        Ok(())
     }
 }
 
@@ -192,11 +268,12 @@ pub fn negotiation(startup: &Startup) -> Vec<u8> {
 
 /// Says why there is no session, behind what was not sent yet, as far as the client takes it
 /// without waiting.
-pub fn refuse(socket: &Socket, greeting: &[u8], report: &Report) {
+pub fn refuse(socket: &mut Socket, greeting: &[u8], report: &Report) {
     let mut out = greeting.to_vec();
     report.write(&mut out);
-    if let Err(error) = socket.try_write(&out) {
-        tracing::debug!(%error, "client did not take its refusal");
+    match socket.try_write(&out) {
+        Ok(_) => socket.farewell(),
+        Err(error) => tracing::debug!(%error, "client did not take its refusal"),
     }
 }
 

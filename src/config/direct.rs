@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::model::{Config, Database, General, User};
+use super::model::{Config, Database, General};
 use super::problem::{Problem, Problems};
-use super::read::{NO_TLS, NO_TLS_HINT, RESERVED};
+use super::read::RESERVED;
 use super::secret::Secret;
+use super::tls::server_misfits;
 use super::url::ServerUrl;
+use super::user::User;
 
 impl Config {
     /// One database at the primary's URL. Its user may log in with its password, is an admin of the
@@ -17,25 +19,19 @@ impl Config {
     /// What the URLs ask for and can't have.
     pub fn from_urls(primary: ServerUrl, replicas: Vec<ServerUrl>) -> Result<Self, Problems> {
         let mut problems = Vec::new();
-        let mut report = |file: &str, key: &str, what: &str, hint: &str| {
+        let mut report = |file: &str, key: &str, what: &str, hint: Option<&str>| {
             problems.push(Problem {
                 file: file.to_owned(),
                 line: None,
                 key: key.to_owned(),
                 what: what.to_owned(),
-                hint: Some(hint.to_owned()),
+                hint: hint.map(str::to_owned),
             });
         };
         if primary.password.is_none() {
             let hint = "postgres://user:password@host/database; or use a file, where auth_type = \
                         \"trust\" lets clients in without";
-            report("--url", "password", "missing: clients log in with it", hint);
-        }
-        let urls = std::iter::once(("--url", &primary));
-        for (file, url) in urls.chain(replicas.iter().map(|url| ("--replica", url))) {
-            if url.sslmode.is_some_and(|mode| mode.demands_tls()) {
-                report(file, "sslmode", NO_TLS, NO_TLS_HINT);
-            }
+            report("--url", "password", "missing: clients log in with it", Some(hint));
         }
         for url in &replicas {
             let other = |mine: Option<&str>, own: &str| mine.is_some_and(|mine| mine != own);
@@ -45,7 +41,8 @@ impl Config {
                 || (url.password.is_some() && secret(url) != secret(&primary));
             if differs {
                 let what = "user, password or database differ from those of --url";
-                report("--replica", "", what, "a replica has the primary's; leave them out");
+                let hint = "a replica has the primary's; leave them out";
+                report("--replica", "", what, Some(hint));
             }
         }
 
@@ -53,7 +50,8 @@ impl Config {
         let name = primary.database();
         if RESERVED.contains(&name.as_str()) {
             let what = "the console has this name";
-            report("--url", "dbname", what, "use a file, and give the database another name");
+            let hint = "use a file, and give the database another name";
+            report("--url", "dbname", what, Some(hint));
         }
         let mut general = General {
             admin_users: vec![user.clone()],
@@ -68,6 +66,9 @@ impl Config {
         let password = primary.password.clone();
         // Each client is itself on the server: others may be able to log in too.
         database.take_url(ServerUrl { user: None, password: None, ..primary });
+        for (key, what) in server_misfits(&database) {
+            report("--url", key, what, None);
+        }
         let users = BTreeMap::from([(user.clone(), User::new(user, password, &general))]);
         let databases = BTreeMap::from([(name, Arc::new(database))]);
         Problems::none_or(problems, Self { databases, users, ..Self::empty(general) })

@@ -10,6 +10,7 @@ use super::choice::{AuthType, PoolMode};
 use super::model::HostPort;
 use super::secret::Secret;
 use super::setting::Kind;
+use super::tls::{SslMode, SslNegotiation, TlsVersions};
 use super::units::{ByteSize, FileMode};
 use super::value::Value;
 
@@ -129,7 +130,10 @@ plain_fields!(
     Vec<String>: Names,
     Vec<HostPort>: Hosts,
     PoolMode: Mode,
-    AuthType: Auth
+    AuthType: Auth,
+    SslMode: SslMode,
+    SslNegotiation: SslNegotiation,
+    TlsVersions: TlsVersions
 );
 
 /// Fields that hold what the value holds, or nothing.

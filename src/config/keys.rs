@@ -67,11 +67,8 @@ pub(crate) static NOT_OURS: &[(&str, &str)] = &[
     ("sbuf_loopcnt", "not needed"),
     ("track_extra_parameters", "not needed: every startup parameter is kept per client"),
     ("auth_ldap_options", "LDAP is left out on purpose"),
-    ("client_tls_sslmode", "not supported yet"),
-    ("client_tls_key_file", "not supported yet"),
-    ("client_tls_cert_file", "not supported yet"),
-    ("server_tls_sslmode", "not supported yet"),
-    ("server_tls_ca_file", "not supported yet"),
+    ("client_tls_ecdhcurve", "not needed: X25519, P-256 and P-384 are offered"),
+    ("client_tls_dheparams", "not needed: keys are exchanged over elliptic curves"),
     ("reserve_pool", "its name is reserve_pool_size"),
     ("load_balance_hosts", "not supported yet"),
 ];

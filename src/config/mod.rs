@@ -18,8 +18,10 @@ mod read;
 pub mod reference;
 mod secret;
 mod setting;
+mod tls;
 mod units;
 pub mod url;
+mod user;
 pub mod userlist;
 mod value;
 
@@ -28,8 +30,10 @@ mod tests;
 
 pub use choice::{AuthType, PoolMode};
 pub use keys::{Applies, Setting};
-pub use model::{Config, Database, General, HostPort, User};
+pub use model::{Config, Database, General, HostPort};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
+pub use tls::{SslMode, SslNegotiation, TLS_SUITES, TlsSuite, TlsVersion, TlsVersions};
 pub use units::{ByteSize, FileMode};
 pub use url::ServerUrl;
+pub use user::User;

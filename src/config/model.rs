@@ -13,8 +13,10 @@ use std::time::Duration;
 use super::choice::{AuthType, PoolMode};
 use super::hba::{HbaRule, IdentLine};
 use super::secret::Secret;
+use super::tls::{SslMode, SslNegotiation, TlsVersions};
 use super::units::{ByteSize, FileMode};
 use super::url::ServerUrl;
+use super::user::User;
 
 /// Everything that was configured; immutable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,6 +206,37 @@ pub struct General {
     /// Users who may SHOW in the console.
     pub stats_users: Vec<String>,
 
+    /// TLS with clients.
+    pub client_tls_sslmode: SslMode,
+    /// File with the key of our certificate for clients.
+    pub client_tls_key_file: Option<PathBuf>,
+    /// File with our certificate for clients, and those between it and its authority.
+    pub client_tls_cert_file: Option<PathBuf>,
+    /// File with the authorities of clients' certificates.
+    pub client_tls_ca_file: Option<PathBuf>,
+    /// Versions of TLS with clients.
+    pub client_tls_protocols: TlsVersions,
+    /// Cipher suites of TLS 1.2 with clients, by OpenSSL's names; none = all.
+    pub client_tls_ciphers: Vec<String>,
+    /// Cipher suites of TLS 1.3 with clients; none = all.
+    pub client_tls13_ciphers: Vec<String>,
+    /// TLS with servers.
+    pub server_tls_sslmode: SslMode,
+    /// How TLS with servers starts.
+    pub server_tls_negotiation: SslNegotiation,
+    /// File with the authorities of servers' certificates; `system` = those of the system.
+    pub server_tls_ca_file: Option<PathBuf>,
+    /// File with the key of our certificate for servers.
+    pub server_tls_key_file: Option<PathBuf>,
+    /// File with our certificate for servers.
+    pub server_tls_cert_file: Option<PathBuf>,
+    /// Versions of TLS with servers.
+    pub server_tls_protocols: TlsVersions,
+    /// Cipher suites of TLS 1.2 with servers, by OpenSSL's names; none = all.
+    pub server_tls_ciphers: Vec<String>,
+    /// Cipher suites of TLS 1.3 with servers; none = all.
+    pub server_tls13_ciphers: Vec<String>,
+
     /// Address of `/metrics`, `/livez` and `/readyz`; `None` = off.
     pub http_listen: Option<String>,
     /// Event loops; `None` = one per core.
@@ -292,6 +325,21 @@ impl Default for General {
             auth_cache_size: 1000,
             admin_users: Vec::new(),
             stats_users: Vec::new(),
+            client_tls_sslmode: SslMode::Disable,
+            client_tls_key_file: None,
+            client_tls_cert_file: None,
+            client_tls_ca_file: None,
+            client_tls_protocols: TlsVersions::Secure,
+            client_tls_ciphers: Vec::new(),
+            client_tls13_ciphers: Vec::new(),
+            server_tls_sslmode: SslMode::Prefer,
+            server_tls_negotiation: SslNegotiation::Postgres,
+            server_tls_ca_file: None,
+            server_tls_key_file: None,
+            server_tls_cert_file: None,
+            server_tls_protocols: TlsVersions::Secure,
+            server_tls_ciphers: Vec::new(),
+            server_tls13_ciphers: Vec::new(),
             http_listen: Some("127.0.0.1:9127".to_owned()),
             workers: None,
             debug_force_hop: false,
@@ -355,6 +403,16 @@ pub struct Database {
     pub auth_query: Option<String>,
     /// The database whose server is asked for secrets; `None` = as in general.
     pub auth_dbname: Option<String>,
+    /// TLS with the server.
+    pub server_tls_sslmode: SslMode,
+    /// How it starts.
+    pub server_tls_negotiation: SslNegotiation,
+    /// File with the authorities of the server's certificate; `system` = those of the system.
+    pub server_tls_ca_file: Option<PathBuf>,
+    /// File with the key of our certificate for the server.
+    pub server_tls_key_file: Option<PathBuf>,
+    /// File with our certificate for the server.
+    pub server_tls_cert_file: Option<PathBuf>,
 }
 
 impl Database {
@@ -381,74 +439,32 @@ impl Database {
             auth_user: None,
             auth_query: None,
             auth_dbname: None,
+            server_tls_sslmode: general.server_tls_sslmode,
+            server_tls_negotiation: general.server_tls_negotiation,
+            server_tls_ca_file: general.server_tls_ca_file.clone(),
+            server_tls_key_file: general.server_tls_key_file.clone(),
+            server_tls_cert_file: general.server_tls_cert_file.clone(),
         }
     }
 
-    /// Takes what a URL says. A password or user that it does not say stays.
+    /// Takes what a URL says. What it does not say of the login and of TLS stays.
     pub(super) fn take_url(&mut self, url: ServerUrl) {
         self.host = url.host;
         self.port = url.port;
         self.dbname = url.dbname.unwrap_or_else(|| self.dbname.clone());
         self.user = url.user.or(self.user.take());
         self.password = url.password.or(self.password.take());
+        self.server_tls_sslmode = url.sslmode.unwrap_or(self.server_tls_sslmode);
+        self.server_tls_negotiation = url.sslnegotiation.unwrap_or(self.server_tls_negotiation);
+        self.server_tls_ca_file = url.sslrootcert.or(self.server_tls_ca_file.take());
+        self.server_tls_cert_file = url.sslcert.or(self.server_tls_cert_file.take());
+        self.server_tls_key_file = url.sslkey.or(self.server_tls_key_file.take());
     }
 
     /// Where the server listens.
     #[must_use]
     pub fn host_port(&self) -> HostPort {
         HostPort { host: self.host.clone(), port: self.port }
-    }
-}
-
-/// One `[users.NAME]` or one line of `auth_file`. `pool_size`, `reserve_pool_size` and `pool_mode`
-/// are `None` where nothing is said; the limits and timeouts have the general value filled in, so
-/// that `None` means that there is no limit. A user who is not listed has the general values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// The user's name.
-    pub name: String,
-    /// Plain text, `md5…` or `SCRAM-SHA-256$…`.
-    pub password: Option<Secret>,
-    /// Servers per pool. [`Config::pool_size`] has the defaults in.
-    pub pool_size: Option<usize>,
-    /// Extra servers per pool. [`Config::reserve_pool_size`] has the defaults in.
-    pub reserve_pool_size: Option<usize>,
-    /// When a server goes back to the pool. [`Config::pool_mode`] has the defaults in.
-    pub pool_mode: Option<PoolMode>,
-    /// Servers of this user over all databases.
-    pub max_user_connections: Option<usize>,
-    /// Clients of this user.
-    pub max_user_client_connections: Option<usize>,
-    /// Longest query.
-    pub query_timeout: Option<Duration>,
-    /// Longest wait for a server: outer `None` = the database's, inner `None` = for ever.
-    /// [`Config::query_wait_timeout`] answers the question.
-    pub query_wait_timeout: Option<Option<Duration>>,
-    /// Longest idle time inside a transaction.
-    pub idle_transaction_timeout: Option<Duration>,
-    /// Longest transaction.
-    pub transaction_timeout: Option<Duration>,
-    /// Idle time after which a client is closed.
-    pub client_idle_timeout: Option<Duration>,
-}
-
-impl User {
-    /// A user with the general limits.
-    pub fn new(name: impl Into<String>, password: Option<Secret>, general: &General) -> Self {
-        Self {
-            name: name.into(),
-            password,
-            pool_size: None,
-            reserve_pool_size: None,
-            pool_mode: None,
-            max_user_connections: general.max_user_connections,
-            max_user_client_connections: general.max_user_client_connections,
-            query_timeout: general.query_timeout,
-            query_wait_timeout: None,
-            idle_transaction_timeout: general.idle_transaction_timeout,
-            transaction_timeout: general.transaction_timeout,
-            client_idle_timeout: general.client_idle_timeout,
-        }
     }
 }
 

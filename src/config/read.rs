@@ -15,11 +15,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::choice::AuthType;
 use super::keys::{DATABASE, GENERAL, NOT_OURS, USER};
-use super::model::{Config, Database, General, User};
+use super::model::{Config, Database, General};
 use super::nearest::nearest;
 use super::problem::{Problem, Problems};
 use super::setting::{Key, quote};
+use super::tls::{Misfit, client_misfits, server_misfits};
 use super::url::ServerUrl;
+use super::user::User;
 use super::userlist;
 pub(super) use access::HbaEntry;
 
@@ -310,6 +312,7 @@ impl<'a> Reader<'a> {
             let name = if database.pool_size.is_some() { "pool_size" } else { "default_pool_size" };
             self.check_min_pool_size(&joined(path, "min_pool_size"), *line, min, (name, size));
         }
+        self.report_misfits(path, &seen, &server_misfits(&database));
         if general.auth_type == AuthType::Any && database.user.is_none() && self.broken.is_empty() {
             let what = "missing: with auth_type = \"any\" nobody has a secret for the server";
             let hint = "add the user (and password) to log in to the server with".to_owned();
@@ -330,6 +333,11 @@ impl<'a> Reader<'a> {
             ("dbname", url.dbname.is_some()),
             ("user", url.user.is_some()),
             ("password", url.password.is_some()),
+            ("server_tls_sslmode", url.sslmode.is_some()),
+            ("server_tls_negotiation", url.sslnegotiation.is_some()),
+            ("server_tls_ca_file", url.sslrootcert.is_some()),
+            ("server_tls_cert_file", url.sslcert.is_some()),
+            ("server_tls_key_file", url.sslkey.is_some()),
         ];
         for (name, taken) in taken {
             if let (true, Some(line)) = (taken, seen.get(name)) {
@@ -340,6 +348,9 @@ impl<'a> Reader<'a> {
     }
 
     fn check_general(&mut self, general: &General, seen: &Seen) {
+        let servers = Database::new("", "", general);
+        let misfits = [client_misfits(general), server_misfits(&servers)].concat();
+        self.report_misfits("", seen, &misfits);
         if let Some(line) = seen.get("min_pool_size") {
             let size = ("default_pool_size", general.default_pool_size);
             self.check_min_pool_size("min_pool_size", *line, general.min_pool_size, size);
@@ -360,6 +371,15 @@ impl<'a> Reader<'a> {
                 let line = seen.get("http_listen").or(seen.get("listen_port")).copied();
                 let hint = "choose another port".to_owned();
                 self.report_at(line, "http_listen", "listen_port has this port", Some(hint));
+            }
+        }
+    }
+
+    /// Reports what does not fit together, at the keys of this table or the url that ask for it.
+    fn report_misfits(&mut self, path: &str, seen: &Seen, misfits: &[Misfit]) {
+        for (key, what) in misfits {
+            if let Some(line) = seen.get(key).or(seen.get("url")) {
+                self.report_at(Some(*line), &joined(path, key), *what, None);
             }
         }
     }
@@ -414,9 +434,6 @@ const TABLES: [&str; 3] = ["databases", "users", "hba"];
 
 /// Databases that clients reach the console by.
 pub(super) const RESERVED: [&str; 2] = ["pgbouncer", "pgweir"];
-
-pub(super) const NO_TLS: &str = "asks for TLS, which pgweir does not speak with servers yet";
-pub(super) const NO_TLS_HINT: &str = "sslmode=prefer goes in clear: for trusted networks only";
 
 fn unknown_key_hint(
     path: &str,

@@ -193,9 +193,10 @@ it; with `pgweir --url` no file is needed.
   user means each client's own, and a missing database the table's name.
 - An IPv6 address stands in brackets: `[::1]`. A unix socket's directory is percent-encoded
   (`postgres://%2Frun%2Fpostgresql/shop`) or a parameter (`?host=/run/postgresql`).
-- Parameters: `host`, `port`, `user`, `password`, `dbname`, `sslmode`, `application_name`, and
-  `connect_timeout` (not in `[databases.NAME]`). Servers are not spoken to by TLS yet: `sslmode`
-  `require`, `verify-ca` and `verify-full` are errors rather than connections in clear.
+- Parameters: `host`, `port`, `user`, `password`, `dbname`, `application_name`, `connect_timeout`
+  (not in `[databases.NAME]`), and for TLS `sslmode`, `sslnegotiation`, `sslrootcert`, `sslcert` and
+  `sslkey`, which are the keys `server_tls_sslmode`, `server_tls_negotiation`, `server_tls_ca_file`,
+  `server_tls_cert_file` and `server_tls_key_file` of this database.
 
 ## `auth_file`
 

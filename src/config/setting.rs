@@ -9,10 +9,10 @@ use toml::de::DeValue;
 use super::choice::{AuthType, PoolMode};
 use super::model::HostPort;
 use super::nearest::nearest;
-use super::read::{NO_TLS, NO_TLS_HINT};
 use super::secret::Secret;
+use super::tls::{SslMode, SslNegotiation, TlsVersion, TlsVersions, read_suites};
 use super::units::{ByteSize, FileMode, TimeUnit, parse_duration, parse_size, show_duration};
-use super::url::{ServerUrl, SslMode, parse_port, split_port};
+use super::url::{ServerUrl, parse_port, split_port};
 use super::value::Value;
 
 /// One key that a table of the file may have; `T` is what the table is read into.
@@ -66,6 +66,14 @@ pub(crate) enum Kind {
     Mode,
     /// An authentication method.
     Auth,
+    /// What TLS is to be like.
+    SslMode,
+    /// How TLS starts.
+    SslNegotiation,
+    /// Versions of TLS.
+    TlsVersions,
+    /// Cipher suites of a version of TLS.
+    TlsSuites(TlsVersion),
     /// A secret.
     Secret,
     /// A server's host name, address or socket directory.
@@ -105,6 +113,7 @@ impl Kind {
             Self::ListenAddrs => self.read_listen_addrs(value),
             Self::FileMode => read_file_mode(value).ok_or_else(|| self.expected(value)),
             Self::Hosts => self.read_hosts(value),
+            Self::TlsSuites(version) => self.read_suites(version, value),
             Self::Text
             | Self::Name
             | Self::ListenPort
@@ -112,6 +121,9 @@ impl Kind {
             | Self::SocketDir
             | Self::Mode
             | Self::Auth
+            | Self::SslMode
+            | Self::SslNegotiation
+            | Self::TlsVersions
             | Self::Secret
             | Self::Host
             | Self::Url => match value {
@@ -151,6 +163,12 @@ impl Kind {
             Self::Names => "list of names".to_owned(),
             Self::Mode => one_of(&MODES.map(PoolMode::name)),
             Self::Auth => one_of(&AUTHS.map(AuthType::name)),
+            Self::SslMode => one_of(&SslMode::ALL.map(SslMode::name)),
+            Self::SslNegotiation => one_of(&SslNegotiation::ALL.map(SslNegotiation::name)),
+            Self::TlsVersions => one_of(&TlsVersions::ALL.map(TlsVersions::name)),
+            Self::TlsSuites(version) => {
+                format!("list of cipher suites of {}, empty = all", version.name())
+            }
             Self::Secret => "text".to_owned(),
             Self::Host => "host name, IP address or socket directory".to_owned(),
             Self::Hosts => "list of host:port".to_owned(),
@@ -172,7 +190,10 @@ impl Kind {
             Self::Names | Self::ListenAddrs => "a list of texts, as in [\"one\", \"two\"]",
             Self::FileMode => "octal digits in quotes, as in \"0770\"",
             Self::Hosts => "a list of \"host:port\"",
-            Self::Mode | Self::Auth => return Wrong::new(format!("must be {}", self.describe())),
+            Self::TlsSuites(_) => "a list of cipher suites, as in [\"one\", \"two\"]",
+            Self::Mode | Self::Auth | Self::SslMode | Self::SslNegotiation | Self::TlsVersions => {
+                return Wrong::new(format!("must be {}", self.describe()));
+            }
             _ => "a text in quotes",
         };
         Wrong::new(format!("must be {wanted}, not {}", type_name(value)))
@@ -252,10 +273,12 @@ impl Kind {
                 Err(Wrong::new(format!("\"{text}\" is left out on purpose")).hint(hint))
             }
             Self::Auth => word(text, &AUTHS, AuthType::name).map(Value::Auth),
+            Self::SslMode => word(text, &SslMode::ALL, SslMode::name).map(Value::SslMode),
+            Self::SslNegotiation => {
+                word(text, &SslNegotiation::ALL, SslNegotiation::name).map(Value::SslNegotiation)
+            }
+            Self::TlsVersions => read_versions(text).map(Value::TlsVersions),
             Self::Url => match ServerUrl::parse(text) {
-                Ok(url) if url.sslmode.is_some_and(SslMode::demands_tls) => {
-                    Err(Wrong::new(format!("its sslmode {NO_TLS}")).hint(NO_TLS_HINT))
-                }
                 Ok(url) if url.connect_timeout.is_some() => {
                     let hint = "server_connect_timeout, at the top of the file, is for all";
                     Err(Wrong::new("a database can't have its own connect_timeout").hint(hint))
@@ -291,6 +314,16 @@ impl Kind {
         };
         names.iter().try_for_each(|name| check_host(name))?;
         Ok(Value::Names(names))
+    }
+
+    /// PgBouncer has OpenSSL's lists, with colons; what OpenSSL makes of `!` and `+` is not ours.
+    fn read_suites(self, version: TlsVersion, value: &DeValue<'_>) -> Result<Value, Wrong> {
+        let Some(Value::Names(names)) = read_names(value) else {
+            return Err(self.expected(value));
+        };
+        let names: Vec<&str> =
+            names.iter().flat_map(|name| name.split(':')).filter(|name| !name.is_empty()).collect();
+        read_suites(version, &names).map(Value::Names).map_err(Wrong::new)
     }
 
     fn read_hosts(self, value: &DeValue<'_>) -> Result<Value, Wrong> {
@@ -345,6 +378,22 @@ fn check_host(host: &str) -> Result<(), Wrong> {
         return Err(Wrong::new("a host has no spaces in it"));
     }
     Ok(())
+}
+
+/// One of PgBouncer's words, or a list of versions. Those below the floor are refused.
+fn read_versions(text: &str) -> Result<TlsVersions, Wrong> {
+    let listed: Vec<&str> = text.split([',', ':']).map(str::trim).collect();
+    match listed.as_slice() {
+        ["tlsv1.2", "tlsv1.3"] | ["tlsv1.3", "tlsv1.2"] => return Ok(TlsVersions::Secure),
+        names => {
+            let old = ["all", "legacy", "tlsv1.0", "tlsv1.1"];
+            if names.iter().any(|name| old.contains(name)) {
+                let wrong = Wrong::new("TLS below 1.2 is not spoken");
+                return Err(wrong.hint("\"secure\" is TLS 1.2 and 1.3"));
+            }
+        }
+    }
+    word(text, &TlsVersions::ALL, TlsVersions::name)
 }
 
 fn read_flag(value: &DeValue<'_>) -> Option<Value> {

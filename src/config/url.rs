@@ -4,11 +4,13 @@
 //! to be, a password: a forgotten `%2F` moves pieces of it anywhere in the URL.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::model::HostPort;
 use super::nearest::nearest;
 use super::secret::Secret;
+use super::tls::{SslMode, SslNegotiation};
 
 /// Where a server is and how to log in to it. Debug and Display hide the password.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,44 +27,18 @@ pub struct ServerUrl {
     pub dbname: Option<String>,
     /// What was asked for as to TLS, if anything.
     pub sslmode: Option<SslMode>,
+    /// How TLS is to start, if said.
+    pub sslnegotiation: Option<SslNegotiation>,
+    /// File with the authorities whose certificates are trusted.
+    pub sslrootcert: Option<PathBuf>,
+    /// File with our certificate.
+    pub sslcert: Option<PathBuf>,
+    /// File with its key.
+    pub sslkey: Option<PathBuf>,
     /// The name under which to appear on the server, if given.
     pub application_name: Option<String>,
     /// Time for connecting; `None` when not given, or 0.
     pub connect_timeout: Option<Duration>,
-}
-
-/// libpq's `sslmode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SslMode {
-    /// No TLS.
-    Disable,
-    /// TLS only if the server insists.
-    Allow,
-    /// TLS if the server has it.
-    Prefer,
-    /// TLS, with whatever certificate.
-    Require,
-    /// TLS, with a certificate from a known authority.
-    VerifyCa,
-    /// TLS, with a certificate from a known authority for this host.
-    VerifyFull,
-}
-
-impl SslMode {
-    const ALL: [(&'static str, Self); 6] = [
-        ("disable", Self::Disable),
-        ("allow", Self::Allow),
-        ("prefer", Self::Prefer),
-        ("require", Self::Require),
-        ("verify-ca", Self::VerifyCa),
-        ("verify-full", Self::VerifyFull),
-    ];
-
-    /// True where a connection in clear would break what was asked for.
-    #[must_use]
-    pub const fn demands_tls(self) -> bool {
-        matches!(self, Self::Require | Self::VerifyCa | Self::VerifyFull)
-    }
 }
 
 /// Why a text is not a server's URL.
@@ -144,6 +120,10 @@ impl ServerUrl {
             password: None,
             dbname: None,
             sslmode: None,
+            sslnegotiation: None,
+            sslrootcert: None,
+            sslcert: None,
+            sslkey: None,
             application_name: None,
             connect_timeout: None,
         };
@@ -212,11 +192,20 @@ impl ServerUrl {
             "dbname" => self.dbname = some(value),
             "application_name" => self.application_name = some(value),
             "sslmode" => {
-                let mode = SslMode::ALL.iter().find(|(name, _)| *name == value);
                 let what = "must be disable, allow, prefer, require, verify-ca or verify-full";
                 let bad = UrlError::BadValue { name: "sslmode", what };
-                self.sslmode = Some(mode.ok_or(bad)?.1);
+                let mode = SslMode::ALL.into_iter().find(|mode| mode.name() == value);
+                self.sslmode = Some(mode.ok_or(bad)?);
             }
+            "sslnegotiation" => {
+                let what = "must be postgres or direct";
+                let bad = UrlError::BadValue { name: "sslnegotiation", what };
+                let start = SslNegotiation::ALL.into_iter().find(|start| start.name() == value);
+                self.sslnegotiation = Some(start.ok_or(bad)?);
+            }
+            "sslrootcert" => self.sslrootcert = some(value).map(PathBuf::from),
+            "sslcert" => self.sslcert = some(value).map(PathBuf::from),
+            "sslkey" => self.sslkey = some(value).map(PathBuf::from),
             "connect_timeout" => {
                 let what = "must be a whole number of seconds, at most 3600";
                 let bad = UrlError::BadValue { name: "connect_timeout", what };
@@ -264,13 +253,17 @@ impl fmt::Debug for ServerUrl {
 
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
-const PARAMETERS: [&str; 8] = [
+const PARAMETERS: [&str; 12] = [
     "host",
     "port",
     "user",
     "password",
     "dbname",
     "sslmode",
+    "sslnegotiation",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
     "application_name",
     "connect_timeout",
 ];

@@ -6,6 +6,7 @@ use super::choice::{AuthType, PoolMode};
 use super::model::HostPort;
 use super::secret::Secret;
 use super::setting::quote;
+use super::tls::{SslMode, SslNegotiation, TlsVersions};
 use super::units::{ByteSize, FileMode, TimeUnit};
 use super::url::ServerUrl;
 
@@ -23,6 +24,9 @@ pub(crate) enum Value {
     FileMode(FileMode),
     Mode(PoolMode),
     Auth(AuthType),
+    SslMode(SslMode),
+    SslNegotiation(SslNegotiation),
+    TlsVersions(TlsVersions),
     Secret(Secret),
     Hosts(Vec<HostPort>),
     Url(Box<ServerUrl>),
@@ -47,9 +51,14 @@ impl Value {
                 Some(bytes) => bytes.to_owned(),
                 None => quote(&size.to_string()),
             },
-            Self::Text(_) | Self::FileMode(_) | Self::Mode(_) | Self::Auth(_) | Self::Unset => {
-                quote(&self.plain())
-            }
+            Self::Text(_)
+            | Self::FileMode(_)
+            | Self::Mode(_)
+            | Self::Auth(_)
+            | Self::SslMode(_)
+            | Self::SslNegotiation(_)
+            | Self::TlsVersions(_)
+            | Self::Unset => quote(&self.plain()),
             Self::Secret(_) | Self::Url(_) => quote("***"),
             Self::Count(_) | Self::Limit(_) | Self::Time(..) | Self::TimeLimit(..) => self.plain(),
         }
@@ -69,6 +78,9 @@ impl Value {
             Self::FileMode(mode) => mode.to_string(),
             Self::Mode(mode) => mode.to_string(),
             Self::Auth(auth) => auth.to_string(),
+            Self::SslMode(mode) => mode.name().to_owned(),
+            Self::SslNegotiation(start) => start.name().to_owned(),
+            Self::TlsVersions(versions) => versions.name().to_owned(),
             Self::Secret(secret) => secret.to_string(),
             Self::Hosts(hosts) => {
                 hosts.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",")

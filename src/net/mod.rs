@@ -6,3 +6,4 @@ pub mod loops;
 pub mod peer;
 pub mod scratch;
 pub mod socket;
+pub mod tls;

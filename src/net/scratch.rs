@@ -21,6 +21,8 @@ const OUTPUT_KEPT: usize = 256 * 1024;
 thread_local! {
     static SCRATCH: RefCell<Scratch> =
         RefCell::new(Scratch { input: vec![0; INPUT_LEN], output: Vec::new() });
+    static SEALED: RefCell<Scratch> =
+        const { RefCell::new(Scratch { input: Vec::new(), output: Vec::new() }) };
 }
 
 /// Lends this thread's buffers. `output` is empty at the start.
@@ -36,4 +38,13 @@ pub fn with<T>(borrow: impl FnOnce(&mut Scratch) -> T) -> T {
         }
         result
     })
+}
+
+/// Lends this thread's buffers for encrypted bytes, which whoever has those of [`with`] may borrow
+/// as well. They have whatever was in them, and grow as they are needed.
+///
+/// # Panics
+/// When called from inside itself.
+pub(super) fn with_sealed<T>(borrow: impl FnOnce(&mut Scratch) -> T) -> T {
+    SEALED.with_borrow_mut(borrow)
 }

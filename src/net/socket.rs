@@ -1,15 +1,17 @@
-//! A stream to a peer: TCP or a unix socket, polled without a buffer of its own.
+//! A stream to a peer: TCP, a unix socket or TLS, polled without a buffer of its own.
 
 use std::future::poll_fn;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::tls::{Cipher, TlsStream};
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +54,13 @@ pub enum Socket {
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
+    /// TLS over TCP.
+    Tls(TlsSocket),
 }
+
+/// A socket that speaks TLS. Boxed: it is large, and most sockets are none.
+#[derive(Debug)]
+pub struct TlsSocket(pub(super) Box<TlsStream>);
 
 impl Socket {
     /// Connects. TCP tries every address of the name in turn.
@@ -78,6 +86,25 @@ impl Socket {
         match self {
             Self::Tcp(stream) => TcpStream::from_std(stream.into_std()?).map(Self::Tcp),
             Self::Unix(stream) => UnixStream::from_std(stream.into_std()?).map(Self::Unix),
+            Self::Tls(TlsSocket(stream)) => stream.rehome().map(TlsSocket).map(Self::Tls),
+        }
+    }
+
+    /// What it is encrypted with; `None` for a stream in clear.
+    pub fn cipher(&self) -> Option<Cipher> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(TlsSocket(stream)) => Some(stream.cipher()),
+        }
+    }
+
+    /// Whether it holds nothing that has come and was not read, as a part of an encrypted record
+    /// is.
+    #[inline]
+    pub fn is_drained(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => true,
+            Self::Tls(TlsSocket(stream)) => stream.is_drained(),
         }
     }
 
@@ -92,16 +119,38 @@ impl Socket {
         let polled = match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Self::Tls(TlsSocket(stream)) => {
+                return stream.poll_read(cx, buffer.initialize_unfilled());
+            }
         };
         polled.map_ok(|()| buffer.filled().len())
     }
 
-    /// Writes some of `bytes`.
+    /// Writes some of `bytes`. They have gone out only when [`poll_flush`](Self::poll_flush) is
+    /// ready as well.
     #[inline]
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(TlsSocket(stream)) => stream.poll_write(cx, bytes),
+        }
+    }
+
+    /// Ready when what was written has gone out: what is encrypted may wait for the socket.
+    #[inline]
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(TlsSocket(stream)) => stream.poll_flush(cx),
+        }
+    }
+
+    /// Tells the peer that nothing more comes, where that takes more than closing, as far as it
+    /// takes it without waiting. Nothing may be written after this.
+    pub fn farewell(&mut self) {
+        if let Self::Tls(TlsSocket(stream)) = self {
+            stream.close_notify();
         }
     }
 
@@ -110,10 +159,11 @@ impl Socket {
     ///
     /// # Errors
     /// The system's.
-    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_read(buffer),
             Self::Unix(stream) => stream.try_read(buffer),
+            Self::Tls(TlsSocket(stream)) => stream.try_read(buffer),
         }
     }
 
@@ -122,10 +172,11 @@ impl Socket {
     ///
     /// # Errors
     /// The system's; `WouldBlock` when nothing has come.
-    pub fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn read_now(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let socket = match self {
-            Self::Tcp(stream) => SockRef::from(stream),
-            Self::Unix(stream) => SockRef::from(stream),
+            Self::Tcp(stream) => SockRef::from(&*stream),
+            Self::Unix(stream) => SockRef::from(&*stream),
+            Self::Tls(TlsSocket(stream)) => return stream.read_now(buffer),
         };
         io::Read::read(&mut &*socket, buffer)
     }
@@ -134,10 +185,11 @@ impl Socket {
     ///
     /// # Errors
     /// The system's.
-    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
+            Self::Tls(TlsSocket(stream)) => stream.try_write(bytes),
         }
     }
 
@@ -185,7 +237,7 @@ impl Socket {
             }
             bytes = bytes.get(count..).unwrap_or_default();
         }
-        Ok(())
+        poll_fn(|cx| self.poll_flush(cx)).await
     }
 }
 
@@ -198,6 +250,11 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(TlsSocket(stream)) => {
+                let count = ready!(stream.poll_read(cx, buffer.initialize_unfilled()))?;
+                buffer.advance(count);
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }
@@ -208,20 +265,18 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        Socket::poll_write(self.get_mut(), cx, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Socket::poll_flush(self.get_mut(), cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(TlsSocket(stream)) => stream.poll_shutdown(cx),
         }
     }
 }
@@ -255,6 +310,7 @@ pub fn tune<'s>(socket: impl Into<SockRef<'s>>, options: &TcpOptions) -> io::Res
 /// Bytes that wait until their peer takes them. A pointer, and nothing behind it while none do.
 #[derive(Debug, Default)]
 pub struct Outbox {
+    /// Empty while only what the socket itself holds waits.
     pending: Option<Box<Pending>>,
 }
 
@@ -304,9 +360,12 @@ impl Outbox {
                 Poll::Ready(count) => bytes = bytes.get(count..).unwrap_or_default(),
                 Poll::Pending => {
                     self.push(bytes);
-                    break;
+                    return Ok(());
                 }
             }
+        }
+        if socket.poll_flush(cx)?.is_pending() {
+            self.pending = Some(Box::default());
         }
         Ok(())
     }
@@ -330,7 +389,11 @@ impl Outbox {
                 Poll::Pending => return Ok(()),
             }
         }
-        self.pending = None;
+        if socket.poll_flush(cx)?.is_ready() {
+            self.pending = None;
+        } else {
+            **pending = Pending::default();
+        }
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::connect::{ConnectError, LoggedIn, Target, connect};
+use crate::net::tls::Cipher;
 use crate::wire::frame::{self, FrameError};
 use crate::wire::request;
 use crate::wire::view::{self, Fields};
@@ -29,6 +30,17 @@ pub enum AskError {
     /// It took too long.
     #[error("server did not answer in time")]
     TimedOut,
+}
+
+/// What a server answered, and how it could be asked.
+#[derive(Debug)]
+pub struct Answer {
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// How the server let us in.
+    pub method: &'static str,
+    /// What the connection was encrypted with.
+    pub cipher: Option<Cipher>,
 }
 
 /// A row: values as text, `None` for NULL.
@@ -101,18 +113,15 @@ impl Asker {
     }
 }
 
-/// Connects, asks, and closes. Gives the rows, and how the server let us in.
+/// Connects, asks, and closes.
 ///
 /// # Errors
 /// As [`AskError`] says, after at most the connect timeout and `limit`.
-pub async fn ask(
-    target: &Target,
-    sql: &str,
-    limit: Duration,
-) -> Result<(Vec<Row>, &'static str), AskError> {
+pub async fn ask(target: &Target, sql: &str, limit: Duration) -> Result<Answer, AskError> {
     let mut asker = Asker::connect(target, &[]).await?;
+    let (method, cipher) = (asker.login.method, asker.login.socket.cipher());
     match timeout(limit, asker.ask(sql, &[])).await {
-        Ok(rows) => Ok((rows?, asker.method())),
+        Ok(rows) => Ok(Answer { rows: rows?, method, cipher }),
         Err(_elapsed) => Err(AskError::TimedOut),
     }
 }

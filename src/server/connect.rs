@@ -10,9 +10,11 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::connection::CancelKey;
+use super::encrypt::{EncryptError, Security, Spoken, encrypt};
 use super::reported::Reported;
-use crate::auth::{Progress, ServerAuth, ServerAuthError, ServerSecret};
+use crate::auth::{Binding, Progress, ServerAuth, ServerAuthError, ServerSecret};
 use crate::net::socket::{Address, Socket, TcpOptions};
+use crate::net::tls::{Connected, ServerTls};
 use crate::wire::frame::{self, FrameError};
 use crate::wire::{request, view};
 
@@ -31,6 +33,8 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// TCP options.
     pub tcp: TcpOptions,
+    /// TLS; `None` for never.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 /// A server that has just said ReadyForQuery.
@@ -89,6 +93,14 @@ pub enum ConnectError {
         /// Why.
         cause: ServerAuthError,
     },
+    /// There was no TLS with it, where there must be, or none that can be trusted.
+    #[error("TLS with server at {address} failed: {cause}")]
+    Tls {
+        /// Where.
+        address: Arc<str>,
+        /// Why.
+        cause: EncryptError,
+    },
     /// What it sent is not the protocol.
     #[error("server at {address} does not speak the Postgres protocol: {what}")]
     Lied {
@@ -128,41 +140,83 @@ const LOGIN_MESSAGES_MAX: usize = 1000;
 /// [`ConnectError`], after at most `connect_timeout`.
 pub async fn connect(target: &Target, extra: &[(&[u8], &[u8])]) -> Result<LoggedIn, ConnectError> {
     let address: Arc<str> = target.address.to_string().into();
-    match timeout(target.connect_timeout, open(target, &address, extra)).await {
+    match timeout(target.connect_timeout, try_in_turn(target, &address, extra)).await {
         Ok(result) => result,
         Err(_elapsed) => Err(ConnectError::TimedOut { address, after: target.connect_timeout }),
     }
 }
 
-async fn open(
+/// One connection after the other, as the mode has it.
+async fn try_in_turn(
     target: &Target,
     address: &Arc<str>,
     extra: &[(&[u8], &[u8])],
 ) -> Result<LoggedIn, ConnectError> {
-    let unreachable = |error: io::Error| ConnectError::Unreachable {
-        address: Arc::clone(address),
-        cause: error.to_string().into(),
+    let (first, second) = Security::in_turn(target.tls.as_deref());
+    let (failed, spoken) = match Login::reach(target, address, first).await {
+        Err(error) => (error, Spoken::No),
+        Ok(login) => {
+            let spoken = if login.socket.cipher().is_some() { Spoken::Yes } else { Spoken::No };
+            match login.start(target, extra).await {
+                Ok(logged_in) => return Ok(logged_in),
+                Err(error) => (error, spoken),
+            }
+        }
     };
-    let socket = Socket::connect(&target.address, &target.tcp).await.map_err(unreachable)?;
-    let mut login = Login { socket, address, buffer: Vec::new(), method: "trust" };
-    let mut packet = Vec::new();
-    let base =
-        [(&b"user"[..], target.user.as_bytes()), (&b"database"[..], target.database.as_bytes())];
-    request::startup(&mut packet, base.into_iter().chain(extra.iter().copied()));
-    login.send(&packet).await?;
-    login.run(target).await
+    match second.filter(|second| second.may_go_better(&failed, spoken)) {
+        None => Err(failed),
+        Some(second) => {
+            tracing::info!("trying again {second}: {failed}");
+            Login::reach(target, address, second).await?.start(target, extra).await
+        }
+    }
 }
 
 struct Login<'a> {
     socket: Socket,
+    /// What binds the channel, where something does.
+    binding: Option<Binding>,
     address: &'a Arc<str>,
     buffer: Vec<u8>,
     method: &'static str,
 }
 
-impl Login<'_> {
+impl<'a> Login<'a> {
+    async fn reach(
+        target: &Target,
+        address: &'a Arc<str>,
+        security: Security,
+    ) -> Result<Self, ConnectError> {
+        let socket = Socket::connect(&target.address, &target.tcp).await;
+        let socket = socket.map_err(|error| unreachable(address, &error))?;
+        let Connected { socket, end_point } = match &target.tls {
+            Some(tls) if security != Security::Clear => {
+                let encrypted = encrypt(socket, &target.address, tls, security).await;
+                let address = Arc::clone(address);
+                encrypted.map_err(|cause| ConnectError::Tls { address, cause })?
+            }
+            _ => Connected { socket, end_point: None },
+        };
+        let binding = end_point.map(Binding);
+        Ok(Self { socket, binding, address, buffer: Vec::new(), method: "trust" })
+    }
+
+    async fn start(
+        mut self,
+        target: &Target,
+        extra: &[(&[u8], &[u8])],
+    ) -> Result<LoggedIn, ConnectError> {
+        let mut packet = Vec::new();
+        let (user, database) = (target.user.as_bytes(), target.database.as_bytes());
+        let base = [(&b"user"[..], user), (&b"database"[..], database)];
+        request::startup(&mut packet, base.into_iter().chain(extra.iter().copied()));
+        self.send(&packet).await?;
+        self.run(target).await
+    }
+
     async fn run(mut self, target: &Target) -> Result<LoggedIn, ConnectError> {
-        let mut auth = Some(ServerAuth::new(&target.user, target.secret.clone()));
+        let auth = ServerAuth::new(&target.user, target.secret.clone());
+        let mut auth = Some(auth.over(self.binding.clone()));
         let mut reported = Reported::default();
         let mut key = None;
         for _ in 0..LOGIN_MESSAGES_MAX {
@@ -185,18 +239,12 @@ impl Login<'_> {
                 b'K' => {
                     let (pid, secret) = view::backend_key(&body)
                         .ok_or_else(|| self.lied("malformed BackendKeyData"))?;
-                    key = Some(CancelKey {
-                        address: target.address.clone(),
-                        pid,
-                        secret: secret.into(),
-                    });
+                    key = Some((pid, secret.into()));
                 }
-                b'Z' if self.buffer.is_empty() && body == b"I" => {
-                    let key = key.unwrap_or(CancelKey {
-                        address: target.address.clone(),
-                        pid: 0,
-                        secret: Box::default(),
-                    });
+                b'Z' if self.is_drained() && body == b"I" => {
+                    let (pid, secret) = key.unwrap_or_default();
+                    let tls = self.socket.cipher().and_then(|_| target.tls.clone());
+                    let key = CancelKey { address: target.address.clone(), tls, pid, secret };
                     let Self { socket, method, .. } = self;
                     return Ok(LoggedIn { socket, reported, key, method });
                 }
@@ -205,6 +253,11 @@ impl Login<'_> {
             }
         }
         Err(self.lied("no end of messages during login"))
+    }
+
+    /// Nothing has come that was not looked at.
+    fn is_drained(&self) -> bool {
+        self.buffer.is_empty() && self.socket.is_drained()
     }
 
     async fn authenticate(
@@ -228,6 +281,9 @@ impl Login<'_> {
             user: target.user.as_str().into(),
             cause,
         })?;
+        if pending.is_bound() {
+            self.method = "scram-sha-256-plus";
+        }
         match progress {
             Progress::Send(message) => self.send(&message).await?,
             Progress::Wait => {}
@@ -263,10 +319,7 @@ impl Login<'_> {
     }
 
     fn lost(&self, error: &io::Error) -> ConnectError {
-        ConnectError::Unreachable {
-            address: Arc::clone(self.address),
-            cause: error.to_string().into(),
-        }
+        unreachable(self.address, error)
     }
 
     fn closed(&self) -> ConnectError {
@@ -278,6 +331,10 @@ impl Login<'_> {
     }
 }
 
+fn unreachable(address: &Arc<str>, error: &io::Error) -> ConnectError {
+    ConnectError::Unreachable { address: Arc::clone(address), cause: error.to_string().into() }
+}
+
 /// Asks the server to cancel what the holder of `key` runs, and waits until it has passed the
 /// request on: it closes the connection then.
 ///
@@ -286,6 +343,10 @@ impl Login<'_> {
 pub async fn cancel(key: &CancelKey, tcp: &TcpOptions, limit: Duration) -> io::Result<()> {
     timeout(limit, async {
         let mut socket = Socket::connect(&key.address, tcp).await?;
+        if let Some(tls) = &key.tls {
+            let encrypted = encrypt(socket, &key.address, tls, Security::Demanded).await;
+            socket = encrypted.map_err(io::Error::other)?.socket;
+        }
         let mut packet = Vec::new();
         request::cancel(&mut packet, key.pid, &key.secret);
         socket.write_all(&packet).await?;

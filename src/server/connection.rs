@@ -23,6 +23,7 @@ use super::reported::Reported;
 use crate::net::loops::LoopId;
 use crate::net::scratch;
 use crate::net::socket::{Address, Inbox, Outbox, Socket};
+use crate::net::tls::ServerTls;
 use crate::wire::request;
 
 /// How to cancel what runs on a server.
@@ -30,6 +31,8 @@ use crate::wire::request;
 pub struct CancelKey {
     /// Where the server listens.
     pub address: Address,
+    /// TLS as the connection has it; `None` for one in clear.
+    pub tls: Option<Arc<ServerTls>>,
     /// The server process.
     pub pid: u32,
     /// 4 to 256 bytes; none if the server gave no key.
@@ -180,6 +183,7 @@ impl Server {
             && self.receiver.is_between_messages()
             && self.inbox.is_empty()
             && self.outbox.is_empty()
+            && self.socket.is_drained()
             && self.receiver.status() == b'I';
         match self.state {
             _ if !at_rest => Cleanliness::Broken,
@@ -337,11 +341,13 @@ impl Server {
         self.take_unasked(Socket::try_read)
     }
 
-    fn take_unasked(&mut self, read: fn(&Socket, &mut [u8]) -> io::Result<usize>) -> bool {
+    fn take_unasked(&mut self, read: fn(&mut Socket, &mut [u8]) -> io::Result<usize>) -> bool {
         let mut fresh = [0; 1024];
         loop {
-            match read(&self.socket, &mut fresh) {
-                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            match read(&mut self.socket, &mut fresh) {
+                Err(error) => {
+                    return error.kind() == io::ErrorKind::WouldBlock && self.socket.is_drained();
+                }
                 Ok(count) => {
                     let mut own = Own::default();
                     let fresh = fresh.get(..count).unwrap_or_default();
@@ -366,11 +372,13 @@ impl Server {
     }
 
     /// Says goodbye and closes.
-    pub fn close(self: Box<Self>) {
+    pub fn close(mut self: Box<Self>) {
         let mut out = Vec::new();
         request::terminate(&mut out);
         // The server notices the closing itself; the word only spares it a line in its log.
-        if self.socket.try_write(&out).is_ok() {}
+        if self.socket.try_write(&out).is_ok() {
+            self.socket.farewell();
+        }
     }
 }
 

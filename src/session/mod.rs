@@ -477,8 +477,9 @@ impl Session {
                 done => Poll::Ready(done),
             }),
         );
-        if !matches!(flushed.await, Ok(Ok(()))) {
-            tracing::debug!(client = %*self.seat, "client did not take its last message");
+        match flushed.await {
+            Ok(Ok(())) => socket.farewell(),
+            _ => tracing::debug!(client = %*self.seat, "client did not take its last message"),
         }
     }
 }

@@ -26,6 +26,7 @@ pub fn connect_failed(severity: Severity, error: &ConnectError) -> Report {
         ConnectError::Unreachable { .. }
         | ConnectError::TimedOut { .. }
         | ConnectError::Closed { .. }
+        | ConnectError::Tls { .. }
         | ConnectError::Lied { .. } => condition::NO_SERVER,
     };
     Report { severity, ..ours.about(error) }

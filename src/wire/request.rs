@@ -38,6 +38,11 @@ pub fn startup<'a>(out: &mut Vec<u8>, parameters: impl IntoIterator<Item = (&'a 
     });
 }
 
+/// A request for TLS.
+pub fn ssl(out: &mut Vec<u8>) {
+    untagged(out, |out| out.extend_from_slice(&80_877_103_u32.to_be_bytes()));
+}
+
 /// A cancel request for the holder of this key.
 pub fn cancel(out: &mut Vec<u8>, pid: u32, secret: &[u8]) {
     untagged(out, |out| {

@@ -1,21 +1,33 @@
 //! The server's role in SCRAM: sends the challenge, checks the proof, proves itself.
 //!
-//! Channel binding is not offered. A client that says it could (`y`) is fine then; one that
-//! insists (`p`) is refused (RFC 5802, section 6).
+//! A client that could bind its channel and believes that we can't (`y`) is fine only when that
+//! was not offered: otherwise somebody between us has taken the offer out (RFC 5802, section 6).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
 use super::{
-    Attributes, Iterations, Malformed, ScramKeys, Verifier, checked_nonce, decode_key, digest,
-    signature, xor,
+    Attributes, BOUND_HEADER, Binding, Iterations, Malformed, ScramKeys, Verifier, checked_nonce,
+    decode_key, digest, signature, xor,
 };
+
+/// What was offered as to channel binding, and what the client made of it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::auth) enum Offer<'a> {
+    /// It was not offered.
+    None,
+    /// It was, and the client chose to do without.
+    Declined,
+    /// It was, and the client takes it.
+    Bound(&'a Binding),
+}
 
 /// An exchange whose challenge was sent.
 #[derive(Debug)]
 pub(in crate::auth) struct Challenged {
-    gs2_header: Vec<u8>,
+    /// What the client must repeat in its last message: its gs2 header, and what binds the channel.
+    channel: Vec<u8>,
     client_first_bare: Vec<u8>,
     server_first: String,
     nonce: Vec<u8>,
@@ -31,12 +43,13 @@ pub(in crate::auth) struct Accepted {
 impl Challenged {
     /// Answers a client-first message with a challenge.
     pub(in crate::auth) fn new(
+        offer: Offer<'_>,
         client_first: &[u8],
         salt: &[u8],
         iterations: Iterations,
         server_nonce: &str,
     ) -> Result<Challenged, Malformed> {
-        let (gs2_header, bare) = split_gs2_header(client_first)?;
+        let (channel, bare) = split_gs2_header(offer, client_first)?;
         let client_nonce = nonce_of_client_first(bare)?;
         let nonce = [client_nonce, server_nonce.as_bytes()].concat();
         let server_first = format!(
@@ -45,12 +58,7 @@ impl Challenged {
             STANDARD.encode(salt),
             iterations.get(),
         );
-        Ok(Challenged {
-            gs2_header: gs2_header.to_vec(),
-            client_first_bare: bare.to_vec(),
-            server_first,
-            nonce,
-        })
+        Ok(Challenged { channel, client_first_bare: bare.to_vec(), server_first, nonce })
     }
 
     /// The server-first message.
@@ -65,7 +73,7 @@ impl Challenged {
     ) -> Result<ClientFinal<'a>, Malformed> {
         let mut attributes = Attributes::of(message);
         let binding = attributes.expect(b'c', "client-final does not start with c=")?;
-        if binding != STANDARD.encode(&self.gs2_header).as_bytes() {
+        if binding != STANDARD.encode(&self.channel).as_bytes() {
             return Err(Malformed("the channel binding differs from the one announced"));
         }
         let nonce = attributes.expect(b'r', "client-final has no nonce")?;
@@ -124,17 +132,31 @@ pub(in crate::auth) struct ClientFinal<'a> {
     proof: [u8; 32],
 }
 
-/// The header with its final comma, and the rest of client-first.
-fn split_gs2_header(client_first: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
-    match client_first {
-        [b'n' | b'y', b',', b',', bare @ ..] => {
-            let header = client_first.get(..3).unwrap_or_default();
-            Ok((header, bare))
+/// The header with what binds the channel, and the rest of client-first.
+fn split_gs2_header<'a>(
+    offer: Offer<'_>,
+    client_first: &'a [u8],
+) -> Result<(Vec<u8>, &'a [u8]), Malformed> {
+    match (offer, client_first) {
+        (Offer::Bound(binding), [b'p', ..]) => {
+            let bare = client_first
+                .strip_prefix(BOUND_HEADER.as_bytes())
+                .ok_or(Malformed("the channel binding is none that is supported"))?;
+            Ok(([BOUND_HEADER.as_bytes(), &binding.0].concat(), bare))
         }
-        [b'n' | b'y', b',', b'a', b'=', ..] => {
+        (Offer::Bound(_), [b'n' | b'y', ..]) => {
+            Err(Malformed("the mechanism with channel binding is used without it"))
+        }
+        (Offer::Declined, [b'y', ..]) => {
+            Err(Malformed("the client missed our offer of channel binding: somebody removed it"))
+        }
+        (_, [b'n' | b'y', b',', b',', bare @ ..]) => {
+            Ok((client_first.get(..3).unwrap_or_default().to_vec(), bare))
+        }
+        (_, [b'n' | b'y', b',', b'a', b'=', ..]) => {
             Err(Malformed("an authorization identity is asked for, which is not supported"))
         }
-        [b'p', b'=', ..] => Err(Malformed("channel binding is asked for but not offered")),
+        (_, [b'p', b'=', ..]) => Err(Malformed("channel binding is asked for but not offered")),
         _ => Err(Malformed("client-first has no proper gs2 header")),
     }
 }

@@ -1,19 +1,53 @@
 //! The client's role in SCRAM: proves a password or its keys, and checks the server's proof.
 //!
-//! No channel binding: the gs2 header is `n,,`. It would be bound here, in `GS2_HEADER`.
+//! The channel is bound where both sides can; a server that could and did not offer it learns by
+//! the gs2 header that its offer was lost on the way.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
 use super::{
-    Attributes, Iterations, Key, Malformed, ScramKeys, checked_nonce, decode_key, decode_salt,
-    digest, signature, xor,
+    Attributes, BOUND_HEADER, Binding, Iterations, Key, Malformed, ScramKeys, checked_nonce,
+    decode_key, decode_salt, digest, signature, xor,
 };
+
+/// How our end of the channel is bound.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::auth) enum Channel<'a> {
+    /// Nothing binds it.
+    Unbound,
+    /// Something would, but the server does not offer it.
+    NotOffered,
+    /// By this.
+    Bound(&'a Binding),
+}
+
+impl Channel<'_> {
+    fn gs2_header(self) -> &'static str {
+        match self {
+            Self::Unbound => "n,,",
+            Self::NotOffered => "y,,",
+            Self::Bound(_) => BOUND_HEADER,
+        }
+    }
+
+    /// What the last message repeats.
+    fn input(self) -> Vec<u8> {
+        let data: &[u8] = match self {
+            Self::Unbound | Self::NotOffered => &[],
+            Self::Bound(Binding(data)) => data,
+        };
+        [self.gs2_header().as_bytes(), data].concat()
+    }
+}
 
 /// An exchange whose client-first message was sent.
 #[derive(Debug)]
 pub(in crate::auth) struct Opened {
+    gs2_header: &'static str,
+    /// What the last message repeats.
+    channel: Vec<u8>,
     client_first_bare: String,
     nonce: String,
 }
@@ -21,6 +55,7 @@ pub(in crate::auth) struct Opened {
 /// A server's challenge: well formed, bounded, and for our nonce.
 #[derive(Debug)]
 pub(in crate::auth) struct Challenge {
+    channel: Vec<u8>,
     client_first_bare: String,
     server_first: Vec<u8>,
     nonce: Vec<u8>,
@@ -35,18 +70,28 @@ pub(in crate::auth) struct Expected {
 
 impl Opened {
     /// Opens an exchange. The name is left to the startup packet, as libpq does.
-    pub(in crate::auth) fn new(nonce: String) -> Opened {
-        Opened::named("", nonce)
+    pub(in crate::auth) fn new(channel: Channel<'_>, nonce: String) -> Opened {
+        Opened::named(channel, "", nonce)
     }
 
     /// Opens an exchange with a name in it, which Postgres ignores.
-    pub(in crate::auth) fn named(user: &str, nonce: String) -> Opened {
-        Opened { client_first_bare: format!("n={user},r={nonce}"), nonce }
+    pub(in crate::auth) fn named(channel: Channel<'_>, user: &str, nonce: String) -> Opened {
+        Opened {
+            gs2_header: channel.gs2_header(),
+            channel: channel.input(),
+            client_first_bare: format!("n={user},r={nonce}"),
+            nonce,
+        }
+    }
+
+    /// Whether the channel is bound.
+    pub(in crate::auth) fn is_bound(&self) -> bool {
+        self.gs2_header == BOUND_HEADER
     }
 
     /// The client-first message.
     pub(in crate::auth) fn client_first(&self) -> Vec<u8> {
-        format!("{GS2_HEADER}{}", self.client_first_bare).into_bytes()
+        format!("{}{}", self.gs2_header, self.client_first_bare).into_bytes()
     }
 
     /// Reads the server-first message.
@@ -68,6 +113,7 @@ impl Opened {
             return Err(Malformed("server-first goes on after the iteration count"));
         }
         Ok(Challenge {
+            channel: self.channel,
             client_first_bare: self.client_first_bare,
             server_first: server_first.to_vec(),
             nonce: nonce.to_vec(),
@@ -88,7 +134,7 @@ impl Challenge {
 
     /// The client-final message, and what the server must answer to it.
     pub(in crate::auth) fn answer(self, keys: &ScramKeys) -> (Vec<u8>, Expected) {
-        let binding = STANDARD.encode(GS2_HEADER);
+        let binding = STANDARD.encode(&self.channel);
         let mut message = [b"c=", binding.as_bytes(), b",r=", &self.nonce].concat();
         let sign =
             |key| signature(key, self.client_first_bare.as_bytes(), &self.server_first, &message);
@@ -120,5 +166,3 @@ impl std::fmt::Debug for Expected {
         f.write_str("Expected(***)")
     }
 }
-
-const GS2_HEADER: &str = "n,,";

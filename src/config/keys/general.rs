@@ -3,6 +3,7 @@
 use super::{CONNECTIONS, DAY, GIB, Group, HOUR, KIB, YEAR, key, limit, off, seconds, time};
 use crate::config::field::Field;
 use crate::config::setting::{Key, Kind};
+use crate::config::tls::TlsVersion;
 use crate::config::units::TimeUnit;
 
 /// The top-level keys, in the order of the reference file.
@@ -214,6 +215,103 @@ pub(crate) static GENERAL: &[Group] = &[
                  `pgbouncer`)."
             ),
             key!(stats_users, Kind::Names, "Users who may run SHOW in the console."),
+        ],
+    },
+    Group {
+        title: "TLS with clients",
+        keys: &[
+            key!(
+                client_tls_sslmode,
+                Kind::SslMode,
+                "Whether clients may (allow, prefer: the same) or must (require) use TLS; with \
+                 verify-ca and verify-full (the same) they must show a certificate that an \
+                 authority in client_tls_ca_file has signed. Cancel requests are taken in clear \
+                 too. Unix sockets have no TLS, and need none."
+            ),
+            key!(
+                client_tls_key_file,
+                Kind::Path,
+                "The key of our certificate, in PEM and without a password."
+            ),
+            key!(
+                client_tls_cert_file,
+                Kind::Path,
+                "Our certificate in PEM, and behind it those between it and its authority. This \
+                 and the other files of TLS are read again when they change."
+            ),
+            key!(
+                client_tls_ca_file,
+                Kind::Path,
+                "The authorities of clients' certificates, in PEM. With it clients are asked for \
+                 one in every mode, and one that is shown is verified."
+            ),
+            key!(
+                client_tls_protocols,
+                Kind::TlsVersions,
+                "Versions of TLS; \"secure\" is 1.2 and 1.3. Older ones are not spoken."
+            ),
+            key!(
+                client_tls_ciphers,
+                Kind::TlsSuites(TlsVersion::V12),
+                "Cipher suites of TLS 1.2, by the names of OpenSSL or of the standard. OpenSSL's \
+                 expressions with ! and + are refused."
+            ),
+            key!(
+                client_tls13_ciphers,
+                Kind::TlsSuites(TlsVersion::V13),
+                "Cipher suites of TLS 1.3."
+            ),
+        ],
+    },
+    Group {
+        title: "TLS with servers",
+        keys: &[
+            key!(
+                server_tls_sslmode,
+                Kind::SslMode,
+                "As libpq's sslmode. allow: TLS where the server refuses us in clear; prefer: \
+                 where it has TLS; require: always, and verified as with verify-ca if there is a \
+                 server_tls_ca_file; verify-ca: with a certificate from a known authority; \
+                 verify-full: with one for this host. Cancel requests go the same way."
+            ),
+            key!(
+                server_tls_negotiation,
+                Kind::SslNegotiation,
+                "As libpq's sslnegotiation: ask first, or start TLS at once, which Postgres \
+                 understands from version 17 on and which needs server_tls_sslmode \"require\" or \
+                 more."
+            ),
+            key!(
+                server_tls_ca_file,
+                Kind::Path,
+                "The authorities of servers' certificates, in PEM; \"system\" and none mean those \
+                 that the system trusts."
+            ),
+            key!(
+                server_tls_key_file,
+                Kind::Path,
+                "The key of our certificate for servers, in PEM and without a password."
+            ),
+            key!(
+                server_tls_cert_file,
+                Kind::Path,
+                "Our certificate for servers that demand one, in PEM."
+            ),
+            key!(
+                server_tls_protocols,
+                Kind::TlsVersions,
+                "Versions of TLS; \"secure\" is 1.2 and 1.3. Older ones are not spoken."
+            ),
+            key!(
+                server_tls_ciphers,
+                Kind::TlsSuites(TlsVersion::V12),
+                "Cipher suites of TLS 1.2, as in client_tls_ciphers."
+            ),
+            key!(
+                server_tls13_ciphers,
+                Kind::TlsSuites(TlsVersion::V13),
+                "Cipher suites of TLS 1.3."
+            ),
         ],
     },
     Group {

@@ -2,9 +2,10 @@
 
 use super::{CONNECTIONS, YEAR, key, limit, off};
 use crate::config::field::Field;
-use crate::config::model::{Database, User};
+use crate::config::model::Database;
 use crate::config::read::HbaEntry;
 use crate::config::setting::{Key, Kind};
+use crate::config::user::User;
 use crate::config::value::Value;
 
 /// The keys of `[databases.NAME]`.
@@ -116,6 +117,41 @@ pub(crate) static DATABASE: &[Key<Database>] = &[
         "Run on every new server before its first client.",
         "nothing",
         "\"SET jit = off\""
+    ),
+    key!(
+        server_tls_sslmode,
+        Kind::SslMode,
+        "TLS with the server; as sslmode in the url.",
+        "server_tls_sslmode",
+        "\"verify-full\""
+    ),
+    key!(
+        server_tls_negotiation,
+        Kind::SslNegotiation,
+        "How TLS starts; as sslnegotiation in the url.",
+        "server_tls_negotiation",
+        "\"direct\""
+    ),
+    key!(
+        server_tls_ca_file,
+        Kind::Path,
+        "The authorities of the server's certificate; as sslrootcert in the url.",
+        "server_tls_ca_file",
+        "\"/etc/pgweir/server-ca.pem\""
+    ),
+    key!(
+        server_tls_key_file,
+        Kind::Path,
+        "The key of our certificate for the server; as sslkey in the url.",
+        "server_tls_key_file",
+        "\"/etc/pgweir/client.key\""
+    ),
+    key!(
+        server_tls_cert_file,
+        Kind::Path,
+        "Our certificate for the server; as sslcert in the url.",
+        "server_tls_cert_file",
+        "\"/etc/pgweir/client.crt\""
     ),
     key!(
         auth_user,

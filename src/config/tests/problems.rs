@@ -199,9 +199,47 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
         "2: databases.shop.url: a server's URL starts with postgres:// or postgresql://",
     ),
     (
-        "[databases.shop]\nurl = \"postgres://db/x?sslmode=require\"\n",
-        "2: databases.shop.url: its sslmode asks for TLS, which pgweir does not speak with servers \
-             yet (sslmode=prefer goes in clear: for trusted networks only)",
+        "[databases.shop]\nurl = \"postgres://db/x?sslmode=require\"\nserver_tls_sslmode = \"allow\"\n",
+        "3: databases.shop.server_tls_sslmode: url says it too (remove it, or take it out of the url)",
+    ),
+    // TLS.
+    (
+        "client_tls_sslmode = \"require\"\nclient_tls_key_file = \"k\"\n[databases.shop]\nhost = \"db\"\n",
+        "1: client_tls_sslmode: needs client_tls_cert_file and client_tls_key_file",
+    ),
+    (
+        "client_tls_sslmode = \"verify-ca\"\nclient_tls_key_file = \"k\"\nclient_tls_cert_file = \"c\"\n\
+         [databases.shop]\nhost = \"db\"\n",
+        "1: client_tls_sslmode: needs client_tls_ca_file to verify by",
+    ),
+    (
+        "server_tls_negotiation = \"direct\"\n[databases.shop]\nhost = \"db\"\n",
+        "1: server_tls_negotiation: \"direct\" needs server_tls_sslmode \"require\" or more: it has no \
+             way back",
+    ),
+    (
+        "[databases.shop]\nurl = \"postgres://db/x?sslcert=c\"\n",
+        "2: databases.shop.server_tls_cert_file: needs server_tls_key_file",
+    ),
+    (
+        "[databases.shop]\nhost = \"db\"\nserver_tls_key_file = \"k\"\n",
+        "3: databases.shop.server_tls_key_file: needs server_tls_cert_file",
+    ),
+    (
+        "client_tls_protocols = \"tlsv1.1, tlsv1.2\"\n[databases.shop]\nhost = \"db\"\n",
+        "1: client_tls_protocols: TLS below 1.2 is not spoken (\"secure\" is TLS 1.2 and 1.3)",
+    ),
+    (
+        "server_tls13_ciphers = \"TLS_AES_128_CCM_SHA256\"\n[databases.shop]\nhost = \"db\"\n",
+        "1: server_tls13_ciphers: TLS_AES_128_CCM_SHA256 is no cipher suite of TLSv1.3 that there is: \
+             TLS_AES_256_GCM_SHA384, TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256",
+    ),
+    (
+        "client_tls_ciphers = \"HIGH:!aNULL\"\n[databases.shop]\nhost = \"db\"\n",
+        "1: client_tls_ciphers: HIGH is no cipher suite of TLSv1.2 that there is: \
+             ECDHE-ECDSA-AES256-GCM-SHA384, ECDHE-ECDSA-AES128-GCM-SHA256, \
+             ECDHE-ECDSA-CHACHA20-POLY1305, ECDHE-RSA-AES256-GCM-SHA384, \
+             ECDHE-RSA-AES128-GCM-SHA256, ECDHE-RSA-CHACHA20-POLY1305",
     ),
     (
         "[databases.shop]\nurl = \"postgres://db/x?connect_timeout=3\"\n",

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::super::keys::{DATABASE, GENERAL, USER};
-use super::super::model::{Database, General, User};
+use super::super::model::{Database, General};
 use super::super::reference;
 use super::super::setting::Key;
+use super::super::user::User;
 use super::{load, problems};
 
 fn top_level(name: &str) -> PathBuf {
@@ -127,6 +128,11 @@ fn other_value_of_each_general_key_is_stored_and_read_back() {
             "\"127.0.0.9:99\"",
             "\"/run\"",
             "\"0700\"",
+            "\"require\"",
+            "\"direct\"",
+            "\"tlsv1.3\"",
+            "\"TLS_AES_128_GCM_SHA256\"",
+            "\"ECDHE-RSA-AES128-GCM-SHA256\"",
         ];
         let stored = others.iter().any(|other| {
             let document = format!("key = {other}");

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::url::{ServerUrl, SslMode, UrlError};
+use super::super::tls::{SslMode, SslNegotiation};
+use super::super::url::{ServerUrl, UrlError};
 use super::super::{Config, HostPort};
 use super::load;
 
@@ -55,6 +56,10 @@ fn parts_are_found_and_missing_ones_are_missing() {
 fn parameters_are_read() {
     let url = parse("postgres://h/d?sslmode=verify-full&application_name=a%20b&connect_timeout=7&");
     assert_eq!(url.sslmode, Some(SslMode::VerifyFull));
+    let tls = parse("postgres://h?sslnegotiation=direct&sslrootcert=/a%20b&sslcert=c&sslkey=");
+    assert_eq!(tls.sslnegotiation, Some(SslNegotiation::Direct));
+    assert_eq!(tls.sslrootcert, Some("/a b".into()));
+    assert_eq!((tls.sslcert, tls.sslkey), (Some("c".into()), None));
     assert_eq!(url.application_name.as_deref(), Some("a b"));
     assert_eq!(url.connect_timeout, Some(Duration::from_secs(7)));
     assert_eq!(parse("postgres://h?connect_timeout=0").connect_timeout, None);
@@ -209,12 +214,16 @@ fn urls_alone_make_a_configuration() {
 
 #[test]
 fn urls_that_cannot_be_served_are_refused_together() {
-    let primary = parse("postgres://app@db/pgbouncer?sslmode=require");
+    let primary = parse("postgres://app@db/pgbouncer?sslkey=k");
     let replicas = vec![parse("postgres://other:s3cret@r1")];
     let report = Config::from_urls(primary, replicas).unwrap_err();
     let found: Vec<_> = report.iter().map(|p| (p.file.as_str(), p.key.as_str())).collect();
-    let wanted =
-        [("--url", "password"), ("--url", "sslmode"), ("--replica", ""), ("--url", "dbname")];
+    let wanted = [
+        ("--url", "password"),
+        ("--replica", ""),
+        ("--url", "dbname"),
+        ("--url", "server_tls_key_file"),
+    ];
     assert_eq!(found, wanted, "{report}");
     assert!(!report.to_string().contains("s3cret"));
 }

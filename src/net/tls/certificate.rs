@@ -1,0 +1,274 @@
+//! What is read out of an X.509 certificate beside what rustls reads: names, dates, and what a
+//! channel is bound by. Names match as libpq matches them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::{CertificateError, Error};
+use sha2::{Digest, Sha256, Sha384, Sha512};
+use x509_cert::der::asn1::AnyRef;
+use x509_cert::der::{Decode, Encode, Tag, Tagged};
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
+use x509_cert::{Certificate as X509, Version};
+
+/// A certificate that could be read.
+#[derive(Debug)]
+pub(super) struct Certificate(X509);
+
+/// Whose certificate it is that a client has shown and proven to hold the key of. Its chain was
+/// verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The common name (CN), if it has one.
+    pub common_name: Option<String>,
+    /// The whole subject, as RFC 4514 writes it: `CN=app,O=Example`.
+    pub distinguished_name: String,
+}
+
+impl Certificate {
+    pub(super) fn read(der: &[u8]) -> Result<Self, Error> {
+        let read = X509::from_der(der);
+        read.map(Self).map_err(|_unreadable| CertificateError::BadEncoding.into())
+    }
+
+    pub(super) fn is_v1(&self) -> bool {
+        self.0.tbs_certificate.version == Version::V1
+    }
+
+    /// Its last moment.
+    pub(super) fn not_after(&self) -> SystemTime {
+        self.0.tbs_certificate.validity.not_after.to_system_time()
+    }
+
+    pub(super) fn check_dates(&self, now: UnixTime) -> Result<(), Error> {
+        let validity = &self.0.tbs_certificate.validity;
+        let seconds = |time: x509_cert::time::Time| {
+            UnixTime::since_unix_epoch(Duration::from_secs(time.to_unix_duration().as_secs()))
+        };
+        let (not_before, not_after) = (seconds(validity.not_before), seconds(validity.not_after));
+        if now < not_before {
+            return Err(CertificateError::NotValidYetContext { time: now, not_before }.into());
+        }
+        if now > not_after {
+            return Err(CertificateError::ExpiredContext { time: now, not_after }.into());
+        }
+        Ok(())
+    }
+
+    /// The public key with its algorithm.
+    pub(super) fn public_key(&self) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
+        let der = self.0.tbs_certificate.subject_public_key_info.to_der();
+        der.map(Into::into).map_err(|_unwritable| CertificateError::BadEncoding.into())
+    }
+
+    /// Whether this is the signature of `issuer`, an authority whose time has not passed.
+    pub(super) fn is_signed_by(
+        &self,
+        issuer: &Self,
+        now: UnixTime,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> bool {
+        let (own, theirs) = (&self.0, &issuer.0.tbs_certificate);
+        let constraints = theirs.get::<BasicConstraints>().ok().flatten();
+        let is_authority = issuer.is_v1() || constraints.is_some_and(|(_, basic)| basic.ca);
+        if own.tbs_certificate.issuer != theirs.subject
+            || !is_authority
+            || issuer.check_dates(now).is_err()
+        {
+            return false;
+        }
+        let key = &theirs.subject_public_key_info;
+        let (Ok(signed_by), Ok(key_of), Ok(message)) = (
+            own.signature_algorithm.to_der(),
+            key.algorithm.to_der(),
+            own.tbs_certificate.to_der(),
+        ) else {
+            return false;
+        };
+        algorithms.all.iter().any(|algorithm| {
+            algorithm.signature_alg_id().as_ref() == inside(&signed_by)
+                && algorithm.public_key_alg_id().as_ref() == inside(&key_of)
+                && algorithm
+                    .verify_signature(
+                        key.subject_public_key.raw_bytes(),
+                        &message,
+                        own.signature.raw_bytes(),
+                    )
+                    .is_ok()
+        })
+    }
+
+    /// Whether it is the certificate of this host: by its alternative names, and by its common
+    /// name where it has none of the host's kind.
+    ///
+    /// # Errors
+    /// The names that it has instead.
+    pub(super) fn check_host(&self, host: &ServerName<'_>) -> Result<(), Error> {
+        let alternatives = self.alternatives();
+        let matches = match host {
+            ServerName::DnsName(wanted) => {
+                let mut names = alternatives.iter().filter_map(|name| match name {
+                    Alternative::Dns(name) => Some(name.as_str()),
+                    Alternative::Ip(_) => None,
+                });
+                let first = names.next();
+                let common = if first.is_none() { self.common_name() } else { None };
+                let all = first.into_iter().chain(names).chain(common.as_deref());
+                all.into_iter().any(|name| is_host(name, wanted.as_ref()))
+            }
+            ServerName::IpAddress(wanted) => {
+                let wanted = IpAddr::from(*wanted);
+                let common = || {
+                    let name = self.common_name().filter(|_| alternatives.is_empty());
+                    name.and_then(|name| name.parse().ok()) == Some(wanted)
+                };
+                alternatives.contains(&Alternative::Ip(wanted)) || common()
+            }
+            _ => false,
+        };
+        if matches {
+            return Ok(());
+        }
+        let mut presented: Vec<String> = alternatives.iter().map(ToString::to_string).collect();
+        if presented.is_empty() {
+            presented.extend(self.common_name());
+        }
+        Err(CertificateError::NotValidForNameContext { expected: host.to_owned(), presented }
+            .into())
+    }
+
+    /// Whose it is.
+    pub(super) fn subject(&self) -> ClientCertificate {
+        ClientCertificate {
+            common_name: self.common_name(),
+            distinguished_name: self.0.tbs_certificate.subject.to_string(),
+        }
+    }
+
+    /// The first common name that is text and hides no zero byte.
+    pub(super) fn common_name(&self) -> Option<String> {
+        const COMMON_NAME: &str = "2.5.4.3";
+        let parts = self.0.tbs_certificate.subject.0.iter().flat_map(|part| part.0.iter());
+        let value = parts.into_iter().find(|part| part.oid.to_string() == COMMON_NAME);
+        let value = &value?.value;
+        let is_text = matches!(
+            value.tag(),
+            Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::TeletexString
+        );
+        let text = std::str::from_utf8(value.value()).ok()?;
+        (is_text && !text.contains('\0')).then(|| text.to_owned())
+    }
+
+    fn alternatives(&self) -> Vec<Alternative> {
+        let found = self.0.tbs_certificate.get::<SubjectAltName>().ok().flatten();
+        let Some((_, SubjectAltName(names))) = found else {
+            return Vec::new();
+        };
+        let read = names.into_iter().filter_map(|name| match name {
+            GeneralName::DnsName(name) => Some(Alternative::Dns(name.to_string())),
+            GeneralName::IpAddress(address) => {
+                let bytes = address.as_bytes();
+                let v4 = || <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
+                let v6 = || <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from);
+                v4().or_else(v6).map(Alternative::Ip)
+            }
+            _ => None,
+        });
+        read.collect()
+    }
+}
+
+/// A name of the host whose certificate it is.
+#[derive(Debug, PartialEq, Eq)]
+enum Alternative {
+    Dns(String),
+    Ip(IpAddr),
+}
+
+impl fmt::Display for Alternative {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => name.fmt(f),
+            Self::Ip(address) => address.fmt(f),
+        }
+    }
+}
+
+/// What `tls-server-end-point` (RFC 5929) binds a channel by: the hash of the server's
+/// certificate, of the kind that it is signed with, and no weaker than SHA-256. `None` where there
+/// is no such kind.
+pub(super) fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let read = X509::from_der(certificate).ok()?;
+    let algorithm = read.signature_algorithm;
+    let parameters = algorithm.parameters.as_ref().map_or(&[][..], |any| any.value());
+    Some(match algorithm.oid.to_string().as_str() {
+        // md5, sha1, sha256 with RSA; sha1, sha256 with ECDSA.
+        "1.2.840.113549.1.1.4"
+        | "1.2.840.113549.1.1.5"
+        | "1.2.840.113549.1.1.11"
+        | "1.2.840.10045.4.1"
+        | "1.2.840.10045.4.3.2" => Sha256::digest(certificate).to_vec(),
+        "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" => Sha384::digest(certificate).to_vec(),
+        "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" => Sha512::digest(certificate).to_vec(),
+        // RSASSA-PSS names its hash in the parameters: SHA-1 where it names none.
+        "1.2.840.113549.1.1.10" => match [SHA_512, SHA_384].map(|oid| contains(parameters, oid)) {
+            [true, _] => Sha512::digest(certificate).to_vec(),
+            [_, true] => Sha384::digest(certificate).to_vec(),
+            _ => Sha256::digest(certificate).to_vec(),
+        },
+        _ => return None,
+    })
+}
+
+/// The object identifiers, as DER has them.
+const SHA_384: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
+const SHA_512: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03];
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// What an encoded value holds.
+fn inside(der: &[u8]) -> &[u8] {
+    AnyRef::from_der(der).map_or(&[], |any| any.value())
+}
+
+/// Whether a name in a certificate is this host's. A `*` stands for one whole label, the first.
+fn is_host(name: &str, host: &str) -> bool {
+    let (name, host) = (name.trim_end_matches('.'), host.trim_end_matches('.'));
+    if name.eq_ignore_ascii_case(host) {
+        return true;
+    }
+    let (Some(rest), Some((label, domain))) = (name.strip_prefix("*."), host.split_once('.'))
+    else {
+        return false;
+    };
+    !label.is_empty() && rest.contains('.') && rest.eq_ignore_ascii_case(domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn star_is_one_label() {
+        for (name, host, expected) in [
+            ("db.example", "db.example", true),
+            ("DB.example", "db.Example", true),
+            ("db.example", "db.example.", true),
+            ("*.db.example", "a.db.example", true),
+            ("*.db.example", "db.example", false),
+            ("*.db.example", "a.b.db.example", false),
+            ("*.example", "db.example", false),
+            ("*", "localhost", false),
+            ("a*.db.example", "ab.db.example", false),
+            ("db.example", "db.example.evil", false),
+        ] {
+            assert_eq!(is_host(name, host), expected, "{name} {host}");
+        }
+    }
+}
