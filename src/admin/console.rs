@@ -121,6 +121,7 @@ impl Console {
                 Err(end) => Err(end),
             };
             if let Err(end) = next {
+                self.socket.farewell();
                 return end;
             }
         }

@@ -162,8 +162,9 @@ impl App {
     ) -> Result<Option<Admitted>, Refused> {
         let (mut stranger, startup) = match stranger.opening().await? {
             (stranger, Opening::Startup(startup)) => (stranger, startup),
-            (_, Opening::Cancel(request)) => {
+            (mut stranger, Opening::Cancel(request)) => {
                 self.house.cancels.cancel(&request).await;
+                stranger.socket().farewell();
                 return Ok(None);
             }
         };

@@ -15,6 +15,8 @@ use crate::support::LIMIT;
 pub struct TlsClient {
     pub tcp: TcpStream,
     session: ClientConnection,
+    /// BackendKeyData of its login.
+    pub key: Vec<u8>,
 }
 
 /// What an SSLRequest is.
@@ -54,7 +56,8 @@ impl TlsClient {
             .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let host = ServerName::try_from("localhost").unwrap();
-        Self { tcp, session: ClientConnection::new(Arc::new(config), host).unwrap() }
+        let session = ClientConnection::new(Arc::new(config), host).unwrap();
+        Self { tcp, session, key: Vec::new() }
     }
 
     pub fn handshake(&mut self) -> io::Result<()> {
