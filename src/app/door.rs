@@ -128,7 +128,7 @@ impl App {
         };
         let limit = self.config.general.client_login_timeout;
         let mut attempt = Attempt::new(peer);
-        let tls = self.tls.with_clients().cloned();
+        let tls = self.tls.with_clients();
         let login = self.log_in(Stranger::new(socket, tls), &mut attempt, on);
         let admitted = timeout(limit, login).await;
         drop(stranger);

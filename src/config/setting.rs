@@ -346,12 +346,13 @@ impl Kind {
 
 const MODES: [PoolMode; 3] = [PoolMode::Session, PoolMode::Transaction, PoolMode::Statement];
 
-const AUTHS: [AuthType; 6] = [
+const AUTHS: [AuthType; 7] = [
     AuthType::Scram,
     AuthType::Md5,
     AuthType::Plain,
     AuthType::Trust,
     AuthType::Any,
+    AuthType::Cert,
     AuthType::Hba,
 ];
 

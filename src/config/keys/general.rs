@@ -146,8 +146,8 @@ pub(crate) static GENERAL: &[Group] = &[
                 "How clients prove who they are. \"md5\" uses SCRAM for users whose secret is a \
                  SCRAM verifier. \"plain\" sends passwords in clear. \"trust\" asks for no \
                  password, but the user must be known. \"any\" takes every user; each database \
-                 then needs a `user`. \"hba\" goes by the first rule that fits (auth_hba_file, \
-                 [[hba]]). LDAP and PAM are left out on purpose."
+                 then needs a `user`. \"cert\" asks for a certificate whose common name is the \
+                 user's. \"hba\" goes by the first rule that fits (auth_hba_file, [[hba]]). LDAP and PAM are left out on purpose."
             ),
             key!(
                 auth_file,
