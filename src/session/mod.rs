@@ -8,6 +8,7 @@
 mod clock;
 mod cut;
 mod flow;
+mod gate;
 mod ignore;
 mod incoming;
 mod names;
@@ -32,6 +33,7 @@ use self::clock::Clock;
 use self::cut::Need;
 use self::flow::Flow;
 pub use self::flow::{ClientFault, Pin};
+pub use self::gate::Gate;
 use self::ignore::Ignore;
 use self::names::{Names, NamesUndo};
 use self::parting::{Parting, at_rest, part};
@@ -97,6 +99,8 @@ pub struct Session {
     last_member: u64,
     /// The loop that runs it.
     on: LoopId,
+    /// What its requests have to pass.
+    gate: Option<Box<Gate>>,
     /// The server told the client that this is the end.
     told_fatal: bool,
 }
@@ -141,6 +145,8 @@ pub struct Entry {
     pub on: LoopId,
     /// The settings that it brought.
     pub params: Arc<Params>,
+    /// Limits on its requests.
+    pub gate: Option<Box<Gate>>,
 }
 
 /// Why a session ended.
@@ -194,7 +200,7 @@ impl Session {
     /// # Errors
     /// Why there is no session; the client has been told.
     pub async fn open(entry: Entry) -> Result<Self, End> {
-        let Entry { socket, ahead, greeting, seat, tenancy, on, params } = entry;
+        let Entry { socket, ahead, greeting, seat, tenancy, on, params, gate } = entry;
         let client = Client {
             socket,
             inbox: Inbox::default(),
@@ -207,6 +213,7 @@ impl Session {
             tenancy,
             on,
             params,
+            gate,
             known: Arc::default(),
             names: Names::default(),
             attached: None,
@@ -346,6 +353,11 @@ impl Session {
                 self.client.send(cx, output)?;
                 output.clear();
                 if need == Need::Server {
+                    let refused = self.stop_at_gate(rest, output)?;
+                    if refused > 0 {
+                        used += refused;
+                        continue;
+                    }
                     let attached = self.try_attach()?;
                     next = Some(if attached { Next::Attached } else { Next::Queue });
                     used += if attached { self.pass(cx, rest, output)? } else { 0 };
