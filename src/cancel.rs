@@ -273,6 +273,15 @@ impl Seat {
         *self.place.lock() = Place::Settling { over: None };
     }
 
+    /// As [`settle`](Self::settle), while the client's own request is over. A cancel that is under
+    /// way already may hit what is sent now.
+    pub fn spare(&self) {
+        let mut place = self.place.lock();
+        if matches!(*place, Place::Attached { landing: None, .. }) {
+            *place = Place::Settling { over: None };
+        }
+    }
+
     /// The client's cancels go to this server from now on, if they have waited for that.
     pub fn settled(&self, key: &Arc<CancelKey>) {
         let mut place = self.place.lock();

@@ -4,18 +4,16 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pgweir::sql::{Command, effects};
+use pgweir::sql::{Leaves, commands, effects};
 
 fuzz_target!(|data: &[u8]| {
     let alone = effects(data);
-    if alone.command != Command::Other {
-        assert!(alone.changes_session);
-    }
+    let _commands = commands(data);
     // The line break ends a comment that the text may end with.
-    let with = |more: &[u8]| [data, b"\n;", more].concat();
-    assert!(effects(&with(b"listen x")).changes_session);
-    assert!(effects(&with(b"deallocate all")).drops_statements);
-    assert_eq!(effects(&with(b"select 1")).changes_session, alone.changes_session);
-    let before = [b"select 1;", data].concat();
-    assert_eq!(effects(&before).changes_session, alone.changes_session);
+    let with = |more: &[u8]| effects(&[data, b"\n;", more].concat());
+    assert!(with(b"listen x").leaves.has(Leaves::LISTENER));
+    assert!(with(b"deallocate all").leaves.has(Leaves::NO_STATEMENTS));
+    assert!(with(b"set x.y = 1").leaves.has_any(Leaves::SETTINGS | Leaves::CODE));
+    assert_eq!(with(b"select 1"), alone);
+    assert_eq!(effects(&[b"select 1;", data].concat()), alone);
 });

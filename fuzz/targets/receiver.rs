@@ -22,8 +22,9 @@ enum Event {
     Local(u64, Local, u8),
     Failed(Range<u64>, Vec<u8>),
     Reported,
-    OwnComplete,
-    OwnRefused(Vec<u8>),
+    OwnRow(u64, Vec<u8>),
+    OwnComplete(u64),
+    OwnRefused(u64, Vec<u8>),
 }
 
 struct Take<'a> {
@@ -48,11 +49,14 @@ impl Sink for Take<'_> {
     fn reported(&mut self, _: &Arc<Reported>) {
         self.seen.0.push(Event::Reported);
     }
-    fn own_complete(&mut self, _: &Arc<Reported>) {
-        self.seen.0.push(Event::OwnComplete);
+    fn own_row(&mut self, sequence: u64, body: &[u8]) {
+        self.seen.0.push(Event::OwnRow(sequence, body.to_vec()));
     }
-    fn own_refused(&mut self, error: &[u8]) {
-        self.seen.0.push(Event::OwnRefused(error.to_vec()));
+    fn own_complete(&mut self, sequence: u64, _: &Arc<Reported>) {
+        self.seen.0.push(Event::OwnComplete(sequence));
+    }
+    fn own_refused(&mut self, sequence: u64, error: &[u8]) {
+        self.seen.0.push(Event::OwnRefused(sequence, error.to_vec()));
     }
 }
 

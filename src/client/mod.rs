@@ -2,6 +2,4 @@
 
 pub mod card;
 pub mod condition;
-pub mod lobby;
 pub mod login;
-pub mod pace;

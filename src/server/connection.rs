@@ -15,8 +15,9 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
 use super::connect::LoggedIn;
+use super::doubt::{Doubt, Found, Question};
 use super::ledger::{Audience, Awaited, Ledger, Local, Violation};
-use super::params::Params;
+use super::params::{Params, ParamsTable};
 use super::prepared::PreparedSet;
 use super::receive::{Fault, Receiver, Sink};
 use super::reported::Reported;
@@ -24,6 +25,7 @@ use crate::net::loops::LoopId;
 use crate::net::scratch;
 use crate::net::socket::{Address, Inbox, Outbox, Socket};
 use crate::net::tls::ServerTls;
+use crate::sql::Leaves;
 use crate::wire::request;
 
 /// How to cancel what runs on a server.
@@ -100,6 +102,10 @@ pub struct Server {
     applied: Arc<Params>,
     /// No settings: what is in force after login and reset.
     unset: Arc<Params>,
+    /// What may have been left in its session beside that.
+    doubt: Doubt,
+    /// Objects that its session was found to have, which would be in another client's way.
+    objects: Leaves,
     state: State,
     home: LoopId,
     id: u64,
@@ -143,6 +149,8 @@ impl Server {
             outbox: Outbox::default(),
             applied: Arc::clone(&unset),
             unset,
+            doubt: Doubt::default(),
+            objects: Leaves::NOTHING,
             state: State::Fresh,
             home,
             id,
@@ -187,7 +195,8 @@ impl Server {
             && self.receiver.status() == b'I';
         match self.state {
             _ if !at_rest => Cleanliness::Broken,
-            State::Fresh => Cleanliness::Clean,
+            State::Fresh if (self.doubt.leaves() | self.objects).is_empty() => Cleanliness::Clean,
+            State::Fresh => Cleanliness::Used,
             State::Tainted => Cleanliness::Used,
             State::Lost => Cleanliness::Broken,
         }
@@ -199,7 +208,75 @@ impl Server {
         self.ledger.is_quiet() && self.receiver.is_between_messages() && self.inbox.is_empty()
     }
 
-    /// Something that runs may outlive its transaction.
+    /// What runs may leave this in its session.
+    pub fn doubt(&mut self, leaves: Leaves, settings: &[Box<[u8]>]) {
+        // What it sets may have any name, and then only a reset is sure to end it.
+        if leaves.has(Leaves::CODE) {
+            self.taint();
+        }
+        self.doubt.add(leaves, settings);
+    }
+
+    /// What may have been left in its session since it was last known.
+    #[inline]
+    pub fn doubted(&self) -> Leaves {
+        self.doubt.leaves()
+    }
+
+    /// Appends the question that settles what may have been left. `None` where nothing can be
+    /// asked for: what there is can only be reset.
+    ///
+    /// # Errors
+    /// Not for a server at rest.
+    pub fn ask(
+        &mut self,
+        table: &ParamsTable,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Question>, Violation> {
+        let doubt = std::mem::take(&mut self.doubt);
+        let asked = Question::of(doubt, &self.applied, table, self.prepared.len());
+        let (mut question, sql) = match asked {
+            Ok(asked) => asked,
+            Err(doubt) => {
+                self.doubt = doubt;
+                return Ok(None);
+            }
+        };
+        if let Some(sequence) = self.ledger.sent(Awaited::Query, Audience::Pooler)? {
+            question.sequence = sequence;
+            request::query(out, &sql);
+        }
+        Ok(Some(question))
+    }
+
+    /// Takes the answer for the truth; `startup` is what the client brought.
+    pub fn answered(&mut self, question: Question, startup: &Params, table: &ParamsTable) -> Found {
+        let reported = self.unset.proven();
+        let user = reported.and_then(|reported| reported.get("session_authorization"));
+        let found = question.found(&self.applied, startup, user.unwrap_or_default(), table);
+        match &found.settings {
+            Some(settings) => {
+                settings.prove(Arc::clone(self.receiver.reported()));
+                self.applied = Arc::clone(settings);
+                self.know_reported();
+            }
+            None => self.doubt.add(Leaves::ANY_SETTINGS, &[]),
+        }
+        if !found.statements_stand {
+            self.prepared.forget();
+            self.taint();
+        }
+        self.objects = found.objects.unwrap_or(self.objects);
+        found
+    }
+
+    /// The question has got no answer.
+    pub fn unanswered(&mut self, question: Question) {
+        let Doubt { leaves, settings } = question.doubt;
+        self.doubt.add(leaves, &settings);
+    }
+
+    /// Something that runs may outlive its transaction, and only a reset ends it.
     pub fn taint(&mut self) {
         if self.state == State::Fresh {
             self.state = State::Tainted;
@@ -216,23 +293,28 @@ impl Server {
         self.prepared.undo(messages);
     }
 
-    /// Appends what makes its settings those of `wanted`, and says whether that was anything.
-    /// The client's request may follow in the same write only when the settings are proven.
+    /// Appends what makes its settings those of `wanted`, and gives the number of that message
+    /// in the ledger if there was anything to be done. The client's request may follow in the
+    /// same write only when the settings are proven.
     ///
     /// # Errors
     /// Not for a server at rest.
-    pub fn adopt(&mut self, wanted: &Arc<Params>, out: &mut Vec<u8>) -> Result<bool, Violation> {
+    pub fn adopt(
+        &mut self,
+        wanted: &Arc<Params>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<u64>, Violation> {
         if Arc::ptr_eq(&self.applied, wanted) {
-            return Ok(false);
+            return Ok(None);
         }
         let sql = self.applied.difference(wanted);
         self.applied = Arc::clone(wanted);
         if sql.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
-        self.ledger.sent(Awaited::Query, Audience::Pooler)?;
+        let sent = self.ledger.sent(Awaited::Query, Audience::Pooler)?;
         request::query(out, &sql);
-        Ok(true)
+        Ok(sent)
     }
 
     /// Makes its settings those of `wanted` and waits until they are. What it reports then is
@@ -242,7 +324,7 @@ impl Server {
     /// [`ServerError::Refused`] leaves a server whose settings have to be reset.
     pub async fn apply(&mut self, wanted: &Arc<Params>) -> Result<(), ServerError> {
         let mut out = Vec::new();
-        if self.adopt(wanted, &mut out).map_err(Fault::from)? {
+        if self.adopt(wanted, &mut out).map_err(Fault::from)?.is_some() {
             let done = timeout(self.upkeep.deadline, self.exchange(&out)).await;
             let done = done.unwrap_or(Err(ServerError::TimedOut));
             if done.is_err() {
@@ -269,6 +351,8 @@ impl Server {
             return None;
         }
         self.applied = Arc::clone(&self.unset);
+        self.doubt = Doubt::default();
+        self.objects = Leaves::NOTHING;
         self.prepared.clear();
         self.know_reported();
         if self.state == State::Tainted {
@@ -396,8 +480,9 @@ impl Sink for Own {
         self.failed = true;
     }
     fn reported(&mut self, _: &Arc<Reported>) {}
-    fn own_complete(&mut self, _: &Arc<Reported>) {}
-    fn own_refused(&mut self, error: &[u8]) {
+    fn own_row(&mut self, _: u64, _: &[u8]) {}
+    fn own_complete(&mut self, _: u64, _: &Arc<Reported>) {}
+    fn own_refused(&mut self, _: u64, error: &[u8]) {
         self.refused = Some(error.to_vec());
     }
 }

@@ -65,8 +65,12 @@ pub enum Local {
     CloseComplete,
     /// CommandComplete and ReadyForQuery for `DEALLOCATE name`.
     Deallocated,
-    /// CommandComplete and ReadyForQuery for `DEALLOCATE ALL`.
-    DeallocatedAll,
+    /// The same for `RESET`.
+    Reset,
+    /// The same for `SET`.
+    Set,
+    /// The same for `DISCARD ALL`.
+    DiscardedAll,
 }
 
 /// Who a reply is for.
@@ -160,6 +164,20 @@ impl Ledger {
     /// transaction, and keeps its replies back.
     pub fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// Whether what is answered next is a Query of ours.
+    #[inline]
+    pub fn is_asked_by_us(&self) -> bool {
+        matches!(self.entries.front(), Some((Awaited::Query, Audience::Pooler)))
+    }
+
+    /// Whether nothing is owed but replies to what we asked for ourselves.
+    pub fn owes_only_us(&self) -> bool {
+        !self.open
+            && !self.skipping
+            && self.copy == Copy::None
+            && self.entries.iter().all(|(_, audience)| *audience == Audience::Pooler)
     }
 
     /// Whether the server reads COPY rows from the client.

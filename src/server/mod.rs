@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod connect;
 mod connection;
+pub mod doubt;
 pub mod encrypt;
 pub mod ledger;
 pub mod params;

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 
 use super::reported::Reported;
+use crate::sql::Resets;
 use crate::wire::startup::Setting;
 
 /// Settings by name, in lower case, sorted, each name once.
@@ -63,44 +64,98 @@ impl Params {
     /// is not a matter of form, and a role that was there may be gone.
     pub fn must_ask(&self) -> bool {
         self.proven().is_none()
-            || self
-                .settings
-                .iter()
-                .any(|(name, _)| name == b"role" || name == b"session_authorization")
+            || self.settings.iter().any(|(name, _)| PERISHABLE.contains(&name.as_slice()))
+    }
+
+    /// The value of a setting, by its name in lower case.
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        let found = self.settings.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_slice())
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Setting> {
+        self.settings.iter()
+    }
+
+    /// The SQL that sets those of these names; empty where there are none.
+    pub fn restoring(&self, names: &Resets) -> Vec<u8> {
+        let mut sql = Vec::new();
+        set_all(&mut sql, self.settings.iter().filter(|(name, _)| names.has(name)));
+        sql
     }
 
     /// The SQL that turns a session with these settings into one with `wanted`; empty where
     /// there is no difference.
     pub fn difference(&self, wanted: &Params) -> Vec<u8> {
         let mut sql = Vec::new();
-        for (name, value) in &self.settings {
-            let other = wanted.settings.iter().find(|(other, _)| other == name);
+        if self.settings == wanted.settings {
+            return sql;
+        }
+        // What one role may change another may not: all is done as the user who logged in.
+        let (identity, own): (Vec<_>, Vec<_>) =
+            self.settings.iter().partition(|(name, _)| is_identity(name));
+        for (name, _) in identity {
+            reset(&mut sql, name);
+        }
+        for (name, value) in &own {
             // What is left out of a DateStyle stays as it was, so it has to be the server's own.
-            if other.is_none_or(|(_, other)| name == b"datestyle" && other != value) {
-                sql.extend_from_slice(b"RESET ");
-                quote_name(&mut sql, name);
-                sql.push(b';');
+            let other = wanted.get(name);
+            if other.is_none_or(|other| *name == b"datestyle" && other != value) {
+                reset(&mut sql, name);
             }
         }
-        let changed = wanted.settings.iter().filter(|pair| !self.settings.contains(pair));
-        for (index, (name, value)) in changed.enumerate() {
-            sql.extend_from_slice(if index == 0 {
-                b"SELECT pg_catalog.set_config(".as_slice()
-            } else {
-                b",pg_catalog.set_config("
-            });
-            quote_text(&mut sql, name);
-            sql.push(b',');
-            quote_text(&mut sql, value);
-            sql.extend_from_slice(b",false)");
-        }
+        let changed = |pair: &&Setting| is_identity(&pair.0) || !own.contains(pair);
+        set_all(&mut sql, wanted.settings.iter().filter(changed));
         sql
+    }
+}
+
+/// Settings that a server may refuse though it has taken them before.
+const PERISHABLE: [&[u8]; 6] = [
+    b"role",
+    b"session_authorization",
+    b"default_tablespace",
+    b"temp_tablespaces",
+    b"default_table_access_method",
+    b"default_text_search_config",
+];
+
+/// Who the session is.
+fn is_identity(name: &[u8]) -> bool {
+    matches!(name, b"role" | b"session_authorization")
+}
+
+fn reset(sql: &mut Vec<u8>, name: &[u8]) {
+    sql.extend_from_slice(b"RESET ");
+    quote_name(sql, name);
+    sql.push(b';');
+}
+
+/// Who the session is comes last: the role behind the authorization, which resets it.
+fn set_all<'a>(sql: &mut Vec<u8>, settings: impl Iterator<Item = &'a Setting>) {
+    let mut settings: Vec<_> = settings.collect();
+    settings.sort_by_key(|(name, _)| match name.as_slice() {
+        b"role" => 2,
+        b"session_authorization" => 1,
+        _ => 0,
+    });
+    for (index, (name, value)) in settings.into_iter().enumerate() {
+        sql.extend_from_slice(if index == 0 {
+            b"SELECT pg_catalog.set_config(".as_slice()
+        } else {
+            b",pg_catalog.set_config("
+        });
+        quote_text(sql, name);
+        sql.push(b',');
+        quote_text(sql, value);
+        sql.extend_from_slice(b",false)");
     }
 }
 
 /// A string constant that means the same whatever standard_conforming_strings says, and byte for
 /// byte what a startup packet would have meant, whatever the client's encoding.
-fn quote_text(sql: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn quote_text(sql: &mut Vec<u8>, text: &[u8]) {
     sql.extend_from_slice(b"E'");
     for &byte in text {
         match byte {
@@ -131,7 +186,16 @@ fn quote_name(sql: &mut Vec<u8>, name: &[u8]) {
 #[derive(Debug, Default)]
 pub struct ParamsTable {
     known: Mutex<HashMap<Vec<Setting>, Weak<Params>>>,
+    /// What new sessions have, of settings that clients have changed.
+    defaults: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+    /// Names of settings that servers don't list.
+    customs: Mutex<Vec<Box<[u8]>>>,
 }
+
+/// More defaults than that are not kept.
+const DEFAULTS_MAX: usize = 1000;
+/// Nor more names of custom settings; what is above that and set by code unseen is lost.
+const CUSTOMS_MAX: usize = 200;
 
 impl ParamsTable {
     /// The shared value for these settings; of a name given twice the last counts.
@@ -146,6 +210,49 @@ impl ParamsTable {
         }
         sorted.sort();
         self.share_sorted(sorted)
+    }
+
+    /// The settings `base` with that one reset to what it is in `startup`, or all of them.
+    pub fn without(
+        &self,
+        base: &Params,
+        startup: &Arc<Params>,
+        name: Option<&[u8]>,
+    ) -> Arc<Params> {
+        let Some(name) = name else {
+            return Arc::clone(startup);
+        };
+        let others = base.settings.iter().filter(|(other, _)| other != name);
+        let own = startup.settings.iter().filter(|(other, _)| other == name);
+        self.share(others.chain(own).cloned())
+    }
+
+    /// What a new session has for this setting, if that is known.
+    pub(super) fn default_of(&self, name: &[u8]) -> Option<Vec<u8>> {
+        self.defaults.lock().get(name).cloned()
+    }
+
+    pub(super) fn learn_defaults(&self, defaults: Vec<Setting>) {
+        let mut known = self.defaults.lock();
+        for (name, value) in defaults {
+            if known.len() < DEFAULTS_MAX || known.contains_key(&name) {
+                known.insert(name, value);
+            }
+        }
+    }
+
+    /// The names of settings that servers don't list.
+    pub(super) fn customs(&self) -> Vec<Box<[u8]>> {
+        self.customs.lock().clone()
+    }
+
+    pub(super) fn learn_customs<'a>(&self, names: impl Iterator<Item = &'a Vec<u8>>) {
+        let mut known = self.customs.lock();
+        for name in names {
+            if known.len() < CUSTOMS_MAX && !known.iter().any(|other| **other == **name) {
+                known.push(name.as_slice().into());
+            }
+        }
     }
 
     fn share_sorted(&self, sorted: Vec<Setting>) -> Arc<Params> {

@@ -12,6 +12,7 @@ use ahash::RandomState;
 use parking_lot::Mutex;
 
 use super::undo::UndoLog;
+use crate::sql::Effects;
 
 /// A statement that clients have prepared by name.
 #[derive(Debug)]
@@ -20,8 +21,8 @@ pub struct Statement {
     pub id: u64,
     /// What follows the name in a Parse: text, NUL, parameter types.
     pub identity: Box<[u8]>,
-    /// It may change the session that runs it.
-    pub changes_session: bool,
+    /// What it may leave in the session that runs it.
+    pub effects: Effects,
 }
 
 /// A name of ours on servers: `pgweir_`, the statement's number, and the server's epoch where it
@@ -103,8 +104,8 @@ struct TableInner {
 }
 
 impl StatementTable {
-    /// The statement with this identity; `changes_session` is asked only for a new one.
-    pub fn share(&self, identity: &[u8], changes_session: impl FnOnce() -> bool) -> Arc<Statement> {
+    /// The statement with this identity; what it may leave is asked only for a new one.
+    pub fn share(&self, identity: &[u8], effects: impl FnOnce() -> Effects) -> Arc<Statement> {
         let hash = self.hash(identity);
         let mut inner = self.inner.lock();
         let mut found = None;
@@ -122,7 +123,7 @@ impl StatementTable {
         let statement = Arc::new(Statement {
             id: inner.last_id,
             identity: identity.into(),
-            changes_session: changes_session(),
+            effects: effects(),
         });
         let entry = (hash, Arc::downgrade(&statement));
         inner.buckets.insert_unique(hash, entry, |(hash, _)| *hash);
@@ -274,9 +275,9 @@ mod tests {
     #[test]
     fn identity_is_text_and_types() {
         let table = StatementTable::default();
-        let a = table.share(b"select $1\0\0\0", || false);
+        let a = table.share(b"select $1\0\0\0", Effects::default);
         let b = table.share(b"select $1\0\0\0", || panic!("known already"));
-        let c = table.share(b"select $1\0\0\x01\0\0\0\x17", || false);
+        let c = table.share(b"select $1\0\0\x01\0\0\0\x17", Effects::default);
         assert!(Arc::ptr_eq(&a, &b));
         assert_ne!(a.id, c.id);
     }
@@ -286,7 +287,8 @@ mod tests {
         let table = StatementTable::default();
         let mut last = 0;
         for index in 0..10_000 {
-            let statement = table.share(format!("select {index}\0\0\0").as_bytes(), || false);
+            let statement =
+                table.share(format!("select {index}\0\0\0").as_bytes(), Effects::default);
             assert!(statement.id > last);
             last = statement.id;
         }
@@ -296,7 +298,7 @@ mod tests {
     #[test]
     fn what_an_unanswered_batch_did_is_doubtful_behind_it() {
         let table = StatementTable::default();
-        let statement = |n: u8| table.share(&[n], || false);
+        let statement = |n: u8| table.share(&[n], Effects::default);
         let [a, b, c] = [statement(1), statement(2), statement(3)];
         let mut set = PreparedSet::default();
         set.prepared(0, a.clone());
@@ -312,7 +314,7 @@ mod tests {
     #[test]
     fn least_recently_used_goes_first_and_undo_restores() {
         let table = StatementTable::default();
-        let statement = |n: u8| table.share(&[n], || false);
+        let statement = |n: u8| table.share(&[n], Effects::default);
         let [a, b, c] = [statement(1), statement(2), statement(3)];
         let mut set = PreparedSet::default();
         set.prepared(0, a.clone());

@@ -25,10 +25,13 @@ pub trait Sink {
     /// What the server reports of its session has changed, and the client is told by the part
     /// that was forwarded last.
     fn reported(&mut self, reported: &Arc<Reported>);
-    /// The answer to a request of our own is complete.
-    fn own_complete(&mut self, reported: &Arc<Reported>);
-    /// The server refused a request of our own; this is (the start of) its error's body.
-    fn own_refused(&mut self, error: &[u8]);
+    /// A row of the answer to the request of our own with this number: its body.
+    fn own_row(&mut self, sequence: u64, body: &[u8]);
+    /// The answer to the request of our own with this number is complete.
+    fn own_complete(&mut self, sequence: u64, reported: &Arc<Reported>);
+    /// The server refused the request of our own with this number; this is (the start of) its
+    /// error's body.
+    fn own_refused(&mut self, sequence: u64, error: &[u8]);
 }
 
 /// Why a server can't be used any more.
@@ -66,6 +69,8 @@ const MESSAGE_MAX: u32 = 0x7fff_ffff;
 const PARAMETER_MAX: usize = 64 * 1024;
 /// How much of an error is looked at: all of it but for the most talkative ones.
 const ERROR_LOOK: usize = 4096;
+/// The longest row of an answer to us that is believed.
+const OWN_ROW_MAX: usize = 1024 * 1024;
 
 impl Receiver {
     /// Starts at a message boundary, with what the server reported at login.
@@ -140,11 +145,16 @@ impl Receiver {
                 b'S' if header.body_len <= PARAMETER_MAX => header.body_len,
                 b'Z' | b'S' => return Err(Fault::Malformed { tag: header.tag }),
                 b'E' => header.body_len.min(ERROR_LOOK),
+                b'D' if ledger.is_asked_by_us() => match header.body_len {
+                    ..=OWN_ROW_MAX => header.body_len,
+                    _ => return Err(Fault::Malformed { tag: b'D' }),
+                },
                 _ => 0,
             };
             let Some(body) = rest.get(HEADER_LEN..HEADER_LEN + looked_at) else {
                 return Ok(position);
             };
+            let sequence = ledger.settled_to();
             let fate = ledger.received(header.tag)?;
             match header.tag {
                 b'Z' => self.ready(body)?,
@@ -156,11 +166,12 @@ impl Receiver {
             match fate {
                 Fate::Forward => {}
                 Fate::Failed(undone) => sink.failed(undone, body),
-                Fate::OursFailed => sink.own_refused(body),
+                Fate::OursFailed => sink.own_refused(sequence, body),
                 Fate::Skip if header.tag == b'Z' => {
                     // What it says of its session is complete now.
-                    sink.own_complete(&self.reported);
+                    sink.own_complete(sequence, &self.reported);
                 }
+                Fate::Skip if header.tag == b'D' => sink.own_row(sequence, body),
                 Fate::Skip => {}
             }
             if header.tag == b'S' && self.pass_forward {
@@ -216,11 +227,14 @@ mod tests {
         fn reported(&mut self, _: &Arc<Reported>) {
             self.events += "reported ";
         }
-        fn own_complete(&mut self, _: &Arc<Reported>) {
-            self.events += "complete ";
+        fn own_row(&mut self, sequence: u64, body: &[u8]) {
+            self.events += &format!("row {} of {sequence} ", body.len());
         }
-        fn own_refused(&mut self, error: &[u8]) {
-            self.events += &format!("refused {} ", error.len());
+        fn own_complete(&mut self, sequence: u64, _: &Arc<Reported>) {
+            self.events += &format!("complete {sequence} ");
+        }
+        fn own_refused(&mut self, sequence: u64, error: &[u8]) {
+            self.events += &format!("refused {sequence} {} ", error.len());
         }
     }
 
@@ -285,6 +299,7 @@ mod tests {
         ];
         let mut ledger = ledger(&sent);
         let input = [
+            message(b'D', b"\0\0"),
             message(b'E', b"C22023\0\0"),
             message(b'Z', b"I"),
             message(b'E', b"C42P01\0\0"),
@@ -293,7 +308,7 @@ mod tests {
         .concat();
         let mut seen = Seen::default();
         Receiver::new(Arc::default()).receive(&input, &mut ledger, &mut seen).unwrap();
-        assert_eq!(seen.events, "refused 8 complete ParseComplete undone 2..3 ");
+        assert_eq!(seen.events, "row 2 of 0 refused 0 8 complete 0 ParseComplete undone 2..3 ");
     }
 
     #[test]

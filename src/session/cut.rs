@@ -1,10 +1,13 @@
 //! What a client's bytes ask for while it has no server.
 
+use std::sync::Arc;
+
 use super::flow::ClientFault;
 use super::names::Names;
-use crate::server::ledger::Local;
-use crate::sql::{self, Command};
+use crate::server::params::{Params, ParamsTable};
+use crate::sql::{self, Command, Discarded};
 use crate::wire::frame::{self, Header};
+use crate::wire::reply;
 use crate::wire::view::{self, Target};
 
 /// What has to happen.
@@ -34,7 +37,11 @@ pub(super) struct Limits {
 ///
 /// # Errors
 /// When they are no messages.
-pub(super) fn need(bytes: &[u8], names: &Names, limits: Limits) -> Result<Need, ClientFault> {
+pub(super) fn need(
+    bytes: &[u8],
+    standing: Standing<'_>,
+    limits: Limits,
+) -> Result<Need, ClientFault> {
     let mut position = 0;
     let mut alone = true;
     while let Some(header) =
@@ -49,7 +56,7 @@ pub(super) fn need(bytes: &[u8], names: &Names, limits: Limits) -> Result<Need, 
             return Ok(if collected > limits.request { Need::Server } else { Need::More });
         };
         // One request at a time: what is before it may change what a name stands for.
-        match kind(header, body, names) {
+        match kind(header, body, standing) {
             Kind::Now if alone && (position == 0 || header.tag != b'Q') => {
                 return Ok(Need::Alone(end));
             }
@@ -74,55 +81,101 @@ enum Kind {
     Now,
 }
 
-fn kind(header: Header, body: &[u8], names: &Names) -> Kind {
+fn kind(header: Header, body: &[u8], standing: Standing<'_>) -> Kind {
     match header.tag {
         b'S' | b'H' | b'X' => Kind::Now,
         // Without a server there is neither a COPY nor a portal.
         b'd' | b'c' | b'f' => Kind::Ours,
         b'C' if Target::read(body).is_some() => Kind::Ours,
-        b'Q' if answer(body, names).is_some() => Kind::Now,
+        b'Q' if standing.commands(body).is_some() => Kind::Now,
         b'Q' | b'F' => Kind::ForServerNow,
         _ => Kind::ForServer,
     }
 }
 
-/// A query that is about the client's own names alone.
-pub(super) enum Answer {
-    /// `DEALLOCATE` of this name, or of all.
-    Deallocate(Option<Vec<u8>>),
+/// What of a client's session it is known by that has no server.
+#[derive(Clone, Copy)]
+pub(super) struct Standing<'a> {
+    /// Its prepared statements.
+    pub names: &'a Names,
+    /// Its settings.
+    pub params: &'a Params,
+    /// Those that it brought.
+    pub startup: &'a Arc<Params>,
+    /// All settings of its pool.
+    pub table: &'a ParamsTable,
 }
 
-impl Answer {
-    /// The reply to it.
-    pub(super) fn local(&self) -> Local {
-        match self {
-            Self::Deallocate(Some(_)) => Local::Deallocated,
-            Self::Deallocate(None) => Local::DeallocatedAll,
+impl Standing<'_> {
+    /// What settings it has after a reset of the one of this name, or of all; `None` where a
+    /// server has to be asked.
+    pub(super) fn after_reset(&self, name: Option<&[u8]>) -> Option<Arc<Params>> {
+        if name.is_some_and(|name| self.params.get(name).is_none()) {
+            return None;
         }
+        let wanted = self.table.without(self.params, self.startup, name);
+        wanted.proven().is_some().then_some(wanted)
+    }
+
+    fn can_answer(&self, command: &Command<'_>, alone: bool) -> bool {
+        match command {
+            Command::Deallocate(name) => alone && self.names.get(name).is_some(),
+            // In a batch it is an error.
+            Command::DiscardAll => alone,
+            Command::Reset(name) | Command::SetDefault(name) => {
+                alone && self.after_reset(Some(name)).is_some()
+            }
+            Command::ResetAuthorization | Command::DefaultAuthorization => {
+                let same = |name| self.params.get(name) == self.startup.get(name);
+                same(b"role") && same(b"session_authorization")
+            }
+            Command::DeallocateAll
+            | Command::Discard(_)
+            | Command::ResetAll
+            | Command::CloseAll
+            | Command::UnlistenAll
+            | Command::UnlockAll => true,
+        }
+    }
+
+    /// The commands of a Query that we can carry out without a server.
+    pub(super) fn commands<'b>(&self, body: &'b [u8]) -> Option<Vec<Command<'b>>> {
+        let commands = sql::commands(view::query_text(body)?)?;
+        let alone = commands.len() == 1;
+        commands.iter().all(|command| self.can_answer(command, alone)).then_some(commands)
     }
 }
 
-/// What we can answer to a Query without a server.
-pub(super) fn answer(body: &[u8], names: &Names) -> Option<Answer> {
-    // The longest identifier and some white space; a look at the first letter spares the rest.
-    const TEXT_MAX: usize = 200;
-    let text = view::query_text(body).filter(|text| text.len() < TEXT_MAX)?;
-    if !text.trim_ascii_start().first().is_some_and(|first| first.eq_ignore_ascii_case(&b'd')) {
-        return None;
-    }
-    match sql::effects(text).command {
-        Command::Deallocate(name) if names.get(&name).is_some() => {
-            Some(Answer::Deallocate(Some(name.into_owned())))
+/// Appends the reply to a command, but for its ReadyForQuery.
+pub(super) fn reply_to(command: &Command<'_>, out: &mut Vec<u8>) {
+    let tag = match command {
+        Command::Deallocate(_) => "DEALLOCATE",
+        Command::DeallocateAll => "DEALLOCATE ALL",
+        Command::DiscardAll => "DISCARD ALL",
+        Command::Discard(Discarded::Plans) => "DISCARD PLANS",
+        Command::Discard(Discarded::Sequences) => "DISCARD SEQUENCES",
+        Command::Discard(Discarded::Temp) => "DISCARD TEMP",
+        Command::Reset(_) | Command::ResetAll | Command::ResetAuthorization => "RESET",
+        Command::DefaultAuthorization | Command::SetDefault(_) => "SET",
+        Command::CloseAll => "CLOSE CURSOR ALL",
+        Command::UnlistenAll => "UNLISTEN",
+        Command::UnlockAll => {
+            out.extend_from_slice(UNLOCKED);
+            "SELECT 1"
         }
-        Command::DeallocateAll => Some(Answer::Deallocate(None)),
-        Command::Deallocate(_) | Command::DiscardAll | Command::Other => None,
-    }
+    };
+    reply::command_complete(out, tag);
 }
+
+/// The result of `SELECT pg_advisory_unlock_all()`: one column of type void (2278), one row.
+const UNLOCKED: &[u8] = b"T\0\0\0\x2f\0\x01pg_advisory_unlock_all\0\0\0\0\0\0\0\
+    \0\0\x08\xe6\0\x04\xff\xff\xff\xff\0\0\
+    D\0\0\0\x0a\0\x01\0\0\0\0";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::reply;
+    use crate::wire::{reply, request};
 
     fn message(tag: u8, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -132,9 +185,19 @@ mod tests {
 
     const LIMITS: Limits = Limits { message: 1 << 20, request: 1000, statement: 1500 };
 
+    fn needs(bytes: &[u8]) -> Result<Need, ClientFault> {
+        let table = ParamsTable::default();
+        let startup = table.share([]);
+        startup.prove(Arc::default());
+        let params = table.share([(b"a.b".to_vec(), b"1".to_vec())]);
+        let (names, table) = (&Names::default(), &table);
+        let standing = Standing { names, params: &params, startup: &startup, table };
+        need(bytes, standing, LIMITS)
+    }
+
     fn check(messages: &[(u8, &[u8])], expected: Need) {
         let bytes: Vec<u8> = messages.iter().flat_map(|(tag, body)| message(*tag, body)).collect();
-        assert_eq!(need(&bytes, &Names::default(), LIMITS), Ok(expected), "{messages:?}");
+        assert_eq!(needs(&bytes), Ok(expected), "{messages:?}");
     }
 
     #[test]
@@ -145,6 +208,38 @@ mod tests {
         check(&[(b'P', b"\0select 1\0\0\0"), (b'S', b"")], Need::Server);
         check(&[(b'C', b"Sx\0"), (b'Q', b"select 1\0")], Need::Server);
         check(&[(b'P', &[b'x'; 2000])], Need::Server);
+    }
+
+    #[test]
+    fn commands_about_the_own_session_need_none() {
+        for (text, alone) in [
+            ("reset all", true),
+            ("reset a.b", true),
+            ("reset never_set", false),
+            ("discard all", true),
+            ("close all; reset all", true),
+            ("close all; discard all", false),
+            ("select pg_advisory_unlock_all(); unlisten *", true),
+            ("set session authorization default", true),
+            ("select pg_advisory_unlock_all(), 1", false),
+        ] {
+            let mut bytes = Vec::new();
+            request::query(&mut bytes, text.as_bytes());
+            let expected = if alone { Need::Alone(bytes.len()) } else { Need::Server };
+            assert_eq!(needs(&bytes), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn replies_of_ours_are_whole_messages() {
+        let mut out = Vec::new();
+        reply_to(&Command::UnlockAll, &mut out);
+        let (mut rest, mut tags) = (&out[..], Vec::new());
+        while let Some((header, _)) = frame::message(rest, 1000).unwrap() {
+            tags.push(header.tag);
+            rest = &rest[header.message_len()..];
+        }
+        assert_eq!((tags.as_slice(), rest), (&b"TDC"[..], &b""[..]));
     }
 
     #[test]
@@ -162,7 +257,7 @@ mod tests {
     fn half_a_message_is_waited_for_up_to_the_limit() {
         let check = |tag: u8, len: usize, expected: Need| {
             let bytes = message(tag, &vec![b'x'; len]);
-            let found = need(&bytes[..100], &Names::default(), LIMITS);
+            let found = needs(&bytes[..100]);
             assert_eq!(found, Ok(expected), "{} {len}", char::from(tag));
         };
         check(b'Q', 500, Need::More);
@@ -172,13 +267,13 @@ mod tests {
         check(b'Q', 1200, Need::More);
         check(b'P', 1500, Need::More);
         check(b'Q', 1501, Need::Server);
-        assert!(need(b"Q\0\0\0\x01", &Names::default(), LIMITS).is_err());
+        assert!(needs(b"Q\0\0\0\x01").is_err());
     }
 
     #[test]
     fn half_a_text_behind_a_long_request_is_not_waited_for() {
         let mut bytes = message(b'B', &[b'x'; 1200]);
         bytes.extend_from_slice(&message(b'P', &[b'x'; 1200])[..100]);
-        assert_eq!(need(&bytes, &Names::default(), LIMITS), Ok(Need::Server));
+        assert_eq!(needs(&bytes), Ok(Need::Server));
     }
 }

@@ -2,11 +2,14 @@
 
 use thiserror::Error;
 
+use super::pins::Pins;
+use crate::server::doubt::Question;
 use crate::server::ledger::Violation;
+use crate::sql::Effects;
 use crate::wire::frame::FrameError;
 
 /// Where the reading of a client's bytes stands.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Flow {
     /// Bytes of the message under way that are still to come; they go to the server verbatim.
     pub pass: usize,
@@ -15,8 +18,27 @@ pub(super) struct Flow {
     pub batch: Option<u64>,
     /// Why no more messages are taken for now.
     pub stop: Option<Stop>,
-    /// The server can't be given back, and why.
-    pub pin: Option<Pin>,
+    /// Why the server can't be given back between transactions.
+    pub pins: Pins,
+    /// The number of our message that makes the server's settings the client's.
+    pub adopting: Option<u64>,
+    /// What the server is asked of its session.
+    pub asked: Option<Box<Question>>,
+    /// How often in a row it would not say.
+    pub refusals: u8,
+    /// What unnamed statements on this server may leave.
+    pub unnamed: Option<Box<Effects>>,
+    /// SQL that sets again what the client brought, where that has been reset, and when.
+    pub restore: Option<(Restore, Vec<u8>)>,
+}
+
+/// When settings of the startup packet are set again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Restore {
+    /// When the message of this number has been answered, unless it fails.
+    Behind(u64),
+    /// Before the next Sync.
+    BeforeSync,
 }
 
 /// Why no more of a client's messages are taken.
@@ -26,13 +48,6 @@ pub(super) enum Stop {
     Replies,
     /// The client has said goodbye.
     Goodbye,
-}
-
-/// Why a session keeps its server between transactions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pin {
-    /// A prepared statement that was too long to be kept, and so to be prepared elsewhere.
-    LargeStatement,
 }
 
 /// Why a client's bytes can't be passed on.
@@ -60,10 +75,5 @@ impl Flow {
     #[inline]
     pub(super) fn is_between_messages(&self) -> bool {
         self.pass == 0
-    }
-
-    /// The start, on this server.
-    pub(super) fn new() -> Self {
-        Self { pass: 0, batch: None, stop: None, pin: None }
     }
 }

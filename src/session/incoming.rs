@@ -3,8 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::flow::Restore;
 use super::names::{Names, NamesUndo};
+use super::state::Reply;
 use crate::client::condition;
+use crate::server::doubt::Question;
 use crate::server::ledger::Local;
 use crate::server::prepared::PreparedSet;
 use crate::server::receive::Sink;
@@ -24,7 +27,15 @@ pub(super) struct Incoming<'a, 'b> {
     pub prepared: &'a mut PreparedSet,
     /// What the client knows of its session.
     pub known: &'a mut Arc<Reported>,
-    /// The server has taken the client's settings.
+    /// The number of our message that makes the server's settings the client's.
+    pub adopting: Option<u64>,
+    /// What the server is asked of its session.
+    pub asked: &'a mut Option<Box<Question>>,
+    /// What is to be done when a message has been answered, unless it fails.
+    pub restore: &'a mut Option<(Restore, Vec<u8>)>,
+    /// How the question ended.
+    pub learnt: Option<(Box<Question>, Reply)>,
+    /// A request of ours is over.
     pub settled: bool,
     /// The server refused the client's settings; this is its error.
     pub refused: Option<Vec<u8>>,
@@ -47,6 +58,9 @@ impl Sink for Incoming<'_, '_> {
 
     fn failed(&mut self, messages: Range<u64>, error: &[u8]) {
         self.told_fatal |= matches!(view::error_field(error, b'V'), Some(b"FATAL" | b"PANIC"));
+        self.restore.take_if(
+            |(when, _)| matches!(when, Restore::Behind(message) if messages.contains(message)),
+        );
         self.names.undo(self.undo, messages.clone());
         self.prepared.undo(messages);
     }
@@ -55,14 +69,28 @@ impl Sink for Incoming<'_, '_> {
         *self.known = Arc::clone(reported);
     }
 
-    fn own_complete(&mut self, reported: &Arc<Reported>) {
+    fn own_row(&mut self, sequence: u64, body: &[u8]) {
+        if let Some(question) = self.asked.as_mut().filter(|asked| asked.sequence == sequence) {
+            question.row(body);
+        }
+    }
+
+    fn own_complete(&mut self, sequence: u64, reported: &Arc<Reported>) {
         self.settled = true;
+        if let Some(question) = self.asked.take_if(|asked| asked.sequence == sequence) {
+            self.learnt = Some((question, Reply::Answered));
+        }
         let known = &mut *self.known;
         self.out.insert(|out| tell(out, known, reported));
     }
 
-    fn own_refused(&mut self, error: &[u8]) {
-        self.refused = Some(error.to_vec());
+    fn own_refused(&mut self, sequence: u64, error: &[u8]) {
+        if let Some(question) = self.asked.take_if(|asked| asked.sequence == sequence) {
+            self.learnt = Some((question, Reply::Refused));
+        } else if self.adopting == Some(sequence) {
+            self.refused = Some(error.to_vec());
+        }
+        // Else the client's transaction has failed, and what we asked for with it.
     }
 }
 
@@ -86,7 +114,9 @@ pub(super) fn local_reply(out: &mut Vec<u8>, local: Local, status: u8) -> Went {
             return Went::Well;
         }
         Local::Deallocated => "DEALLOCATE",
-        Local::DeallocatedAll => "DEALLOCATE ALL",
+        Local::Reset => "RESET",
+        Local::Set => "SET",
+        Local::DiscardedAll => "DISCARD ALL",
     };
     let went = if status == b'E' { Went::Refused } else { Went::Well };
     match went {

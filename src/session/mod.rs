@@ -8,16 +8,17 @@
 mod clock;
 mod cut;
 mod flow;
-mod gate;
 mod ignore;
 mod incoming;
 mod names;
 mod outgoing;
 mod parting;
+pub mod pins;
 mod queue;
 mod relay;
 pub mod replication;
 pub mod report;
+mod state;
 mod terms;
 
 use std::future::poll_fn;
@@ -30,10 +31,9 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use self::clock::Clock;
-use self::cut::Need;
+use self::cut::{Need, Standing};
+pub use self::flow::ClientFault;
 use self::flow::Flow;
-pub use self::flow::{ClientFault, Pin};
-pub use self::gate::Gate;
 use self::ignore::Ignore;
 use self::names::{Names, NamesUndo};
 use self::parting::{Parting, at_rest, part};
@@ -50,6 +50,7 @@ use crate::server::params::Params;
 use crate::server::prepared::StatementTable;
 use crate::server::receive::Fault;
 use crate::server::reported::Reported;
+use crate::sql::Command;
 use crate::wire::frame::{self};
 use crate::wire::reply::{self, Report};
 use crate::wire::view::Target;
@@ -89,8 +90,10 @@ pub struct Session {
     client: Client,
     seat: Seated,
     tenancy: Arc<Tenancy>,
-    /// The settings that the client brought.
+    /// The client's settings.
     params: Arc<Params>,
+    /// Those that it brought.
+    startup: Arc<Params>,
     /// What the client has been told of its session.
     known: Arc<Reported>,
     names: Names,
@@ -99,8 +102,6 @@ pub struct Session {
     last_member: u64,
     /// The loop that runs it.
     on: LoopId,
-    /// What its requests have to pass.
-    gate: Option<Box<Gate>>,
     /// The server told the client that this is the end.
     told_fatal: bool,
 }
@@ -145,8 +146,6 @@ pub struct Entry {
     pub on: LoopId,
     /// The settings that it brought.
     pub params: Arc<Params>,
-    /// Limits on its requests.
-    pub gate: Option<Box<Gate>>,
 }
 
 /// Why a session ended.
@@ -200,7 +199,7 @@ impl Session {
     /// # Errors
     /// Why there is no session; the client has been told.
     pub async fn open(entry: Entry) -> Result<Self, End> {
-        let Entry { socket, ahead, greeting, seat, tenancy, on, params, gate } = entry;
+        let Entry { socket, ahead, greeting, seat, tenancy, on, params } = entry;
         let client = Client {
             socket,
             inbox: Inbox::default(),
@@ -212,8 +211,8 @@ impl Session {
             seat,
             tenancy,
             on,
+            startup: Arc::clone(&params),
             params,
-            gate,
             known: Arc::default(),
             names: Names::default(),
             attached: None,
@@ -341,7 +340,7 @@ impl Session {
                 let need = if self.client.ignore.is_on() {
                     Need::More
                 } else {
-                    cut::need(rest, &self.names, limits)?
+                    cut::need(rest, self.standing(), limits)?
                 };
                 if let Need::Alone(count) = need {
                     let answered = self.answer(rest.get(..count).unwrap_or_default(), output);
@@ -353,11 +352,6 @@ impl Session {
                 self.client.send(cx, output)?;
                 output.clear();
                 if need == Need::Server {
-                    let refused = self.stop_at_gate(rest, output)?;
-                    if refused > 0 {
-                        used += refused;
-                        continue;
-                    }
                     let attached = self.try_attach()?;
                     next = Some(if attached { Next::Attached } else { Next::Queue });
                     used += if attached { self.pass(cx, rest, output)? } else { 0 };
@@ -387,17 +381,53 @@ impl Session {
                 }
                 b'Q' => {
                     self.names.drop_unnamed();
-                    if let Some(answer) = cut::answer(body, &self.names) {
-                        let cut::Answer::Deallocate(name) = &answer;
-                        self.names.deallocate(name.as_deref());
-                        incoming::local_reply(out, answer.local(), b'I');
-                    }
+                    self.carry_out(body, out);
                 }
                 _ => {}
             }
             bytes = bytes.get(header.message_len()..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Carries out a Query that is about the client's session alone.
+    fn carry_out(&mut self, body: &[u8], out: &mut Vec<u8>) {
+        for command in self.standing().commands(body).into_iter().flatten() {
+            match &command {
+                Command::Deallocate(name) => self.names.deallocate(Some(name)),
+                Command::DeallocateAll => self.names.deallocate(None),
+                Command::DiscardAll => {
+                    self.names.deallocate(None);
+                    self.reset(None);
+                }
+                Command::ResetAll => self.reset(None),
+                Command::Reset(name) | Command::SetDefault(name) => self.reset(Some(name)),
+                Command::Discard(_)
+                | Command::ResetAuthorization
+                | Command::DefaultAuthorization
+                | Command::CloseAll
+                | Command::UnlistenAll
+                | Command::UnlockAll => {}
+            }
+            cut::reply_to(&command, out);
+        }
+        if let Some(reported) = self.params.proven() {
+            incoming::tell(out, &mut self.known, reported);
+        }
+        out.extend_from_slice(&reply::ready(b'I'));
+    }
+
+    /// Resets one of the client's settings, or all.
+    fn reset(&mut self, name: Option<&[u8]>) {
+        if let Some(params) = self.standing().after_reset(name) {
+            self.params = params;
+        }
+    }
+
+    /// What the client's session is known by.
+    fn standing(&self) -> Standing<'_> {
+        let table = self.tenancy.pool.connector().params();
+        Standing { names: &self.names, params: &self.params, startup: &self.startup, table }
     }
 
     /// What to ask the pool for.

@@ -5,21 +5,24 @@
 //! not prepared again, with replies that we give ourselves.
 
 mod statements;
+mod traces;
 
 use std::sync::Arc;
 
 use self::statements::{Resolved, There};
-use super::flow::{ClientFault, Flow, Pin, Stop};
+use super::flow::{ClientFault, Flow, Restore, Stop};
 use super::names::{Names, NamesUndo, Unnamed};
+use super::pins::Pin;
 use super::terms::Terms;
 use crate::server::Server;
 use crate::server::ledger::{Audience, Awaited, Local, Violation};
+use crate::server::params::Params;
 use crate::server::prepared::{NAME_PREFIX, Statement, StatementTable};
-use crate::sql::{self, Command, Effects};
+use crate::sql::{self, Command, Effects, Leaves};
 use crate::wire::frame::{self, HEADER_LEN, Header};
 use crate::wire::request;
 use crate::wire::splice::Splice;
-use crate::wire::view::{self, Fields};
+use crate::wire::view;
 
 /// Takes messages of one client for one server.
 pub(super) struct Outgoing<'a, 'b> {
@@ -31,6 +34,8 @@ pub(super) struct Outgoing<'a, 'b> {
     pub undo: &'a mut NamesUndo,
     /// Where the reading stands.
     pub flow: &'a mut Flow,
+    /// The settings that the client brought.
+    pub startup: &'a Params,
     /// What the session goes by.
     pub terms: &'a Terms,
     /// All prepared statements.
@@ -57,6 +62,9 @@ impl Outgoing<'_, '_> {
     /// The session has to end then, and the server to be closed.
     pub(super) fn run(&mut self, bytes: &[u8]) -> Result<usize, ClientFault> {
         let mut position = 0;
+        if self.flow.restore.is_some() && self.flow.stop.is_none() {
+            self.restore_behind()?;
+        }
         loop {
             if self.flow.pass > 0 {
                 let count = self.flow.pass.min(bytes.len() - position);
@@ -111,13 +119,14 @@ impl Outgoing<'_, '_> {
             (b'Q' | b'P' | b'D' | b'C', None) => Ok(Taken::Not),
             (b'E', _) => self.verbatim(Awaited::Execute),
             (b'S', _) => {
+                self.restore_before_sync()?;
                 let sent = self.sent(Awaited::Sync)?;
                 self.flow.batch = sent.or(self.flow.batch);
                 Ok(Taken::Start(0))
             }
             (b'F', _) => {
                 // Any function may be called; what it leaves behind can't be seen.
-                self.server.taint();
+                self.note(Leaves::UNSEEN, &[]);
                 self.verbatim(Awaited::FunctionCall)
             }
             (b'c' | b'f', _) => self.verbatim(Awaited::CopyEnd),
@@ -154,8 +163,14 @@ impl Outgoing<'_, '_> {
     }
 
     fn query(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
-        let effects = view::query_text(body).map_or(Effects::WORST, sql::effects);
-        if let Command::Deallocate(name) = &effects.command {
+        let text = view::query_text(body);
+        let effects = text.map_or(Effects::WORST, sql::effects);
+        if effects.leaves.is_empty() {
+            self.begin_query()?;
+            return Ok(Taken::Start(0));
+        }
+        let command = text.and_then(sql::command);
+        if let Some(Command::Deallocate(name)) = &command {
             if self.has_to_wait_for(name) {
                 return Ok(Taken::Not);
             }
@@ -163,10 +178,20 @@ impl Outgoing<'_, '_> {
                 return self.deallocate(name);
             }
         }
-        self.note(&effects);
+        self.note(effects.leaves, &effects.settings);
+        if let (Some(text), Some(command)) = (text, &command)
+            && self.reset_and_restore(text, command, &effects.resets)?
+        {
+            return Ok(Taken::Whole);
+        }
         let sent = self.begin_query()?;
-        if let (Command::DeallocateAll | Command::DiscardAll, Some(sequence)) =
-            (&effects.command, sent)
+        if let Some(sequence) = sent
+            && self.note_resets(&effects.resets, Restore::Behind(sequence))
+        {
+            self.flow.stop = Some(Stop::Replies);
+        }
+        if let (Some(Command::DeallocateAll | Command::DiscardAll), Some(sequence)) =
+            (&command, sent)
         {
             self.names.free_all(self.undo, sequence);
         }
@@ -188,21 +213,6 @@ impl Outgoing<'_, '_> {
         Ok(Taken::Whole)
     }
 
-    fn note(&mut self, effects: &Effects<'_>) {
-        if effects.changes_session {
-            self.server.taint();
-        }
-        if effects.drops_statements {
-            self.server.prepared.forget();
-        }
-    }
-
-    /// A statement that another server was given is about to run on this one.
-    fn note_identity(&mut self, identity: &[u8]) {
-        let text = Fields::new(identity).cstr();
-        self.note(&text.map_or(Effects::WORST, sql::effects));
-    }
-
     fn begin_query(&mut self) -> Result<Option<u64>, ClientFault> {
         let sent = self.sent(Awaited::Query)?;
         if let Some(sequence) = sent {
@@ -215,7 +225,7 @@ impl Outgoing<'_, '_> {
     /// A text that is too long to be kept passes through unseen, which is to say that it may be
     /// anything.
     fn long_query(&mut self) -> Result<Taken, ClientFault> {
-        self.note(&Effects::WORST);
+        self.note(Leaves::ANYTHING, &[]);
         self.begin_query()?;
         Ok(Taken::Start(0))
     }
@@ -224,7 +234,7 @@ impl Outgoing<'_, '_> {
     /// the client's own name.
     fn long_parse(&mut self, header: Header, rest: &[u8]) -> Result<Taken, ClientFault> {
         let body = rest.get(HEADER_LEN..).unwrap_or_default();
-        let Some(name) = Fields::new(body).cstr() else {
+        let Some(name) = view::Fields::new(body).cstr() else {
             if body.len() < PARSE_NAME_MAX {
                 return Ok(Taken::Not);
             }
@@ -237,8 +247,9 @@ impl Outgoing<'_, '_> {
         if let Some(statement) = self.names.get(name).map(Arc::clone) {
             return self.parse_again(header, name, &statement);
         }
-        self.note(&Effects::WORST);
-        self.flow.pin = Some(Pin::LargeStatement);
+        self.note(Leaves::ANYTHING, &[]);
+        self.flow.unnamed = Some(Box::new(Effects::WORST));
+        self.flow.pins.add(Pin::LargeStatement);
         if let Some(sequence) = self.sent(Awaited::Parse)?
             && name.is_empty()
         {
@@ -255,7 +266,11 @@ impl Outgoing<'_, '_> {
             return self.verbatim(Awaited::Parse);
         };
         if parse.name.is_empty() {
-            self.note(&sql::effects(parse.text));
+            let effects = sql::effects(parse.text);
+            if !effects.leaves.is_empty() {
+                self.note(effects.leaves, &effects.settings);
+                self.note_unnamed(effects);
+            }
             if let Some(sequence) = self.sent(Awaited::Parse)? {
                 self.names.drop_unnamed_first(self.undo, sequence);
                 self.names.set_unnamed(self.undo, sequence, Unnamed::Here(parse.identity.into()));
@@ -271,15 +286,13 @@ impl Outgoing<'_, '_> {
         if self.terms.max_prepared_statements == 0 || body.len() > self.terms.statement_max {
             // Known to this server alone, under the client's own name.
             if body.len() > self.terms.statement_max {
-                self.flow.pin = Some(Pin::LargeStatement);
+                self.flow.pins.add(Pin::LargeStatement);
             }
+            // It stays there under the client's own name.
             self.server.taint();
             return self.verbatim(Awaited::Parse);
         }
-        let statement = self.statements.share(parse.identity, || {
-            let effects = sql::effects(parse.text);
-            effects.changes_session
-        });
+        let statement = self.statements.share(parse.identity, || sql::effects(parse.text));
         let Some(there) = self.is_there(&statement) else {
             return Ok(Taken::Not);
         };
@@ -379,6 +392,8 @@ impl Outgoing<'_, '_> {
                 Ok(Taken::Whole)
             }
             Some(view::Target::Statement(_) | view::Target::Portal(_)) | None => {
+                // It may be a cursor that is held.
+                self.note(Leaves::ENDS, &[]);
                 self.verbatim(Awaited::Close)
             }
         }

@@ -14,6 +14,7 @@ use super::flow::{ClientFault, Flow, Stop};
 use super::incoming::{self, Incoming};
 use super::names::NamesUndo;
 use super::outgoing::Outgoing;
+use super::state::Known;
 use super::{Attached, End, Session, client_gone};
 use crate::config::PoolMode;
 use crate::net::scratch::{self, INPUT_LEN, Scratch};
@@ -34,7 +35,10 @@ impl Session {
             loop {
                 let received = self.pull_server(cx, scratch)?;
                 if self.is_over()? {
-                    return Ok(ControlFlow::Break(()));
+                    match self.find_out(cx)? {
+                        Known::All => return Ok(ControlFlow::Break(())),
+                        Known::Asked | Known::Pinned => {}
+                    }
                 }
                 if !self.pull_client(cx, scratch)? && !received {
                     return Ok(ControlFlow::Continue(()));
@@ -51,11 +55,12 @@ impl Session {
     /// Makes a server the one that the client's requests go to. It is owed nothing.
     pub(super) fn attach(&mut self, mut lease: Lease<Connector>) -> Result<(), End> {
         self.last_member = lease.member_id();
-        let mut out = Vec::new();
-        if lease.adopt(&self.params, &mut out).map_err(Fault::from)? {
+        let (mut out, mut flow) = (Vec::new(), Flow::default());
+        if let Some(sequence) = lease.adopt(&self.params, &mut out).map_err(Fault::from)? {
             // Were it cancelled, the request behind it would run with another's settings.
             self.seat.settle();
             lease.outbox.push(&out);
+            flow.adopting = Some(sequence);
         } else {
             self.seat.attach(lease.key());
             incoming::tell(&mut out, &mut self.known, lease.receiver.reported());
@@ -63,7 +68,7 @@ impl Session {
         }
         let timed = self.tenancy.terms.times_requests();
         self.attached = Some(Box::new(Attached {
-            flow: Flow::new(),
+            flow,
             undo: NamesUndo::default(),
             clock: timed.then(|| Box::new(Clock::start())),
             lease,
@@ -73,13 +78,15 @@ impl Session {
 
     /// Attaches a server if one is to be had at once.
     pub(super) fn try_attach(&mut self) -> Result<bool, End> {
-        // One who has to ask waits anyway; and an error is found again by the one who queues.
-        if self.params.must_ask() {
-            return Ok(false);
-        }
+        // An error is found again by the one who queues.
         let Ok(Some(lease)) = self.tenancy.pool.try_checkout(&self.wish()) else {
             return Ok(false);
         };
+        // One who has to ask waits anyway.
+        if self.must_ask(&lease) {
+            lease.check_in(self.on);
+            return Ok(false);
+        }
         self.attach(lease)?;
         Ok(true)
     }
@@ -111,6 +118,7 @@ impl Session {
             names: &mut self.names,
             undo,
             flow,
+            startup: &self.startup,
             terms: &self.tenancy.terms,
             statements: &self.tenancy.house.statements,
             out: &mut out,
@@ -165,7 +173,7 @@ impl Session {
             Poll::Ready(_) => return Err(End::ServerGone),
         };
         let fresh = scratch.input.get(..count).unwrap_or_default();
-        let (mut settled, mut refused) = (false, None);
+        let (mut settled, mut refused, mut learnt) = (false, None, None);
         inbox.join(fresh, |bytes| -> Result<usize, End> {
             scratch.output.clear();
             let mut out = Splice::new(bytes, &mut scratch.output);
@@ -175,6 +183,10 @@ impl Session {
                 undo,
                 prepared,
                 known: &mut self.known,
+                adopting: flow.adopting,
+                asked: &mut flow.asked,
+                restore: &mut flow.restore,
+                learnt: None,
                 settled: false,
                 refused: None,
                 told_fatal: false,
@@ -182,6 +194,7 @@ impl Session {
             let judged = receiver.receive(bytes, ledger, &mut sink);
             refused = sink.refused.take();
             settled = sink.settled;
+            learnt = sink.learnt.take();
             self.told_fatal |= sink.told_fatal;
             // What came before a fault is the client's all the same.
             match client.outbox.send(&mut client.socket, cx, out.finish()) {
@@ -204,6 +217,9 @@ impl Session {
         let settled = lease.ledger.settled_to();
         lease.prepared.settle(settled);
         undo.settle(settled);
+        if let Some((question, reply)) = learnt {
+            self.learn(*question, reply);
+        }
         Ok(true)
     }
 
@@ -271,9 +287,7 @@ impl Session {
         }
         match (self.tenancy.terms.mode, lease.receiver.status()) {
             (PoolMode::Session, _) => Ok(false),
-            (PoolMode::Transaction | PoolMode::Statement, b'I') => {
-                Ok(flow.pin.is_none() && !self.asks_again()?)
-            }
+            (PoolMode::Transaction | PoolMode::Statement, b'I') => Ok(!self.asks_again()?),
             (PoolMode::Statement, _) => Err(End::StatementMode),
             (PoolMode::Transaction, _) => Ok(false),
         }
@@ -286,7 +300,7 @@ impl Session {
         if held.is_empty() {
             return Ok(false);
         }
-        Ok(cut::need(held, &self.names, self.tenancy.terms.limits())? == Need::Server)
+        Ok(cut::need(held, self.standing(), self.tenancy.terms.limits())? == Need::Server)
     }
 
     fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<End> {

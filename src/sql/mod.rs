@@ -3,9 +3,11 @@
 //! Text is a peer's bytes, in its own encoding; it is scanned, never trusted and never changed.
 //! Anything that is not understood counts as the worst that it could be.
 
+mod commands;
 mod effects;
 mod scan;
 mod words;
 
-pub use effects::{Command, Effects, effects};
+pub use commands::{Command, Discarded, command, commands};
+pub use effects::{Effects, Leaves, Resets, effects};
 pub use words::{Words, statements};

@@ -38,6 +38,17 @@ impl<'a> Scanner<'a> {
         Self { rest: text }
     }
 
+    /// What is not read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The next token of a copy: it is not taken.
+    pub(super) fn peek(&self) -> Result<Option<Token<'a>>, Unclear> {
+        let mut copy = *self;
+        copy.token()
+    }
+
     /// The next token, or `None` at the end.
     #[inline]
     pub(super) fn token(&mut self) -> Result<Option<Token<'a>>, Unclear> {

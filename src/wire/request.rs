@@ -122,6 +122,31 @@ pub fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
     });
 }
 
+/// A Bind of a statement without parameters, with results as text.
+pub fn bind(out: &mut Vec<u8>, portal: &[u8], statement: &[u8]) {
+    message(out, b'B', |out| {
+        cstr(out, portal);
+        cstr(out, statement);
+        out.extend_from_slice(&[0; 6]);
+    });
+}
+
+/// An Execute without a limit.
+pub fn execute(out: &mut Vec<u8>, portal: &[u8]) {
+    message(out, b'E', |out| {
+        cstr(out, portal);
+        out.extend_from_slice(&[0; 4]);
+    });
+}
+
+/// A Close of a portal.
+pub fn close_portal(out: &mut Vec<u8>, name: &[u8]) {
+    message(out, b'C', |out| {
+        out.push(b'P');
+        cstr(out, name);
+    });
+}
+
 /// A Flush.
 pub fn flush(out: &mut Vec<u8>) {
     message(out, b'H', |_| {});
@@ -164,6 +189,9 @@ mod tests {
         parse(&mut out, b"p", b"select 1\0\0\0");
         describe_statement(&mut out, b"p");
         close_statement(&mut out, b"p");
+        bind(&mut out, b"p", b"s");
+        execute(&mut out, b"p");
+        close_portal(&mut out, b"p");
         flush(&mut out);
         terminate(&mut out);
         let mut tags = Vec::new();
@@ -172,6 +200,6 @@ mod tests {
             tags.push(header.tag);
             rest = &rest[header.message_len()..];
         }
-        assert_eq!((tags.as_slice(), rest.len()), (&b"QPDCHX"[..], 0));
+        assert_eq!((tags.as_slice(), rest.len()), (&b"QPDCBECHX"[..], 0));
     }
 }

@@ -131,24 +131,13 @@ pub struct Data {
     pub sunk: u64,
     zone: Setting,
     tag: Setting,
-    temporary: Temporary,
+    /// Its temporary table is there.
+    temporary: bool,
     timed: bool,
 }
 
-/// A setting that the client has changed. Between transactions it may have been reset.
-#[derive(Clone, Debug, Default)]
-struct Setting {
-    value: Option<String>,
-    certain: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Temporary {
-    /// It is there.
-    Made,
-    #[default]
-    Perhaps,
-}
+/// A setting that the client has changed.
+type Setting = Option<String>;
 
 struct Portal {
     statement: Rc<Statement>,
@@ -572,9 +561,6 @@ impl Model {
 
     fn commit(&mut self) {
         self.data.timed = false;
-        self.data.zone.certain = false;
-        self.data.tag.certain = false;
-        self.data.temporary = Temporary::Perhaps;
         self.base = self.data.clone();
         self.savepoints.clear();
     }
@@ -714,12 +700,13 @@ impl Model {
             Does::LimitTime => self.data.timed = self.status == b'T',
             Does::SetZone(zone) => {
                 self.zones.push(zone.clone());
-                self.data.zone = Setting { value: Some(zone.clone()), certain: true };
+                self.data.zone = Some(zone.clone());
             }
             Does::SetTag(tag) => {
-                self.data.tag = Setting { value: Some(tag.clone()), certain: true };
+                self.data.tag = Some(tag.clone());
             }
-            Does::MakeTemporary => self.data.temporary = Temporary::Made,
+            Does::MakeTemporary => self.data.temporary = true,
+            Does::DropTemporary => self.data.temporary = false,
             Does::Deallocate(name) => drop(self.named.remove(name)),
             Does::DeallocateAll => self.named.clear(),
             Does::DiscardAll => {
@@ -763,11 +750,11 @@ impl Model {
     fn probe_temporary(&mut self, connection: &mut Connection) -> Result<Went, Mismatch> {
         self.ran += 1;
         let reply = self.next(connection)?;
-        let made = self.data.temporary == Temporary::Made;
+        let made = self.data.temporary;
         match reply.tag {
             b'E' if reply.field(b'C') == "42P01" && !made => return Ok(Went::Wrong),
             b'E' if self.is_cancel(&reply) => return Ok(Went::Wrong),
-            b'T' => {}
+            b'T' if made => {}
             _ => return Err(self.wrong(&reply, "its own temporary table, or none")),
         }
         let Some(row) = self.take(connection, b'D')? else {
@@ -821,15 +808,14 @@ impl Model {
         let text = |column: usize| {
             std::str::from_utf8(found[column].unwrap_or_default()).unwrap().to_owned()
         };
-        let may_be = |column: usize, setting: &Setting, unset: &str| {
-            let value = setting.value.as_deref();
-            (value == Some(&text(column))) || (!setting.certain && text(column) == unset)
+        let is = |column: usize, setting: &Setting, unset: &str| {
+            text(column) == setting.as_deref().unwrap_or(unset)
         };
         text(0) == self.who.schema
             && text(1) == self.who.schema
             && text(2) == self.who.application
-            && may_be(3, &self.data.zone, &self.who.zone)
-            && may_be(4, &self.data.tag, "")
+            && is(3, &self.data.zone, &self.who.zone)
+            && is(4, &self.data.tag, "")
     }
 
     /// The next reply to a request: what may come at any time is checked and left out.

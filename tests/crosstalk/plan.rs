@@ -307,6 +307,10 @@ impl Planner {
             2 => {
                 let list = vec![self.a_shared(), Statement::plain(Does::NoTable), self.a_shared()];
                 self.query(list);
+                if self.dice.once_in(2) {
+                    self.query(vec![Statement::probe_temporary()]);
+                }
+                self.plain(Does::DropTemporary);
             }
             3 => {
                 let name = (*self.dice.pick(&NAMES)).to_owned();
@@ -432,9 +436,17 @@ impl Planner {
                 let list =
                     vec![Statement::plain(Does::DropTemporary), Statement::make_temporary(&owner)];
                 self.query(list);
+                if self.dice.once_in(2) {
+                    self.query(vec![Statement::probe_temporary()]);
+                }
+                self.plain(Does::DropTemporary);
             }
             3 => self.query(vec![Statement::probe_temporary()]),
-            _ => self.run(Statement::lock(self.client)),
+            // A pin must end: there are more clients than servers.
+            _ => {
+                self.run(Statement::lock(self.client));
+                self.run(Statement::unlock());
+            }
         }
     }
 

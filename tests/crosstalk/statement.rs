@@ -120,6 +120,12 @@ impl Statement {
         Self::new(text, 3, Does::Lock)
     }
 
+    /// Releases what [`lock`](Self::lock) takes.
+    pub fn unlock() -> Rc<Self> {
+        let text = "select $1::text, $2::int, pg_advisory_unlock_all()";
+        Self::new(text, 3, Does::Lock)
+    }
+
     pub fn copy_out(tag: &str, rows: u64, fails_at: u64) -> Rc<Self> {
         let text = format!(
             "copy (select '{tag}', g, 60/({fails_at}-g) from generate_series(1, {rows}) g) to stdout"

@@ -477,10 +477,19 @@ fn discard_all_forgets_statements_only_when_it_succeeds() {
 #[test]
 fn session_state_of_one_client_never_shows_at_another() {
     let pooler = pooler("default_pool_size = 1");
-    let mut one = Client::login(pooler.port());
     let mut other = Client::login(pooler.port());
     let lock = "select count(*) from pg_locks where locktype = 'advisory' and objid = 99";
-    let leftovers: &[(&str, &str, &str)] = &[
+    let mut check = |leaves: &str, asks: &str, expected: &str, stays: bool| {
+        let mut one = Client::login(pooler.port());
+        one.say(&format!("Q {leaves}"));
+        while one.hear().tag != b'Z' {}
+        if !stays {
+            // Its server is its own as long as it is there.
+            one.say("X");
+        }
+        assert_eq!(other.value(asks), expected, "{leaves}");
+    };
+    for (leaves, asks, expected) in [
         ("set work_mem = '1MB'", "show work_mem", "4MB"),
         (
             "select set_config('app.secret', 'x', false)",
@@ -488,19 +497,7 @@ fn session_state_of_one_client_never_shows_at_another() {
             "",
         ),
         ("begin; set work_mem = '1MB'; commit", "show work_mem", "4MB"),
-        (
-            "create temp table mine (n int)",
-            "select count(*) from pg_class where relname = 'mine'",
-            "0",
-        ),
-        ("select pg_advisory_lock(99)", lock, "0"),
         ("listen news", "select count(*) from pg_listening_channels()", "0"),
-        (
-            "prepare mine as select 1",
-            "select count(*) from pg_prepared_statements where name = 'mine'",
-            "0",
-        ),
-        ("declare mine cursor with hold for select 1", "select count(*) from pg_cursors", "0"),
         ("set role pg_monitor", "select current_user", "app"),
         (
             "set session characteristics as transaction read only",
@@ -512,11 +509,31 @@ fn session_state_of_one_client_never_shows_at_another() {
             "show work_mem",
             "4MB",
         ),
-    ];
-    for (leaves, asks, expected) in leftovers {
-        one.say(&format!("Q {leaves}"));
-        while one.hear().tag != b'Z' {}
-        assert_eq!(other.value(asks), *expected, "{leaves}");
+        (
+            "do $$ begin perform set_config('app.' || 'hidden', 'x', false); end $$",
+            "select coalesce(current_setting('app.hidden', true), '')",
+            "",
+        ),
+    ] {
+        check(leaves, asks, expected, true);
+    }
+    for (leaves, asks, expected) in [
+        (
+            "create temp table mine (n int)",
+            "select count(*) from pg_class where relname = 'mine'",
+            "0",
+        ),
+        ("select pg_advisory_lock(99)", lock, "0"),
+        (
+            "prepare mine as select 1",
+            "select count(*) from pg_prepared_statements where name = 'mine'",
+            "0",
+        ),
+        ("declare mine cursor with hold for select 1", "select count(*) from pg_cursors", "0"),
+        ("select setseed(0.5); select random() > 2", "select count(*) from pg_cursors", "0"),
+        ("load 'plpgsql'", "select count(*) from pg_cursors", "0"),
+    ] {
+        check(leaves, asks, expected, false);
     }
 }
 

@@ -26,7 +26,6 @@ mod cancel;
 mod caps;
 mod lost_servers;
 mod lying_servers;
-mod pressure;
 mod refusing_servers;
 mod timeouts;
 mod versions;

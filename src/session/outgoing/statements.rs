@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::{ClientFault, NAME_PREFIX, Names, Outgoing, Stop, Unnamed};
+use super::{ClientFault, NAME_PREFIX, Names, Outgoing, Restore, Stop, Unnamed};
 use crate::server::ledger::{Audience, Awaited};
 use crate::server::prepared::{Statement, StatementName};
+use crate::sql::Leaves;
 use crate::wire::request;
 
 pub(super) enum There {
@@ -54,8 +55,8 @@ impl Outgoing<'_, '_> {
     /// Whether the server has the statement. `None` when that depends on replies that are owed, or
     /// what has to be closed to make room for it does: the flow is stopped until then.
     pub(super) fn is_there(&mut self, statement: &Statement) -> Option<There> {
-        if statement.changes_session {
-            self.server.taint();
+        if !statement.effects.leaves.is_empty() {
+            self.note(statement.effects.leaves, &statement.effects.settings);
         }
         let there = self.server.prepared.touch(statement.id);
         let surplus = if there { None } else { self.surplus() };
@@ -109,12 +110,14 @@ impl Outgoing<'_, '_> {
         }
         let Some(statement) = self.names.get(name).map(Arc::clone) else {
             // The server says that it doesn't know it; but it may know one of our names.
-            return Ok(if name.starts_with(NAME_PREFIX) {
-                Resolved::As(StatementName::nobody())
-            } else {
-                Resolved::Same
-            });
+            if name.starts_with(NAME_PREFIX) {
+                return Ok(Resolved::As(StatementName::nobody()));
+            }
+            // Under its own name only this server may have it, and we know nothing of it.
+            self.note(Leaves::UNSEEN, &[]);
+            return Ok(Resolved::Same);
         };
+        let _any = self.note_resets(&statement.effects.resets, Restore::BeforeSync);
         match self.is_there(&statement) {
             None => return Ok(Resolved::Later),
             Some(There::Yes) => {}
@@ -125,9 +128,9 @@ impl Outgoing<'_, '_> {
 
     pub(super) fn resolve_unnamed(&mut self) -> Result<Resolved, ClientFault> {
         match self.names.unnamed().clone() {
-            Unnamed::Here(_) | Unnamed::OnlyHere => {}
+            Unnamed::Here(_) | Unnamed::OnlyHere => self.note_bound(None),
             Unnamed::Elsewhere(identity) => {
-                self.note_identity(&identity);
+                self.note_bound(Some(&identity));
                 if let Some(sequence) = self.sent_own(Awaited::Parse)? {
                     self.out.insert(|out| request::parse(out, b"", &identity));
                     self.names.set_unnamed(self.undo, sequence, Unnamed::Here(identity));

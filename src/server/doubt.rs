@@ -1,0 +1,321 @@
+//! What may have been left in a server's session, and the question that finds out.
+//!
+//! The text of a statement shows what it *may* leave; what it did leave depends on errors,
+//! rollbacks, savepoints and the code of functions. So nothing is concluded from a text but what
+//! to ask for: when the transaction is over, the server is asked for the settings and objects in
+//! question, and what it answers is taken for the truth. Names and values travel as hexadecimal
+//! digits of their bytes in the database's encoding, whatever the client's encoding is.
+
+use std::sync::Arc;
+
+use super::params::{Params, ParamsTable, quote_text};
+use crate::sql::Leaves;
+use crate::wire::startup::Setting;
+use crate::wire::view::Fields;
+
+/// What may have been left in a session since it was last known.
+#[derive(Debug, Default)]
+pub struct Doubt {
+    pub(super) leaves: Leaves,
+    /// The settings in question, where they are known by name.
+    pub(super) settings: Vec<Box<[u8]>>,
+}
+
+/// More names than that are not kept: then all settings are in question.
+const NAMES_MAX: usize = 32;
+
+impl Doubt {
+    /// These, too.
+    pub fn add(&mut self, leaves: Leaves, settings: &[Box<[u8]>]) {
+        self.leaves |= leaves;
+        if self.settings.len() + settings.len() > NAMES_MAX {
+            self.leaves |= Leaves::ANY_SETTINGS;
+            return;
+        }
+        for name in settings {
+            if !self.settings.contains(name) {
+                self.settings.push(name.clone());
+            }
+        }
+    }
+
+    /// What may have been left.
+    #[inline]
+    pub fn leaves(&self) -> Leaves {
+        self.leaves
+    }
+
+    /// The question that settles it, for a session that had these settings before; `None` where
+    /// nothing can be asked for.
+    fn question(&self, before: &Params, table: &ParamsTable) -> Option<(Vec<u8>, Scope)> {
+        let known = |name: &[u8]| {
+            is_identity(name)
+                || is_custom(name)
+                || before.get(name).is_some()
+                || table.default_of(name).is_some()
+        };
+        let named = self.leaves.has(Leaves::SETTINGS);
+        let all = self.leaves.has(Leaves::ANY_SETTINGS)
+            || named && !self.settings.iter().all(|name| known(name));
+        let mut sql = Vec::new();
+        let mut names = self.settings.clone();
+        if all {
+            sql.extend_from_slice(ALL_SETTINGS.as_bytes());
+            let custom = table.customs().into_iter().filter(|name| !names.contains(name));
+            names = names.iter().cloned().chain(custom).collect();
+            names.extend([&b"role"[..], b"session_authorization"].map(Box::from));
+        }
+        if !names.is_empty() {
+            sql.extend_from_slice(NAMED_SETTINGS.as_bytes());
+            for (index, name) in names.iter().enumerate() {
+                if index > 0 {
+                    sql.push(b',');
+                }
+                quote_text(&mut sql, name);
+            }
+            sql.extend_from_slice(b"]::pg_catalog.text[]) n");
+            if self.leaves.has(Leaves::CODE) {
+                sql.extend_from_slice(HIDDEN_NAMES.as_bytes());
+            }
+            sql.extend_from_slice(b") n;");
+        }
+        if self.leaves.has_any(Leaves::OBJECTS | Leaves::NO_STATEMENTS) {
+            sql.extend_from_slice(OBJECTS.as_bytes());
+        }
+        (!sql.is_empty()).then_some((sql, if all { Scope::All } else { Scope::Named }))
+    }
+}
+
+/// The settings that differ from what a new session has because somebody set them. A view over
+/// them costs half a millisecond, so it is asked only for what can't be asked for by name.
+const ALL_SETTINGS: &str = "SELECT 's',pg_catalog.encode(pg_catalog.convert_to(s.name,\
+    pg_catalog.getdatabaseencoding()),'hex'),pg_catalog.encode(pg_catalog.convert_to(\
+    pg_catalog.current_setting(s.name),pg_catalog.getdatabaseencoding()),'hex'),\
+    CASE WHEN s.unit IS NULL THEN pg_catalog.encode(pg_catalog.convert_to(s.reset_val,\
+    pg_catalog.getdatabaseencoding()),'hex') END \
+    FROM pg_catalog.pg_show_all_settings() s WHERE s.source OPERATOR(pg_catalog.=) 'session';";
+
+/// Settings by name, whoever set them; the names follow.
+const NAMED_SETTINGS: &str = "SELECT 'n',pg_catalog.encode(pg_catalog.convert_to(n,\
+    pg_catalog.getdatabaseencoding()),'hex'),pg_catalog.encode(pg_catalog.convert_to(\
+    pg_catalog.current_setting(n,true),pg_catalog.getdatabaseencoding()),'hex') \
+    FROM (SELECT n FROM pg_catalog.unnest(ARRAY[";
+
+/// Custom settings are in no list, so their names are looked for in the functions of the database.
+const HIDDEN_NAMES: &str = " UNION SELECT pg_catalog.lower(m[1]) FROM pg_catalog.pg_proc p,\
+    pg_catalog.regexp_matches(p.prosrc,\
+    '(?:set_config\\s*\\(\\s*''|\\mset\\s+(?:session\\s+)?)(\\w+(?:\\.\\w+)+)','gi') m \
+    WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
+
+/// Temporary objects (whatever is in this session's schema depends on it; 2615 is pg_namespace),
+/// held cursors, statements that SQL prepared, session locks, channels, and how many statements
+/// of ours there are.
+const OBJECTS: &str = "SELECT 'o',\
+    CASE WHEN pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN false \
+    ELSE EXISTS(SELECT FROM pg_catalog.pg_depend d WHERE d.refclassid OPERATOR(pg_catalog.=) \
+    2615::pg_catalog.oid AND d.refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) END,\
+    EXISTS(SELECT FROM pg_catalog.pg_cursor() c WHERE c.is_holdable),\
+    EXISTS(SELECT FROM pg_catalog.pg_prepared_statement() p WHERE p.from_sql AND NOT \
+    pg_catalog.starts_with(p.name,'pgweir_')),\
+    EXISTS(SELECT FROM pg_catalog.pg_lock_status() l WHERE l.pid OPERATOR(pg_catalog.=) \
+    pg_catalog.pg_backend_pid() AND l.locktype OPERATOR(pg_catalog.=) 'advisory'),\
+    EXISTS(SELECT FROM pg_catalog.pg_listening_channels()),\
+    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statement() p WHERE \
+    pg_catalog.starts_with(p.name,'pgweir_'))";
+
+/// In the order of the columns above.
+const OBJECT_KINDS: [Leaves; 5] =
+    [Leaves::TEMPORARY, Leaves::CURSOR, Leaves::PREPARED, Leaves::LOCK, Leaves::LISTENER];
+
+/// They say who the session is, and are in none of the server's lists.
+fn is_identity(name: &[u8]) -> bool {
+    matches!(name, b"role" | b"session_authorization")
+}
+
+/// A name with a dot, which no server lists before a library has claimed it. Its default is empty.
+fn is_custom(name: &[u8]) -> bool {
+    name.contains(&b'.')
+}
+
+/// They go with the transaction, whatever is said of where they come from.
+fn is_of_transaction(name: &[u8]) -> bool {
+    matches!(name, b"transaction_isolation" | b"transaction_read_only" | b"transaction_deferrable")
+}
+
+/// Not shown to everybody who may have set them.
+fn is_hidden(name: &[u8]) -> bool {
+    matches!(name, b"dynamic_library_path" | b"session_preload_libraries")
+}
+
+/// Which settings were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    All,
+    Named,
+}
+
+/// A question that a server has been asked, and its answer so far.
+#[derive(Debug)]
+pub struct Question {
+    /// What it settles.
+    pub doubt: Doubt,
+    /// The number of its message in the ledger.
+    pub sequence: u64,
+    scope: Scope,
+    /// How many statements of ours the server is believed to have.
+    prepared: usize,
+    set: Vec<Setting>,
+    named: Vec<Setting>,
+    defaults: Vec<Setting>,
+    objects: Option<Leaves>,
+    /// The server has as many of our statements as it is believed to have.
+    statements_stand: bool,
+}
+
+/// What a session was found to have.
+#[derive(Debug)]
+pub struct Found {
+    /// Its settings; `None` where they have to be asked for once more, and all of them.
+    pub settings: Option<Arc<Params>>,
+    /// Its objects, if they were asked for.
+    pub objects: Option<Leaves>,
+    /// The server has the statements that it is believed to have.
+    pub statements_stand: bool,
+}
+
+impl Question {
+    /// The question that settles this doubt, of a session that had these settings `before`, with
+    /// its SQL; the doubt itself where nothing can be asked for.
+    pub(super) fn of(
+        doubt: Doubt,
+        before: &Params,
+        table: &ParamsTable,
+        prepared: usize,
+    ) -> Result<(Self, Vec<u8>), Doubt> {
+        let Some((sql, scope)) = doubt.question(before, table) else {
+            return Err(doubt);
+        };
+        let question = Self {
+            doubt,
+            sequence: 0,
+            scope,
+            prepared,
+            set: Vec::new(),
+            named: Vec::new(),
+            defaults: Vec::new(),
+            objects: None,
+            statements_stand: true,
+        };
+        Ok((question, sql))
+    }
+
+    /// Takes a row of the answer: the body of a DataRow. One that is none is left out, and the
+    /// answer is then not believed.
+    pub fn row(&mut self, body: &[u8]) {
+        let mut fields = Fields::new(body.get(2..).unwrap_or_default());
+        match text(&mut fields) {
+            Some(b"s") => {
+                if let (Some(name), Some(value)) = (hex(&mut fields), hex(&mut fields)) {
+                    let name = name.to_ascii_lowercase();
+                    if let Some(default) = hex(&mut fields) {
+                        self.defaults.push((name.clone(), default));
+                    }
+                    self.set.push((name, value));
+                }
+            }
+            Some(b"n") => {
+                if let (Some(name), Some(value)) = (hex(&mut fields), hex(&mut fields)) {
+                    self.named.push((name, value));
+                }
+            }
+            Some(b"o") => self.take_objects(&mut fields),
+            _ => {}
+        }
+    }
+
+    /// What the session has, now that the answer is complete. It had the settings `before`, its
+    /// client brought `startup`, and it belongs to `user` unless it is said otherwise.
+    pub(super) fn found(
+        self,
+        before: &Params,
+        startup: &Params,
+        user: &[u8],
+        table: &ParamsTable,
+    ) -> Found {
+        let (objects, statements_stand) = (self.objects, self.statements_stand);
+        Found { settings: self.settings(before, startup, user, table), objects, statements_stand }
+    }
+
+    fn settings(
+        self,
+        before: &Params,
+        startup: &Params,
+        user: &[u8],
+        table: &ParamsTable,
+    ) -> Option<Arc<Params>> {
+        let Self { doubt, scope, set, named, defaults, .. } = self;
+        table.learn_defaults(defaults);
+        table.learn_customs(named.iter().map(|(name, _)| name).filter(|name| is_custom(name)));
+        let kept = |(name, _): &&Setting| scope == Scope::Named || is_hidden(name);
+        let mut settings: Vec<Setting> = before.iter().filter(kept).cloned().collect();
+        settings.extend(set.into_iter().filter(|(name, _)| !is_of_transaction(name)));
+        for (name, value) in named {
+            let own = match name.as_slice() {
+                b"role" => value == b"none",
+                b"session_authorization" => value == user,
+                other if is_custom(other) => {
+                    let touched = doubt.settings.iter().any(|touched| **touched == *other);
+                    value.is_empty() && before.get(other).is_none() && !touched
+                }
+                // Asked for by name beside all those that are set.
+                _ if scope == Scope::All => continue,
+                _ if is_of_transaction(&name) => continue,
+                _ => {
+                    // Nobody may have set it, for all that its value says.
+                    let default = table.default_of(&name);
+                    if before.get(&name).is_none() && default.as_deref() == Some(&*value) {
+                        return None;
+                    }
+                    false
+                }
+            };
+            settings.retain(|(other, _)| *other != name);
+            if !own || startup.get(&name).is_some() {
+                settings.push((name, value));
+            }
+        }
+        Some(table.share(settings))
+    }
+
+    fn take_objects(&mut self, fields: &mut Fields<'_>) {
+        let mut found = Leaves::NOTHING;
+        for kind in OBJECT_KINDS {
+            if text(fields) != Some(b"f") {
+                found |= kind;
+            }
+        }
+        self.objects = Some(found);
+        let count = text(fields).and_then(|count| std::str::from_utf8(count).ok()?.parse().ok());
+        self.statements_stand = count == Some(self.prepared);
+    }
+}
+
+/// The next value of a row.
+fn text<'a>(fields: &mut Fields<'a>) -> Option<&'a [u8]> {
+    let len = fields.word().filter(|len| *len != u32::MAX)?;
+    fields.bytes(len as usize)
+}
+
+/// The next value of a row, which is the hexadecimal digits of some bytes.
+fn hex(fields: &mut Fields<'_>) -> Option<Vec<u8>> {
+    let digits = text(fields)?;
+    let digit =
+        |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    digits
+        .chunks(2)
+        .map(|pair| match pair {
+            [high, low] => Some(digit(high)? << 4 | digit(low)?),
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,173 @@
+//! What messages may leave in the server's session, noted as they are sent.
+
+use super::{ClientFault, Outgoing, Restore};
+use crate::server::ledger::{Awaited, Local};
+use crate::session::pins::Pin;
+use crate::sql::{self, Command, Effects, Leaves, Resets};
+use crate::wire::request;
+use crate::wire::view::Fields;
+
+/// More settings of unnamed statements are not kept by name.
+const SETTINGS_MAX: usize = 32;
+/// The name of a statement and portal of ours, which are gone before anything else is sent.
+const OWN: &[u8] = b"pgweir_";
+
+impl Outgoing<'_, '_> {
+    /// The server is about to run what may leave this.
+    pub(super) fn note(&mut self, leaves: Leaves, settings: &[Box<[u8]>]) {
+        if leaves.is_empty() {
+            return;
+        }
+        let in_question = !self.flow.pins.is_empty() || self.flow.asked.is_some();
+        if leaves == Leaves::ENDS && !in_question && self.server.doubted().is_empty() {
+            return;
+        }
+        if leaves.has(Leaves::NO_STATEMENTS) {
+            self.server.prepared.forget();
+        }
+        // What can't be asked for, and ends with a reset at the earliest.
+        if leaves.has(Leaves::LISTENER) {
+            self.server.taint();
+        }
+        for (kind, pin) in [(Leaves::LIBRARY, Pin::Library), (Leaves::SEED, Pin::Seed)] {
+            if leaves.has(kind) && leaves != Leaves::ANYTHING {
+                self.flow.pins.add(pin);
+                self.server.give_up();
+            }
+        }
+        let asked_for = leaves & !(Leaves::LISTENER | Leaves::LIBRARY | Leaves::SEED);
+        if !asked_for.is_empty() {
+            self.server.doubt(asked_for, settings);
+        }
+    }
+
+    /// Unnamed statements may be run again as long as this server is attached, whatever becomes
+    /// of those that replace them.
+    pub(super) fn note_unnamed(&mut self, effects: Effects) {
+        match &mut self.flow.unnamed {
+            None => self.flow.unnamed = Some(Box::new(effects)),
+            // One that resets is the same again, or nearly so: there is only one to remember.
+            Some(known) => {
+                known.leaves |= effects.leaves;
+                known.settings.extend(effects.settings);
+                known.resets = effects.resets;
+                if known.settings.len() > SETTINGS_MAX {
+                    known.leaves |= Leaves::ANY_SETTINGS | Leaves::CODE;
+                    known.settings.clear();
+                }
+            }
+        }
+    }
+
+    /// The unnamed statement, or the one of this identity in its place, is about to run.
+    pub(super) fn note_bound(&mut self, elsewhere: Option<&[u8]>) {
+        if let Some(identity) = elsewhere {
+            let text = Fields::new(identity).cstr();
+            let effects = text.map_or(Effects::WORST, sql::effects);
+            if !effects.leaves.is_empty() {
+                self.note_unnamed(effects);
+            }
+        }
+        if let Some(effects) = self.flow.unnamed.take() {
+            self.note(effects.leaves, &effects.settings);
+            let _any = self.note_resets(&effects.resets, Restore::BeforeSync);
+            self.flow.unnamed = Some(effects);
+        }
+    }
+
+    /// What the client brought of these settings is to be set again, if there is any.
+    pub(super) fn note_resets(&mut self, resets: &Resets, when: Restore) -> bool {
+        if resets.is_empty() {
+            return false;
+        }
+        let sql = self.startup.restoring(resets);
+        let any = !sql.is_empty();
+        if any {
+            self.flow.restore = Some((when, sql));
+        }
+        any
+    }
+
+    /// A reset by itself goes to the server together with what is set again, so that the client
+    /// is told of no other value in between. `false` where there is nothing to be set again.
+    pub(super) fn reset_and_restore(
+        &mut self,
+        text: &[u8],
+        command: &Command<'_>,
+        resets: &Resets,
+    ) -> Result<bool, ClientFault> {
+        // It can't be in one string with others, nor in a transaction, where it is an error.
+        let outside = || self.server.receiver.status() == b'I' && self.server.ledger.owes_only_us();
+        let local = match command {
+            Command::Reset(_) | Command::ResetAll => Local::Reset,
+            Command::SetDefault(_) => Local::Set,
+            Command::DiscardAll if outside() => Local::DiscardedAll,
+            _ => return Ok(false),
+        };
+        let restoring = self.startup.restoring(resets);
+        if restoring.is_empty() {
+            return Ok(false);
+        }
+        let strings = match local {
+            Local::DiscardedAll => vec![text.to_vec(), restoring],
+            _ => vec![[text, b";", &restoring].concat()],
+        };
+        for sql in strings {
+            if let Some(sequence) = self.sent_own(Awaited::Query)? {
+                self.out.insert(|out| request::query(out, &sql));
+                self.names.drop_unnamed_first(self.undo, sequence);
+            }
+        }
+        if let Some(sequence) = self.reply(local)? {
+            self.flow.batch = Some(sequence);
+            if local == Local::DiscardedAll {
+                self.names.free_all(self.undo, sequence);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A string has been answered that reset what the client brought, and did not fail: that is
+    /// set again, in whatever transaction the reset was.
+    pub(super) fn restore_behind(&mut self) -> Result<(), ClientFault> {
+        let of_string = |(when, _): &mut (Restore, _)| matches!(when, Restore::Behind(_));
+        if let Some((_, sql)) = self.flow.restore.take_if(of_string)
+            && self.sent_own(Awaited::Query)?.is_some()
+        {
+            self.out.insert(|out| request::query(out, &sql));
+        }
+        Ok(())
+    }
+
+    /// An extended request has reset what the client brought: that is set again, and fails with
+    /// the request.
+    pub(super) fn restore_before_sync(&mut self) -> Result<(), ClientFault> {
+        let Some((_, mut identity)) = self.flow.restore.take() else {
+            return Ok(());
+        };
+        if self.server.ledger.is_skipping() || self.server.ledger.is_copying_in() {
+            return Ok(());
+        }
+        let awaited = [
+            Awaited::Close,
+            Awaited::Parse,
+            Awaited::Bind,
+            Awaited::Execute,
+            Awaited::Close,
+            Awaited::Close,
+        ];
+        for message in awaited {
+            self.sent_own(message)?;
+        }
+        identity.extend_from_slice(b"\0\0\0");
+        self.out.insert(|out| {
+            request::close_statement(out, OWN);
+            request::parse(out, OWN, &identity);
+            request::bind(out, OWN, OWN);
+            request::execute(out, OWN);
+            request::close_portal(out, OWN);
+            request::close_statement(out, OWN);
+        });
+        Ok(())
+    }
+}

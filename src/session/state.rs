@@ -1,0 +1,92 @@
+//! What is known of the client's session when a transaction is over.
+//!
+//! A server goes back only when it is known what its session has: its settings become the
+//! client's, which travel on with it, and what can't travel pins the session to the server.
+
+use std::task::Context;
+
+use super::names::Unnamed;
+use super::pins::Pin;
+use super::{Attached, End, Session};
+use crate::server::doubt::Question;
+use crate::server::receive::Fault;
+use crate::sql::Leaves;
+
+/// Whether a server that is at rest may go back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It may.
+    All,
+    /// It has been asked for what is not known.
+    Asked,
+    /// It has what only it can have.
+    Pinned,
+}
+
+/// How a question of ours ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    Answered,
+    Refused,
+}
+
+/// How often a question is asked that is refused, as by a late cancel.
+const TRIES: u8 = 4;
+
+impl Session {
+    /// Request and transaction are over: asks the server for what is not known of its session.
+    pub(super) fn find_out(&mut self, cx: &mut Context<'_>) -> Result<Known, End> {
+        let Some(Attached { lease, flow, .. }) = self.attached.as_deref_mut() else {
+            return Ok(Known::All);
+        };
+        let doubted = lease.doubted();
+        let ask = match flow.pins.is_empty() {
+            true => !doubted.is_empty(),
+            // What comes on top of a pin can wait for its end.
+            false => doubted.has(Leaves::ENDS) && !flow.pins.has(Pin::Unknown),
+        };
+        // The question would cost the client a statement that is nowhere else.
+        let ask = ask && *self.names.unnamed() != Unnamed::OnlyHere;
+        if ask {
+            let mut out = Vec::new();
+            let table = self.tenancy.pool.connector().params();
+            if let Some(question) = lease.ask(table, &mut out).map_err(Fault::from)? {
+                flow.asked = Some(Box::new(question));
+                self.names.leave_server();
+                // A cancel is for what the client runs.
+                self.seat.spare();
+                let server = &mut ***lease;
+                let sent = server.outbox.send(&mut server.socket, cx, &out);
+                sent.map_err(|_lost| End::ServerGone)?;
+                return Ok(Known::Asked);
+            }
+            lease.taint();
+        }
+        Ok(if flow.pins.is_empty() { Known::All } else { Known::Pinned })
+    }
+
+    /// The question has been answered, or refused.
+    pub(super) fn learn(&mut self, question: Question, reply: Reply) {
+        let Some(Attached { lease, flow, .. }) = self.attached.as_deref_mut() else {
+            return;
+        };
+        if reply == Reply::Refused {
+            lease.unanswered(question);
+            flow.refusals += 1;
+            if flow.refusals >= TRIES {
+                tracing::warn!(client = %*self.seat, "server does not say what its session has");
+                flow.pins.add(Pin::Unknown);
+            }
+            return;
+        }
+        flow.refusals = 0;
+        let table = self.tenancy.pool.connector().params();
+        let found = lease.answered(question, &self.startup, table);
+        if let Some(settings) = found.settings {
+            self.params = settings;
+        }
+        if let Some(objects) = found.objects {
+            flow.pins.found(objects);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+use super::*;
+
+#[test]
+fn clean_statements_leave_nothing() {
+    for text in [
+        "",
+        ";",
+        "-- nothing",
+        "SELECT abalance FROM pgbench_accounts WHERE aid = 42;",
+        "select count(*), max(x) from t where lower(y) in ('a', 'b') group by (z)",
+        "(select 1) union (select 2)",
+        "select pg_catalog.now(), pg_advisory_xact_lock(1)",
+        "select set_config('a.b', $1, true)",
+        "prepare transaction 'x'",
+        "discard plans",
+        "select pg_export_snapshot()",
+        "insert into t (a, b) values (1, 'x'), ($1, $2) on conflict (a) do update set b = 2",
+        "insert into s.t (a) select nextval('q') returning id",
+        "update t set a = a + 1 where b = any($1)",
+        "delete from t using u where t.id = u.id",
+        "with x as (select 1) select * from x",
+        "BEGIN; UPDATE t SET a = 1; COMMIT",
+        "begin isolation level serializable read only",
+        "set local search_path = x",
+        "SET TRANSACTION READ ONLY",
+        "set constraints all deferred",
+        "copy t (a, b) from stdin",
+        "copy (select 1) to stdout",
+        "create table t (id int primary key, v varchar(10) check (v > 'a'))",
+        "create index on t (a)",
+        "alter table t add column c numeric(10,2)",
+        "declare c cursor for select 1",
+        "fetch 10 from c",
+        "explain analyze select 1",
+        "select temp from weather",
+        "select cast(a as varchar(3)), a::numeric(4,2), interval '1 day' from t",
+        "vacuum analyze t",
+        "savepoint a; rollback to a; release a",
+        "notify x, 'y'",
+        "show search_path",
+        "select extract(epoch from now()), coalesce(a, 0) from generate_series(1, 3) as a",
+    ] {
+        assert_eq!(effects(text.as_bytes()), Effects::default(), "{text}");
+    }
+}
+
+#[test]
+fn what_may_change_a_session_is_seen() {
+    for text in [
+        "SET search_path = x",
+        "set session authorization bob",
+        "SET ROLE bob",
+        "reset all",
+        "select set_config('a.b', 'c', false)",
+        "select pg_catalog.set_config('a.b', 'c', false)",
+        "select \"set_config\"('a.b', 'c', false)",
+        "select pg_advisory_lock(1)",
+        "select my_function(1)",
+        "select public.lower('x')",
+        "select setseed(0.5)",
+        "select query_to_xml('set a.b = c', true, true, '')",
+        "begin; set x.y = 1; commit",
+        "select 1; listen x",
+        "LISTEN x",
+        "prepare p as select 1",
+        "execute p",
+        "explain execute p",
+        "create table t as execute p",
+        "deallocate p",
+        "create temp table t (a int)",
+        "create local temporary table t (a int)",
+        "create or replace temp view v as select 1",
+        "select 1 into temp t",
+        "select * from x into temporary table t",
+        "create table pg_temp.t (a int)",
+        "insert into pg_temp_3.t values (1)",
+        "create table t as select my_function()",
+        "declare c cursor with hold for select 1",
+        "do $$ begin perform set_config('a.b', 'c', false); end $$",
+        "call p()",
+        "load 'x'",
+        "discard temp",
+        "/* c */ set x.y = 1",
+        "grant_or_something_new",
+        "select 'a\\' , set_config('x', 'y', false) --'",
+        "select 'unclosed",
+        "update t set a = f(b)",
+        "with x as (select f()) select 1",
+        "values (f(1))",
+    ] {
+        assert!(!effects(text.as_bytes()).leaves.is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn it_is_known_what_may_be_left() {
+    for (text, leaves) in [
+        ("set a.b = 1", Leaves::SETTINGS),
+        ("reset a.b", Leaves::RESET | Leaves::ANY_SETTINGS),
+        ("set a.b to default", Leaves::RESET | Leaves::ANY_SETTINGS),
+        ("set \"a\"\"b\" to 1", Leaves::CODE | Leaves::ANY_SETTINGS),
+        ("set seed to 0.5", Leaves::SEED),
+        ("select set_config('a.b', $1, false)", Leaves::SETTINGS),
+        ("select set_config('a.b', $1, $2)", Leaves::SETTINGS),
+        ("select set_config($1, $2, false)", Leaves::CODE | Leaves::ANY_SETTINGS | Leaves::SEED),
+        (
+            "select set_config('a' || 'b', 'c', false)",
+            Leaves::CODE | Leaves::ANY_SETTINGS | Leaves::SEED,
+        ),
+        ("select set_config('a.b', f('x', true), false)", Leaves::SETTINGS | Leaves::UNSEEN),
+        ("select pg_advisory_lock(1)", Leaves::LOCK),
+        ("select pg_try_advisory_lock_shared(1)", Leaves::LOCK),
+        ("select pg_advisory_unlock(1)", Leaves::ENDS),
+        ("select my.pg_advisory_lock(1)", Leaves::UNSEEN),
+        ("select setseed(0.1)", Leaves::SEED),
+        ("create temp table t ()", Leaves::TEMPORARY),
+        ("drop table t", Leaves::ENDS),
+        ("close c", Leaves::ENDS),
+        ("declare c cursor with hold for select 1", Leaves::CURSOR),
+        ("load 'x'", Leaves::LIBRARY),
+        ("listen x", Leaves::LISTENER),
+        ("prepare p as select 1", Leaves::PREPARED),
+        ("explain execute p", Leaves::UNSEEN),
+        ("discard temp", Leaves::ENDS),
+        ("discard all", Leaves::NEW_SESSION),
+        ("deallocate p", Leaves::NO_STATEMENTS | Leaves::ENDS),
+        ("select 'unclosed", Leaves::ANYTHING),
+        ("prepare", Leaves::ANYTHING),
+        ("begin; set a.b = 1; listen x; commit", Leaves::SETTINGS | Leaves::LISTENER),
+    ] {
+        assert_eq!(effects(text.as_bytes()).leaves, leaves, "{text}");
+    }
+}
+
+#[test]
+fn settings_are_known_by_name() {
+    for (text, names) in [
+        ("SET Search_Path TO x, y", "search_path"),
+        ("set session a.B = 1; set local c = 2", "a.b"),
+        ("set \"Weird.Name\" = 1", "weird.name"),
+        ("set \"a\".b = 1", "a.b"),
+        ("set time zone 'UTC'", "timezone"),
+        ("set timezone = 'UTC'", "timezone"),
+        ("set names 'utf8'", "client_encoding"),
+        ("set schema 'x'", "search_path"),
+        ("set xml option document", "xmloption"),
+        ("set role bob", "role"),
+        ("set role to bob", "role"),
+        ("set session authorization bob", "role session_authorization"),
+        ("set session_authorization to bob", "role session_authorization"),
+        (
+            "set session characteristics as transaction read only",
+            "default_transaction_isolation default_transaction_read_only \
+             default_transaction_deferrable",
+        ),
+        ("select 1, pg_catalog.set_config ( 'A.b' , 'x' , false ), now()", "a.b"),
+    ] {
+        let found = effects(text.as_bytes());
+        assert_eq!(found.leaves, Leaves::SETTINGS, "{text}");
+        let found: Vec<_> =
+            found.settings.iter().map(|name| String::from_utf8_lossy(name)).collect();
+        assert_eq!(found.join(" "), names, "{text}");
+    }
+}
+
+#[test]
+fn what_is_reset_and_not_set_again_is_known() {
+    let names = ["timezone", "search_path", "role", "client_encoding", "a.b"];
+    for (text, reset) in [
+        ("reset all", "timezone search_path role client_encoding a.b"),
+        ("discard all", "timezone search_path role client_encoding a.b"),
+        ("reset all; set timezone = 'UTC'; set a.b = 1", "search_path role client_encoding"),
+        (
+            "reset all; set a.b = 1; reset a.b; set role x",
+            "timezone search_path client_encoding a.b",
+        ),
+        ("set a.b = 1; reset search_path", "search_path"),
+        ("reset A.b; reset time zone", "timezone a.b"),
+        ("set search_path to default", "search_path"),
+        ("set time zone local; set names", "timezone client_encoding"),
+        ("set names default; reset session authorization", "role client_encoding"),
+        ("set session authorization default", "role"),
+        ("select set_config('a.b', 'c', false)", ""),
+        ("set role none", ""),
+    ] {
+        let resets = effects(text.as_bytes()).resets;
+        let found: Vec<_> = names.into_iter().filter(|name| resets.has(name.as_bytes())).collect();
+        assert_eq!(found.join(" "), reset, "{text}");
+        assert_eq!(resets.is_empty(), reset.is_empty(), "{text}");
+    }
+}

@@ -1,0 +1,115 @@
+//! Sequences that nobody has thought of.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::runner::{Protocol, bench};
+
+/// Statements that change a session, look at it, fail, or end what others began.
+const STATEMENTS: &[&str] = &[
+    "begin",
+    "commit",
+    "rollback",
+    "savepoint a",
+    "rollback to a",
+    "release a",
+    "set timezone = 'Asia/Tokyo'",
+    "set timezone = 'Europe/Rome'",
+    "set local timezone = 'Asia/Dubai'",
+    "set timezone to default",
+    "reset timezone",
+    "set app.tenant = 'a'",
+    "set app.tenant to 'b'",
+    "set local app.tenant = 'c'",
+    "select set_config('app.tenant', 'd', false)",
+    "select set_config('app.tenant', 'e', true)",
+    "select hidden('f')",
+    "do $$ begin perform set_config('timezone', 'Asia/Dhaka', false); end $$",
+    "set search_path = one",
+    "set search_path = two, public",
+    "set search_path = public",
+    "set role other",
+    "reset role",
+    "set role none",
+    "reset all",
+    "discard all",
+    "discard temp",
+    "select * from place",
+    "select current_user, current_setting('timezone'), current_setting('search_path')",
+    "select current_setting('app.tenant')",
+    "show statement_timeout",
+    "set statement_timeout = '20s'",
+    "set datestyle = 'SQL, DMY'",
+    "select '2020-02-01'::date",
+    "select 1/0",
+    "selec 1",
+    "select * from nowhere",
+    "create temp table t1 (n int)",
+    "create temp table t1 on commit drop as select 1 as n",
+    "insert into t1 values (1)",
+    "select count(*) from t1",
+    "drop table t1",
+    "select hidden_table()",
+    "select count(*) from hidden",
+    "drop table if exists hidden",
+    "declare c cursor with hold for select generate_series(1, 3)",
+    "declare c cursor for select generate_series(1, 3)",
+    "fetch 1 from c",
+    "close c",
+    "close all",
+    "select pg_advisory_lock(7)",
+    "select pg_try_advisory_lock(8)",
+    "select pg_advisory_unlock(7)",
+    "select pg_advisory_unlock_all()",
+    "select pg_advisory_xact_lock(9)",
+    "select count(*) from pg_locks where locktype = 'advisory' and objid < 900",
+    "select pg_advisory_unlock_all(); close all; unlisten *; reset all",
+];
+
+/// A statement by itself, or some in one string.
+fn step() -> impl Strategy<Value = (Protocol, String)> {
+    let statement = || proptest::sample::select(STATEMENTS).prop_map(str::to_owned);
+    prop_oneof![
+        4 => statement().prop_map(|sql| (Protocol::Simple, sql)),
+        // A string of several can't be prepared.
+        3 => statement().prop_filter("one statement", |sql| !sql.contains("; close"))
+            .prop_map(|sql| (Protocol::Extended, sql)),
+        1 => proptest::collection::vec(statement(), 2..5)
+            .prop_map(|list| (Protocol::Simple, list.join("; "))),
+    ]
+}
+
+/// How many sequences are tried.
+fn cases() -> u32 {
+    std::env::var("GENERATED_CASES").ok().map_or(160, |text| text.parse().expect("a number"))
+}
+
+fn check(startup: &[(&str, &str)], cases: u32) {
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        max_shrink_time: 30_000,
+        ..Config::default()
+    };
+    let sequences = proptest::collection::vec(step(), 3..16);
+    let ran = TestRunner::new(config).run(&sequences, |mut script| {
+        // The first is what a new session shows; custom settings are there from then on.
+        script.insert(0, (Protocol::Simple, "set app.tenant = 'x'".to_owned()));
+        bench().compare(startup, &script).map_err(TestCaseError::fail)
+    });
+    if let Err(failure) = ran {
+        panic!("{failure}");
+    }
+}
+
+#[test]
+fn generated_sequences_are_answered_as_by_postgres() {
+    check(&[], cases());
+}
+
+#[test]
+fn generated_sequences_hold_with_startup_settings() {
+    let options = "-c app.tenant=start -c search_path=one,public";
+    check(&[("options", options), ("TimeZone", "Asia/Kolkata")], cases() / 3);
+}

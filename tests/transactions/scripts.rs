@@ -1,0 +1,335 @@
+//! What applications, drivers and tools really send, as scripts.
+
+use crate::runner::{Protocol, bench};
+
+/// Runs the statements, one per line, in each protocol, with these startup parameters.
+#[track_caller]
+fn same_with(startup: &[(&str, &str)], script: &str) {
+    for protocol in [Protocol::Simple, Protocol::Extended] {
+        let lines = script.lines().map(str::trim).filter(|line| !line.is_empty());
+        // Several statements in one string are for the simple protocol alone.
+        let lines = lines.map(|line| match line.strip_prefix("Q ") {
+            Some(text) => (Protocol::Simple, text.to_owned()),
+            None => (protocol, line.to_owned()),
+        });
+        let script: Vec<_> = lines.collect();
+        if let Err(difference) = bench().compare(startup, &script) {
+            panic!("{difference}");
+        }
+    }
+}
+
+#[track_caller]
+fn same(script: &str) {
+    same_with(&[], script);
+}
+
+const SHOW: &str = "select current_setting('search_path'), current_setting('timezone'), \
+    current_setting('datestyle'), current_setting('statement_timeout'), current_user";
+
+#[test]
+fn settings_stay_with_their_client() {
+    same(&format!(
+        "set timezone = 'Asia/Tokyo'
+         {SHOW}
+         set time zone -3
+         show timezone
+         set session statement_timeout to '2s'
+         {SHOW}
+         set search_path to one, \"$user\", public
+         select * from place
+         set search_path = two
+         select * from place
+         set datestyle to 'German'
+         select '2020-02-01'::date
+         set datestyle to dmy
+         {SHOW}
+         set names 'LATIN1'
+         show client_encoding
+         set client_encoding to 'UTF8'
+         set app.tenant = 'it''s me'
+         select current_setting('app.tenant')
+         select set_config('app.tenant', 'Zoë \\ '' \"', false)
+         select current_setting('app.tenant')
+         set session characteristics as transaction read only
+         create table nowhere (n int)
+         set session characteristics as transaction read write, isolation level serializable
+         show transaction_isolation
+         reset timezone
+         {SHOW}
+         set search_path to default
+         {SHOW}
+         reset all
+         {SHOW}
+         show transaction_isolation"
+    ));
+}
+
+#[test]
+fn settings_follow_their_transaction() {
+    same(&format!(
+        "begin
+         set timezone = 'Asia/Tokyo'
+         {SHOW}
+         rollback
+         {SHOW}
+         begin
+         set timezone = 'Asia/Tokyo'
+         commit
+         {SHOW}
+         begin
+         savepoint a
+         set timezone = 'Asia/Dubai'
+         rollback to a
+         {SHOW}
+         set local timezone = 'Asia/Dhaka'
+         {SHOW}
+         commit
+         {SHOW}
+         begin
+         set app.tenant = 'kept'
+         set local app.tenant = 'local'
+         commit
+         select current_setting('app.tenant')
+         set local timezone = 'Asia/Dhaka'
+         {SHOW}
+         set timezone = 'Nowhere/At_All'
+         {SHOW}
+         begin
+         set timezone = 'Europe/Rome'
+         select 1/0
+         set timezone = 'Europe/Oslo'
+         commit
+         {SHOW}
+         Q set timezone = 'Europe/Rome'; set app.tenant = 'two'; select 1/0
+         {SHOW}
+         Q set timezone = 'Europe/Rome'; set app.tenant = 'two'
+         {SHOW}
+         Q set timezone = 'Europe/Oslo'; begin; set timezone = 'Europe/Riga'; rollback
+         {SHOW}
+         Q set timezone = 'Europe/Oslo'; commit; set timezone = 'Europe/Riga'; select 1/0
+         {SHOW}"
+    ));
+}
+
+#[test]
+fn roles_stay_with_their_client() {
+    same(&format!(
+        "set role other
+         {SHOW}
+         begin
+         set local role app
+         {SHOW}
+         commit
+         {SHOW}
+         set role none
+         {SHOW}
+         set role other
+         reset role
+         {SHOW}
+         begin
+         set role other
+         rollback
+         {SHOW}
+         set role nobody
+         {SHOW}
+         set session authorization other
+         {SHOW}
+         set session authorization default
+         reset session authorization
+         {SHOW}"
+    ));
+}
+
+#[test]
+fn what_code_sets_is_found() {
+    same(
+        "select hidden('by a function')
+         select current_setting('app.tenant')
+         do $$ begin perform set_config('app.tenant', 'by a block', false); end $$
+         select current_setting('app.tenant')
+         begin
+         select hidden('rolled back')
+         rollback
+         select current_setting('app.tenant')
+         select hidden_table()
+         insert into hidden values (1), (2)
+         select count(*) from hidden
+         drop table hidden
+         select count(*) from hidden",
+    );
+}
+
+#[test]
+fn startup_settings_are_what_is_reset_to() {
+    let options = "-c app.tenant=start -c search_path=one,public -c statement_timeout=7s";
+    same_with(
+        &[("options", options), ("TimeZone", "Asia/Tokyo"), ("application_name", "scripts")],
+        &format!(
+            "{SHOW}
+             set search_path = two
+             set timezone = 'UTC'
+             reset search_path
+             {SHOW}
+             reset all
+             {SHOW}
+             set app.tenant = 'changed'
+             set timezone to default
+             {SHOW}
+             discard all
+             select current_setting('app.tenant')
+             {SHOW}
+             begin
+             set search_path = two
+             reset all
+             {SHOW}
+             rollback
+             {SHOW}
+             begin
+             set timezone = 'UTC'
+             reset timezone
+             commit
+             {SHOW}
+             begin
+             select 1/0
+             reset all
+             rollback
+             {SHOW}
+             set application_name = 'other'
+             reset application_name
+             {SHOW}"
+        ),
+    );
+}
+
+#[test]
+fn reset_batches_of_drivers_are_answered() {
+    same(&format!(
+        "set timezone = 'Asia/Tokyo'
+         Q SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;
+         {SHOW}
+         set timezone = 'Asia/Tokyo'
+         discard all
+         {SHOW}
+         Q set session authorization default
+         Q reset all
+         Q close all
+         Q unlisten *
+         Q select pg_advisory_unlock_all()
+         Q discard sequences
+         Q discard temp
+         Q discard plans
+         Q deallocate all
+         Q reset session authorization
+         Q discard all; select 1
+         begin
+         discard all
+         rollback
+         begin
+         set timezone = 'Asia/Tokyo'
+         Q SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;
+         commit
+         {SHOW}
+         begin
+         Q SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; select 1/0
+         Q reset all
+         rollback
+         Q reset nonsense
+         Q reset app.never_set"
+    ));
+}
+
+#[test]
+fn temporary_objects_stay_until_they_are_gone() {
+    same(
+        "create temp table t1 (n int)
+         insert into t1 select generate_series(1, 3)
+         select count(*) from t1
+         begin
+         drop table t1
+         rollback
+         select count(*) from t1
+         drop table t1
+         select count(*) from t1
+         create temp table t1 on commit drop as select 1
+         select count(*) from t1
+         begin
+         create temp table t1 on commit drop as select 1
+         select count(*) from t1
+         commit
+         select count(*) from t1
+         select 7 as n into temp t1
+         select * from t1
+         create temp view v as select * from t1
+         select * from v
+         create function pg_temp.f() returns int language sql as 'select 5'
+         select pg_temp.f()
+         discard temp
+         select * from v
+         create temp sequence q
+         select nextval('q')
+         select nextval('q')
+         discard all
+         select nextval('q')",
+    );
+}
+
+#[test]
+fn cursors_stay_as_long_as_on_a_server_of_ones_own() {
+    same(
+        "declare c cursor with hold for select generate_series(1, 5)
+         fetch 2 from c
+         fetch 1 from c
+         close c
+         fetch 1 from c
+         begin
+         declare c cursor with hold for select generate_series(1, 5)
+         declare d cursor for select generate_series(1, 5)
+         fetch 1 from c
+         fetch 1 from d
+         commit
+         fetch 1 from c
+         fetch 1 from d
+         move 1 in c
+         fetch all from c
+         close all
+         fetch 1 from c
+         begin
+         declare c cursor with hold for select 1
+         rollback
+         fetch 1 from c
+         declare c cursor for select 1
+         declare c cursor with hold for select 1
+         discard all
+         fetch 1 from c",
+    );
+}
+
+#[test]
+fn session_locks_are_held_until_they_are_released() {
+    const HELD: &str = "select objid, mode from pg_locks where locktype = 'advisory' and objid < 900 order by objid";
+    same(&format!(
+        "select pg_advisory_lock(1)
+         select pg_advisory_lock(1)
+         {HELD}
+         select pg_advisory_unlock(1)
+         {HELD}
+         select pg_advisory_unlock(1)
+         {HELD}
+         select pg_advisory_unlock(1)
+         select pg_try_advisory_lock(2), pg_try_advisory_lock_shared(3)
+         {HELD}
+         select pg_advisory_unlock_all()
+         {HELD}
+         begin
+         select pg_advisory_lock(4), pg_advisory_xact_lock(5)
+         rollback
+         {HELD}
+         Q select pg_advisory_unlock_all(); close all; unlisten *; reset all
+         {HELD}
+         begin
+         select pg_advisory_xact_lock(6)
+         commit
+         {HELD}"
+    ));
+}
