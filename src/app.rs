@@ -12,6 +12,7 @@ mod figures;
 mod identify;
 mod listening;
 mod owner;
+mod strangers;
 mod tenancy;
 mod tls;
 
@@ -31,8 +32,9 @@ use self::listening::{listeners, tcp_options};
 use self::tenancy::Tenancies;
 use self::tls::{Tls, TlsStartError};
 use crate::cancel::Cancels;
-use crate::config::Config;
+use crate::config::{Config, General};
 use crate::http;
+use crate::net::host::raise_open_files;
 use crate::net::listen::{Endpoint, Listener};
 use crate::net::loops::Loops;
 use crate::server::prepared::StatementTable;
@@ -103,6 +105,8 @@ pub(crate) struct App {
     house: Arc<House>,
     door: Arc<Door>,
     complaints: Complaints,
+    /// The lowest number of an open file that a newcomer may not have.
+    open_files_max: usize,
     stop: watch::Sender<bool>,
 }
 
@@ -143,6 +147,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         house,
         door: Arc::new(Door::new(general)),
         complaints: Complaints::default(),
+        open_files_max: open_files_max(general),
         stop: watch::Sender::new(false),
         config: Arc::clone(&config),
         loops,
@@ -191,6 +196,20 @@ impl Running {
 /// How many cores this process may use.
 pub fn cores() -> Option<usize> {
     std::thread::available_parallelism().ok().map(usize::from)
+}
+
+/// Numbers of open files are given from below: the number of a new one tells how many there are.
+fn open_files_max(general: &General) -> usize {
+    let limit = raise_open_files();
+    let wanted = general.max_client_conn + general.reserved_open_files;
+    if limit < wanted {
+        tracing::warn!(
+            "the limit on open files is {limit} (ulimit -n): too low for max_client_conn and \
+             reserved_open_files, {wanted} together"
+        );
+    }
+    // However low it is, somebody may come in.
+    limit - general.reserved_open_files.min(limit / 2)
 }
 
 fn listen_http(address: &str) -> io::Result<(std::net::TcpListener, SocketAddr)> {

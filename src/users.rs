@@ -170,6 +170,7 @@ impl Users {
             AuthType::Plain => Method::Plain,
             AuthType::Trust => Method::Trust,
             AuthType::Any => Method::Any,
+            AuthType::Cert => return Demand::Certificate { map: None },
             AuthType::Hba => return self.demand_by_rule(caller),
         };
         Demand::Proof(method)

@@ -2,6 +2,7 @@
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::fmt::Display;
+use std::time::UNIX_EPOCH;
 
 use super::registry::{PoolFigures, Registry};
 use super::{PGBOUNCER_VERSION, VERSION};
@@ -47,6 +48,11 @@ pub fn text(registry: &dyn Registry) -> String {
     page.head("pgweir_build_info", "The version of pgweir.");
     page.sample("pgweir_build_info", &[("version", VERSION)], 1);
     page.gauge("pgweir_clients", "Clients that are logged in.", registry.clients().len());
+    if let Some(at) = registry.certificate_expires() {
+        let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let help = "When the certificate for clients expires, in seconds since 1970.";
+        page.gauge("pgweir_certificate_expires_seconds", help, at);
+    }
     let pools = registry.pools();
     for (name, help, value) in POOL_GAUGES {
         let name = format!("pgbouncer_pools_{name}");

@@ -2,6 +2,7 @@
 //! they are asked for.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::cancel::Seat;
 use crate::config::{Config, PoolMode};
@@ -17,6 +18,8 @@ pub trait Registry: Send + Sync + 'static {
     fn clients(&self) -> Vec<Arc<Seat>>;
     /// How many are connected that have not logged in yet.
     fn strangers(&self) -> usize;
+    /// When the certificate that clients are shown expires; `None` without TLS.
+    fn certificate_expires(&self) -> Option<SystemTime>;
 }
 
 /// One pool.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::App;
 use super::door::Admitted;
+use crate::client::{condition, login};
 use crate::net::listen::Listening;
 use crate::net::loops::LoopId;
 use crate::net::peer::Peer;
@@ -50,16 +51,16 @@ pub(super) async fn accept(
 
 impl App {
     /// Starts to serve an accepted socket, on this loop or on one with far fewer clients.
-    fn place(self: &Arc<Self>, socket: Socket, peer: Peer, here: LoopId) {
-        let Some(ticket) = self.door.enter() else {
-            // Too many who have not logged in: not even an answer.
-            return;
-        };
+    fn place(self: &Arc<Self>, mut socket: Socket, peer: Peer, here: LoopId) {
+        if socket.number() >= self.open_files_max {
+            return login::refuse(&mut socket, &[], &condition::OPEN_FILES.report());
+        }
+        let visit = self.door.enter();
         let on = self.loop_for(here);
         let crowd = Crowd::join(self, on);
         let serve = async move |socket: io::Result<Socket>| {
             // The login's future is large, and gone before the session begins.
-            let admitted = Box::pin(crowd.app.admit(socket, peer, on, ticket)).await;
+            let admitted = Box::pin(crowd.app.admit(socket, peer, on, visit)).await;
             match admitted {
                 None => {}
                 Some(Admitted::Guest(mut guest)) => {

@@ -1,26 +1,31 @@
 //! Who may come in: from an accepted stream to a session, within the limits on clients.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::timeout;
 
 use super::App;
+use super::cores;
 use super::identify::{Attempt, Identified};
+use super::strangers::{Strangers, Visit};
 use crate::admin::{self, Console, Role};
 use crate::auth::ServerSecret;
 use crate::cancel::{SeatLimit, Seated, Secret};
 use crate::client::card::{ClientCard, Login};
-use crate::client::condition;
+use crate::client::condition::{self, wait_for};
+use crate::client::lobby::Lobby;
 use crate::client::login::{self, LoginError, Opening, Stranger};
+use crate::client::pace::{Pace, Paces, neighbourhood};
 use crate::config::{Database, General};
 use crate::net::loops::LoopId;
 use crate::net::peer::Peer;
 use crate::net::socket::Socket;
 use crate::session::replication::replicate;
 use crate::session::report;
-use crate::session::{End, Entry, Session, Tenancy};
+use crate::session::{End, Entry, Gate, Session, Tenancy};
 use crate::users::rules::{Caller, Way};
 use crate::wire::reply::{Report, Severity};
 use crate::wire::startup::{Setting, Startup, read_options};
@@ -30,8 +35,15 @@ use crate::wire::startup::{Setting, Startup, read_options};
 pub(crate) struct Door {
     clients: AtomicUsize,
     clients_max: usize,
-    strangers: AtomicUsize,
-    strangers_max: usize,
+    strangers: Arc<Strangers>,
+    lobby: Arc<Lobby>,
+    /// Logins, by address and by user.
+    address_pace: Paces<IpAddr>,
+    user_pace: Paces<String>,
+    /// Requests for servers.
+    user_queries: Paces<String>,
+    database_queries: Paces<String>,
+    application_queries: Paces<String>,
     replications: AtomicUsize,
     replications_max: usize,
 }
@@ -54,21 +66,40 @@ impl Door {
         Self {
             clients: AtomicUsize::new(0),
             clients_max: general.max_client_conn,
-            strangers: AtomicUsize::new(0),
-            strangers_max: general.max_unauthenticated_clients,
+            strangers: Strangers::new(general.max_unauthenticated_clients),
+            lobby: Lobby::new(general.unauthenticated_memory.len(), cores().unwrap_or(1)),
+            address_pace: Paces::new(general.login_rate_per_address),
+            user_pace: Paces::new(general.login_rate_per_user),
+            user_queries: Paces::new(general.query_rate_per_user),
+            database_queries: Paces::new(general.query_rate_per_database),
+            application_queries: Paces::new(general.query_rate_per_application_name),
             replications: AtomicUsize::new(0),
             replications_max: general.max_replication_connections,
         }
     }
 
-    /// One more that has not logged in, if there is room.
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<Ticket> {
-        self.ticket(|door| &door.strangers, self.strangers_max)
+    /// One more that has not logged in.
+    pub(super) fn enter(&self) -> Visit {
+        self.strangers.enter()
     }
 
     /// How many have not logged in.
     pub(crate) fn strangers(&self) -> usize {
-        self.strangers.load(Ordering::Relaxed)
+        self.strangers.count()
+    }
+
+    /// What the requests of a client have to pass.
+    fn gate(&self, card: &ClientCard) -> Option<Box<Gate>> {
+        let Login { database, user } = &*card.login;
+        let name = card.application_name.as_deref().unwrap_or_default();
+        let paces = [
+            ("query_rate_per_user", self.user_queries.of(user.clone())),
+            ("query_rate_per_database", self.database_queries.of(database.clone())),
+            ("query_rate_per_application_name", self.application_queries.of(name.to_owned())),
+        ];
+        let paces = paces.into_iter().filter_map(|(key, pace)| Some((key, pace?)));
+        let paces: Vec<_> = paces.collect();
+        (!paces.is_empty()).then(|| Box::new(Gate { paces }))
     }
 
     fn client(self: &Arc<Self>) -> Option<Ticket> {
@@ -117,7 +148,7 @@ impl App {
         socket: io::Result<Socket>,
         peer: Peer,
         on: LoopId,
-        stranger: Ticket,
+        visit: Visit,
     ) -> Option<Admitted> {
         let socket = match socket {
             Ok(socket) => socket,
@@ -128,10 +159,17 @@ impl App {
         };
         let limit = self.config.general.client_login_timeout;
         let mut attempt = Attempt::new(peer);
-        let tls = self.tls.with_clients().cloned();
-        let login = self.log_in(Stranger::new(socket, tls), &mut attempt, on);
-        let admitted = timeout(limit, login).await;
-        drop(stranger);
+        let tls = self.tls.with_clients();
+        let stranger = Stranger::new(socket, tls, self.door.lobby.share());
+        let admitted = tokio::select! {
+            admitted = timeout(limit, self.log_in(stranger, &mut attempt, on)) => Some(admitted),
+            () = visit.sent_away() => None,
+        };
+        drop(visit);
+        let Some(admitted) = admitted else {
+            self.complaints.complain(attempt.failed("max_unauthenticated_clients".to_owned()));
+            return None;
+        };
         let reason = match admitted {
             Ok(Ok(admitted)) => return admitted,
             Ok(Err(Refused::Login(LoginError::Gone(_)))) => return None,
@@ -232,6 +270,10 @@ impl App {
         };
         let ticket =
             ticket.map_err(|limit| Refused::Told(condition::TOO_MANY_CLIENTS.about(limit)))?;
+        if let Some(address) = attempt.peer.ip().map(neighbourhood) {
+            keep_pace(self.door.address_pace.of(address), "login_rate_per_address")
+                .map_err(Refused::Told)?;
+        }
         stranger.socket().write_all(&login::negotiation(startup)).await?;
         let physical = replication == Some(Replication::Physical);
         let way = match attempt.peer.ip() {
@@ -241,6 +283,9 @@ impl App {
         };
         let caller = Caller { way, database: &name, user: &user, physical };
         let identified = self.identify(stranger, &caller, attempt).await?;
+        // After the proof: nobody can use up another's logins.
+        keep_pace(self.door.user_pace.of(user.to_string()), "login_rate_per_user")
+            .map_err(Refused::Told)?;
         let Some(ticket) = ticket else {
             let role = Role::of(&user, &self.config.general);
             let role = role.ok_or_else(|| Refused::Told(condition::NO_CONSOLE.report()))?;
@@ -292,7 +337,8 @@ impl App {
         }
         let params = tenancy.pool.connector().params().share(settings);
         let (socket, ahead) = stranger.into_parts();
-        let entry = Entry { socket, ahead, greeting, seat, tenancy, on, params };
+        let gate = self.door.gate(seat.card());
+        let entry = Entry { socket, ahead, greeting, seat, tenancy, on, params, gate };
         let session = Session::open(entry).await.map_err(Refused::Ended)?;
         Ok(Guest { session, _ticket: ticket })
     }
@@ -324,10 +370,20 @@ impl App {
         });
         let same_database = |card: &ClientCard| card.login.database == login.database;
         let same_user = |card: &ClientCard| card.login.user == login.user;
-        let limits: [SeatLimit<'_>; 2] =
-            [(database.max_db_client_connections, &same_database), (user_max, &same_user)];
+        let address = card.peer.ip();
+        let same_address = |card: &ClientCard| card.peer.ip() == address;
+        let address_max = self.config.general.max_address_client_connections;
+        let limits: [SeatLimit<'_>; 3] = [
+            (database.max_db_client_connections, &same_database),
+            (user_max, &same_user),
+            (address_max.filter(|_| address.is_some()), &same_address),
+        ];
         self.house.cancels.seat_within(secret, card, &limits).map_err(|reached| {
-            let names = ["max_db_client_connections", "max_user_client_connections"];
+            let names = [
+                "max_db_client_connections",
+                "max_user_client_connections",
+                "max_address_client_connections",
+            ];
             condition::TOO_MANY_CLIENTS.about(names.get(reached).copied().unwrap_or_default())
         })
     }
@@ -394,6 +450,12 @@ struct Entrance {
     ticket: Ticket,
     database: Arc<Database>,
     identified: Identified,
+}
+
+/// Takes a token of a login's pace.
+fn keep_pace(pace: Option<Arc<Pace>>, key: &str) -> Result<(), Report> {
+    let taken = pace.map_or(Ok(()), |pace| pace.take());
+    taken.map_err(|wait| wait_for(condition::LOGIN_RATE, key, wait))
 }
 
 /// A walsender instead of a session.

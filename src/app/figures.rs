@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::App;
 use crate::admin::{PoolFigures, Registry, metrics};
@@ -43,6 +44,10 @@ impl Registry for App {
 
     fn strangers(&self) -> usize {
         self.door.strangers()
+    }
+
+    fn certificate_expires(&self) -> Option<SystemTime> {
+        Some(self.tls.with_clients()?.expiry()?.at)
     }
 }
 

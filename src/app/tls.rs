@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 
 use crate::config::{Config, Database, SslMode};
-use crate::net::tls::{ClientTls, ServerTls, ServerTlsPlan, TlsError};
+use crate::net::tls::{ClientTls, Expiry, ServerTls, ServerTlsPlan, TlsError};
 
 /// Why there is no TLS as it is configured.
 #[derive(Debug, Error)]
@@ -20,39 +20,69 @@ pub struct TlsStartError {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tls {
-    clients: Option<Arc<ClientTls>>,
+    clients: RwLock<Option<Arc<ClientTls>>>,
     /// One for all databases with the same settings.
     servers: Mutex<HashMap<ServerTlsPlan, Arc<ServerTls>>>,
+}
+
+/// TLS of a configuration whose files are what they should be.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    clients: Option<Arc<ClientTls>>,
+    servers: HashMap<ServerTlsPlan, Arc<ServerTls>>,
 }
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 impl Tls {
-    /// TLS as it is configured. All files are read.
+    /// TLS as it is configured.
     ///
     /// # Errors
-    /// When one of them is not what it should be.
+    /// When a file is not what it should be.
     pub(crate) fn new(config: &Config) -> Result<Self, TlsStartError> {
-        let clients = ClientTls::new(&config.general)
-            .map_err(|cause| TlsStartError { whose: "TLS with clients".into(), cause })?;
-        let tls = Self { clients: clients.map(Arc::new), servers: Mutex::default() };
-        for (name, database) in &config.databases {
-            if let Some(servers) = tls.with_servers(config, database) {
-                servers.check().map_err(|cause| TlsStartError {
-                    whose: format!("TLS with servers of database \"{name}\""),
-                    cause,
-                })?;
-            }
-        }
+        let tls = Self::default();
+        tls.adopt(tls.prepare(config)?);
         Ok(tls)
     }
 
+    /// Reads the files of a configuration. What servers are met with stays the same value where the
+    /// settings are the same.
+    ///
+    /// # Errors
+    /// When a file is not what it should be. Nothing has changed then.
+    pub(crate) fn prepare(&self, config: &Config) -> Result<Prepared, TlsStartError> {
+        let clients = ClientTls::new(&config.general)
+            .map_err(|cause| TlsStartError { whose: "TLS with clients".into(), cause })?;
+        let mut servers = HashMap::new();
+        for (name, database) in &config.databases {
+            if let Some(tls) = self.with_servers(config, database) {
+                let fresh = tls.refresh().unwrap_or(Ok(())).and_then(|()| tls.check());
+                fresh.map_err(|cause| TlsStartError {
+                    whose: format!("TLS with servers of database \"{name}\""),
+                    cause,
+                })?;
+                servers.insert(ServerTlsPlan::new(&config.general, database), tls);
+            }
+        }
+        Ok(Prepared { clients: clients.map(Arc::new), servers })
+    }
+
+    /// Goes by another configuration from now on. Connections that are there stay.
+    pub(crate) fn adopt(&self, prepared: Prepared) {
+        warn_of("clients", prepared.clients.as_ref().and_then(|clients| clients.expiry()));
+        for servers in prepared.servers.values() {
+            warn_of("servers", servers.expiry());
+        }
+        *self.clients.write() = prepared.clients;
+        *self.servers.lock() = prepared.servers;
+    }
+
     /// With clients, where they may speak it.
-    pub(crate) fn with_clients(&self) -> Option<&Arc<ClientTls>> {
-        self.clients.as_ref()
+    pub(crate) fn with_clients(&self) -> Option<Arc<ClientTls>> {
+        self.clients.read().clone()
     }
 
     /// With the servers of a database, where it may be spoken.
@@ -80,23 +110,46 @@ impl Tls {
     }
 
     fn refresh(&self) {
-        if let Some(refreshed) = self.clients.as_ref().and_then(|clients| clients.refresh()) {
-            report("clients", &refreshed);
+        if let Some(clients) = self.with_clients()
+            && let Some(refreshed) = clients.refresh()
+        {
+            report("clients", &refreshed, clients.expiry());
         }
         let servers: Vec<_> = self.servers.lock().values().cloned().collect();
-        for refreshed in servers.iter().filter_map(|servers| servers.refresh()) {
-            report("servers", &refreshed);
+        for servers in servers {
+            if let Some(refreshed) = servers.refresh() {
+                report("servers", &refreshed, servers.expiry());
+            }
         }
     }
 }
 
-fn report(whom: &str, refreshed: &Result<(), TlsError>) {
+fn report(whom: &str, refreshed: &Result<(), TlsError>, expiry: Option<Expiry>) {
     match refreshed {
-        Ok(()) => tracing::info!("TLS with {whom}: files have changed and were read again"),
+        Ok(()) => {
+            tracing::info!("TLS with {whom}: files have changed and were read again");
+            warn_of(whom, expiry);
+        }
         Err(error) => {
             tracing::error!(
                 "TLS with {whom}: files have changed, the old ones stay in use: {error}"
             );
         }
+    }
+}
+
+/// A certificate of ours that expires this soon is worth a word.
+const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
+fn warn_of(whom: &str, expiry: Option<Expiry>) {
+    let Some(expiry) = expiry else {
+        return;
+    };
+    match expiry.at.duration_since(SystemTime::now()) {
+        Err(_past) => tracing::error!("TLS with {whom}: our certificate has expired, on {expiry}"),
+        Ok(left) if left < SOON => {
+            tracing::warn!("TLS with {whom}: our certificate expires on {expiry}");
+        }
+        Ok(_) => {}
     }
 }

@@ -184,6 +184,18 @@ impl ClientAuth {
         }
     }
 
+    /// Whether the next message will be hashed for milliseconds: not to be done where others wait.
+    #[must_use]
+    pub fn is_costly(&self) -> bool {
+        match &self.state {
+            State::PasswordAsked(Account::WithSecret(secret)) => {
+                matches!(secret.stored().0, Stored::Scram(_))
+            }
+            State::SaslChallenged(_, Opponent::Real(secret)) => secret.makes_verifier(),
+            _ => false,
+        }
+    }
+
     /// Takes the body of a `p` message: what follows its length word.
     ///
     /// The caller bounds the body (64 KiB) before it reads it. The first SCRAM login of a plain

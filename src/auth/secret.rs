@@ -165,6 +165,11 @@ impl UserSecret {
         }
     }
 
+    /// Whether the next look at the verifier makes it, which takes milliseconds.
+    pub(super) fn makes_verifier(&self) -> bool {
+        matches!(self.stored.0, Stored::Plain(_)) && self.made.get().is_none()
+    }
+
     /// What answers an md5 challenge; `None` for a verifier.
     pub(super) fn md5(&self) -> Option<Md5Hash> {
         match &self.stored.0 {

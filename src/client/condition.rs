@@ -5,6 +5,7 @@
 //! a server says itself is told in its own words, and is not here.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use crate::wire::reply::{Report, Severity};
 
@@ -88,7 +89,15 @@ conditions! {
     TOO_MANY_CLIENTS: Fatal "53300" "no more connections allowed ({})"
         "Raise {}, or end connections that are not needed.";
 
+    /// It logs in too often; the hint says when to try again.
+    LOGIN_RATE: Fatal "53400" "too many logins ({})" "Try again later.";
+    /// The process can't open more files.
+    OPEN_FILES: Fatal "53300" "no more connections allowed (open files)"
+        "Raise the limit on open files of the pooler (ulimit -n).";
+
     // Waiting for a server.
+    /// It asks too often; the hint says when to try again.
+    QUERY_RATE: Error "53400" "too many requests ({})" "Try again later.";
     /// The request waits.
     QUEUED: Notice "00000"
         "No server connection available in postgres backend, client being queued" "";
@@ -129,6 +138,13 @@ conditions! {
     CLIENT_IDLE: Fatal "57P05" "client_idle_timeout" "";
     /// The pooler ends.
     SHUTTING_DOWN: Fatal "57P01" "pooler is shutting down" "";
+}
+
+/// That a rate has been used up, and for how long.
+pub fn wait_for(condition: Condition, key: &str, wait: Duration) -> Report {
+    // Rounded up: who comes then is let in.
+    let millis = wait.as_millis() + 1;
+    Report { hint: Some(format!("Try again in {millis} ms.")), ..condition.about(key) }
 }
 
 #[cfg(test)]

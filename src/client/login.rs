@@ -9,6 +9,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::condition;
+use super::lobby::Share;
 use crate::auth::{Account, Binding, ClientAuth, Method, Mock, Outcome, Proof, Rejection};
 use crate::net::socket::Socket;
 use crate::net::tls::{Accepted, ClientCertificate, ClientTls, Start, TlsError};
@@ -52,6 +53,12 @@ pub enum LoginError {
     /// It sent another message than was due.
     #[error("expected a password message, got message type {0:#04x}")]
     NotPassword(u8),
+    /// All strangers together have sent too much.
+    #[error("no more connections allowed (unauthenticated_memory)")]
+    Crowded,
+    /// A proof could not be computed.
+    #[error("the proof could not be checked")]
+    Unchecked,
     /// It did not prove who it is.
     #[error(transparent)]
     Rejected(Rejection),
@@ -61,8 +68,11 @@ impl LoginError {
     /// What the client is told; nothing where nobody would understand it.
     pub fn report(&self, user: &str) -> Option<Report> {
         Some(match self {
-            Self::Gone(_) | Self::Stuffed | Self::Repeated | Self::Tls(_) => return None,
+            Self::Gone(_) | Self::Stuffed | Self::Repeated | Self::Tls(_) | Self::Unchecked => {
+                return None;
+            }
             Self::Clear => condition::TLS_REQUIRED.report(),
+            Self::Crowded => condition::TOO_MANY_CLIENTS.about("unauthenticated_memory"),
             Self::Startup(StartupError::Version { .. }) => condition::PROTOCOL_VERSION.about(self),
             Self::Startup(_) | Self::Frame(_) | Self::NotPassword(_) => {
                 condition::LOGIN_PROTOCOL.about(self)
@@ -81,6 +91,9 @@ const NEGOTIATIONS_MAX: usize = 2;
 /// The longest message of a login, its length word included.
 const LOGIN_MESSAGE_MAX: u32 = 64 * 1024;
 
+/// What a client that speaks TLS costs, before it has said anything: its state and buffers.
+const TLS_LEN: usize = 40 * 1024;
+
 /// Bytes read at once during a login. What a client sends before it may is seen with it.
 const CHUNK: usize = 1024;
 
@@ -96,14 +109,17 @@ pub struct Stranger {
     certificate: Option<Box<ClientCertificate>>,
     /// What binds its channel.
     binding: Option<Binding>,
+    /// What it has sent, among all strangers.
+    share: Share,
 }
 
 impl Stranger {
     /// Somebody who has just connected, and may speak TLS if there is any.
-    pub fn new(socket: Socket, tls: Option<Arc<ClientTls>>) -> Self {
+    pub fn new(socket: Socket, tls: Option<Arc<ClientTls>>, share: Share) -> Self {
         // A unix socket has none, and needs none.
         let tls = tls.filter(|_| !matches!(socket, Socket::Unix(_)));
-        Self { socket, sent: Vec::new(), looked_at: 0, tls, certificate: None, binding: None }
+        let (certificate, binding) = (None, None);
+        Self { socket, sent: Vec::new(), looked_at: 0, tls, certificate, binding, share }
     }
 
     /// The certificate that it has shown and that an authority of ours has signed.
@@ -172,12 +188,15 @@ impl Stranger {
     }
 
     async fn encrypt(self, start: Start) -> Result<Self, LoginError> {
-        let Self { socket, sent, tls, .. } = self;
+        let Self { socket, sent, tls, mut share, .. } = self;
         let Some(tls) = tls else {
             return Err(LoginError::Repeated);
         };
+        if !share.grow(TLS_LEN) {
+            return Err(LoginError::Crowded);
+        }
         let Accepted { socket, certificate, end_point } = tls.accept(socket, sent, start).await?;
-        let mut stranger = Self::new(socket, Some(tls));
+        let mut stranger = Self::new(socket, Some(tls), share);
         stranger.certificate = certificate.map(Box::new);
         stranger.binding = end_point.map(Binding);
         Ok(stranger)
@@ -218,7 +237,19 @@ impl Stranger {
                 Outcome::Accepted { send, proof } => return Ok((proof, send)),
                 Outcome::Send(message) => {
                     self.socket.write_all(&message).await?;
-                    outcome = auth.received(self.password_message().await?);
+                    let lobby = self.share.lobby();
+                    let body = self.password_message().await?;
+                    if !auth.is_costly() {
+                        outcome = auth.received(body);
+                        continue;
+                    }
+                    let body = body.to_vec();
+                    let received = move || {
+                        let outcome = auth.received(&body);
+                        (auth, outcome)
+                    };
+                    let received = lobby.compute(received).await;
+                    (auth, outcome) = received.ok_or(LoginError::Unchecked)?;
                 }
             }
         }
@@ -249,6 +280,9 @@ impl Stranger {
             let read = self.socket.read(&mut chunk).await?;
             if read == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            if !self.share.grow(read) {
+                return Err(LoginError::Crowded);
             }
             self.sent.extend_from_slice(chunk.get(..read).unwrap_or_default());
         }

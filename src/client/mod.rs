@@ -2,4 +2,6 @@
 
 pub mod card;
 pub mod condition;
+pub mod lobby;
 pub mod login;
+pub mod pace;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::choice::AuthType;
-use super::model::{Config, Database, HostPort};
+use super::host_port::HostPort;
+use super::model::{Config, Database};
 use super::problem::Problems;
 
 /// Reads a `pooler.toml` and reports on it, a line each.

@@ -44,6 +44,8 @@ pub enum AuthType {
     Trust,
     /// No password and no user list; every database needs a `user`.
     Any,
+    /// No password: a certificate with the user's name.
+    Cert,
     /// As the first rule says that fits.
     Hba,
 }
@@ -58,6 +60,7 @@ impl AuthType {
             Self::Plain => "plain",
             Self::Trust => "trust",
             Self::Any => "any",
+            Self::Cert => "cert",
             Self::Hba => "hba",
         }
     }

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::choice::{AuthType, PoolMode};
-use super::model::HostPort;
+use super::host_port::HostPort;
+use super::rate::Rate;
 use super::secret::Secret;
 use super::setting::Kind;
 use super::tls::{SslMode, SslNegotiation, TlsVersions};
@@ -154,6 +155,19 @@ macro_rules! optional_fields {
 }
 
 optional_fields!(Secret: Secret, PoolMode: Mode);
+
+impl Field for Option<Rate> {
+    fn store(&mut self, value: Value) {
+        *self = match value {
+            Value::Rate(rate) => Some(rate),
+            _ => None,
+        };
+    }
+
+    fn load(&self, _: Kind) -> Value {
+        self.map_or(Value::Unset, Value::Rate)
+    }
+}
 
 impl Field for Option<String> {
     fn store(&mut self, value: Value) {

@@ -4,6 +4,7 @@
 //! `SHOW CONFIG` all come from these lists. A general key's default is the one in
 //! [`General::default`]. Keys that PgBouncer has keep PgBouncer's names and meanings.
 
+mod access;
 mod general;
 mod tables;
 

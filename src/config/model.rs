@@ -5,13 +5,14 @@
 //! methods of [`Config`] give the value that holds.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::choice::{AuthType, PoolMode};
 use super::hba::{HbaRule, IdentLine};
+use super::host_port::HostPort;
+use super::rate::Rate;
 use super::secret::Secret;
 use super::tls::{SslMode, SslNegotiation, TlsVersions};
 use super::units::{ByteSize, FileMode};
@@ -127,8 +128,24 @@ pub struct General {
     pub max_server_logins: usize,
     /// Replication connections at once.
     pub max_replication_connections: usize,
+    /// Clients per address.
+    pub max_address_client_connections: Option<usize>,
     /// Clients at once that have not logged in yet.
     pub max_unauthenticated_clients: usize,
+    /// What they may have sent together.
+    pub unauthenticated_memory: ByteSize,
+    /// Open files that are kept for servers.
+    pub reserved_open_files: usize,
+    /// Logins per address.
+    pub login_rate_per_address: Option<Rate>,
+    /// Logins per user.
+    pub login_rate_per_user: Option<Rate>,
+    /// Requests for a server per user.
+    pub query_rate_per_user: Option<Rate>,
+    /// Requests for a server per database.
+    pub query_rate_per_database: Option<Rate>,
+    /// Requests for a server per application name.
+    pub query_rate_per_application_name: Option<Rate>,
 
     /// Use the idle server that was used longest ago, instead of the latest.
     pub server_round_robin: bool,
@@ -266,6 +283,7 @@ pub struct General {
 }
 
 impl Default for General {
+    #[expect(clippy::too_many_lines, reason = "a line per key")]
     fn default() -> Self {
         Self {
             listen_addr: vec!["127.0.0.1".to_owned()],
@@ -288,7 +306,15 @@ impl Default for General {
             max_server_connections: None,
             max_server_logins: 4,
             max_replication_connections: 10,
+            max_address_client_connections: None,
             max_unauthenticated_clients: 1000,
+            unauthenticated_memory: ByteSize::from_kib(64 * 1024),
+            reserved_open_files: 100,
+            login_rate_per_address: None,
+            login_rate_per_user: None,
+            query_rate_per_user: None,
+            query_rate_per_database: None,
+            query_rate_per_application_name: None,
             server_round_robin: false,
             server_reset_query: "DISCARD ALL".to_owned(),
             server_reset_query_always: false,
@@ -465,33 +491,5 @@ impl Database {
     #[must_use]
     pub fn host_port(&self) -> HostPort {
         HostPort { host: self.host.clone(), port: self.port }
-    }
-}
-
-/// A server's address: host name, IP address or unix socket directory, and port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostPort {
-    /// Host name, IP address (no brackets) or the directory of a unix socket (starts with `/`).
-    pub host: String,
-    /// Port; of a unix socket too.
-    pub port: u16,
-}
-
-impl HostPort {
-    /// The path of the unix socket, when this is one.
-    #[must_use]
-    pub fn unix_socket(&self) -> Option<PathBuf> {
-        let socket = || PathBuf::from(&self.host).join(format!(".s.PGSQL.{}", self.port));
-        self.host.starts_with('/').then(socket)
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
     }
 }

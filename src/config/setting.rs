@@ -7,8 +7,9 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::choice::{AuthType, PoolMode};
-use super::model::HostPort;
+use super::host_port::HostPort;
 use super::nearest::nearest;
+use super::rate::Rate;
 use super::secret::Secret;
 use super::tls::{SslMode, SslNegotiation, TlsVersion, TlsVersions, read_suites};
 use super::units::{ByteSize, FileMode, TimeUnit, parse_duration, parse_size, show_duration};
@@ -46,6 +47,8 @@ pub(crate) enum Kind {
     TimeLimit(TimeUnit, &'static str, Duration),
     /// A number of bytes between bounds.
     Size(u64, u64),
+    /// So many times in a time; empty = no limit.
+    Rate,
     /// A text.
     Text,
     /// A text that can't be empty.
@@ -116,6 +119,7 @@ impl Kind {
             Self::TlsSuites(version) => self.read_suites(version, value),
             Self::Text
             | Self::Name
+            | Self::Rate
             | Self::ListenPort
             | Self::Path
             | Self::SocketDir
@@ -153,6 +157,7 @@ impl Kind {
                 format!("bytes, {min} to {max}")
             }
             Self::Text | Self::Name => "text".to_owned(),
+            Self::Rate => "count/time, empty = no limit".to_owned(),
             Self::ListenAddrs => {
                 "list of IP addresses or host names, `*` = all, empty = none".to_owned()
             }
@@ -267,6 +272,10 @@ impl Kind {
         match self {
             Self::Name if text.is_empty() => Err(Wrong::new("can't be empty")),
             Self::Secret => Ok(Value::Secret(Secret::new(text))),
+            Self::Rate if text.is_empty() => Ok(Value::Unset),
+            Self::Rate => Rate::parse(text).map(Value::Rate).ok_or_else(|| {
+                Wrong::new("must be a count in a time").hint("as in \"100/15min\", \"20/s\"")
+            }),
             Self::Mode => word(text, &MODES, PoolMode::name).map(Value::Mode),
             Self::Auth if matches!(text, "ldap" | "pam") => {
                 let hint = "use \"scram-sha-256\", or \"hba\" with `cert` or `peer`";
@@ -346,12 +355,13 @@ impl Kind {
 
 const MODES: [PoolMode; 3] = [PoolMode::Session, PoolMode::Transaction, PoolMode::Statement];
 
-const AUTHS: [AuthType; 6] = [
+const AUTHS: [AuthType; 7] = [
     AuthType::Scram,
     AuthType::Md5,
     AuthType::Plain,
     AuthType::Trust,
     AuthType::Any,
+    AuthType::Cert,
     AuthType::Hba,
 ];
 

@@ -1,6 +1,7 @@
 //! TLS as it is configured: modes, versions and cipher suites, by libpq's and PgBouncer's names,
 //! and what does not fit together.
 
+use super::choice::AuthType;
 use super::model::{Database, General};
 
 /// libpq's `sslmode`, which PgBouncer has for both sides.
@@ -178,6 +179,11 @@ pub(crate) type Misfit = (&'static str, &'static str);
 pub(crate) fn client_misfits(general: &General) -> Vec<Misfit> {
     let mode = general.client_tls_sslmode;
     let mut misfits = Vec::new();
+    let verified = mode != SslMode::Disable && general.client_tls_ca_file.is_some();
+    if general.auth_type == AuthType::Cert && !verified {
+        let what = "\"cert\" needs client_tls_sslmode and client_tls_ca_file";
+        misfits.push(("auth_type", what));
+    }
     if mode != SslMode::Disable {
         if general.client_tls_cert_file.is_none() || general.client_tls_key_file.is_none() {
             let what = "needs client_tls_cert_file and client_tls_key_file";

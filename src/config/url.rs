@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::model::HostPort;
+use super::host_port::HostPort;
 use super::nearest::nearest;
 use super::secret::Secret;
 use super::tls::{SslMode, SslNegotiation};

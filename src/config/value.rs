@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::choice::{AuthType, PoolMode};
-use super::model::HostPort;
+use super::host_port::HostPort;
+use super::rate::Rate;
 use super::secret::Secret;
 use super::setting::quote;
 use super::tls::{SslMode, SslNegotiation, TlsVersions};
@@ -19,6 +20,7 @@ pub(crate) enum Value {
     Time(TimeUnit, Duration),
     TimeLimit(TimeUnit, Option<Duration>),
     Size(ByteSize),
+    Rate(Rate),
     Text(String),
     Names(Vec<String>),
     FileMode(FileMode),
@@ -52,6 +54,7 @@ impl Value {
                 None => quote(&size.to_string()),
             },
             Self::Text(_)
+            | Self::Rate(_)
             | Self::FileMode(_)
             | Self::Mode(_)
             | Self::Auth(_)
@@ -74,6 +77,7 @@ impl Value {
             Self::TimeLimit(unit, time) => unit.number(time.unwrap_or_default()),
             Self::Size(size) => size.bytes().to_string(),
             Self::Text(text) => text.clone(),
+            Self::Rate(rate) => rate.to_string(),
             Self::Names(names) => names.join(","),
             Self::FileMode(mode) => mode.to_string(),
             Self::Mode(mode) => mode.to_string(),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use nix::ifaddrs::getifaddrs;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::SockaddrStorage;
 
 /// The addresses of this machine's interfaces, each with the mask of its network; none when the
@@ -25,6 +26,15 @@ fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
     let four = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
     let six = || address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip()));
     four.or_else(six)
+}
+
+/// Raises the limit on open files as far as the system lets us, and gives what it is then.
+pub fn raise_open_files() -> usize {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return usize::MAX;
+    };
+    let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+    usize::try_from(if raised { hard } else { soft }).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

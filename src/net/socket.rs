@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -106,6 +107,16 @@ impl Socket {
             Self::Tcp(_) | Self::Unix(_) => true,
             Self::Tls(TlsSocket(stream)) => stream.is_drained(),
         }
+    }
+
+    /// The number by which the process knows it. The lowest free one is given to a new socket.
+    pub fn number(&self) -> usize {
+        let number = match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Tls(stream) => stream.0.tcp().as_raw_fd(),
+        };
+        usize::try_from(number).unwrap_or(usize::MAX)
     }
 
     /// Reads what is there into `buffer`; 0 means that the peer has closed.

@@ -8,6 +8,7 @@
 mod clock;
 mod cut;
 mod flow;
+mod gate;
 mod ignore;
 mod incoming;
 mod names;
@@ -34,6 +35,7 @@ use self::clock::Clock;
 use self::cut::{Need, Standing};
 pub use self::flow::ClientFault;
 use self::flow::Flow;
+pub use self::gate::Gate;
 use self::ignore::Ignore;
 use self::names::{Names, NamesUndo};
 use self::parting::{Parting, at_rest, part};
@@ -102,6 +104,8 @@ pub struct Session {
     last_member: u64,
     /// The loop that runs it.
     on: LoopId,
+    /// What its requests have to pass.
+    gate: Option<Box<Gate>>,
     /// The server told the client that this is the end.
     told_fatal: bool,
 }
@@ -146,6 +150,8 @@ pub struct Entry {
     pub on: LoopId,
     /// The settings that it brought.
     pub params: Arc<Params>,
+    /// Limits on its requests.
+    pub gate: Option<Box<Gate>>,
 }
 
 /// Why a session ended.
@@ -199,7 +205,7 @@ impl Session {
     /// # Errors
     /// Why there is no session; the client has been told.
     pub async fn open(entry: Entry) -> Result<Self, End> {
-        let Entry { socket, ahead, greeting, seat, tenancy, on, params } = entry;
+        let Entry { socket, ahead, greeting, seat, tenancy, on, params, gate } = entry;
         let client = Client {
             socket,
             inbox: Inbox::default(),
@@ -213,6 +219,7 @@ impl Session {
             on,
             startup: Arc::clone(&params),
             params,
+            gate,
             known: Arc::default(),
             names: Names::default(),
             attached: None,
@@ -352,6 +359,11 @@ impl Session {
                 self.client.send(cx, output)?;
                 output.clear();
                 if need == Need::Server {
+                    let refused = self.stop_at_gate(rest, output)?;
+                    if refused > 0 {
+                        used += refused;
+                        continue;
+                    }
                     let attached = self.try_attach()?;
                     next = Some(if attached { Next::Attached } else { Next::Queue });
                     used += if attached { self.pass(cx, rest, output)? } else { 0 };

@@ -17,7 +17,16 @@ impl Bystander {
     /// Logs in with these parameters; the first round is done when this returns.
     #[track_caller]
     pub fn start(port: u16, parameters: &[(&str, &str)]) -> Self {
-        let mut client = Client::login_as(port, parameters);
+        Self::of(Client::login_as(port, parameters))
+    }
+
+    /// The same with a password.
+    #[track_caller]
+    pub fn start_with(port: u16, parameters: &[(&str, &str)], password: &str) -> Self {
+        Self::of(Client::login_with(port, parameters, password))
+    }
+
+    fn of(mut client: Client) -> Self {
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let work = {
             let (stop, rounds) = (Arc::clone(&stop), Arc::clone(&rounds));

@@ -55,7 +55,12 @@ fn serve(stream: TcpStream, counts: &Mutex<HashMap<String, usize>>, script: &Scr
     // Whatever is said is said now, also behind what the pooler has not acknowledged yet.
     stream.set_nodelay(true).unwrap();
     let mut conversation = Conversation { stream };
-    let Some(packet) = conversation.packet() else { return };
+    let Some(mut packet) = conversation.packet() else { return };
+    if packet == 80_877_103_u32.to_be_bytes() {
+        conversation.send(b"N");
+        let Some(startup) = conversation.packet() else { return };
+        packet = startup;
+    }
     if packet[..4] == 80_877_102_u32.to_be_bytes() {
         return;
     }

@@ -26,6 +26,7 @@ mod cancel;
 mod caps;
 mod lost_servers;
 mod lying_servers;
+mod pressure;
 mod refusing_servers;
 mod timeouts;
 mod versions;

@@ -20,8 +20,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use pgweir::auth::{Progress, ServerAuth, ServerSecret};
 
 use crate::support::LIMIT;
 
@@ -132,6 +135,51 @@ impl Client {
     pub fn try_login(port: u16, parameters: &[(&str, &str)]) -> Result<Self, Message> {
         let mut client = Self::connect(port);
         client.send(&startup(196_608, parameters));
+        client.finish_login()?;
+        Ok(client)
+    }
+
+    /// A connection from another address of this machine.
+    #[track_caller]
+    pub fn connect_from(address: &str, port: u16) -> Self {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let at = |host: &str, port| SocketAddr::new(host.parse().unwrap(), port);
+        socket.bind(&at(address, 0).into()).unwrap();
+        socket.connect(&at("127.0.0.1", port).into()).unwrap();
+        let stream = TcpStream::from(socket);
+        Self { stream, buffer: Vec::new(), parameters: BTreeMap::new(), key: Vec::new() }
+    }
+
+    /// A connection that is ready for queries, by a password in clear or by SCRAM.
+    #[track_caller]
+    pub fn login_with(port: u16, parameters: &[(&str, &str)], password: &str) -> Self {
+        Self::try_login_with(port, parameters, password)
+            .unwrap_or_else(|error| panic!("login: {error:?}"))
+    }
+
+    /// The same; its last message where it was refused.
+    #[track_caller]
+    pub fn try_login_with(
+        port: u16,
+        parameters: &[(&str, &str)],
+        password: &str,
+    ) -> Result<Self, Message> {
+        let mut client = Self::connect(port);
+        client.send(&startup(196_608, parameters));
+        let secret = Arc::new(ServerSecret::parse(password).unwrap());
+        let mut auth = ServerAuth::new(parameters[0].1, Some(secret));
+        loop {
+            let message = client.hear();
+            if message.tag != b'R' {
+                return Err(message);
+            }
+            match auth.received(&message.body).unwrap() {
+                Progress::Send(bytes) => client.send(&bytes),
+                Progress::Wait => {}
+                Progress::Done => break,
+            }
+        }
         client.finish_login()?;
         Ok(client)
     }

@@ -1,5 +1,7 @@
 //! TLS with clients: every mode against every kind of client.
 
+use std::io::{Read, Write};
+
 use crate::certificates::{Authority, Good, put, self_signed};
 use crate::house::{House, SERVER_TLS, ask};
 use crate::support::{
@@ -180,4 +182,42 @@ fn rules_ask_for_certificates_and_tell_tls_from_clear() {
     let pooler = house.pooler("localhost", &format!("{tls}; {rules}"));
     check(&house, &pooler, &own("app"), "in");
     check(&house, &pooler, &own("laptop"), refused);
+}
+
+#[test]
+fn certificate_may_be_all_that_is_asked_for() {
+    let house = House::new();
+    house.authority.sign(APP_USER, &[], Good::Now).write(house.folder(), "app");
+    house.authority.sign("stranger", &[], Good::Now).write(house.folder(), "stranger");
+    let tls = format!("{}; client_tls_ca_file = \"DIR/ca.crt\"", House::client_tls("verify-full"));
+    let pooler = house.pooler("localhost", &format!("{tls}; auth_type = \"cert\""));
+    let own = |name: &str| format!("sslmode=require&sslcert=DIR/{name}.crt&sslkey=DIR/{name}.key");
+    check(&house, &pooler, &own("app"), "in");
+    let refused = "certificate authentication failed for user \"app\"";
+    check(&house, &pooler, &own("stranger"), refused);
+}
+
+#[test]
+fn expired_certificate_is_named_at_the_start() {
+    let house = House::without_tls();
+    house.authority.sign("pgweir", &[], Good::InThePast).write(house.folder(), "pgweir");
+    let settings = format!("{}; http_listen = \"127.0.0.1:0\"", House::client_tls("require"));
+    let pooler = house.pooler("127.0.0.1", &settings);
+    let wanted = "TLS with clients: our certificate has expired, on 2002-02-02T00:00:00Z";
+    eventually("it is logged", LIMIT, || pooler.log().contains(wanted));
+    let mut page = None;
+    eventually("it says where metrics are", LIMIT, || {
+        let log = pooler.log();
+        let mut found =
+            log.lines().filter_map(|line| line.trim().strip_prefix("metrics   http://"));
+        page = found.next().map(str::to_owned);
+        page.is_some()
+    });
+    let page = page.unwrap();
+    let (address, _) = page.split_once('/').unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.contains("\npgweir_certificate_expires_seconds 1012608000\n"), "{text}");
 }

@@ -1,5 +1,6 @@
 //! The top-level keys.
 
+use super::access;
 use super::{CONNECTIONS, DAY, GIB, Group, HOUR, KIB, YEAR, key, limit, off, seconds, time};
 use crate::config::field::Field;
 use crate::config::setting::{Key, Kind};
@@ -130,93 +131,32 @@ pub(crate) static GENERAL: &[Group] = &[
                  pools. 0 refuses them."
             ),
             key!(
+                max_address_client_connections,
+                limit(),
+                "Clients per IP address. Those of a unix socket are not counted."
+            ),
+            key!(
                 max_unauthenticated_clients,
                 Kind::Count(1, CONNECTIONS),
-                "Clients at once that have connected and not logged in yet. It bounds the memory \
-                 that strangers can use."
+                "Clients at once that have connected and not logged in yet. Who has been at it for \
+                 longest gives way to who comes."
+            ),
+            key!(
+                unauthenticated_memory,
+                Kind::Size(64 * KIB, GIB),
+                "What clients that have not logged in may have sent, all together."
+            ),
+            key!(
+                reserved_open_files,
+                Kind::Count(0, CONNECTIONS),
+                "Open files (ulimit -n) that clients leave to servers, so that newcomers are \
+                 refused and those inside still get servers. Set it to the servers that there may \
+                 be, and some more."
             ),
         ],
     },
-    Group {
-        title: "Who may log in",
-        keys: &[
-            key!(
-                auth_type,
-                Kind::Auth,
-                "How clients prove who they are. \"md5\" uses SCRAM for users whose secret is a \
-                 SCRAM verifier. \"plain\" sends passwords in clear. \"trust\" asks for no \
-                 password, but the user must be known. \"any\" takes every user; each database \
-                 then needs a `user`. \"hba\" goes by the first rule that fits (auth_hba_file, \
-                 [[hba]]). LDAP and PAM are left out on purpose."
-            ),
-            key!(
-                auth_file,
-                Kind::Path,
-                "PgBouncer's list of users: a line is \"name\" \"secret\", the secret plain, md5… \
-                 or SCRAM-SHA-256$…. Its users are added to those under [users]. A relative path \
-                 starts in the current directory."
-            ),
-            key!(
-                auth_hba_file,
-                Kind::Path,
-                "Rules for auth_type = \"hba\", in the format of pg_hba.conf. The rules may stand \
-                 here instead, as [[hba]] tables. docs/security.md says what of the format is \
-                 supported."
-            ),
-            key!(
-                auth_ident_file,
-                Kind::Path,
-                "Maps for `map=` in rules with `cert` and `peer`, in the format of pg_ident.conf: \
-                 a line is MAP SYSTEM-USER USER."
-            ),
-            key!(
-                auth_user,
-                Kind::Text,
-                "The user who looks up secrets of users that are not listed, by auth_query. The \
-                 own secret is taken from [users] or auth_file. Empty = there are no others than \
-                 those listed."
-            ),
-            key!(
-                auth_query,
-                Kind::Name,
-                "The look-up: $1 is the user; the first column gives the user again, the second \
-                 the secret. It runs on a connection of its own, with an empty search_path and \
-                 nothing that a client has set. The default gives no secret once it has expired \
-                 (VALID UNTIL)."
-            ),
-            key!(
-                auth_dbname,
-                Kind::Text,
-                "The database (of this file) in which auth_query runs. Empty = the one that the \
-                 client asks for."
-            ),
-            key!(auth_query_timeout, time(1, HOUR), "Longest look-up."),
-            key!(
-                auth_query_connections,
-                Kind::Count(1, 100),
-                "Connections for look-ups at once, per database in which they run."
-            ),
-            key!(
-                auth_cache_time,
-                off(HOUR),
-                "How long the answer to a look-up is used for others who ask for the same user. \
-                 A wrong password has it looked up again at once. 0 = only for those who wait for \
-                 the answer already."
-            ),
-            key!(
-                auth_cache_size,
-                Kind::Count(1, 1_000_000),
-                "Answers that are kept, per database in which look-ups run."
-            ),
-            key!(
-                admin_users,
-                Kind::Names,
-                "Users who may run every command of the console (databases `pgweir` and \
-                 `pgbouncer`)."
-            ),
-            key!(stats_users, Kind::Names, "Users who may run SHOW in the console."),
-        ],
-    },
+    access::RATES,
+    access::LOGIN,
     Group {
         title: "TLS with clients",
         keys: &[

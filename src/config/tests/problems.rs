@@ -90,8 +90,8 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
     ),
     (
         "auth_type = \"scram\"\n[databases.shop]\nhost = \"db\"\n",
-        "1: auth_type: must be \"scram-sha-256\", \"md5\", \"plain\", \"trust\", \"any\" or \"hba\", not \
-             \"scram\" (did you mean \"scram-sha-256\"?)",
+        "1: auth_type: must be \"scram-sha-256\", \"md5\", \"plain\", \"trust\", \"any\", \"cert\" \
+             or \"hba\", not \"scram\" (did you mean \"scram-sha-256\"?)",
     ),
     (
         "admin_users = [1]\n[databases.shop]\nhost = \"db\"\n",
@@ -211,6 +211,10 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
         "client_tls_sslmode = \"verify-ca\"\nclient_tls_key_file = \"k\"\nclient_tls_cert_file = \"c\"\n\
          [databases.shop]\nhost = \"db\"\n",
         "1: client_tls_sslmode: needs client_tls_ca_file to verify by",
+    ),
+    (
+        "auth_type = \"cert\"\n[databases.shop]\nhost = \"db\"\n",
+        "1: auth_type: \"cert\" needs client_tls_sslmode and client_tls_ca_file",
     ),
     (
         "server_tls_negotiation = \"direct\"\n[databases.shop]\nhost = \"db\"\n",

@@ -133,6 +133,7 @@ fn other_value_of_each_general_key_is_stored_and_read_back() {
             "\"tlsv1.3\"",
             "\"TLS_AES_128_GCM_SHA256\"",
             "\"ECDHE-RSA-AES128-GCM-SHA256\"",
+            "\"5/s\"",
         ];
         let stored = others.iter().any(|other| {
             let document = format!("key = {other}");

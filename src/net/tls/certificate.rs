@@ -29,6 +29,20 @@ pub struct ClientCertificate {
     pub distinguished_name: String,
 }
 
+/// The last moment of a certificate of ours. `2027-01-31T12:00:00Z`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// When it is.
+    pub at: SystemTime,
+    text: String,
+}
+
+impl fmt::Display for Expiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl Certificate {
     pub(super) fn read(der: &[u8]) -> Result<Self, Error> {
         let read = X509::from_der(der);
@@ -40,8 +54,9 @@ impl Certificate {
     }
 
     /// Its last moment.
-    pub(super) fn not_after(&self) -> SystemTime {
-        self.0.tbs_certificate.validity.not_after.to_system_time()
+    pub(super) fn expiry(&self) -> Expiry {
+        let end = self.0.tbs_certificate.validity.not_after;
+        Expiry { at: end.to_system_time(), text: end.to_string() }
     }
 
     pub(super) fn check_dates(&self, now: UnixTime) -> Result<(), Error> {

@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::sign::SingleCertAndKey;
 
-use super::certificate::{Certificate, ClientCertificate, end_point};
+use super::certificate::{Certificate, ClientCertificate, Expiry, end_point};
 use super::files::{self, Watched};
 use super::stream::TlsStream;
 use super::verify::{ClientVerifier, Demand};
@@ -40,7 +39,7 @@ struct Plan {
 struct Made {
     config: Arc<ServerConfig>,
     end_point: Option<Arc<[u8]>>,
-    not_after: Option<SystemTime>,
+    expiry: Option<Expiry>,
 }
 
 /// How a client starts TLS.
@@ -99,8 +98,8 @@ impl ClientTls {
     }
 
     /// When our certificate expires.
-    pub fn not_after(&self) -> Option<SystemTime> {
-        self.made().ok()?.not_after
+    pub fn expiry(&self) -> Option<Expiry> {
+        self.made().ok()?.expiry.clone()
     }
 
     /// Reads the files again if they have changed, for clients that come from now on; `None` when
@@ -169,6 +168,6 @@ impl Plan {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Made { config: Arc::new(config), end_point, not_after: own.map(|own| own.not_after()) })
+        Ok(Made { config: Arc::new(config), end_point, expiry: own.map(|own| own.expiry()) })
     }
 }

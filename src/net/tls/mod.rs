@@ -23,7 +23,7 @@ use rustls::{
 };
 use thiserror::Error as ThisError;
 
-pub use self::certificate::ClientCertificate;
+pub use self::certificate::{ClientCertificate, Expiry};
 pub use self::clients::{Accepted, ClientTls, Start};
 pub use self::servers::{Connected, ServerTls, ServerTlsPlan};
 pub(super) use self::stream::TlsStream;

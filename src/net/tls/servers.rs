@@ -8,7 +8,7 @@ use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 
-use super::certificate::end_point;
+use super::certificate::{Certificate, Expiry, end_point};
 use super::files::{self, SYSTEM_WORD, Watched};
 use super::stream::TlsStream;
 use super::verify::{ServerVerifier, Trust};
@@ -33,8 +33,25 @@ pub struct ServerTlsPlan {
 #[derive(Debug)]
 pub struct ServerTls {
     plan: ServerTlsPlan,
-    config: Watched<Arc<ClientConfig>>,
+    made: Watched<Made>,
 }
+
+/// What the files amount to.
+#[derive(Debug)]
+struct Made {
+    config: Arc<ClientConfig>,
+    /// Of our certificate, where we have one.
+    expiry: Option<Expiry>,
+}
+
+/// Equal where the same is demanded and shown.
+impl PartialEq for ServerTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.plan == other.plan
+    }
+}
+
+impl Eq for ServerTls {}
 
 /// A server that speaks TLS.
 #[derive(Debug)]
@@ -71,7 +88,7 @@ impl ServerTlsPlan {
         }
     }
 
-    fn make(&self) -> Result<Arc<ClientConfig>, TlsError> {
+    fn make(&self) -> Result<Made, TlsError> {
         let provider = Arc::new(provider(&self.suites12, &self.suites13));
         let algorithms = provider.signature_verification_algorithms;
         let trust = match self.trusted() {
@@ -89,16 +106,19 @@ impl ServerTlsPlan {
             .map_err(|error| TlsError::handshake(&error))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(ServerVerifier { trust, algorithms }));
+        let mut expiry = None;
         let mut config = match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => {
                 let identity = files::identity(certificate, key, &provider)?;
+                let own = identity.cert.first().and_then(|own| Certificate::read(own).ok());
+                expiry = own.map(|own| own.expiry());
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
             }
             _ => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(Arc::new(config))
+        Ok(Made { config: Arc::new(config), expiry })
     }
 }
 
@@ -107,7 +127,7 @@ impl ServerTls {
     pub fn new(plan: ServerTlsPlan) -> Self {
         let files = plan.trusted().map(Path::to_owned).into_iter();
         let files = files.chain(plan.certificate.clone()).chain(plan.key.clone()).collect();
-        Self { plan, config: Watched::new(files) }
+        Self { plan, made: Watched::new(files) }
     }
 
     /// Reads the files if they have not been.
@@ -118,8 +138,13 @@ impl ServerTls {
         self.made().map(|_made| ())
     }
 
-    fn made(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        Ok(Arc::clone(&*self.config.get(|| self.plan.make())?))
+    /// When our certificate for servers expires, if we have one.
+    pub fn expiry(&self) -> Option<Expiry> {
+        self.made().ok()?.expiry.clone()
+    }
+
+    fn made(&self) -> Result<Arc<Made>, TlsError> {
+        self.made.get(|| self.plan.make())
     }
 
     /// When TLS is spoken, and what it demands.
@@ -138,7 +163,7 @@ impl ServerTls {
     /// # Errors
     /// When a file is not what it should be: all stays as it was.
     pub fn refresh(&self) -> Option<Result<(), TlsError>> {
-        self.config.refresh(|| self.plan.make())
+        self.made.refresh(|| self.plan.make())
     }
 
     /// Speaks TLS with a server that is ready for it. A host that is a name is sent along (SNI).
@@ -151,7 +176,7 @@ impl ServerTls {
         };
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_invalid| TlsError::NoHost(host.to_owned()))?;
-        let session = UnbufferedClientConnection::new(self.made()?, name)
+        let session = UnbufferedClientConnection::new(Arc::clone(&self.made()?.config), name)
             .map_err(|error| TlsError::handshake(&error))?;
         let stream = TlsStream::connect(tcp, session).await?;
         if self.plan.negotiation == SslNegotiation::Direct && stream.alpn() != Some(ALPN) {

@@ -128,6 +128,11 @@ impl TlsStream {
         self.session.common().alpn_protocol()
     }
 
+    /// The socket below.
+    pub(in crate::net) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
     /// What it is encrypted with.
     pub(in crate::net) fn cipher(&self) -> Cipher {
         Cipher::of(self.session.common())
