@@ -19,6 +19,7 @@ mod certificates;
 mod client;
 mod clients;
 mod house;
+mod matrix;
 mod rotation;
 mod servers;
 mod traffic;

@@ -63,7 +63,7 @@ fn server_that_demands_tls_gets_it_in_every_mode_but_one() {
 }
 
 /// Replaces the rules for TCP. Postgres reads the file for each reload.
-fn set_hba(cluster: &Cluster, rule: &str) {
+pub fn set_hba(cluster: &Cluster, rule: &str) {
     let file = cluster.folder().join("primary").join("pg_hba.conf");
     let superuser = "local all all trust\nhostssl all postgres 127.0.0.1/32 scram-sha-256\n\
                      hostnossl all postgres 127.0.0.1/32 scram-sha-256\n";
