@@ -15,6 +15,7 @@ mod owner;
 mod strangers;
 mod tenancy;
 mod tls;
+mod wishes;
 
 use std::io;
 use std::net::SocketAddr;

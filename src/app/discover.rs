@@ -82,6 +82,7 @@ pub async fn discover(
         connect_timeout: config.general.server_connect_timeout.min(LIMIT),
         tcp: tcp_options(&config.general),
         tls: Some(ServerTls::new(ServerTlsPlan::new(&config.general, database)).into()),
+        read_only: false,
     };
     let Answer { rows, method, cipher } = ask(&target, QUESTION, LIMIT).await?;
     let mut values = rows.into_iter().flatten().flatten();

@@ -11,6 +11,7 @@ use super::App;
 use super::cores;
 use super::identify::{Attempt, Identified};
 use super::strangers::{Strangers, Visit};
+use super::wishes::{Replication, asks_for_replication, settings};
 use crate::admin::{self, Console, Role};
 use crate::auth::ServerSecret;
 use crate::cancel::{SeatLimit, Seated, Secret};
@@ -28,7 +29,7 @@ use crate::session::report;
 use crate::session::{End, Entry, Gate, Session, Tenancy};
 use crate::users::rules::{Caller, Way};
 use crate::wire::reply::{Report, Severity};
-use crate::wire::startup::{Setting, Startup, read_options};
+use crate::wire::startup::{Setting, Startup};
 
 /// Counts of those inside, and of those who have not logged in.
 #[derive(Debug)]
@@ -283,6 +284,10 @@ impl App {
         };
         let caller = Caller { way, database: &name, user: &user, physical };
         let identified = self.identify(stranger, &caller, attempt).await?;
+        let may_write = self.config.users.get(&*user).is_none_or(|user| !user.read_only);
+        if replication.is_some() && !may_write {
+            return Err(Refused::Told(condition::READ_ONLY_USER.about("replication")));
+        }
         // After the proof: nobody can use up another's logins.
         keep_pace(self.door.user_pace.of(user.to_string()), "login_rate_per_user")
             .map_err(Refused::Told)?;
@@ -351,7 +356,8 @@ impl App {
         database: &Database,
         secret: Option<Arc<ServerSecret>>,
     ) -> Result<(Arc<Tenancy>, Vec<Setting>), Report> {
-        let settings = settings(startup, &self.config.general)?;
+        let user = self.config.users.get(&card.login.user);
+        let settings = settings(startup, &self.config.general, user)?;
         let tenancy = self.tenancies.find_or_make(&card.login, database, &self.house, secret);
         Ok((tenancy.ok_or_else(|| condition::SHUTTING_DOWN.report())?, settings))
     }
@@ -456,37 +462,4 @@ struct Entrance {
 fn keep_pace(pace: Option<Arc<Pace>>, key: &str) -> Result<(), Report> {
     let taken = pace.map_or(Ok(()), |pace| pace.take());
     taken.map_err(|wait| wait_for(condition::LOGIN_RATE, key, wait))
-}
-
-/// A walsender instead of a session.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Replication {
-    Physical,
-    Logical,
-}
-
-/// Which walsender the client wants, if it wants one, as Postgres reads the parameter.
-fn asks_for_replication(startup: &Startup) -> Option<Replication> {
-    let value = startup.parameter("replication").unwrap_or_default().to_ascii_lowercase();
-    match value.as_slice() {
-        b"database" => Some(Replication::Logical),
-        b"true" | b"on" | b"yes" | b"1" | b"t" | b"y" => Some(Replication::Physical),
-        _ => None,
-    }
-}
-
-/// The settings in a startup packet, those in `options` first: what is given outright counts.
-fn settings(startup: &Startup, general: &General) -> Result<Vec<Setting>, Report> {
-    let options = startup.parameter("options").unwrap_or_default();
-    let mut settings =
-        read_options(options).map_err(|error| condition::STARTUP_OPTIONS.about(error))?;
-    let special: [&[u8]; 4] = [b"user", b"database", b"options", b"replication"];
-    let given = startup.parameters.iter().filter(|(name, _)| !special.contains(&name.as_slice()));
-    settings.extend(given.cloned());
-    let ignored = |name: &[u8]| {
-        let ignored = &general.ignore_startup_parameters;
-        ignored.iter().any(|ignored| ignored.as_bytes().eq_ignore_ascii_case(name))
-    };
-    settings.retain(|(name, _)| !ignored(name));
-    Ok(settings)
 }

@@ -170,6 +170,7 @@ pub(crate) fn target(
         connect_timeout: config.general.server_connect_timeout,
         tcp,
         tls: tls.with_servers(config, database),
+        read_only: config.users.get(user).is_some_and(|user| user.read_only),
     }
 }
 

@@ -121,6 +121,11 @@ conditions! {
         "current transaction is aborted, commands ignored until end of transaction block" "";
     /// The server is gone, or can't be understood any more.
     SERVER_LOST: Fatal "08006" "{}" "The outcome of the request is unknown.";
+    /// A user who may only read tries to write.
+    READ_ONLY: Error "25006" "cannot execute {} in a read-only transaction"
+        "The user is read-only (read_only in the configuration of the pooler).";
+    /// A user who may only read asks for what might let it write.
+    READ_ONLY_USER: Fatal "25006" "a read-only user cannot ask for {}" "";
     /// The client broke the protocol.
     CLIENT_PROTOCOL: Fatal "08P01" "{}" "";
     /// A transaction block in statement mode.

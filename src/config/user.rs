@@ -17,6 +17,8 @@ pub struct User {
     pub name: String,
     /// Plain text, `md5…` or `SCRAM-SHA-256$…`.
     pub password: Option<Secret>,
+    /// May not write.
+    pub read_only: bool,
     /// Servers per pool. [`Config::pool_size`] has the defaults in.
     pub pool_size: Option<usize>,
     /// Extra servers per pool. [`Config::reserve_pool_size`] has the defaults in.
@@ -46,6 +48,7 @@ impl User {
         Self {
             name: name.into(),
             password,
+            read_only: false,
             pool_size: None,
             reserve_pool_size: None,
             pool_mode: None,

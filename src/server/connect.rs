@@ -35,6 +35,8 @@ pub struct Target {
     pub tcp: TcpOptions,
     /// TLS; `None` for never.
     pub tls: Option<Arc<ServerTls>>,
+    /// Transactions are read-only unless they say otherwise.
+    pub read_only: bool,
 }
 
 /// A server that has just said ReadyForQuery.
@@ -209,7 +211,11 @@ impl<'a> Login<'a> {
         let mut packet = Vec::new();
         let (user, database) = (target.user.as_bytes(), target.database.as_bytes());
         let base = [(&b"user"[..], user), (&b"database"[..], database)];
-        request::startup(&mut packet, base.into_iter().chain(extra.iter().copied()));
+        // What a RESET goes back to as well.
+        let reading = (&b"default_transaction_read_only"[..], &b"on"[..]);
+        let reading = target.read_only.then_some(reading);
+        let parameters = base.into_iter().chain(reading).chain(extra.iter().copied());
+        request::startup(&mut packet, parameters);
         self.send(&packet).await?;
         self.run(target).await
     }

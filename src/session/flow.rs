@@ -59,6 +59,9 @@ pub enum ClientFault {
     /// It sent a message type that clients do not send.
     #[error("invalid frontend message type {0}")]
     Unknown(u8),
+    /// It may only read, and asked for what might be more.
+    #[error("a read-only user cannot ask for {0}")]
+    ReadOnly(&'static str),
     /// Replies could not be told apart from here on.
     #[error("unexpected message in the midst of a COPY")]
     InCopy,

@@ -505,6 +505,7 @@ impl Session {
             // It may still read what it asked for before.
             End::Goodbye => None,
             End::ServerGone if self.told_fatal => None,
+            End::Client(ClientFault::ReadOnly(what)) => Some(condition::READ_ONLY_USER.about(what)),
             End::Client(fault) => Some(condition::CLIENT_PROTOCOL.about(fault)),
             End::Server(fault) => Some(condition::SERVER_LOST.about(fault)),
             End::ServerGone => {

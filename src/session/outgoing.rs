@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use self::statements::{Resolved, There};
 use super::flow::{ClientFault, Flow, Restore, Stop};
+use super::gate;
 use super::names::{Names, NamesUndo, Unnamed};
 use super::pins::Pin;
 use super::terms::Terms;
@@ -102,6 +103,9 @@ impl Outgoing<'_, '_> {
         // The server reads nothing but Sync now.
         if self.server.ledger.is_skipping() && !matches!(header.tag, b'S' | b'X') {
             return Ok(Taken::Start(0));
+        }
+        if self.terms.read_only {
+            gate::check_reading(header, body, self.terms.statement_max)?;
         }
         match (header.tag, body) {
             (b'Q', Some(body)) => self.query(body),

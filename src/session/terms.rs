@@ -24,6 +24,8 @@ pub struct Terms {
     pub query_wait_notify: Option<Duration>,
     /// The budget to roll back for a client that has gone.
     pub rollback_timeout: Duration,
+    /// The user may not write.
+    pub read_only: bool,
     /// Reset servers after every transaction.
     pub reset_always: bool,
     /// Prepared statements kept per server; 0 leaves names to the client.
@@ -59,6 +61,7 @@ impl Terms {
             query_wait_timeout: config.query_wait_timeout(database, user),
             query_wait_notify: general.query_wait_notify,
             rollback_timeout: general.rollback_timeout,
+            read_only: user.is_some_and(|user| user.read_only),
             reset_always: general.server_reset_query_always,
             max_prepared_statements: general.max_prepared_statements,
             message_max: general.max_packet_size,

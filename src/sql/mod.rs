@@ -5,6 +5,7 @@
 
 mod commands;
 mod effects;
+pub mod readonly;
 mod scan;
 mod words;
 

@@ -27,6 +27,7 @@ mod caps;
 mod lost_servers;
 mod lying_servers;
 mod pressure;
+mod reading;
 mod refusing_servers;
 mod timeouts;
 mod versions;

@@ -228,6 +228,14 @@ pub(crate) static USER: &[Key<User>] = &[
         "\"s3cret\""
     ),
     key!(
+        read_only,
+        Kind::Flag,
+        "The user may only read: every transaction is read-only, and what would change that is \
+         refused. docs/security.md says where that ends.",
+        "false",
+        "true"
+    ),
+    key!(
         pool_size,
         Kind::Count(0, CONNECTIONS),
         "Servers per pool of this user; goes before the database's. 0 = as many as there may be \

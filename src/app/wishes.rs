@@ -1,0 +1,53 @@
+//! What a startup packet wishes for, beside user and database.
+
+use crate::client::condition;
+use crate::config::{General, User};
+use crate::wire::reply::Report;
+use crate::wire::startup::{Setting, Startup, read_options};
+
+/// A walsender instead of a session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replication {
+    Physical,
+    Logical,
+}
+
+/// Which walsender the client wants, if it wants one, as Postgres reads the parameter.
+pub(super) fn asks_for_replication(startup: &Startup) -> Option<Replication> {
+    let value = startup.parameter("replication").unwrap_or_default().to_ascii_lowercase();
+    match value.as_slice() {
+        b"database" => Some(Replication::Logical),
+        b"true" | b"on" | b"yes" | b"1" | b"t" | b"y" => Some(Replication::Physical),
+        _ => None,
+    }
+}
+
+/// The settings in a startup packet, those in `options` first: what is given outright counts.
+pub(super) fn settings(
+    startup: &Startup,
+    general: &General,
+    user: Option<&User>,
+) -> Result<Vec<Setting>, Report> {
+    let options = startup.parameter("options").unwrap_or_default();
+    let mut settings =
+        read_options(options).map_err(|error| condition::STARTUP_OPTIONS.about(error))?;
+    let special: [&[u8]; 4] = [b"user", b"database", b"options", b"replication"];
+    let given = startup.parameters.iter().filter(|(name, _)| !special.contains(&name.as_slice()));
+    settings.extend(given.cloned());
+    let ignored = |name: &[u8]| {
+        let ignored = &general.ignore_startup_parameters;
+        ignored.iter().any(|ignored| ignored.as_bytes().eq_ignore_ascii_case(name))
+    };
+    settings.retain(|(name, _)| !ignored(name));
+    let writes = |name: &[u8]| {
+        let mut known =
+            [&b"default_transaction_read_only"[..], b"transaction_read_only"].into_iter();
+        known.find(|known| known.eq_ignore_ascii_case(name))
+    };
+    if user.is_some_and(|user| user.read_only)
+        && let Some(name) = settings.iter().find_map(|(name, _)| writes(name))
+    {
+        return Err(condition::READ_ONLY_USER.about(String::from_utf8_lossy(name)));
+    }
+    Ok(settings)
+}
