@@ -17,6 +17,8 @@ use crate::wire::startup::Setting;
 #[derive(Debug, Default)]
 pub struct Params {
     settings: Vec<Setting>,
+    /// See [`lookup`](Self::lookup).
+    lookup: Box<[u8]>,
     /// What a server reported with these settings in force; set once a server took them.
     proven: OnceLock<Arc<Reported>>,
     /// The same settings but for an application name that no server could refuse.
@@ -73,6 +75,12 @@ impl Params {
         found.map(|(_, value)| value.as_slice())
     }
 
+    /// What decides about the meaning of names in a statement: the search path, and whose it is
+    /// where it says `"$user"`. Empty where nothing is set.
+    pub fn lookup(&self) -> &[u8] {
+        &self.lookup
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Setting> {
         self.settings.iter()
@@ -120,6 +128,19 @@ const PERISHABLE: [&[u8]; 6] = [
     b"default_table_access_method",
     b"default_text_search_config",
 ];
+
+fn lookup(settings: &[Setting]) -> Box<[u8]> {
+    let mut lookup = Vec::new();
+    for (name, value) in settings {
+        if is_identity(name) || name == b"search_path" {
+            for part in [name, value] {
+                lookup.extend_from_slice(part);
+                lookup.push(0);
+            }
+        }
+    }
+    lookup.into()
+}
 
 /// Who the session is.
 fn is_identity(name: &[u8]) -> bool {
@@ -270,7 +291,8 @@ impl ParamsTable {
             known.retain(|_, params| params.strong_count() > 0);
         }
         let proven = OnceLock::new();
-        let params = Arc::new(Params { settings: sorted.clone(), proven, unlabelled });
+        let lookup = lookup(&sorted);
+        let params = Arc::new(Params { settings: sorted.clone(), lookup, proven, unlabelled });
         known.insert(sorted, Arc::downgrade(&params));
         params
     }

@@ -21,6 +21,11 @@ pub struct Statement {
     pub id: u64,
     /// What follows the name in a Parse: text, NUL, parameter types.
     pub identity: Box<[u8]>,
+    /// Where the names in it are looked up ([`Params::lookup`]): the same text may be another
+    /// statement there.
+    ///
+    /// [`Params::lookup`]: super::params::Params::lookup
+    pub lookup: Box<[u8]>,
     /// What it may leave in the session that runs it.
     pub effects: Effects,
 }
@@ -104,13 +109,22 @@ struct TableInner {
 }
 
 impl StatementTable {
-    /// The statement with this identity; what it may leave is asked only for a new one.
-    pub fn share(&self, identity: &[u8], effects: impl FnOnce() -> Effects) -> Arc<Statement> {
-        let hash = self.hash(identity);
+    /// The statement with this identity and lookup; what it may leave is asked only for a new
+    /// one.
+    pub fn share(
+        &self,
+        identity: &[u8],
+        lookup: &[u8],
+        effects: impl FnOnce() -> Effects,
+    ) -> Arc<Statement> {
+        let hash = self.hasher.hash_one((identity, lookup));
         let mut inner = self.inner.lock();
         let mut found = None;
         inner.buckets.find(hash, |(_, weak)| {
-            found = weak.upgrade().filter(|statement| *statement.identity == *identity);
+            let same = |statement: &Arc<Statement>| {
+                *statement.identity == *identity && *statement.lookup == *lookup
+            };
+            found = weak.upgrade().filter(same);
             found.is_some()
         });
         if let Some(statement) = found {
@@ -123,6 +137,7 @@ impl StatementTable {
         let statement = Arc::new(Statement {
             id: inner.last_id,
             identity: identity.into(),
+            lookup: lookup.into(),
             effects: effects(),
         });
         let entry = (hash, Arc::downgrade(&statement));
@@ -139,10 +154,6 @@ impl StatementTable {
     /// None is held.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn hash(&self, identity: &[u8]) -> u64 {
-        self.hasher.hash_one(identity)
     }
 }
 
@@ -275,11 +286,12 @@ mod tests {
     #[test]
     fn identity_is_text_and_types() {
         let table = StatementTable::default();
-        let a = table.share(b"select $1\0\0\0", Effects::default);
-        let b = table.share(b"select $1\0\0\0", || panic!("known already"));
-        let c = table.share(b"select $1\0\0\x01\0\0\0\x17", Effects::default);
+        let a = table.share(b"select $1\0\0\0", b"", Effects::default);
+        let b = table.share(b"select $1\0\0\0", b"", || panic!("known already"));
+        let c = table.share(b"select $1\0\0\x01\0\0\0\x17", b"", Effects::default);
+        let d = table.share(b"select $1\0\0\0", b"elsewhere", Effects::default);
         assert!(Arc::ptr_eq(&a, &b));
-        assert_ne!(a.id, c.id);
+        assert!(a.id != c.id && a.id != d.id);
     }
 
     #[test]
@@ -288,7 +300,7 @@ mod tests {
         let mut last = 0;
         for index in 0..10_000 {
             let statement =
-                table.share(format!("select {index}\0\0\0").as_bytes(), Effects::default);
+                table.share(format!("select {index}\0\0\0").as_bytes(), b"", Effects::default);
             assert!(statement.id > last);
             last = statement.id;
         }
@@ -298,7 +310,7 @@ mod tests {
     #[test]
     fn what_an_unanswered_batch_did_is_doubtful_behind_it() {
         let table = StatementTable::default();
-        let statement = |n: u8| table.share(&[n], Effects::default);
+        let statement = |n: u8| table.share(&[n], b"", Effects::default);
         let [a, b, c] = [statement(1), statement(2), statement(3)];
         let mut set = PreparedSet::default();
         set.prepared(0, a.clone());
@@ -314,7 +326,7 @@ mod tests {
     #[test]
     fn least_recently_used_goes_first_and_undo_restores() {
         let table = StatementTable::default();
-        let statement = |n: u8| table.share(&[n], Effects::default);
+        let statement = |n: u8| table.share(&[n], b"", Effects::default);
         let [a, b, c] = [statement(1), statement(2), statement(3)];
         let mut set = PreparedSet::default();
         set.prepared(0, a.clone());

@@ -63,6 +63,10 @@ impl Sink for Incoming<'_, '_> {
         );
         self.names.undo(self.undo, messages.clone());
         self.prepared.undo(messages);
+        // A plan of another shape than its statement was prepared with: each is prepared anew.
+        if view::error_field(error, b'R') == Some(b"RevalidateCachedQuery") {
+            self.prepared.forget();
+        }
     }
 
     fn reported(&mut self, reported: &Arc<Reported>) {

@@ -296,7 +296,9 @@ impl Outgoing<'_, '_> {
             self.server.taint();
             return self.verbatim(Awaited::Parse);
         }
-        let statement = self.statements.share(parse.identity, || sql::effects(parse.text));
+        let statement =
+            self.statements
+                .share(parse.identity, self.server.applied().lookup(), || sql::effects(parse.text));
         let Some(there) = self.is_there(&statement) else {
             return Ok(Taken::Not);
         };

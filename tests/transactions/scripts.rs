@@ -333,3 +333,49 @@ fn session_locks_are_held_until_they_are_released() {
          {HELD}"
     ));
 }
+
+/// Parses, and says what running it as often as the connection hops gives.
+#[track_caller]
+fn prepared(client: &mut crate::wire::Client, expected: &str) {
+    for _ in 0..4 {
+        client.talk("B place / D place / E / S", expected);
+    }
+}
+
+#[test]
+fn the_same_text_is_another_statement_under_another_search_path() {
+    let mut one = bench().pooled(&[("search_path", "one")]);
+    let mut two = bench().pooled(&[]);
+    one.talk("P place select * from place / S", "1 ZI");
+    two.talk("P place select * from place / S", "1 ZI");
+    prepared(&mut one, "2 t T D[one] C[SELECT 1] ZI");
+    prepared(&mut two, "2 t T D[public] C[SELECT 1] ZI");
+    let mut three = bench().pooled(&[("search_path", "two")]);
+    three.talk("P place select * from place / S", "1 ZI");
+    prepared(&mut three, "2 t T D[two|2] C[SELECT 1] ZI");
+    two.talk("Q set search_path = one", "C[SET] ZI");
+    prepared(&mut two, "2 t T D[one] C[SELECT 1] ZI");
+    prepared(&mut one, "2 t T D[one] C[SELECT 1] ZI");
+}
+
+#[test]
+fn statement_whose_table_has_changed_is_prepared_anew_after_one_error_per_server() {
+    let sql = |sql: &str| bench().cluster().primary().sql("shop", sql).unwrap();
+    sql("create table public.changing as select 1 as a; grant all on public.changing to app");
+    let mut client = bench().pooled(&[]);
+    client.talk("P place select * from changing / S", "1 ZI");
+    prepared(&mut client, "2 t T D[1] C[SELECT 1] ZI");
+    sql("alter table public.changing add column b int default 2");
+    let mut failed = 0;
+    for _ in 0..12 {
+        client.say("B place / D place / E / S");
+        let heard = client.hears_up_to("ZI");
+        if heard.starts_with("E[0A000]") {
+            failed += 1;
+        } else {
+            assert_eq!(heard, "2 t T D[1|2] C[SELECT 1] ZI");
+        }
+    }
+    assert!(failed <= 3, "{failed} errors on three servers");
+    prepared(&mut client, "2 t T D[1|2] C[SELECT 1] ZI");
+}

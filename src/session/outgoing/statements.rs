@@ -117,6 +117,7 @@ impl Outgoing<'_, '_> {
             self.note(Leaves::UNSEEN, &[]);
             return Ok(Resolved::Same);
         };
+        let statement = self.as_looked_up_here(statement);
         let _any = self.note_resets(&statement.effects.resets, Restore::BeforeSync);
         match self.is_there(&statement) {
             None => return Ok(Resolved::Later),
@@ -124,6 +125,16 @@ impl Outgoing<'_, '_> {
             Some(There::No) => drop(self.prepare(&statement, Audience::Pooler)?),
         }
         Ok(Resolved::As(self.server.prepared.name(statement.id)))
+    }
+
+    /// The same statement with the client's search path of now, where it was prepared under
+    /// another one.
+    fn as_looked_up_here(&self, statement: Arc<Statement>) -> Arc<Statement> {
+        let lookup = self.server.applied().lookup();
+        if *statement.lookup == *lookup {
+            return statement;
+        }
+        self.statements.share(&statement.identity, lookup, || statement.effects.clone())
     }
 
     pub(super) fn resolve_unnamed(&mut self) -> Result<Resolved, ClientFault> {
