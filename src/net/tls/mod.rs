@@ -10,6 +10,8 @@ mod files;
 mod servers;
 mod session;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::fmt;

@@ -143,6 +143,12 @@ impl TlsStream {
         self.incoming.is_empty() && self.plain.is_empty()
     }
 
+    /// Memory that waits for more to come or to go.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.incoming.capacity() + self.plain.capacity() + self.outgoing.capacity()
+    }
+
     /// See [`Socket::rehome`](crate::net::socket::Socket::rehome).
     pub(in crate::net) fn rehome(self: Box<Self>) -> io::Result<Box<Self>> {
         let Self { tcp, .. } = *self;
