@@ -46,6 +46,11 @@ fn modes_demand_what_they_say() {
     check_modes(&house, "signed by itself", ["f", "f", "t", unknown, unknown, unknown]);
     let pooler = house.pooler("localhost", "server_tls_sslmode = \"require\"");
     assert_eq!(ask(&pooler, "", SERVER_TLS).stdout, "t\n", "nobody says whom to trust");
+    for settings in ["", "; server_tls_ca_file = \"system\""] {
+        let settings = format!("server_tls_sslmode = \"verify-ca\"{settings}");
+        let ended = ask(&house.pooler("localhost", &settings), "", SERVER_TLS);
+        assert!(ended.stderr.contains(unknown), "the system does: {}", ended.stderr);
+    }
 
     house.show(&house.authority.sign("server", &HERE, Good::InThePast));
     let expired = "certificate has expired, on 2002-02-02";

@@ -26,14 +26,18 @@ const SYSTEM: [&str; 4] = [
 /// libpq's word for the authorities that the system trusts.
 pub(super) const SYSTEM_WORD: &str = "system";
 
+/// The file that is meant; `None` where the system's is, and there is none.
+pub(super) fn place(path: &Path) -> Option<&Path> {
+    if path == Path::new(SYSTEM_WORD) {
+        return SYSTEM.iter().map(Path::new).find(|path| path.exists());
+    }
+    Some(path)
+}
+
 /// The authorities in a file.
 pub(super) fn authorities(path: &Path, provider: &CryptoProvider) -> Result<Authorities, TlsError> {
-    let system = || SYSTEM.iter().map(Path::new).find(|path| path.exists());
-    let path = if path == Path::new(SYSTEM_WORD) {
-        system().ok_or_else(|| TlsError::file(path, "the system has no file of authorities"))?
-    } else {
-        path
-    };
+    let path = place(path)
+        .ok_or_else(|| TlsError::file(path, "has no authorities: there is none of their files"))?;
     let certificates = certificates(path)?;
     Authorities::new(certificates, provider)
         .ok_or_else(|| TlsError::file(path, "has no certificate of an authority"))

@@ -44,15 +44,6 @@ struct Made {
     expiry: Option<Expiry>,
 }
 
-/// Equal where the same is demanded and shown.
-impl PartialEq for ServerTls {
-    fn eq(&self, other: &Self) -> bool {
-        self.plan == other.plan
-    }
-}
-
-impl Eq for ServerTls {}
-
 /// A server that speaks TLS.
 #[derive(Debug)]
 pub struct Connected {
@@ -125,7 +116,7 @@ impl ServerTlsPlan {
 impl ServerTls {
     /// TLS with servers as it is configured. The files are read when they are needed.
     pub fn new(plan: ServerTlsPlan) -> Self {
-        let files = plan.trusted().map(Path::to_owned).into_iter();
+        let files = plan.trusted().and_then(files::place).map(Path::to_owned).into_iter();
         let files = files.chain(plan.certificate.clone()).chain(plan.key.clone()).collect();
         Self { plan, made: Watched::new(files) }
     }
