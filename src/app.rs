@@ -6,12 +6,17 @@
 
 mod accept;
 mod complaints;
+mod control;
+mod design;
 pub mod discover;
 mod door;
 mod figures;
 mod identify;
 mod listening;
 mod owner;
+mod reload;
+mod setup;
+mod steer;
 mod strangers;
 mod tenancy;
 mod tls;
@@ -24,23 +29,24 @@ use std::sync::atomic::AtomicUsize;
 
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use self::accept::accept;
 use self::complaints::{Complaints, GATHERED};
 use self::door::Door;
 use self::listening::{listeners, tcp_options};
+use self::setup::{Setup, SetupError};
 use self::tenancy::Tenancies;
-use self::tls::{Tls, TlsStartError};
+use self::tls::LOOK_EVERY;
+use crate::admin::Haste;
 use crate::cancel::Cancels;
-use crate::config::{Config, General};
+use crate::config::{Config, General, Problems};
 use crate::http;
 use crate::net::host::raise_open_files;
 use crate::net::listen::{Endpoint, Listener};
 use crate::net::loops::Loops;
 use crate::server::prepared::StatementTable;
 use crate::session::House;
-use crate::users::{Users, UsersError};
 
 /// Why the pooler did not start.
 #[derive(Debug, Error)]
@@ -68,12 +74,9 @@ pub enum StartError {
         /// The system's word.
         cause: io::Error,
     },
-    /// A secret can't be used.
+    /// A secret or a file of TLS can't be used.
     #[error(transparent)]
-    Users(#[from] UsersError),
-    /// A file of TLS can't be used.
-    #[error(transparent)]
-    Tls(#[from] TlsStartError),
+    Setup(#[from] SetupError),
     /// The system gives no thread or no reactor.
     #[error("cannot start event loops: {0}")]
     Loops(io::Error),
@@ -83,6 +86,9 @@ fn by(owner: &Option<String>) -> String {
     owner.as_ref().map_or_else(String::new, |owner| format!(" by {owner}"))
 }
 
+/// Reads the configuration again, for a reload.
+pub type Source = Box<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
+
 /// A pooler that listens.
 #[derive(Debug)]
 pub struct Running {
@@ -91,31 +97,45 @@ pub struct Running {
     listeners: Vec<Listener>,
     http: Option<SocketAddr>,
     app: Arc<App>,
+    stops: mpsc::Receiver<Haste>,
 }
 
 /// What every connection needs.
-#[derive(Debug)]
 pub(crate) struct App {
-    config: Arc<Config>,
     loops: Arc<Loops>,
     /// Clients per loop.
     crowds: Vec<AtomicUsize>,
     tenancies: Tenancies,
-    users: Users,
-    tls: Arc<Tls>,
     house: Arc<House>,
     door: Arc<Door>,
     complaints: Complaints,
     /// The lowest number of an open file that a newcomer may not have.
     open_files_max: usize,
-    stop: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
+    /// An operator wants the process to end.
+    stops: mpsc::Sender<Haste>,
+    source: Source,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
 }
 
-/// Listens as `config` says. Clients are served from then on.
+/// How far the process is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Not at all.
+    Serving,
+    /// Load balancers are told to look elsewhere; who comes is served.
+    Leaving,
+    /// Nobody comes in but operators by the unix socket.
+    Closing,
+}
+
+/// Listens as `config` says. Clients are served from then on. `source` gives the configuration
+/// anew when it is to be reloaded.
 ///
 /// # Errors
 /// As [`StartError`] says.
-pub fn start(config: Config) -> Result<Running, StartError> {
+pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let general = &config.general;
     let tcp = tcp_options(general);
@@ -134,31 +154,27 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         tcp,
         cancel_wait: general.cancel_wait_timeout,
     });
-    let tls = Arc::new(Tls::new(&config)?);
+    let setup = Setup::new(Arc::clone(&config), tcp, None)?;
+    let (stop, stops) = mpsc::channel(1);
     let app = Arc::new(App {
         crowds: loops.ids().map(|_| AtomicUsize::new(0)).collect(),
-        tenancies: Tenancies::new(Arc::clone(&config), Arc::clone(&loops), Arc::clone(&tls), tcp),
-        users: {
-            let tls = Arc::clone(&tls);
-            Users::new(&config, |database, user, secret| {
-                tenancy::target(&config, &tls, tcp, database, user, secret)
-            })?
-        },
-        tls,
+        tenancies: Tenancies::new(setup, Arc::clone(&loops), tcp),
         house,
         door: Arc::new(Door::new(general)),
         complaints: Complaints::default(),
         open_files_max: open_files_max(general),
-        stop: watch::Sender::new(false),
-        config: Arc::clone(&config),
+        stage: watch::Sender::new(Stage::Serving),
+        stops: stop,
+        source,
+        reloading: tokio::sync::Mutex::default(),
         loops,
     });
     let control = Builder::new_current_thread().enable_all().build().map_err(StartError::Loops)?;
-    control.spawn(Arc::clone(&app.tls).watch());
+    control.spawn(Arc::clone(&app).watch_files());
     for listener in &listeners {
         for on in app.loops.ids() {
             let listener = listener.share().map_err(StartError::Loops)?;
-            app.loops.spawn(on, accept(Arc::clone(&app), listener, on, app.stop.subscribe()));
+            app.loops.spawn(on, accept(Arc::clone(&app), listener, on));
         }
     }
     control.spawn(Arc::clone(&app).sum_up_complaints());
@@ -170,7 +186,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         }
         None => None,
     };
-    Ok(Running { control, listeners, http, app })
+    Ok(Running { control, listeners, http, app, stops })
 }
 
 impl Running {
@@ -184,13 +200,23 @@ impl Running {
         self.http
     }
 
-    /// Runs the control plane on this thread until `end` is ready, then closes everything.
+    /// Runs the control plane on this thread until `end` is ready, then closes everything at once.
     pub fn wait(self, end: impl Future<Output = ()>) {
-        self.control.block_on(async {
+        let Self { control, listeners, app, .. } = self;
+        control.block_on(async {
             end.await;
-            self.app.stop.send_replace(true);
-            self.app.tenancies.close().await;
+            app.end(listeners).await;
         });
+    }
+
+    /// Runs the control plane on this thread until a signal or an operator ends the process:
+    /// HUP reloads, USR1 pauses, USR2 resumes, TERM, INT and QUIT end it.
+    ///
+    /// # Errors
+    /// When signals can't be caught.
+    pub fn run(self) -> io::Result<()> {
+        let Self { control, listeners, app, stops, .. } = self;
+        control.block_on(app.control(listeners, stops))
     }
 }
 
@@ -221,11 +247,34 @@ fn listen_http(address: &str) -> io::Result<(std::net::TcpListener, SocketAddr)>
 }
 
 impl App {
+    /// What everybody goes by who comes in now.
+    fn setup(&self) -> Arc<Setup> {
+        self.tenancies.setup()
+    }
+
+    fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// Looks after the files of TLS, as long as the process runs.
+    async fn watch_files(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.setup().tls.refresh();
+        }
+    }
+
     /// Logs repeats of failed logins from time to time, as long as the process runs.
     async fn sum_up_complaints(self: Arc<Self>) {
         loop {
             tokio::time::sleep(GATHERED).await;
             self.complaints.sum_up();
         }
+    }
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("stage", &self.stage()).finish_non_exhaustive()
     }
 }

@@ -10,13 +10,14 @@
 //! closed, the server is safe to hand on.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use subtle::ConstantTimeEq;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::client::card::ClientCard;
@@ -31,6 +32,8 @@ pub struct Cancels {
     tcp: TcpOptions,
     /// How long a cancel may take to land.
     limit: Duration,
+    /// Tells those who wait for it that the last client has left.
+    emptied: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +49,29 @@ pub struct Seat {
     secret: Secret,
     card: ClientCard,
     place: Mutex<Place>,
+    summons: AtomicU8,
+    /// The task of its session.
+    attending: Mutex<Option<Waker>>,
+}
+
+/// What a client is asked to do; a later one outdoes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Summons {
+    /// Nothing.
+    Stay,
+    /// Go at the end of its transaction: the process ends.
+    Drain,
+    /// Go at the end of its transaction: its database or user is not configured any more.
+    Reconfigured,
+    /// Go at once: the process ends.
+    Stop,
+    /// Go at once: an operator wants it so.
+    Kill,
+}
+
+impl Summons {
+    const ALL: [Self; 5] = [Self::Stay, Self::Drain, Self::Reconfigured, Self::Stop, Self::Kill];
 }
 
 /// How many clients there may be of those that it counts.
@@ -120,7 +146,13 @@ pub struct Seated {
 impl Drop for Seated {
     fn drop(&mut self) {
         if let Some(cancels) = self.cancels.upgrade() {
-            cancels.seats.lock().by_pid.remove(&self.seat.pid);
+            let mut seats = cancels.seats.lock();
+            seats.by_pid.remove(&self.seat.pid);
+            let last = seats.by_pid.is_empty();
+            drop(seats);
+            if last {
+                cancels.emptied.notify_waiters();
+            }
         }
     }
 }
@@ -136,7 +168,7 @@ impl std::ops::Deref for Seated {
 impl Cancels {
     /// None yet. `limit` bounds each cancel.
     pub fn new(tcp: TcpOptions, limit: Duration) -> Arc<Self> {
-        Arc::new(Self { seats: Mutex::default(), tcp, limit })
+        Arc::new(Self { seats: Mutex::default(), tcp, limit, emptied: Notify::new() })
     }
 
     /// A seat for a client, with a process id that no other client has.
@@ -180,7 +212,8 @@ impl Cancels {
             }
         };
         let place = Mutex::new(Place::Away);
-        let seat = Arc::new(Seat { pid, secret, card, place });
+        let (summons, attending) = (AtomicU8::new(0), Mutex::default());
+        let seat = Arc::new(Seat { pid, secret, card, place, summons, attending });
         seats.by_pid.insert(pid, Arc::clone(&seat));
         Seated { seat, cancels: Arc::downgrade(self) }
     }
@@ -188,6 +221,21 @@ impl Cancels {
     /// The client of this process id.
     pub fn find(&self, pid: u32) -> Option<Arc<Seat>> {
         self.seats.lock().by_pid.get(&pid).cloned()
+    }
+
+    /// Waits until nobody is there.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn emptied(&self) {
+        loop {
+            // Listened to before the look: the last one's leaving is not missed.
+            let emptied = self.emptied.notified();
+            if self.seats.lock().by_pid.is_empty() {
+                return;
+            }
+            emptied.await;
+        }
     }
 
     /// All clients, in no order.
@@ -303,6 +351,36 @@ impl Seat {
     /// The client's cancels go to this server from now on.
     pub fn attach(&self, key: &Arc<CancelKey>) {
         *self.place.lock() = Place::Attached { key: Arc::clone(key), landing: None };
+    }
+
+    /// Asks the client to do this, unless it has been asked for more.
+    pub fn summon(&self, summons: Summons) {
+        self.summons.fetch_max(summons as u8, Ordering::Release);
+        // Its session looks after it has said whom to wake: one of us sees the other.
+        if let Some(attending) = &*self.attending.lock() {
+            attending.wake_by_ref();
+        }
+    }
+
+    /// What the client is asked to do.
+    #[inline]
+    pub fn summons(&self) -> Summons {
+        let summons = usize::from(self.summons.load(Ordering::Acquire));
+        Summons::ALL.get(summons).copied().unwrap_or(Summons::Stay)
+    }
+
+    /// Whom to wake when the client is asked to do something.
+    pub fn attend(&self, waker: &Waker) {
+        *self.attending.lock() = Some(waker.clone());
+    }
+
+    /// Ready when the client is asked to do something.
+    pub fn poll_summons(&self, cx: &mut Context<'_>) -> Poll<Summons> {
+        self.attend(cx.waker());
+        match self.summons() {
+            Summons::Stay => Poll::Pending,
+            summons => Poll::Ready(summons),
+        }
     }
 
     /// The client's cancels hit nothing from now on. If one is under way to the server that it

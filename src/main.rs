@@ -90,7 +90,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         None => run_direct(cli.direct),
         Some(Command::Run { file }) => {
             let config = Config::from_toml_file(&file)?;
-            serve(config, &[])
+            let source = Box::new(move || Config::from_toml_file(&file));
+            serve(config, source, &[])
         }
         Some(Command::Check { file }) => Ok(check(&file)),
         Some(Command::Demo { check, port }) => run_demo(check, port),
@@ -107,7 +108,9 @@ fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
     config.general.listen_port = direct.port;
     config.general.http_listen = Some(direct.http).filter(|address| !address.is_empty());
     let found = look_around(&mut config)?;
-    serve(config, &found)
+    // There is nothing to be read again.
+    let same = config.clone();
+    serve(config, Box::new(move || Ok(same.clone())), &found)
 }
 
 /// Asks the servers what they are, and chooses the pool size by it. A server that can't be asked
@@ -165,11 +168,11 @@ fn describe(what: &str, host: &HostPort, found: &Found) -> String {
     )
 }
 
-fn serve(config: Config, found: &[String]) -> anyhow::Result<ExitCode> {
+fn serve(config: Config, source: app::Source, found: &[String]) -> anyhow::Result<ExitCode> {
     let database = config.databases.keys().next().cloned().unwrap_or_default();
     let user = config.users.keys().next().cloned().unwrap_or_else(|| "USER".into());
     let admin = config.general.admin_users.first().cloned();
-    let running = app::start(config)?;
+    let running = app::start(config, source)?;
     let mut lines: Vec<_> =
         running.endpoints().map(|at| format!("pgweir listens on {at}")).collect();
     if let Some(at) = running.endpoints().next().and_then(psql_options) {
@@ -183,7 +186,7 @@ fn serve(config: Config, found: &[String]) -> anyhow::Result<ExitCode> {
     if let Err(error) = std::io::stdout().write_all(lines.join("\n").as_bytes()) {
         tracing::debug!(%error, "nobody reads the standard output");
     }
-    running.wait(signalled());
+    running.run()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -203,19 +206,6 @@ fn psql_options(at: &Endpoint) -> Option<String> {
             let (directory, port) = path.rsplit_once("/.s.PGSQL.")?;
             Some(format!("-h {directory} -p {port}"))
         }
-    }
-}
-
-async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
     }
 }
 
@@ -240,7 +230,8 @@ fn run_demo(check: bool, port: Option<u16>) -> anyhow::Result<ExitCode> {
     let port = port.unwrap_or(if check { 0 } else { 6432 });
     let outcome = demo::run(mode, port, &mut std::io::stdout(), |toml| {
         let config = Config::from_toml_str("demo", toml)?;
-        let running = app::start(config)?;
+        let same = config.clone();
+        let running = app::start(config, Box::new(move || Ok(same.clone())))?;
         let tcp = running.endpoints().find_map(|at| match at {
             Endpoint::Tcp(address) => Some(address.port()),
             Endpoint::Unix(_) => None,

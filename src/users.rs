@@ -84,15 +84,17 @@ pub struct UsersError {
 }
 
 impl Users {
-    /// The users of this configuration. `target` says where and as whom secrets are looked up.
+    /// The users of this configuration. `target` says where and as whom secrets are looked up. Who
+    /// was unknown `before` is held against the same, and what is looked up in the same way goes on.
     ///
     /// # Errors
     /// When a secret has a form that can't be used.
     pub fn new(
         config: &Config,
         target: impl Fn(&Database, &str, Option<Arc<ServerSecret>>) -> Target,
+        before: Option<&Self>,
     ) -> Result<Self, UsersError> {
-        let mock = Mock::random();
+        let mock = before.map_or_else(Mock::random, |before| before.mock.clone());
         let mut listed = HashMap::new();
         for (name, user) in &config.users {
             let secret = user.password.as_ref().map(|secret| StoredSecret::parse(secret.expose()));
@@ -121,7 +123,7 @@ impl Users {
             forced,
             mock,
         };
-        users.find_sources(config, target);
+        users.find_sources(config, target, before);
         Ok(users)
     }
 
@@ -129,8 +131,14 @@ impl Users {
         &mut self,
         config: &Config,
         target: impl Fn(&Database, &str, Option<Arc<ServerSecret>>) -> Target,
+        before: Option<&Self>,
     ) {
         let general = &config.general;
+        let before = |wanted: &Source| {
+            let before = before?;
+            let mut sources = before.sources.values().chain(&before.source);
+            sources.find(|source| source.is_unchanged(wanted)).cloned()
+        };
         let mut all: Vec<Arc<Source>> = Vec::new();
         let mut source = |place: &Database, auth_user: &str, query: &str| {
             let secret = self.role_secret(place, auth_user);
@@ -140,7 +148,7 @@ impl Users {
                 return Arc::clone(known);
             }
             let source = Source::new(target, query.to_owned(), general, self.mock.clone());
-            let source = Arc::new(source);
+            let source = before(&source).unwrap_or_else(|| Arc::new(source));
             all.push(Arc::clone(&source));
             source
         };
@@ -241,7 +249,7 @@ impl Users {
     }
 
     /// The secret of a role on a database's server, as far as the configuration has it.
-    fn role_secret(&self, database: &Database, role: &str) -> Option<Arc<ServerSecret>> {
+    pub fn role_secret(&self, database: &Database, role: &str) -> Option<Arc<ServerSecret>> {
         let own = database.user.as_deref().is_none_or(|user| user == role);
         let forced = self.forced.get(&database.name).filter(|_| own).cloned();
         forced.or_else(|| self.listed.get(role).and_then(|known| known.server.clone()))

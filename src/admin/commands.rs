@@ -1,5 +1,6 @@
 //! Every command of the console, as data.
 
+use super::order::{Haste, Order};
 use super::registry::Registry;
 use super::{Role, tables};
 use crate::wire::reply::{ColumnType, Value};
@@ -29,6 +30,51 @@ pub enum Answer {
     Table(&'static [Column], fn(&dyn Registry) -> Vec<Row>),
     /// A NOTICE and no rows.
     Notice(fn() -> String),
+    /// Something is done.
+    Act(Act),
+}
+
+/// What is done, and for which databases.
+#[derive(Debug)]
+pub enum Act {
+    /// Without more words.
+    Whole(fn() -> Order),
+    /// For the database whose name follows, or for all.
+    Any(fn(Option<String>) -> Order),
+    /// For the database whose name follows.
+    One(fn(String) -> Order),
+}
+
+impl Act {
+    /// The order, if so many words may follow the command's.
+    pub(super) fn order(&self, database: Option<&str>) -> Option<Order> {
+        let database = database.map(str::to_owned);
+        match (self, database) {
+            (Self::Whole(order), None) => Some(order()),
+            (Self::Any(order), database) => Some(order(database)),
+            (Self::One(order), Some(database)) => Some(order(database)),
+            (Self::Whole(_), Some(_)) | (Self::One(_), None) => None,
+        }
+    }
+
+    /// What follows the command's words, for people.
+    fn argument(&self) -> &'static str {
+        match self {
+            Self::Whole(_) => "",
+            Self::Any(_) => " [database]",
+            Self::One(_) => " database",
+        }
+    }
+}
+
+impl Command {
+    /// Its words, and what may follow them.
+    fn usage(&self) -> String {
+        match &self.answer {
+            Answer::Act(act) => format!("{}{}", self.name, act.argument()),
+            Answer::Table(..) | Answer::Notice(_) => self.name.to_owned(),
+        }
+    }
 }
 
 /// All of them, in the order in which they are shown.
@@ -81,13 +127,85 @@ pub static COMMANDS: &[Command] = &[
         role: Role::Stats,
         answer: Answer::Table(tables::CONFIG, tables::config),
     },
+    Command {
+        name: "RELOAD",
+        help: "Reads the configuration again and goes by it, or says why not and changes nothing. \
+               A NOTICE names each key that needs a restart.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Whole(|| Order::Reload)),
+    },
+    Command {
+        name: "PAUSE",
+        help: "Lends no server any more: requests wait. Comes back when all servers have been \
+               closed, each at the end of its transaction.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Any(Order::Pause)),
+    },
+    Command {
+        name: "RESUME",
+        help: "Ends PAUSE and KILL.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Any(Order::Resume)),
+    },
+    Command {
+        name: "RECONNECT",
+        help: "Closes the servers that there are, each when it is free, and opens others as they \
+               are wanted.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Any(Order::Reconnect)),
+    },
+    Command {
+        name: "WAIT_CLOSE",
+        help: "Comes back when all servers have been closed that RECONNECT or RELOAD has replaced.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Any(Order::WaitClose)),
+    },
+    Command {
+        name: "KILL",
+        help: "Closes all clients and servers at once; requests of new ones wait for RESUME.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Any(Order::Kill)),
+    },
+    Command {
+        name: "DISABLE",
+        help: "Lets no new client into a database.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::One(Order::Disable)),
+    },
+    Command {
+        name: "ENABLE",
+        help: "Ends DISABLE.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::One(Order::Enable)),
+    },
+    Command {
+        name: "SHUTDOWN",
+        help: "Ends the process at once.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Whole(|| Order::Shutdown(Haste::AtOnce))),
+    },
+    Command {
+        name: "SHUTDOWN WAIT_FOR_SERVERS",
+        help: "Lets nobody in any more, pauses, and ends the process when no server is in use, or \
+               after drain_timeout. As SIGINT.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Whole(|| Order::Shutdown(Haste::WaitForServers))),
+    },
+    Command {
+        name: "SHUTDOWN WAIT_FOR_CLIENTS",
+        help: "Lets nobody in any more after drain_delay, closes each client at the end of its \
+               transaction, and ends the process when all have gone, or after drain_timeout. As \
+               SIGTERM.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Whole(|| Order::Shutdown(Haste::WaitForClients))),
+    },
 ];
 
 fn help() -> String {
     let mut help = "Console usage".to_owned();
     for command in COMMANDS {
         help.push_str("\n\t");
-        help.push_str(command.name);
+        help.push_str(&command.usage());
     }
     help
 }
@@ -102,9 +220,10 @@ pub fn markdown() -> String {
          It works when max_client_conn is reached, too. Columns are PgBouncer's, in its order.\n\n\
          | Command | Users | Answer |\n|---|---|---|\n",
     );
-    for Command { name, help, role, answer } in COMMANDS {
-        let users = role.key();
-        out.push_str(&format!("| `{name}` | {users} | {help}"));
+    for command in COMMANDS {
+        let Command { help, role, answer, .. } = command;
+        let (usage, users) = (command.usage(), role.key());
+        out.push_str(&format!("| `{usage}` | {users} | {help}"));
         if let Answer::Table(columns, _) = answer {
             let columns: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
             out.push_str(&format!(" Columns: {}.", columns.join(", ")));

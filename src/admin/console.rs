@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::commands::Answer;
+use super::order::{Order, SteerError};
 use super::plan::{self, Plan, SETTINGS};
 use super::registry::Registry;
 use super::{PGBOUNCER_VERSION, Role};
@@ -66,12 +67,13 @@ struct Portal {
     formats: Vec<Format>,
 }
 
-impl Portal {
-    /// One format is for all columns, none is text.
-    fn format(&self, column: usize) -> Format {
-        let index = if self.formats.len() == 1 { 0 } else { column };
-        self.formats.get(index).copied().unwrap_or_default()
-    }
+/// Whether the client was answered, or is told this; or that it is gone.
+type Answered = Result<Result<(), Report>, ConsoleEnd>;
+
+/// One format is for all columns, none is text.
+fn format_of(formats: &[Format], column: usize) -> Format {
+    let index = if formats.len() == 1 { 0 } else { column };
+    formats.get(index).copied().unwrap_or_default()
 }
 
 impl Console {
@@ -106,7 +108,7 @@ impl Console {
     pub async fn run(mut self) -> ConsoleEnd {
         loop {
             let mut out = Vec::new();
-            let judged = self.judge(&mut out);
+            let judged = self.judge(&mut out).await;
             if let Err(ConsoleEnd::Frame(error)) = &judged {
                 let message = error.to_string();
                 Report { severity: Severity::Fatal, ..plan::error("08P01", message) }
@@ -144,19 +146,21 @@ impl Console {
 
     /// Answers the first message if it is complete; `false` when it is not. One at a time, so that
     /// a client which sends many does not make us hold the answers to all of them.
-    fn judge(&mut self, out: &mut Vec<u8>) -> Result<bool, ConsoleEnd> {
+    async fn judge(&mut self, out: &mut Vec<u8>) -> Result<bool, ConsoleEnd> {
         let mut sent = std::mem::take(&mut self.sent);
         let Some((header, body)) = frame::message(&sent, MESSAGE_MAX)? else {
             self.sent = sent;
             return Ok(false);
         };
-        self.message(header.tag, body, out)?;
+        self.message(header.tag, body, out).await?;
         sent.drain(..header.message_len());
+        // What has come while an order was being carried out.
+        sent.append(&mut self.sent);
         self.sent = sent;
         Ok(true)
     }
 
-    fn message(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), ConsoleEnd> {
+    async fn message(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), ConsoleEnd> {
         match tag {
             b'X' => return Err(ConsoleEnd::Goodbye),
             b'S' => {
@@ -165,13 +169,13 @@ impl Console {
             }
             _ if self.failed => {}
             b'Q' => {
-                if let Err(report) = self.query(body, out) {
+                if let Err(report) = self.query(body, out).await? {
                     report.write(out);
                 }
                 out.extend_from_slice(&reply::ready(b'I'));
             }
             _ => {
-                if let Err(report) = self.extended(tag, body, out) {
+                if let Err(report) = self.extended(tag, body, out).await? {
                     report.write(out);
                     self.failed = true;
                 }
@@ -180,52 +184,100 @@ impl Console {
         Ok(())
     }
 
-    fn query(&self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Report> {
-        let text = view::query_text(body).ok_or_else(malformed)?;
-        let plans = plan::plans(text, self.role)?;
+    async fn query(&mut self, body: &[u8], out: &mut Vec<u8>) -> Answered {
+        let plans = view::query_text(body).ok_or_else(malformed);
+        let plans = match plans.and_then(|text| plan::plans(text, self.role)) {
+            Ok(plans) => plans,
+            Err(report) => return Ok(Err(report)),
+        };
         if plans.is_empty() {
             out.extend_from_slice(&reply::EMPTY_QUERY);
         }
         for plan in plans {
             describe(plan.columns(), |_| Format::Text, out);
-            self.run_plan(plan, |_| Format::Text, out);
+            if let Err(report) = self.run_plan(plan, |_| Format::Text, out).await? {
+                return Ok(Err(report));
+            }
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
-    fn run_plan(&self, plan: Plan, format: impl Fn(usize) -> Format, out: &mut Vec<u8>) {
+    async fn run_plan(
+        &mut self,
+        plan: Plan,
+        format: impl Fn(usize) -> Format,
+        out: &mut Vec<u8>,
+    ) -> Answered {
+        let tag = plan.tag();
         let rows = match plan {
             Plan::Nothing(_) => vec![],
             Plan::Setting(_, value) => vec![vec![Value::Text(value.to_owned())]],
-            Plan::Run(command) => match command.answer {
+            Plan::Run(command) => match &command.answer {
                 Answer::Table(_, rows) => rows(&*self.registry),
                 Answer::Notice(text) => {
-                    let notice = plan::error("00000", text());
-                    Report { severity: Severity::Notice, ..notice }.write(out);
+                    notice(text(), out);
                     vec![]
                 }
+                Answer::Act(_) => vec![],
+            },
+            Plan::Act(order) => match self.carry_out(order).await? {
+                Ok(notices) => {
+                    notices.into_iter().for_each(|text| notice(text, out));
+                    vec![]
+                }
+                Err(report) => return Ok(Err(report)),
             },
         };
         for row in rows {
             reply::data_row(out, &row, &format);
         }
-        reply::command_complete(out, plan.tag());
+        reply::command_complete(out, tag);
+        Ok(Ok(()))
     }
 
-    fn extended(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), Report> {
+    /// Has an order carried out; an operator who goes meanwhile waits no longer.
+    async fn carry_out(&mut self, order: Order) -> Result<Result<Vec<String>, Report>, ConsoleEnd> {
+        let mut steered = Arc::clone(&self.registry).steer(order);
+        let outcome = loop {
+            let room = self.sent.len() < MESSAGE_MAX as usize;
+            tokio::select! {
+                outcome = &mut steered => break outcome,
+                read = self.read(), if room => read?,
+            }
+        };
+        Ok(outcome.map_err(|error| match error {
+            SteerError::Reload(ref why) => {
+                Report { detail: Some(why.clone()), ..plan::error("F0000", error.to_string()) }
+            }
+            SteerError::NoDatabase(_) => plan::error("3D000", error.to_string()),
+            SteerError::NotPaused => plan::error("55000", error.to_string()),
+            SteerError::Ending => plan::error("57P01", error.to_string()),
+        }))
+    }
+
+    async fn extended(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) -> Answered {
+        if tag != b'E' {
+            return Ok(self.prepare(tag, body, out));
+        }
+        let name = Fields::new(body).cstr().ok_or_else(malformed);
+        let portal = name.and_then(|name| self.portals.get(name).cloned().ok_or_else(no_portal));
+        match portal {
+            Err(report) => Ok(Err(report)),
+            Ok(Portal { plan: None, .. }) => {
+                out.extend_from_slice(&reply::EMPTY_QUERY);
+                Ok(Ok(()))
+            }
+            Ok(Portal { plan: Some(plan), formats }) => {
+                self.run_plan(plan, |column| format_of(&formats, column), out).await
+            }
+        }
+    }
+
+    fn prepare(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), Report> {
         match tag {
             b'P' => self.parse(&Parse::read(body).ok_or_else(malformed)?, out),
             b'B' => self.bind(body, out),
             b'D' => self.describe(Target::read(body).ok_or_else(malformed)?, out),
-            b'E' => {
-                let name = Fields::new(body).cstr().ok_or_else(malformed)?;
-                let portal = self.portals.get(name).ok_or_else(no_portal)?;
-                match portal.plan {
-                    None => out.extend_from_slice(&reply::EMPTY_QUERY),
-                    Some(plan) => self.run_plan(plan, |column| portal.format(column), out),
-                }
-                Ok(())
-            }
             b'C' => {
                 match Target::read(body).ok_or_else(malformed)? {
                     Target::Statement(name) => drop(self.statements.remove(name)),
@@ -245,7 +297,7 @@ impl Console {
         let plans = plan::plans(parse.text, self.role)?;
         let plan = match plans.as_slice() {
             [] => None,
-            [plan] => Some(*plan),
+            [plan] => Some(plan.clone()),
             _ => {
                 let text = "cannot insert multiple commands into a prepared statement";
                 return Err(plan::error("42601", text));
@@ -266,7 +318,7 @@ impl Console {
     fn bind(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Report> {
         let Bind { portal, statement, names_len } = Bind::read(body).ok_or_else(malformed)?;
         let formats = formats(body.get(names_len..).unwrap_or_default())?;
-        let plan = *self.statements.get(statement).ok_or_else(|| no_statement(statement))?;
+        let plan = self.statements.get(statement).ok_or_else(|| no_statement(statement))?.clone();
         keep(&mut self.portals, portal, Portal { plan, formats })?;
         out.extend_from_slice(&reply::BIND_COMPLETE);
         Ok(())
@@ -275,7 +327,7 @@ impl Console {
     fn describe(&self, target: Target<'_>, out: &mut Vec<u8>) -> Result<(), Report> {
         let portal = match target {
             Target::Statement(name) => {
-                let plan = *self.statements.get(name).ok_or_else(|| no_statement(name))?;
+                let plan = self.statements.get(name).ok_or_else(|| no_statement(name))?.clone();
                 out.extend_from_slice(&reply::NO_PARAMETERS);
                 Portal { plan, formats: vec![] }
             }
@@ -285,7 +337,7 @@ impl Console {
         if columns.is_none() {
             out.extend_from_slice(&reply::NO_DATA);
         }
-        describe(columns, |column| portal.format(column), out);
+        describe(columns, |column| format_of(&portal.formats, column), out);
         Ok(())
     }
 }
@@ -326,6 +378,10 @@ fn keep<T>(kept: &mut HashMap<Vec<u8>, T>, name: &[u8], value: T) -> Result<(), 
     }
     kept.insert(name.to_vec(), value);
     Ok(())
+}
+
+fn notice(text: String, out: &mut Vec<u8>) {
+    Report { severity: Severity::Notice, ..plan::error("00000", text) }.write(out);
 }
 
 fn malformed() -> Report {

@@ -1,17 +1,19 @@
 //! The console: what operators and their tools ask by SQL. Also the figures as metrics.
 //!
 //! Commands are data ([`commands::COMMANDS`]): name, help, role, columns and where the rows come
-//! from; the console, `SHOW HELP` and `docs/console.md` are made from the list. Everything is read
-//! through a [`Registry`]; nothing here knows of sessions.
+//! from or what is done; the console, `SHOW HELP` and `docs/console.md` are made from the list.
+//! Everything is read and done through a [`Registry`]; nothing here knows of sessions.
 
 pub mod commands;
 pub mod console;
 pub mod metrics;
+mod order;
 mod plan;
 mod registry;
 mod tables;
 
 pub use self::console::Console;
+pub use self::order::{Haste, Order, Outcome, SteerError, Steered};
 pub use self::registry::{PoolFigures, Registry};
 use crate::config::General;
 

@@ -2,6 +2,7 @@
 
 use super::Role;
 use super::commands::{Answer, COMMANDS, Column, Command};
+use super::order::Order;
 use crate::sql::{self, Words};
 use crate::wire::reply::{ColumnType, Report, Severity};
 
@@ -15,10 +16,12 @@ pub(super) static SETTINGS: &[(&str, [Column; 1], &str)] = &[
 ];
 
 /// One statement, understood.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Plan {
-    /// A command of ours.
+    /// A command of ours that shows something.
     Run(&'static Command),
+    /// One that does something.
+    Act(Order),
     /// The value of a setting.
     Setting(&'static [Column; 1], &'static str),
     /// Nothing, under this tag.
@@ -31,7 +34,7 @@ impl Plan {
         match self {
             Self::Run(Command { answer: Answer::Table(columns, _), .. }) => Some(columns),
             Self::Setting(columns, _) => Some(*columns),
-            Self::Run(_) | Self::Nothing(_) => None,
+            Self::Run(_) | Self::Act(_) | Self::Nothing(_) => None,
         }
     }
 
@@ -39,6 +42,7 @@ impl Plan {
     pub(super) fn tag(&self) -> &'static str {
         match self {
             Self::Nothing(tag) => tag,
+            Self::Act(order) => order.name(),
             Self::Run(_) | Self::Setting(..) => "SHOW",
         }
     }
@@ -79,12 +83,33 @@ fn plan(statement: &Words, role: Role) -> Option<Result<Plan, Report>> {
     {
         return Some(Ok(Plan::Setting(columns, value)));
     }
-    let name = words.join(" ");
-    let command = COMMANDS.iter().find(|command| command.name == name)?;
+    let (command, database) = command(&words, statement)?;
+    let plan = match &command.answer {
+        Answer::Table(..) | Answer::Notice(_) => Plan::Run(command),
+        Answer::Act(act) => Plan::Act(act.order(database)?),
+    };
     if role < command.role {
-        return Some(Err(error("42501", format!("{name} is for {}", command.role.key()))));
+        let (name, key) = (command.name, command.role.key());
+        return Some(Err(error("42501", format!("{name} is for {key}"))));
     }
-    Some(Ok(Plan::Run(command)))
+    Some(Ok(plan))
+}
+
+/// The command of these words in upper case, and the database that is named behind it.
+fn command<'s>(
+    words: &[String],
+    statement: &'s Words,
+) -> Option<(&'static Command, Option<&'s str>)> {
+    let find = |words: &[String]| {
+        let name = words.join(" ");
+        COMMANDS.iter().find(|command| command.name == name)
+    };
+    if let Some(command) = find(words) {
+        return Some((command, None));
+    }
+    let (_, words) = words.split_last()?;
+    let command = find(words).filter(|command| matches!(command.answer, Answer::Act(_)))?;
+    Some((command, Some(statement.words.last()?)))
 }
 
 /// How much of a text is repeated in an error.
@@ -109,6 +134,7 @@ pub(super) fn error(sqlstate: &'static str, message: impl Into<String>) -> Repor
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::order::Haste;
 
     fn tags(text: &str) -> Result<Vec<&'static str>, String> {
         let plans = plans(text.as_bytes(), Role::Stats).map_err(|report| report.message)?;
@@ -131,9 +157,36 @@ mod tests {
 
     #[test]
     fn what_is_no_command_points_to_the_help() {
-        for text in ["SHOW", "SHOW POOLS 1", "DROP TABLE t", "SELECT 1", "SHOW 'x", "1"] {
+        for text in
+            ["SHOW", "SHOW POOLS 1", "SHOW POOLS x", "DISABLE", "RELOAD x", "SELECT 1", "SHOW 'x"]
+        {
             let message = tags(text).unwrap_err();
             assert_eq!(message, format!("invalid command '{text}', use SHOW HELP;"));
+        }
+    }
+
+    #[test]
+    fn orders_name_their_database_as_it_is_written() {
+        let order = |text: &str| match plans(text.as_bytes(), Role::Admin).unwrap().as_slice() {
+            [Plan::Act(order)] => order.clone(),
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(order("reload;"), Order::Reload);
+        assert_eq!(order("pause"), Order::Pause(None));
+        assert_eq!(order("PAUSE Shop"), Order::Pause(Some("Shop".to_owned())));
+        assert_eq!(order("disable \"my shop\""), Order::Disable("my shop".to_owned()));
+        assert_eq!(order("shutdown wait_for_servers"), Order::Shutdown(Haste::WaitForServers));
+    }
+
+    #[test]
+    fn orders_are_for_admins() {
+        for command in COMMANDS {
+            if let Answer::Act(_) = command.answer {
+                for text in [command.name.to_owned(), format!("{} shop", command.name)] {
+                    assert!(tags(&text).is_err(), "{text}");
+                }
+                assert_eq!(command.role, Role::Admin, "{}", command.name);
+            }
         }
     }
 }

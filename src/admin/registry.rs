@@ -1,9 +1,10 @@
 //! What the console and the metrics look at: plain figures, which the application gathers when
-//! they are asked for.
+//! they are asked for. And what the console has done.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::order::{Order, Steered};
 use crate::cancel::Seat;
 use crate::config::{Config, PoolMode};
 use crate::pool::{PoolName, Snapshot};
@@ -11,7 +12,7 @@ use crate::pool::{PoolName, Snapshot};
 /// Where figures come from.
 pub trait Registry: Send + Sync + 'static {
     /// What is configured.
-    fn config(&self) -> &Config;
+    fn config(&self) -> Arc<Config>;
     /// Every pool, in the order of their names.
     fn pools(&self) -> Vec<PoolFigures>;
     /// Every client that is logged in, consoles apart, in no order.
@@ -20,6 +21,12 @@ pub trait Registry: Send + Sync + 'static {
     fn strangers(&self) -> usize;
     /// When the certificate that clients are shown expires; `None` without TLS.
     fn certificate_expires(&self) -> Option<SystemTime>;
+    /// Whether a database is paused, or all of them are.
+    fn is_paused(&self, database: Option<&str>) -> bool;
+    /// Whether a database is closed to newcomers.
+    fn is_disabled(&self, database: &str) -> bool;
+    /// Carries an order out.
+    fn steer(self: Arc<Self>, order: Order) -> Steered;
 }
 
 /// One pool.

@@ -22,9 +22,11 @@ pub(super) fn version(_: &dyn Registry) -> Vec<Row> {
 
 pub(super) static STATE: &[Column] = &[("key", Text), ("value", Text)];
 
-pub(super) fn state(_: &dyn Registry) -> Vec<Row> {
-    let states = [("active", "yes"), ("paused", "no"), ("suspended", "no")];
-    states.map(|(state, value)| vec![text(state), text(value)]).into()
+pub(super) fn state(registry: &dyn Registry) -> Vec<Row> {
+    let paused = registry.is_paused(None);
+    let states = [("active", !paused), ("paused", paused), ("suspended", false)];
+    let word = |is: bool| if is { "yes" } else { "no" };
+    states.map(|(state, is)| vec![text(state), text(word(is))]).into()
 }
 
 pub(super) static POOLS: &[Column] = &[
@@ -190,8 +192,8 @@ pub(super) fn databases(registry: &dyn Registry) -> Vec<Row> {
             count(&servers, database),
             number(database.max_db_client_connections.unwrap_or(0)),
             count(&clients, database),
-            number(0),
-            number(0),
+            number(registry.is_paused(Some(&database.name)).into()),
+            number(registry.is_disabled(&database.name).into()),
             reserve,
         ]
     };
@@ -233,7 +235,8 @@ pub(super) static CONFIG: &[Column] =
     &[("key", Text), ("value", Text), ("default", Text), ("changeable", Text)];
 
 pub(super) fn config(registry: &dyn Registry) -> Vec<Row> {
-    let settings = registry.config().general.settings();
+    let config = registry.config();
+    let settings = config.general.settings();
     let row = |setting: crate::config::Setting| {
         let changeable = match setting.applies {
             Applies::Restart => "no",

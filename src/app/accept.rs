@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
-use super::App;
 use super::door::Admitted;
+use super::{App, Stage};
 use crate::client::{condition, login};
-use crate::net::listen::Listening;
+use crate::net::listen::{Acceptor, Listening};
 use crate::net::loops::LoopId;
 use crate::net::peer::Peer;
 use crate::net::socket::Socket;
@@ -23,20 +21,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const CROWD_SLACK: usize = 8;
 
 /// Accepts clients on one loop, which serves them unless another has far fewer.
-pub(super) async fn accept(
-    app: Arc<App>,
-    listener: Listening,
-    on: LoopId,
-    mut stopped: watch::Receiver<bool>,
-) {
+pub(super) async fn accept(app: Arc<App>, listener: Listening, on: LoopId) {
+    let mut stage = app.stage.subscribe();
     let acceptor = match listener.acceptor() {
         Ok(acceptor) => acceptor,
         Err(error) => return tracing::error!(%error, "a loop cannot accept clients"),
     };
+    // Operators come in by the unix socket up to the end.
+    let closes = matches!(acceptor, Acceptor::Tcp(_));
     loop {
         let accepted = tokio::select! {
-            accepted = acceptor.accept() => accepted,
-            _ = stopped.changed() => return,
+            accepted = acceptor.accept() => Some(accepted),
+            // The guard of the value goes before the next await.
+            () = async { drop(stage.wait_for(|stage| closes && *stage >= Stage::Closing).await) } => {
+                None
+            }
+        };
+        let Some(accepted) = accepted else {
+            // Those who have connected already are told: closed now, they would be reset.
+            while let Some(Ok((socket, peer))) = acceptor.accept_waiting().await {
+                app.place(socket, peer, on);
+            }
+            return;
         };
         match accepted {
             Ok((socket, peer)) => app.place(socket, peer, on),

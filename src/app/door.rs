@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::timeout;
 
-use super::App;
-use super::cores;
+use super::design::target;
 use super::identify::{Attempt, Identified};
+use super::setup::Setup;
 use super::strangers::{Strangers, Visit};
 use super::wishes::{Replication, asks_for_replication, settings};
+use super::{App, Stage, cores};
 use crate::admin::{self, Console, Role};
 use crate::auth::ServerSecret;
 use crate::cancel::{SeatLimit, Seated, Secret};
@@ -20,7 +21,7 @@ use crate::client::condition::{self, wait_for};
 use crate::client::lobby::Lobby;
 use crate::client::login::{self, LoginError, Opening, Stranger};
 use crate::client::pace::{Pace, Paces, neighbourhood};
-use crate::config::{Database, General};
+use crate::config::{Config, Database, General};
 use crate::net::loops::LoopId;
 use crate::net::peer::Peer;
 use crate::net::socket::Socket;
@@ -35,7 +36,6 @@ use crate::wire::startup::{Setting, Startup};
 #[derive(Debug)]
 pub(crate) struct Door {
     clients: AtomicUsize,
-    clients_max: usize,
     strangers: Arc<Strangers>,
     lobby: Arc<Lobby>,
     /// Logins, by address and by user.
@@ -46,7 +46,6 @@ pub(crate) struct Door {
     database_queries: Paces<String>,
     application_queries: Paces<String>,
     replications: AtomicUsize,
-    replications_max: usize,
 }
 
 /// The right to be counted; gives it back when dropped.
@@ -66,7 +65,6 @@ impl Door {
     pub(crate) fn new(general: &General) -> Self {
         Self {
             clients: AtomicUsize::new(0),
-            clients_max: general.max_client_conn,
             strangers: Strangers::new(general.max_unauthenticated_clients),
             lobby: Lobby::new(general.unauthenticated_memory.len(), cores().unwrap_or(1)),
             address_pace: Paces::new(general.login_rate_per_address),
@@ -75,7 +73,6 @@ impl Door {
             database_queries: Paces::new(general.query_rate_per_database),
             application_queries: Paces::new(general.query_rate_per_application_name),
             replications: AtomicUsize::new(0),
-            replications_max: general.max_replication_connections,
         }
     }
 
@@ -103,12 +100,12 @@ impl Door {
         (!paces.is_empty()).then(|| Box::new(Gate { paces }))
     }
 
-    fn client(self: &Arc<Self>) -> Option<Ticket> {
-        self.ticket(|door| &door.clients, self.clients_max)
+    fn client(self: &Arc<Self>, general: &General) -> Option<Ticket> {
+        self.ticket(|door| &door.clients, general.max_client_conn)
     }
 
-    fn replication(self: &Arc<Self>) -> Option<Ticket> {
-        self.ticket(|door| &door.replications, self.replications_max)
+    fn replication(self: &Arc<Self>, general: &General) -> Option<Ticket> {
+        self.ticket(|door| &door.replications, general.max_replication_connections)
     }
 
     fn ticket(self: &Arc<Self>, counts: fn(&Door) -> &AtomicUsize, max: usize) -> Option<Ticket> {
@@ -158,12 +155,14 @@ impl App {
                 return None;
             }
         };
-        let limit = self.config.general.client_login_timeout;
+        let setup = self.setup();
+        let limit = setup.config.general.client_login_timeout;
         let mut attempt = Attempt::new(peer);
-        let tls = self.tls.with_clients();
+        let tls = setup.tls.with_clients();
         let stranger = Stranger::new(socket, tls, self.door.lobby.share());
+        let login = self.log_in(stranger, &setup, &mut attempt, on);
         let admitted = tokio::select! {
-            admitted = timeout(limit, self.log_in(stranger, &mut attempt, on)) => Some(admitted),
+            admitted = timeout(limit, login) => Some(admitted),
             () = visit.sent_away() => None,
         };
         drop(visit);
@@ -186,7 +185,7 @@ impl App {
 
     /// Logs that a client has left, if it is to be logged.
     pub(super) fn log_end(&self, guest: &Guest, end: &End) {
-        if self.config.general.log_disconnections {
+        if self.setup().config.general.log_disconnections {
             let seat = guest.session.seat();
             let age = seat.card().since.elapsed().as_secs();
             tracing::info!(client = %seat, "closing because: {end} (age={age}s)");
@@ -196,6 +195,7 @@ impl App {
     async fn log_in(
         self: &Arc<Self>,
         stranger: Stranger,
+        setup: &Setup,
         attempt: &mut Attempt,
         on: LoopId,
     ) -> Result<Option<Admitted>, Refused> {
@@ -208,12 +208,12 @@ impl App {
             }
         };
         let peer = attempt.peer;
-        let entered = self.enter(&mut stranger, &startup, attempt).await;
+        let entered = self.enter(&mut stranger, setup, &startup, attempt).await;
         let user = attempt.names.as_ref().map_or("", |(user, _)| user);
         let entrance = match entered {
             Ok(Entered::Database(entrance)) => entrance,
             Ok(Entered::Console(role, greeting)) => {
-                if self.config.general.log_connections {
+                if setup.config.general.log_connections {
                     tracing::info!(user, %peer, "console login: ok");
                 }
                 let (socket, ahead) = stranger.into_parts();
@@ -238,10 +238,10 @@ impl App {
         let label = startup.parameter("application_name").unwrap_or_default();
         let card = ClientCard::new(login, label, peer, stranger.socket().cipher());
         if entrance.replication {
-            self.replicate(stranger, &startup, card, entrance).await?;
+            self.replicate(stranger, setup, &startup, card, entrance).await?;
             return Ok(None);
         }
-        let guest = self.open(stranger, &startup, card, entrance, on).await?;
+        let guest = self.open(stranger, setup, &startup, card, entrance, on).await?;
         Ok(Some(Admitted::Guest(guest)))
     }
 
@@ -250,9 +250,11 @@ impl App {
     async fn enter(
         &self,
         stranger: &mut Stranger,
+        setup: &Setup,
         startup: &Startup,
         attempt: &mut Attempt,
     ) -> Result<Entered, Refused> {
+        let config = &setup.config;
         let user = login::name(startup.parameter("user").unwrap_or_default());
         if user.is_empty() {
             return Err(Refused::Told(condition::NO_USER.report()));
@@ -262,12 +264,12 @@ impl App {
         let console = admin::is_console(&name);
         let replication = if console { None } else { asks_for_replication(startup) };
         let ticket = if replication.is_some() {
-            self.door.replication().ok_or("max_replication_connections").map(Some)
+            self.door.replication(&config.general).ok_or("max_replication_connections").map(Some)
         } else if console {
             // An operator gets in when nobody else does.
             Ok(None)
         } else {
-            self.door.client().ok_or("max_client_conn").map(Some)
+            self.door.client(&config.general).ok_or("max_client_conn").map(Some)
         };
         let ticket =
             ticket.map_err(|limit| Refused::Told(condition::TOO_MANY_CLIENTS.about(limit)))?;
@@ -283,8 +285,8 @@ impl App {
             Some(from) => Way::Clear(from),
         };
         let caller = Caller { way, database: &name, user: &user, physical };
-        let identified = self.identify(stranger, &caller, attempt).await?;
-        let may_write = self.config.users.get(&*user).is_none_or(|user| !user.read_only);
+        let identified = self.identify(setup, stranger, &caller, attempt).await?;
+        let may_write = config.users.get(&*user).is_none_or(|user| !user.read_only);
         if replication.is_some() && !may_write {
             return Err(Refused::Told(condition::READ_ONLY_USER.about("replication")));
         }
@@ -292,19 +294,22 @@ impl App {
         keep_pace(self.door.user_pace.of(user.to_string()), "login_rate_per_user")
             .map_err(Refused::Told)?;
         let Some(ticket) = ticket else {
-            let role = Role::of(&user, &self.config.general);
+            let role = Role::of(&user, &config.general);
             let role = role.ok_or_else(|| Refused::Told(condition::NO_CONSOLE.report()))?;
             return Ok(Entered::Console(role, identified.greeting));
         };
-        let database = self.config.databases.get(&*name).or_else(|| {
+        let database = config.databases.get(&*name).or_else(|| {
             // Physical replication is of a whole server: any name stands for the only one.
-            let mut all = self.config.databases.values();
+            let mut all = config.databases.values();
             let first = all.next().filter(|_| replication.is_some())?;
             all.all(|other| other.host_port() == first.host_port()).then_some(first)
         });
         let Some(database) = database else {
             return Err(Refused::Told(condition::NO_DATABASE.about(name)));
         };
+        if self.tenancies.is_disabled(&database.name) {
+            return Err(Refused::Told(condition::DISABLED.about(&database.name)));
+        }
         let database = Arc::clone(database);
         let replication = replication.is_some();
         Ok(Entered::Database(Entrance { replication, ticket, database, identified }))
@@ -313,6 +318,7 @@ impl App {
     async fn open(
         &self,
         mut stranger: Stranger,
+        setup: &Setup,
         startup: &Startup,
         card: ClientCard,
         entrance: Entrance,
@@ -320,8 +326,8 @@ impl App {
     ) -> Result<Guest, Refused> {
         let Entrance { ticket, database, identified, .. } = entrance;
         let Identified { person, proof, greeting } = identified;
-        let secret = self.users.server_secret(&database, &person, Some(proof));
-        let (tenancy, settings) = match self.prepare(startup, &card, &database, secret) {
+        let secret = setup.users.server_secret(&database, &person, Some(proof));
+        let (tenancy, settings) = match self.prepare(setup, startup, &card, secret) {
             Ok(prepared) => prepared,
             Err(report) => {
                 login::refuse(stranger.socket(), &greeting, &report);
@@ -330,14 +336,14 @@ impl App {
         };
         // One value for all clients of this user.
         let card = ClientCard { login: Arc::clone(&tenancy.login), ..card };
-        let seat = match self.seat(Secret::random(startup.minor), card, &database) {
+        let seat = match self.seat(setup, Secret::random(startup.minor), card, &database) {
             Ok(seat) => seat,
             Err(report) => {
                 login::refuse(stranger.socket(), &greeting, &report);
                 return Err(Refused::Told(report));
             }
         };
-        if self.config.general.log_connections {
+        if setup.config.general.log_connections {
             tracing::info!(client = %*seat, "login attempt: ok");
         }
         let params = tenancy.pool.connector().params().share(settings);
@@ -351,52 +357,59 @@ impl App {
     /// The pool and the settings of a client that has logged in.
     fn prepare(
         &self,
+        setup: &Setup,
         startup: &Startup,
         card: &ClientCard,
-        database: &Database,
         secret: Option<Arc<ServerSecret>>,
     ) -> Result<(Arc<Tenancy>, Vec<Setting>), Report> {
-        let user = self.config.users.get(&card.login.user);
-        let settings = settings(startup, &self.config.general, user)?;
-        let tenancy = self.tenancies.find_or_make(&card.login, database, &self.house, secret);
-        Ok((tenancy.ok_or_else(|| condition::SHUTTING_DOWN.report())?, settings))
+        let user = setup.config.users.get(&card.login.user);
+        let settings = settings(startup, &setup.config.general, user)?;
+        let tenancy = self.tenancies.find_or_make(&card.login, &self.house, secret)?;
+        Ok((tenancy, settings))
     }
 
     /// A seat for a client, if neither its database nor its user has too many.
     fn seat(
         &self,
+        setup: &Setup,
         secret: Secret,
         card: ClientCard,
         database: &Database,
     ) -> Result<Seated, Report> {
         let login = Arc::clone(&card.login);
-        let user_max = self.config.users.get(&login.user);
-        let user_max = user_max.map_or(self.config.general.max_user_client_connections, |user| {
-            user.max_user_client_connections
-        });
+        let Config { general, users, .. } = &*setup.config;
+        let user_max = users
+            .get(&login.user)
+            .map_or(general.max_user_client_connections, |user| user.max_user_client_connections);
         let same_database = |card: &ClientCard| card.login.database == login.database;
         let same_user = |card: &ClientCard| card.login.user == login.user;
         let address = card.peer.ip();
         let same_address = |card: &ClientCard| card.peer.ip() == address;
-        let address_max = self.config.general.max_address_client_connections;
+        let address_max = general.max_address_client_connections;
         let limits: [SeatLimit<'_>; 3] = [
             (database.max_db_client_connections, &same_database),
             (user_max, &same_user),
             (address_max.filter(|_| address.is_some()), &same_address),
         ];
-        self.house.cancels.seat_within(secret, card, &limits).map_err(|reached| {
+        let seat = self.house.cancels.seat_within(secret, card, &limits).map_err(|reached| {
             let names = [
                 "max_db_client_connections",
                 "max_user_client_connections",
                 "max_address_client_connections",
             ];
             condition::TOO_MANY_CLIENTS.about(names.get(reached).copied().unwrap_or_default())
-        })
+        })?;
+        // Looked at with the seat taken: who ends the process either finds it, or was before.
+        if self.stage() >= Stage::Closing {
+            return Err(condition::SHUTTING_DOWN.report());
+        }
+        Ok(seat)
     }
 
     async fn replicate(
         &self,
         mut stranger: Stranger,
+        setup: &Setup,
         startup: &Startup,
         card: ClientCard,
         entrance: Entrance,
@@ -404,8 +417,8 @@ impl App {
         let Entrance { ticket: _ticket, database, identified, .. } = entrance;
         let Identified { person, proof, greeting } = identified;
         let user = &card.login.user;
-        let secret = self.users.server_secret(&database, &person, Some(proof));
-        let target = self.tenancies.target(&database, user, secret);
+        let secret = setup.users.server_secret(&database, &person, Some(proof));
+        let target = target(&setup.config, &setup.tls, self.house.tcp, &database, user, secret);
         let parameters: Vec<_> = startup
             .parameters
             .iter()

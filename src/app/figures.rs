@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::App;
-use crate::admin::{PoolFigures, Registry, metrics};
+use super::{App, Stage};
+use crate::admin::{Order, PoolFigures, Registry, Steered, metrics};
 use crate::cancel::Seat;
 use crate::client::card::Login;
 use crate::config::Config;
 use crate::http::Pages;
 
 impl Registry for App {
-    fn config(&self) -> &Config {
-        &self.config
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.setup().config)
     }
 
     fn pools(&self) -> Vec<PoolFigures> {
@@ -47,7 +47,19 @@ impl Registry for App {
     }
 
     fn certificate_expires(&self) -> Option<SystemTime> {
-        Some(self.tls.with_clients()?.expiry()?.at)
+        Some(self.setup().tls.with_clients()?.expiry()?.at)
+    }
+
+    fn is_paused(&self, database: Option<&str>) -> bool {
+        self.tenancies.is_paused(database)
+    }
+
+    fn is_disabled(&self, database: &str) -> bool {
+        self.tenancies.is_disabled(database)
+    }
+
+    fn steer(self: Arc<Self>, order: Order) -> Steered {
+        Box::pin(self.carry_out(order))
     }
 }
 
@@ -57,6 +69,6 @@ impl Pages for App {
     }
 
     fn is_ready(&self) -> bool {
-        !*self.stop.borrow()
+        self.stage() == Stage::Serving
     }
 }

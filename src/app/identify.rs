@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::App;
 use super::complaints::Complaint;
 use super::door::Refused;
+use super::setup::Setup;
 use crate::auth::{ClientAuth, Method, Proof, Rejection};
 use crate::client::condition;
 use crate::client::login::{LoginError, Stranger};
@@ -53,11 +54,12 @@ impl App {
     /// Has a client prove who it is, in the way that is asked of its connection.
     pub(super) async fn identify(
         &self,
+        setup: &Setup,
         stranger: &mut Stranger,
         caller: &Caller<'_>,
         attempt: &mut Attempt,
     ) -> Result<Identified, Refused> {
-        let users = &self.users;
+        let users = &setup.users;
         let method = match users.demand(caller) {
             Demand::Proof(method) => method,
             Demand::Rejected { by } => {
@@ -74,11 +76,13 @@ impl App {
                     Some(Some(name)) => Ok(name),
                 };
                 let told = condition::NO_CERTIFICATE.about(caller.user);
-                return self.vouch(caller, "its certificate", outside, map.as_deref(), told).await;
+                return self
+                    .vouch(setup, caller, "its certificate", outside, map.as_deref(), told)
+                    .await;
             }
             Demand::Peer { map } => {
                 attempt.method = Some("peer");
-                return self.identify_peer(caller, attempt.peer, map.as_deref()).await;
+                return self.identify_peer(setup, caller, attempt.peer, map.as_deref()).await;
             }
         };
         attempt.method = Some(method_name(method));
@@ -97,6 +101,7 @@ impl App {
     /// Takes the system's word for who a client is.
     async fn identify_peer(
         &self,
+        setup: &Setup,
         caller: &Caller<'_>,
         peer: Peer,
         map: Option<&str>,
@@ -107,13 +112,14 @@ impl App {
         };
         let outside = outside.ok_or_else(|| "the other end of the socket is not known".to_owned());
         let told = condition::NOT_THE_PEER.about(caller.user);
-        self.vouch(caller, "the other end of the socket", outside, map, told).await
+        self.vouch(setup, caller, "the other end of the socket", outside, map, told).await
     }
 
     /// Lets in a client of whom something else, the `witness`, says that it is `outside`, if that
     /// may be the user.
     async fn vouch(
         &self,
+        setup: &Setup,
         caller: &Caller<'_>,
         witness: &str,
         outside: Result<String, String>,
@@ -121,21 +127,21 @@ impl App {
         told: Report,
     ) -> Result<Identified, Refused> {
         let known = match outside {
-            Ok(outside) if self.users.may_be(map, &outside, caller.user) => Ok(()),
+            Ok(outside) if setup.users.may_be(map, &outside, caller.user) => Ok(()),
             Ok(outside) => Err(format!("{witness} is {outside:?}, who may not be this user")),
             Err(reason) => Err(reason),
         };
         if let Err(reason) = known {
             return Err(Refused::Quietly(reason, told));
         }
-        let person = self.person(caller).await?;
+        let person = self.person(setup, caller).await?;
         let (greeting, proof) = ClientAuth::vouched(&person.account())
             .map_err(|rejection| Refused::Quietly(rejection.to_string(), told))?;
         Ok(Identified { person, proof, greeting })
     }
 
-    async fn person(&self, caller: &Caller<'_>) -> Result<Person, Refused> {
-        let person = self.users.person(caller.database, caller.user).await;
+    async fn person(&self, setup: &Setup, caller: &Caller<'_>) -> Result<Person, Refused> {
+        let person = setup.users.person(caller.database, caller.user).await;
         person.map_err(|Unanswered| Refused::Told(condition::LOGIN_UNAVAILABLE.report()))
     }
 }

@@ -1,184 +1,234 @@
-//! What belongs to one database and user: the pool, and the terms of its sessions.
+//! What belongs to one database and user: the pool, and the terms of its sessions; as the
+//! configuration wants it, and as an operator does.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 
-use super::tls::Tls;
+use super::design::Design;
+use super::setup::Setup;
 use crate::auth::ServerSecret;
 use crate::client::card::Login;
-use crate::config::{Config, Database, General};
+use crate::client::condition;
+use crate::config::Config;
 use crate::net::loops::Loops;
-use crate::net::socket::{Address, TcpOptions};
-use crate::pool::{Connector, Order, PoolName, PoolPlan, PoolSettings, Pools};
-use crate::server::Upkeep;
-use crate::server::connect::Target;
-use crate::session::{House, Tenancy, Terms};
+use crate::net::socket::TcpOptions;
+use crate::pool::{Connector, PoolName, PoolPlan, Pools};
+use crate::session::{House, ServerPool, Tenancy, Terms};
+use crate::wire::reply::Report;
 
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Tenancies {
-    config: Arc<Config>,
+    book: Mutex<Book>,
     pools: Pools<Connector>,
-    known: Mutex<HashMap<Arc<Login>, Arc<Tenancy>>>,
-    tls: Arc<Tls>,
     tcp: TcpOptions,
     last_server: Arc<AtomicU64>,
 }
 
+#[derive(Debug)]
+struct Book {
+    setup: Arc<Setup>,
+    known: HashMap<Arc<Login>, Arc<Tenancy>>,
+    /// Every database is paused.
+    all_paused: bool,
+    paused: BTreeSet<String>,
+    disabled: BTreeSet<String>,
+}
+
+/// What a reload has moved.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    /// How many pools have other settings.
+    pub(super) changed: usize,
+    /// Whose database or user is gone, with their pools, for the caller to close.
+    pub(super) gone: Vec<(Arc<Login>, Arc<ServerPool>)>,
+}
+
 impl Tenancies {
-    pub(crate) fn new(
-        config: Arc<Config>,
-        loops: Arc<Loops>,
-        tls: Arc<Tls>,
-        tcp: TcpOptions,
-    ) -> Self {
-        Self {
-            config,
-            pools: Pools::new(loops),
-            known: Mutex::default(),
-            tls,
-            tcp,
-            last_server: Arc::default(),
-        }
+    pub(crate) fn new(setup: Setup, loops: Arc<Loops>, tcp: TcpOptions) -> Self {
+        let book = Book {
+            setup: Arc::new(setup),
+            known: HashMap::new(),
+            all_paused: false,
+            paused: BTreeSet::new(),
+            disabled: BTreeSet::new(),
+        };
+        let (book, last_server) = (Mutex::new(book), Arc::default());
+        Self { book, pools: Pools::new(loops), tcp, last_server }
     }
 
-    /// The tenancy of this user on this database, made when it is the first time; `None` when
-    /// the process is ending. Its servers are logged in to with `secret` from now on.
+    /// What everybody goes by who comes in now.
+    pub(crate) fn setup(&self) -> Arc<Setup> {
+        Arc::clone(&self.book.lock().setup)
+    }
+
+    /// The tenancy of a login, made when it is the first time. Its servers are logged in to with
+    /// `secret` from now on.
+    ///
+    /// # Errors
+    /// What the client is told when there is none: its database is gone by now, or the process is
+    /// ending.
     pub(crate) fn find_or_make(
         &self,
         login: &Arc<Login>,
-        database: &Database,
         house: &Arc<House>,
         secret: Option<Arc<ServerSecret>>,
-    ) -> Option<Arc<Tenancy>> {
-        let mut known = self.known.lock();
-        if let Some(tenancy) = known.get(login) {
+    ) -> Result<Arc<Tenancy>, Report> {
+        let mut book = self.book.lock();
+        if let Some(tenancy) = book.known.get(login) {
             if let Some(secret) = secret {
                 tenancy.pool.connector().renew(secret);
             }
-            return Some(Arc::clone(tenancy));
+            return Ok(Arc::clone(tenancy));
         }
+        let setup = Arc::clone(&book.setup);
+        let config = &setup.config;
         let Login { database: name, user } = &**login;
-        let name = PoolName { database: name.clone(), user: user.clone() };
-        let pool = self.pools.find_or_make(&name, || self.plan(database, user, secret))?;
-        let terms = Terms::new(&self.config, database, self.config.users.get(user));
-        let (login, house) = (Arc::clone(login), Arc::clone(house));
-        let tenancy = Arc::new(Tenancy { login: Arc::clone(&login), pool, terms, house });
-        known.insert(login, Arc::clone(&tenancy));
-        Some(tenancy)
+        let missing = || condition::NO_DATABASE.about(name);
+        let database = config.databases.get(name).ok_or_else(missing)?;
+        let terms = Terms::new(config, database, config.users.get(user));
+        let plan = || {
+            let Design { settings, limits, aim } = Design::new(config, database, user);
+            let goal = aim.goal(&setup.tls, self.tcp, secret);
+            let connector = Connector::new(goal, Arc::clone(&self.last_server));
+            PoolPlan { settings, limits, connector }
+        };
+        let pool_name = PoolName { database: name.clone(), user: user.clone() };
+        let pool = self.pools.find_or_make(&pool_name, plan);
+        let pool = pool.ok_or_else(|| condition::SHUTTING_DOWN.report())?;
+        if book.all_paused || book.paused.contains(name) {
+            pool.pause();
+        }
+        let tenancy = Tenancy::new(Arc::clone(login), pool, terms, Arc::clone(house));
+        book.known.insert(Arc::clone(login), Arc::clone(&tenancy));
+        Ok(tenancy)
     }
 
     /// All of them, in no order.
     pub(crate) fn list(&self) -> Vec<Arc<Tenancy>> {
-        self.known.lock().values().cloned().collect()
+        self.book.lock().known.values().cloned().collect()
+    }
+
+    /// Those of one database, or all.
+    pub(super) fn list_of(&self, database: Option<&str>) -> Vec<Arc<Tenancy>> {
+        let mut list = self.list();
+        list.retain(|tenancy| database.is_none_or(|name| tenancy.login.database == name));
+        list
     }
 
     pub(crate) async fn close(&self) {
-        self.known.lock().clear();
+        self.book.lock().known.clear();
         self.pools.close().await;
     }
 
-    /// Where and as whom servers of a database are logged in to for a user.
-    pub(crate) fn target(
-        &self,
-        database: &Database,
-        user: &str,
-        secret: Option<Arc<ServerSecret>>,
-    ) -> Target {
-        target(&self.config, &self.tls, self.tcp, database, user, secret)
-    }
+    // --- what operators want ---------------------------------------------------------------
 
-    fn plan(
-        &self,
-        database: &Database,
-        user: &str,
-        secret: Option<Arc<ServerSecret>>,
-    ) -> PoolPlan<Connector> {
-        let config = &self.config;
-        let General {
-            server_reset_query,
-            server_check_query,
-            server_connect_timeout,
-            server_idle_timeout,
-            server_check_delay,
-            server_login_retry,
-            server_round_robin,
-            debug_force_hop,
-            reserve_pool_timeout,
-            max_server_connections,
-            max_server_logins,
-            max_user_connections,
-            ..
-        } = &config.general;
-        let listed = config.users.get(user);
-        let upkeep = Upkeep {
-            reset_query: server_reset_query.clone(),
-            check_query: server_check_query.clone(),
-            deadline: *server_connect_timeout,
-        };
-        let settings = PoolSettings {
-            size: config.pool_size(database, listed),
-            min: config.min_pool_size(database, listed),
-            reserve: config.reserve_pool_size(database, listed),
-            reserve_timeout: *reserve_pool_timeout,
-            order: match (debug_force_hop, server_round_robin) {
-                (true, _) => Order::ForceHop,
-                (false, true) => Order::RoundRobin,
-                (false, false) => Order::LastIn,
-            },
-            lifetime: database.server_lifetime,
-            idle_timeout: *server_idle_timeout,
-            check_delay: Some(*server_check_delay),
-            login_retry: *server_login_retry,
-        };
-        let target = self.target(database, user, secret);
-        PoolPlan {
-            settings,
-            host: target.address.to_string(),
-            connector: Connector::new(
-                target,
-                upkeep,
-                database.connect_query.clone(),
-                Arc::clone(&self.last_server),
-            ),
-            max_server_connections: *max_server_connections,
-            max_server_logins: *max_server_logins,
-            max_db_connections: database.max_db_connections,
-            max_user_connections: listed
-                .map_or(*max_user_connections, |user| user.max_user_connections),
+    /// Pauses or resumes a database, or all of them, for pools that there are and that come.
+    pub(super) fn set_paused(&self, database: Option<&str>, paused: bool) {
+        let mut book = self.book.lock();
+        match (database, paused) {
+            (None, _) => (book.all_paused, book.paused) = (paused, BTreeSet::new()),
+            (Some(name), true) => drop(book.paused.insert(name.to_owned())),
+            (Some(name), false) => drop(book.paused.remove(name)),
+        }
+        // Under the lock: a pool that is being made is seen here, or sees the mark itself.
+        for tenancy in book.known.values() {
+            if database.is_none_or(|name| tenancy.login.database == name) {
+                if paused { tenancy.pool.pause() } else { tenancy.pool.resume() }
+            }
         }
     }
-}
 
-/// Where and as whom servers of a database are logged in to for a user.
-pub(crate) fn target(
-    config: &Config,
-    tls: &Tls,
-    tcp: TcpOptions,
-    database: &Database,
-    user: &str,
-    secret: Option<Arc<ServerSecret>>,
-) -> Target {
-    Target {
-        address: address(database),
-        user: database.user.clone().unwrap_or_else(|| user.to_owned()),
-        secret,
-        database: database.dbname.clone(),
-        connect_timeout: config.general.server_connect_timeout,
-        tcp,
-        tls: tls.with_servers(config, database),
-        read_only: config.users.get(user).is_some_and(|user| user.read_only),
+    /// Whether a database is paused, or all of them are.
+    pub(super) fn is_paused(&self, database: Option<&str>) -> bool {
+        let book = self.book.lock();
+        book.all_paused || database.is_some_and(|name| book.paused.contains(name))
+    }
+
+    /// Opens or closes a database to newcomers.
+    pub(super) fn set_disabled(&self, database: &str, disabled: bool) {
+        let mut book = self.book.lock();
+        if disabled {
+            book.disabled.insert(database.to_owned());
+        } else {
+            book.disabled.remove(database);
+        }
+    }
+
+    /// Whether newcomers are turned away from a database.
+    pub(super) fn is_disabled(&self, database: &str) -> bool {
+        self.book.lock().disabled.contains(database)
+    }
+
+    // --- what a new configuration wants ----------------------------------------------------
+
+    /// Goes by another setup from now on. Pools whose part of it is the same are not touched.
+    pub(super) fn reload(&self, setup: Setup) -> Moved {
+        let new = Arc::new(setup);
+        let mut moved = Moved::default();
+        let mut book = self.book.lock();
+        let old = std::mem::replace(&mut book.setup, Arc::clone(&new));
+        let Book { known, paused, disabled, .. } = &mut *book;
+        paused.retain(|name| new.config.databases.contains_key(name));
+        disabled.retain(|name| new.config.databases.contains_key(name));
+        known.retain(|login, tenancy| {
+            if is_gone(&old.config, &new.config, login) {
+                let name = tenancy.pool.name();
+                let pool = self.pools.remove(name).unwrap_or_else(|| Arc::clone(&tenancy.pool));
+                moved.gone.push((Arc::clone(login), pool));
+                return false;
+            }
+            if let Some(next) = self.adapt(&old, &new, tenancy, &mut moved) {
+                *tenancy = next;
+            }
+            true
+        });
+        moved
+    }
+
+    /// Has a pool and its sessions go by another setup; the tenancy that follows, if the terms
+    /// are others.
+    fn adapt(
+        &self,
+        old: &Setup,
+        new: &Setup,
+        tenancy: &Tenancy,
+        moved: &mut Moved,
+    ) -> Option<Arc<Tenancy>> {
+        let Login { database, user } = &*tenancy.login;
+        let before = old.config.databases.get(database)?;
+        let now = new.config.databases.get(database)?;
+        let before = Design::new(&old.config, before, user);
+        let wanted = Design::new(&new.config, now, user);
+        let terms = Terms::new(&new.config, now, new.config.users.get(user));
+        let next = (terms != tenancy.terms).then(|| tenancy.succeed(terms));
+        moved.changed += usize::from(before != wanted || next.is_some());
+        let pool = &tenancy.pool;
+        if before.aim != wanted.aim {
+            // What a client has shown is as good as before, where nothing else is configured.
+            let secret = if before.aim.password == wanted.aim.password {
+                pool.connector().secret()
+            } else {
+                let role = now.user.as_deref().unwrap_or(user);
+                new.users.role_secret(now, role).or_else(|| pool.connector().secret())
+            };
+            pool.connector().aim(wanted.aim.goal(&new.tls, self.tcp, secret));
+            pool.replace_members();
+        }
+        if (&before.settings, &before.limits) != (&wanted.settings, &wanted.limits) {
+            self.pools.reconfigure(pool, wanted.settings, wanted.limits);
+        }
+        next
     }
 }
 
-/// Where a database's server listens.
-pub(crate) fn address(database: &Database) -> Address {
-    let at = database.host_port();
-    match at.unix_socket() {
-        Some(path) => Address::Unix(path),
-        None => Address::Tcp(at.host, at.port),
-    }
+/// Whether a login has lost its database or its user. Users that never were listed are known in
+/// other ways.
+fn is_gone(old: &Config, new: &Config, login: &Login) -> bool {
+    let Login { database, user } = login;
+    !new.databases.contains_key(database)
+        || (old.users.contains_key(user) && !new.users.contains_key(user))
 }

@@ -35,15 +35,18 @@ pub(crate) struct Prepared {
 }
 
 /// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 impl Tls {
-    /// TLS as it is configured.
+    /// TLS as it is configured, with what is the same as `before` taken over.
     ///
     /// # Errors
     /// When a file is not what it should be.
-    pub(crate) fn new(config: &Config) -> Result<Self, TlsStartError> {
+    pub(crate) fn new(config: &Config, before: Option<&Self>) -> Result<Self, TlsStartError> {
         let tls = Self::default();
+        if let Some(before) = before {
+            tls.servers.lock().clone_from(&before.servers.lock());
+        }
         tls.adopt(tls.prepare(config)?);
         Ok(tls)
     }
@@ -58,13 +61,14 @@ impl Tls {
             .map_err(|cause| TlsStartError { whose: "TLS with clients".into(), cause })?;
         let mut servers = HashMap::new();
         for (name, database) in &config.databases {
-            if let Some(tls) = self.with_servers(config, database) {
+            if let Some(plan) = Self::plan(config, database) {
+                let tls = self.with(plan.clone());
                 let fresh = tls.refresh().unwrap_or(Ok(())).and_then(|()| tls.check());
                 fresh.map_err(|cause| TlsStartError {
                     whose: format!("TLS with servers of database \"{name}\""),
                     cause,
                 })?;
-                servers.insert(ServerTlsPlan::new(&config.general, database), tls);
+                servers.insert(plan, tls);
             }
         }
         Ok(Prepared { clients: clients.map(Arc::new), servers })
@@ -85,31 +89,21 @@ impl Tls {
         self.clients.read().clone()
     }
 
-    /// With the servers of a database, where it may be spoken.
-    pub(crate) fn with_servers(
-        &self,
-        config: &Config,
-        database: &Database,
-    ) -> Option<Arc<ServerTls>> {
-        if database.server_tls_sslmode == SslMode::Disable {
-            return None;
-        }
-        let plan = ServerTlsPlan::new(&config.general, database);
+    /// How it is spoken with the servers of a database, where it may be.
+    pub(super) fn plan(config: &Config, database: &Database) -> Option<ServerTlsPlan> {
+        let spoken = database.server_tls_sslmode != SslMode::Disable;
+        spoken.then(|| ServerTlsPlan::new(&config.general, database))
+    }
+
+    /// With servers, as planned.
+    pub(super) fn with(&self, plan: ServerTlsPlan) -> Arc<ServerTls> {
         let mut servers = self.servers.lock();
         let tls = servers.entry(plan.clone()).or_insert_with(|| Arc::new(ServerTls::new(plan)));
-        Some(Arc::clone(tls))
+        Arc::clone(tls)
     }
 
-    /// Reads the files again that have changed, now and for as long as it is polled. Those who are
-    /// connected stay.
-    pub(crate) async fn watch(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            self.refresh();
-        }
-    }
-
-    fn refresh(&self) {
+    /// Reads the files again that have changed. Those who are connected stay.
+    pub(super) fn refresh(&self) {
         if let Some(clients) = self.with_clients()
             && let Some(refreshed) = clients.refresh()
         {

@@ -141,6 +141,12 @@ conditions! {
     IDLE_TRANSACTION_TIMEOUT: Fatal "25P03" "idle transaction timeout" "";
     /// `client_idle_timeout`.
     CLIENT_IDLE: Fatal "57P05" "client_idle_timeout" "";
+    /// A reload has taken the client's database or user away.
+    RECONFIGURED: Fatal "57P01" "database configuration changed" "";
+    /// An operator has ended the connection.
+    KILLED: Fatal "57P01" "admin forced disconnect" "";
+    /// An operator lets nobody into this database for now.
+    DISABLED: Fatal "57P03" "database \"{}\" is disabled" "ENABLE, in the console, opens it again.";
     /// The pooler ends.
     SHUTTING_DOWN: Fatal "57P01" "pooler is shutting down" "";
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::choice::AuthType;
+use super::database::Database;
 use super::host_port::HostPort;
-use super::model::{Config, Database};
+use super::model::Config;
 use super::problem::Problems;
 
 /// Reads a `pooler.toml` and reports on it, a line each.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::model::{Config, Database, General};
+use super::database::Database;
+use super::model::{Config, General};
 use super::problem::{Problem, Problems};
 use super::read::RESERVED;
 use super::secret::Secret;

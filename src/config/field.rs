@@ -53,6 +53,7 @@ macro_rules! number_fields {
                 match value {
                     Value::Count(number) => *self = number.try_into().ok(),
                     Value::Limit(limit) => *self = limit.and_then(|limit| limit.try_into().ok()),
+                    Value::Unset => *self = None,
                     _ => {}
                 }
             }
@@ -97,8 +98,10 @@ impl Field for Option<Duration> {
 
 impl Field for Option<Option<Duration>> {
     fn store(&mut self, value: Value) {
-        if let Value::TimeLimit(_, time) = value {
-            *self = Some(time);
+        match value {
+            Value::TimeLimit(_, time) => *self = Some(time),
+            Value::Unset => *self = None,
+            _ => {}
         }
     }
 
@@ -142,8 +145,10 @@ macro_rules! optional_fields {
     ($($field:ty: $variant:ident),*) => {$(
         impl Field for Option<$field> {
             fn store(&mut self, value: Value) {
-                if let Value::$variant(value) = value {
-                    *self = Some(value);
+                match value {
+                    Value::$variant(value) => *self = Some(value),
+                    Value::Unset => *self = None,
+                    _ => {}
                 }
             }
 
@@ -171,8 +176,10 @@ impl Field for Option<Rate> {
 
 impl Field for Option<String> {
     fn store(&mut self, value: Value) {
-        if let Value::Text(text) = value {
-            *self = Some(text).filter(|text| !text.is_empty());
+        match value {
+            Value::Text(text) => *self = Some(text).filter(|text| !text.is_empty()),
+            Value::Unset => *self = None,
+            _ => {}
         }
     }
 
@@ -183,8 +190,10 @@ impl Field for Option<String> {
 
 impl Field for Option<PathBuf> {
     fn store(&mut self, value: Value) {
-        if let Value::Text(text) = value {
-            *self = (!text.is_empty()).then(|| PathBuf::from(text));
+        match value {
+            Value::Text(text) => *self = (!text.is_empty()).then(|| PathBuf::from(text)),
+            Value::Unset => *self = None,
+            _ => {}
         }
     }
 

@@ -7,6 +7,7 @@
 mod access;
 mod general;
 mod tables;
+mod times;
 
 use std::time::Duration;
 
@@ -53,8 +54,66 @@ impl General {
             key: key.name,
             value: (key.get)(self).plain(),
             default: (key.get)(&default).plain(),
-            applies: Applies::Restart,
+            applies: key.applies(),
         })
+    }
+
+    /// Takes over from `running` what can't be changed without a restart; the names of those keys
+    /// whose values differ.
+    pub fn keep_until_restart(&mut self, running: &Self) -> Vec<&'static str> {
+        let mut differ = Vec::new();
+        for key in GENERAL.iter().flat_map(|group| group.keys) {
+            let (wanted, now) = ((key.get)(self), (key.get)(running));
+            if key.applies() == Applies::Restart && wanted != now {
+                (key.set)(self, now);
+                differ.push(key.name);
+            }
+        }
+        differ
+    }
+}
+
+/// Keys whose changes take effect at the next start: sockets and threads that are made then, and
+/// what every client is held to from its first to its last moment.
+const RESTART: &[&str] = &[
+    "listen_addr",
+    "listen_port",
+    "listen_backlog",
+    "unix_socket_dir",
+    "unix_socket_mode",
+    "unix_socket_group",
+    "so_reuseport",
+    "http_listen",
+    "workers",
+    "max_unauthenticated_clients",
+    "unauthenticated_memory",
+    "login_rate_per_address",
+    "login_rate_per_user",
+    "query_rate_per_user",
+    "query_rate_per_database",
+    "query_rate_per_application_name",
+    "cancel_wait_timeout",
+    "tcp_keepalive",
+    "tcp_keepidle",
+    "tcp_keepintvl",
+    "tcp_keepcnt",
+    "tcp_user_timeout",
+];
+
+impl<T> Key<T> {
+    /// When a change of it takes effect.
+    pub(crate) fn applies(&self) -> Applies {
+        if RESTART.contains(&self.name) { Applies::Restart } else { Applies::Reload }
+    }
+}
+
+impl Applies {
+    /// The word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod check;
 mod choice;
+mod database;
 mod direct;
 mod field;
 pub mod hba;
@@ -31,9 +32,10 @@ mod value;
 mod tests;
 
 pub use choice::{AuthType, PoolMode};
+pub use database::Database;
 pub use host_port::HostPort;
 pub use keys::{Applies, Setting};
-pub use model::{Config, Database, General};
+pub use model::{Config, General};
 pub use problem::{Problem, Problems};
 pub use rate::Rate;
 pub use secret::Secret;

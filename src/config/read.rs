@@ -14,8 +14,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::choice::AuthType;
+use super::database::Database;
 use super::keys::{DATABASE, GENERAL, NOT_OURS, USER};
-use super::model::{Config, Database, General};
+use super::model::{Config, General};
 use super::nearest::nearest;
 use super::problem::{Problem, Problems};
 use super::setting::{Key, quote};

@@ -19,7 +19,7 @@ pub fn toml() -> String {
             push_comment(&mut text, key.doc);
             push_comment(
                 &mut text,
-                &format!("{}; default {default}; {APPLIES}", key.kind.describe()),
+                &format!("{}; default {default}; {}", key.kind.describe(), key.applies().name()),
             );
             let mark = if SET.contains(&key.name) { "" } else { "#" };
             text.push_str(&format!("{mark}{} = {default}\n", key.name));
@@ -66,8 +66,7 @@ fn push_table<T>(text: &mut String, keys: &[Key<T>], set: (&str, &str)) {
     for key in keys {
         text.push('\n');
         push_comment(text, key.doc);
-        let otherwise =
-            format!("{}; without it: {}; {APPLIES}", key.kind.describe(), key.otherwise);
+        let otherwise = format!("{}; without it: {}; reload", key.kind.describe(), key.otherwise);
         push_comment(text, &otherwise);
         match set {
             (name, value) if name == key.name => text.push_str(&format!("{name} = {value}\n")),
@@ -106,9 +105,6 @@ fn rule(title: &str) -> String {
 
 const WIDTH: usize = 90;
 
-/// When a change of any key takes effect.
-const APPLIES: &str = "restart";
-
 /// Keys that stand uncommented in the reference file: those most people look for first.
 const SET: [&str; 6] = [
     "listen_addr",
@@ -121,7 +117,8 @@ const SET: [&str; 6] = [
 
 const TOML_HEAD: &str = "\
 # pgweir's configuration: every key, what it takes, its default, and when a change applies
-# (restart = at the next start). A key that is commented out has its default.
+# (reload = by RELOAD or SIGHUP, without an interruption; restart = at the next start). A key
+# that is commented out has its default.
 #
 # Durations  a plain number is seconds, fractions allowed; or \"200ms\", \"5s\", \"2 min\", \"1h\", \"1d\"
 # Sizes      a plain number is bytes; or \"256 KiB\", \"1MB\" (as in Postgres, kB and MB are powers of 1024)
@@ -160,7 +157,8 @@ keys are errors. [`pooler.toml`](../pooler.toml) has every key beside its defaul
 - **Sizes**: a plain number is bytes; or `\"256 KiB\"`, `\"1MB\"`. As in Postgres, kB, MB and GB are powers
   of 1024.
 - **Lists**: `[\"one\", \"two\"]`, or `\"one, two\"`. **Switches**: `true`, `false`, or `1`, `0`.
-- A change of any key takes effect at the next start.
+- A change takes effect by `RELOAD` in the console or SIGHUP ([operating.md](operating.md)). Some keys need a restart, those
+  of sockets and of rates above all: `pooler.toml` and `SHOW CONFIG` say of each.
 ";
 
 const TABLE_HEAD: &str = "| key | default | takes | meaning |\n|---|---|---|---|\n";

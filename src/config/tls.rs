@@ -2,7 +2,8 @@
 //! and what does not fit together.
 
 use super::choice::AuthType;
-use super::model::{Database, General};
+use super::database::Database;
+use super::model::General;
 
 /// libpq's `sslmode`, which PgBouncer has for both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,12 +5,14 @@
 
 use std::fmt;
 use std::fs::{self, Permissions};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
+use std::task::{Context, Poll, ready};
 
 use nix::unistd::Group;
 use socket2::{Domain, SockAddr, Type};
@@ -159,6 +161,11 @@ impl Listener {
         Ok(listeners)
     }
 
+    /// Whether other machines may reach it.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.at, Endpoint::Tcp(_))
+    }
+
     /// What it listens on.
     pub fn at(&self) -> &Endpoint {
         &self.at
@@ -207,19 +214,32 @@ impl Acceptor {
     /// # Cancel safety
     /// Safe: nothing is accepted unless it returns.
     pub async fn accept(&self) -> io::Result<(Socket, Peer)> {
-        match self {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// The same, where one has connected already.
+    pub async fn accept_waiting(&self) -> Option<io::Result<(Socket, Peer)>> {
+        poll_fn(|cx| match self.poll_accept(cx) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Peer)>> {
+        Poll::Ready(match self {
             Self::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
+                let (stream, address) = ready!(listener.poll_accept(cx))?;
                 Ok((Socket::Tcp(stream), Peer::Tcp(address)))
             }
             Self::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, _) = ready!(listener.poll_accept(cx))?;
                 let who = stream.peer_cred()?;
                 let pid = who.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
                 let process = Process { uid: who.uid(), gid: who.gid(), pid };
                 Ok((Socket::Unix(stream), Peer::Unix(process)))
             }
-        }
+        })
     }
 }
 

@@ -21,7 +21,8 @@ pub(super) fn maintain<C: Connect>(
     pool: &Arc<Pool<C>>,
     tenant: Weak<dyn Tenant>,
 ) -> impl Future<Output = ()> + Send + use<C> {
-    let mut hand = Hand::new(pool.who(), tenant, pool.quotas.clone());
+    let quotas = pool.state.lock().quotas.clone();
+    let mut hand = Hand::new(pool.who(), tenant, quotas);
     let wake = pool.wake.clone();
     let pool = Arc::downgrade(pool);
     async move {
@@ -46,6 +47,9 @@ impl<C: Connect> Pool<C> {
             let mut state = self.state.lock();
             state.upkeep_at = None;
             state.parked = false;
+            let quotas = state.quotas.clone();
+            drop(state);
+            hand.go_under(&quotas);
         }
         self.close_overdue(now);
         let short = self.open_wanted(hand, now);
@@ -88,8 +92,8 @@ impl<C: Connect> Pool<C> {
             };
             match hand.gather(purpose, open, now) {
                 Gathered::All(place, login) => {
-                    self.state.lock().open_on(on);
-                    self.background(on, opening::open(self, on, place, login));
+                    let generation = self.state.lock().open_on(on);
+                    self.background(on, opening::open(self, on, generation, (place, login)));
                 }
                 Gathered::Short(again) => {
                     let mut state = self.state.lock();

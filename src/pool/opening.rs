@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::member::{Connect, Member, Verdict};
 use super::place::{Login, Place};
 use super::pool::Pool;
+use super::state::{After, Generation};
 use crate::net::loops::LoopId;
 
 /// The pause after the first failure; each further one doubles it.
@@ -87,6 +88,7 @@ enum Meaning {
 struct Opening<C: Connect> {
     pool: Arc<Pool<C>>,
     on: LoopId,
+    generation: Generation,
     place: Option<Place>,
     /// Dropped last of all: the next attempt begins when this one is settled.
     _login: Login,
@@ -96,10 +98,11 @@ struct Opening<C: Connect> {
 pub(super) fn open<C: Connect>(
     pool: &Arc<Pool<C>>,
     on: LoopId,
-    place: Place,
-    login: Login,
+    generation: Generation,
+    (place, login): (Place, Login),
 ) -> impl Future<Output = ()> + Send + use<C> {
-    let mut opening = Opening { pool: pool.clone(), on, place: Some(place), _login: login };
+    let mut opening =
+        Opening { pool: pool.clone(), on, generation, place: Some(place), _login: login };
     async move {
         let pool = opening.pool.clone();
         match pool.connector.connect(on).await {
@@ -119,10 +122,10 @@ impl<C: Connect> Opening<C> {
         let mut state = pool.state.lock();
         let lifetime = state.settings.lifetime;
         let expires = lifetime.map(|life| member.created() + life.mul_f64(1.0 - luck / 10.0));
-        state.opened_on(self.on);
+        state.opened_on(self.on, self.generation);
         state.retry = Retry::default();
-        let entry = state.enter(member, place, expires);
-        let mut after = state.give(entry, self.on, now, pool.who(), &pool.quotas);
+        let entry = state.enter(member, place, expires, self.generation);
+        let mut after = state.give(entry, self.on, now, pool.who());
         drop(state);
         // There is a new lifetime to watch over, and perhaps more to open.
         after.upkeep = true;
@@ -132,13 +135,14 @@ impl<C: Connect> Opening<C> {
     fn failed(&mut self, error: C::Error) {
         let verdict = self.pool.connector.verdict(&error);
         // Given back first: a full server holds what is open without this one.
-        self.place = None;
+        let quotas = self.place.take().map(|place| place.quotas());
         let now = Instant::now();
+        let waits = || quotas.is_some_and(|quotas| quotas.host.connections.full(now));
         let meaning = match verdict {
             Verdict::StartingUp => Meaning::Starting,
             Verdict::Rejected => Meaning::Rejected,
             Verdict::Unreachable => Meaning::Down,
-            Verdict::Full if self.pool.quotas.host.connections.full(now) => Meaning::WaitForOthers,
+            Verdict::Full if waits() => Meaning::WaitForOthers,
             Verdict::Full => Meaning::Down,
         };
         self.settle_failure(Some((Arc::new(error), meaning)), now);
@@ -147,14 +151,17 @@ impl<C: Connect> Opening<C> {
     fn settle_failure(&self, error: Option<(Arc<C::Error>, Meaning)>, now: Instant) {
         let luck = rand::random();
         let mut state = self.pool.state.lock();
-        state.opened_on(self.on);
+        state.opened_on(self.on, self.generation);
         state.totals.open_failed += 1;
         let ceiling = state.settings.login_retry;
-        state.retry.failed(error, ceiling, luck, now);
-        let crowd = state.refuse_if_hopeless(now);
+        if self.generation == state.generation {
+            state.retry.failed(error, ceiling, luck, now);
+        }
+        let mut after = After::nothing();
+        (after.crowd, after.fewer) = (state.refuse_if_hopeless(now), true);
+        after.upkeep = true;
         drop(state);
-        crowd.into_iter().for_each(std::task::Waker::wake);
-        self.pool.wake.notify_one();
+        self.pool.settle(after);
     }
 }
 

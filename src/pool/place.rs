@@ -34,6 +34,11 @@ impl Place {
         self.quotas.steps().into_iter().flatten().for_each(Quota::opened);
     }
 
+    /// The quotas that it counts under.
+    pub(super) fn quotas(&self) -> Arc<Quotas> {
+        self.quotas.clone()
+    }
+
     /// Notes that the member is closed for those who queue for that quota.
     pub(super) fn promise(&mut self, quota: usize) {
         self.promised = Some(quota);
@@ -93,6 +98,15 @@ impl Hand {
     pub(super) fn new(who: usize, tenant: Weak<dyn Tenant>, quotas: Arc<Quotas>) -> Self {
         let place = Place::none(&quotas);
         Self { who, tenant, quotas, place, queued: false }
+    }
+
+    /// What it gathers is under these quotas from now on.
+    pub(super) fn go_under(&mut self, quotas: &Arc<Quotas>) {
+        if !Arc::ptr_eq(&self.quotas, quotas) {
+            self.let_go();
+            self.quotas = quotas.clone();
+            self.place = Place::none(quotas);
+        }
     }
 
     /// Gathers what is missing, for a pool with `open` members.

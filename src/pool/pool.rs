@@ -57,10 +57,11 @@ pub enum CheckoutError<E> {
 pub struct Pool<C: Connect> {
     name: PoolName,
     pub(super) connector: C,
-    pub(super) quotas: Arc<Quotas>,
     pub(super) state: Mutex<State<C::Member, C::Error>>,
     /// Wakes the maintainer.
     pub(super) wake: Arc<Notify>,
+    /// Tells those who wait for it that there is a member less.
+    pub(super) fewer: Notify,
     loops: Arc<Loops>,
     /// Tells every task of the pool to end, and knows when the last one has.
     closing: watch::Sender<bool>,
@@ -79,16 +80,14 @@ impl<C: Connect> Pool<C> {
         let pool = Arc::new(Self {
             name,
             connector,
-            quotas: Arc::new(quotas),
-            state: Mutex::new(State::new(settings, loops.len())),
+            state: Mutex::new(State::new(settings, Arc::new(quotas), loops.len())),
             wake: Arc::new(Notify::new()),
+            fewer: Notify::new(),
             loops,
             closing: watch::Sender::new(false),
         });
         let tenant: Weak<dyn Tenant> = Arc::downgrade(&(pool.clone() as Arc<dyn Tenant>));
-        for quota in pool.quotas.steps().into_iter().flatten() {
-            quota.join(pool.who(), tenant.clone());
-        }
+        pool.join(&pool.state.lock().quotas, &tenant);
         // Any loop will do, as long as it is not the same for all pools.
         let loops = pool.loops.ids().collect::<Vec<_>>();
         let any = loops.get((pool.who() >> 8) % pool.loops.len()).copied();
@@ -106,7 +105,7 @@ impl<C: Connect> Pool<C> {
         &self.connector
     }
 
-    /// The settings that it was made with.
+    /// The settings that it has now.
     pub fn settings(&self) -> PoolSettings {
         self.state.lock().settings.clone()
     }
@@ -216,10 +215,7 @@ impl<C: Connect> Pool<C> {
             let now = Instant::now();
             let mut state = self.state.lock();
             state.closed = true;
-            let idle = state.take_all_idle();
-            for entry in &idle {
-                state.strike(entry.seat, Closed::PoolClosed, now);
-            }
+            let idle = state.strike_idle(Closed::PoolClosed, now);
             (idle, state.refuse_if_hopeless(now))
         };
         drop(idle);
@@ -254,7 +250,7 @@ impl<C: Connect> Pool<C> {
     /// Makes a lease of a member that was found or handed over, on the thread of loop `on`;
     /// `None` when it was dead.
     pub(super) fn admit(self: &Arc<Self>, entry: Entry<C::Member>, on: LoopId) -> Option<Lease<C>> {
-        let Entry { member, id, seat, expires, place } = entry;
+        let Entry { member, id, seat, expires, generation, place } = entry;
         let member = if member.home() == on { Some(member) } else { member.rehome(on) };
         let Some(mut member) = member else {
             self.strike_active(seat, Closed::MoveFailed);
@@ -262,7 +258,7 @@ impl<C: Connect> Pool<C> {
             return None;
         };
         let quiet = member.is_quiet();
-        let entry = Entry { member, id, seat, expires, place };
+        let entry = Entry { member, id, seat, expires, generation, place };
         if quiet {
             return Some(Lease::new(self.clone(), entry));
         }
@@ -343,7 +339,7 @@ impl<C: Connect> Pool<C> {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.let_go(entry.seat);
-        let after = state.give(entry, on, now, self.who(), &self.quotas);
+        let after = state.give(entry, on, now, self.who());
         drop(state);
         self.settle(after);
     }
@@ -354,9 +350,9 @@ impl<C: Connect> Pool<C> {
             Condition::Clean => self.release(entry, on),
             Condition::NeedsReset => {
                 let mut state = self.state.lock();
-                if state.closed {
+                if let Some(why) = state.unwanted(&entry) {
                     drop(state);
-                    self.close_active(entry, Closed::PoolClosed);
+                    self.close_active(entry, why);
                     return;
                 }
                 state.let_go(entry.seat);
@@ -388,8 +384,11 @@ impl<C: Connect> Pool<C> {
 
     /// What was left to do when the lock was held.
     pub(super) fn settle(&self, after: After<C::Member>) {
-        let After { close, waker, crowd, upkeep } = after;
+        let After { close, waker, crowd, upkeep, fewer } = after;
         drop(close);
+        if fewer {
+            self.fewer.notify_waiters();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -16,17 +16,25 @@ use crate::net::loops::Loops;
 pub struct PoolPlan<C> {
     /// Its own limits.
     pub settings: PoolSettings,
+    /// Those that it shares.
+    pub limits: SharedLimits,
     /// Opens its members.
     pub connector: C,
+}
+
+/// Limits that hold over all pools of a server, database or user. The latest to name one of these
+/// decides for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedLimits {
     /// The server, as `host:port`: pools with the same one share its limits.
     pub host: String,
-    /// Most members on that server. The first plan that names the server decides.
+    /// Most members on that server.
     pub max_server_connections: Option<usize>,
-    /// Most connection attempts at a time on that server. The first plan decides.
+    /// Most connection attempts at a time on that server.
     pub max_server_logins: usize,
-    /// Most members for that database. The first plan decides.
+    /// Most members for that database.
     pub max_db_connections: Option<usize>,
-    /// Most members for that user. The first plan decides.
+    /// Most members for that user.
     pub max_user_connections: Option<usize>,
 }
 
@@ -77,27 +85,29 @@ impl<C: Connect> Pools<C> {
         if let Some(pool) = all.pools.get(name) {
             return Some(pool.clone());
         }
-        let PoolPlan {
-            settings,
-            connector,
-            host,
-            max_server_connections,
-            max_server_logins,
-            max_db_connections,
-            max_user_connections,
-        } = plan();
-        let quotas = Quotas {
-            user: max_user_connections.map(|cap| shared(&mut all.users, &name.user, cap)),
-            database: max_db_connections.map(|cap| shared(&mut all.databases, &name.database, cap)),
-            host: all
-                .hosts
-                .entry(host)
-                .or_insert_with(|| Arc::new(Host::new(max_server_connections, max_server_logins)))
-                .clone(),
-        };
+        let PoolPlan { settings, limits, connector } = plan();
+        let quotas = all.quotas(name, limits);
         let pool = Pool::new(name.clone(), settings, quotas, connector, self.loops.clone());
         all.pools.insert(name.clone(), pool.clone());
         Some(pool)
+    }
+
+    /// Has a pool go by other settings and limits from now on.
+    pub fn reconfigure(&self, pool: &Arc<Pool<C>>, settings: PoolSettings, limits: SharedLimits) {
+        let quotas = self.all.lock().quotas(pool.name(), limits);
+        pool.reconfigure(settings, quotas);
+    }
+
+    /// Takes a pool out, for the caller to close: the next who asks gets a new one.
+    pub fn remove(&self, name: &PoolName) -> Option<Arc<Pool<C>>> {
+        let mut all = self.all.lock();
+        let All { pools, hosts, databases, users, .. } = &mut *all;
+        let removed = pools.remove(name);
+        // Those of pools that are gone.
+        hosts.retain(|_, host| Arc::strong_count(host) > 1);
+        databases.retain(|_, quota| Arc::strong_count(quota) > 1);
+        users.retain(|_, quota| Arc::strong_count(quota) > 1);
+        removed
     }
 
     /// Every pool there is now, in no order.
@@ -121,13 +131,29 @@ impl<C: Connect> Pools<C> {
     }
 }
 
-fn shared(quotas: &mut HashMap<String, Arc<Quota>>, name: &str, cap: usize) -> Arc<Quota> {
-    match quotas.get(name) {
-        Some(quota) => quota.clone(),
-        None => {
-            let quota = Arc::new(Quota::new(Some(cap)));
-            quotas.insert(name.to_owned(), quota.clone());
-            quota
+impl<C: Connect> All<C> {
+    /// The quotas of a pool, with these limits from now on.
+    fn quotas(&mut self, name: &PoolName, limits: SharedLimits) -> Quotas {
+        let SharedLimits {
+            host,
+            max_server_connections,
+            max_server_logins,
+            max_db_connections,
+            max_user_connections,
+        } = limits;
+        let new = || Arc::new(Host::new(max_server_connections, max_server_logins));
+        let host = self.hosts.entry(host).or_insert_with(new).clone();
+        host.set_limits(max_server_connections, max_server_logins);
+        Quotas {
+            user: Some(shared(&mut self.users, &name.user, max_user_connections)),
+            database: Some(shared(&mut self.databases, &name.database, max_db_connections)),
+            host,
         }
     }
+}
+
+fn shared(quotas: &mut HashMap<String, Arc<Quota>>, name: &str, cap: Option<usize>) -> Arc<Quota> {
+    let quota = quotas.entry(name.to_owned()).or_insert_with(|| Arc::new(Quota::new(cap)));
+    quota.set_cap(cap);
+    quota.clone()
 }

@@ -48,6 +48,17 @@ impl Quotas {
         Self { user: None, database: None, host }
     }
 
+    /// Whether they are the very same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let same = |a: &Option<Arc<Quota>>, b: &Option<Arc<Quota>>| match (a, b) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        let Self { user, database, host } = self;
+        same(user, &other.user) && same(database, &other.database) && Arc::ptr_eq(host, &other.host)
+    }
+
     /// From narrow to broad. Places are taken in this order, and one who waits for a place keeps
     /// the narrower ones: because the order is the same for all, nobody waits in a circle.
     pub(super) fn steps(&self) -> [Option<&Quota>; 3] {
@@ -77,6 +88,12 @@ impl Host {
             connections: Quota::new(max_server_connections),
             logins: Quota::new(Some(max_server_logins.max(1))),
         }
+    }
+
+    /// Changes both limits. What is above a lower one stays until it is closed.
+    pub fn set_limits(&self, max_server_connections: Option<usize>, max_server_logins: usize) {
+        self.connections.set_cap(max_server_connections);
+        self.logins.set_cap(Some(max_server_logins));
     }
 
     /// Places in use: members that are open or being opened.
@@ -114,7 +131,6 @@ pub(super) struct Standing {
 
 /// A cap on members over several pools.
 pub struct Quota {
-    cap: usize,
     /// Whether the queue has anybody without a place. Written under the lock; read without it,
     /// because it is read at every check-in.
     starved: AtomicBool,
@@ -166,7 +182,18 @@ impl Quota {
             queue: Vec::new(),
             tenants: Vec::new(),
         };
-        Self { cap, starved: AtomicBool::new(false), ledger: Mutex::new(ledger) }
+        Self { starved: AtomicBool::new(false), ledger: Mutex::new(ledger) }
+    }
+
+    /// Changes the cap. Members above a lower one stay until they are closed.
+    pub fn set_cap(&self, cap: Option<usize>) {
+        let cap = cap.unwrap_or(usize::MAX).max(1);
+        let mut ledger = self.ledger.lock();
+        if ledger.cap != cap {
+            // Fair shares follow at the next survey.
+            (ledger.cap, ledger.surveyed) = (cap, None);
+            self.grant(ledger);
+        }
     }
 
     /// Places in use.
@@ -176,6 +203,12 @@ impl Quota {
 
     pub(super) fn join(&self, who: usize, tenant: Weak<dyn Tenant>) {
         self.ledger.lock().tenants.push((who, tenant));
+    }
+
+    /// Forgets a pool that has gone under another quota.
+    pub(super) fn part(&self, who: usize) {
+        self.leave(who);
+        self.ledger.lock().tenants.retain(|(tenant, _)| *tenant != who);
     }
 
     /// Takes a place if there is one that nobody in the queue is owed.
@@ -385,6 +418,7 @@ impl Ledger {
 
 impl fmt::Debug for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Quota").field("cap", &self.cap).field("used", &self.used()).finish()
+        let ledger = self.ledger.lock();
+        f.debug_struct("Quota").field("cap", &ledger.cap).field("used", &ledger.used).finish()
     }
 }

@@ -56,15 +56,21 @@ pub fn affinity(params: &Arc<Params>) -> usize {
     Arc::as_ptr(params).addr()
 }
 
+/// What a pool's servers are opened as.
+#[derive(Clone, Debug)]
+pub struct Goal {
+    /// Where, and as whom.
+    pub target: Target,
+    /// How they are kept.
+    pub upkeep: Arc<Upkeep>,
+    /// SQL that every new server runs first.
+    pub connect_query: Option<String>,
+}
+
 /// Opens the servers of one pool.
 #[derive(Debug)]
 pub struct Connector {
-    target: Target,
-    /// What servers are logged in to with from now on; the one of `target` was the first.
-    secret: Mutex<Option<Arc<ServerSecret>>>,
-    upkeep: Arc<Upkeep>,
-    /// SQL that every new server runs first.
-    connect_query: Option<String>,
+    goal: Mutex<Arc<Goal>>,
     /// The distinct settings of the pool's clients.
     params: ParamsTable,
     /// No settings.
@@ -73,17 +79,21 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Opens servers at `target`; `last_id` is shared by all connectors.
-    pub fn new(
-        target: Target,
-        upkeep: Upkeep,
-        connect_query: Option<String>,
-        last_id: Arc<AtomicU64>,
-    ) -> Self {
+    /// Opens servers as `goal` says; `last_id` is shared by all connectors.
+    pub fn new(goal: Goal, last_id: Arc<AtomicU64>) -> Self {
         let params = ParamsTable::default();
         let unset = params.share([]);
-        let secret = Mutex::new(target.secret.clone());
-        Self { target, secret, upkeep: Arc::new(upkeep), connect_query, params, unset, last_id }
+        Self { goal: Mutex::new(Arc::new(goal)), params, unset, last_id }
+    }
+
+    /// Opens servers as this says from now on.
+    pub fn aim(&self, goal: Goal) {
+        *self.goal.lock() = Arc::new(goal);
+    }
+
+    /// What servers are logged in to with.
+    pub fn secret(&self) -> Option<Arc<ServerSecret>> {
+        self.goal.lock().target.secret.clone()
     }
 
     /// The distinct settings of the pool's clients.
@@ -94,16 +104,11 @@ impl Connector {
     /// Takes what a client has shown at its login: its secret may have been changed on the server
     /// since the first client came.
     pub fn renew(&self, secret: Arc<ServerSecret>) {
-        let mut current = self.secret.lock();
+        let mut goal = self.goal.lock();
         // An equal one has keys made already.
-        if !current.as_ref().is_some_and(|current| current.is_same(&secret)) {
-            *current = Some(secret);
+        if !goal.target.secret.as_ref().is_some_and(|current| current.is_same(&secret)) {
+            Arc::make_mut(&mut goal).target.secret = Some(secret);
         }
-    }
-
-    /// Where the servers are.
-    pub fn target(&self) -> &Target {
-        &self.target
     }
 }
 
@@ -112,20 +117,21 @@ impl Connect for Connector {
     type Error = ConnectError;
 
     async fn connect(&self, on: LoopId) -> Result<Self::Member, Self::Error> {
-        let target = Target { secret: self.secret.lock().clone(), ..self.target.clone() };
-        let login = match connect(&target, &[]).await {
+        let goal = Arc::clone(&self.goal.lock());
+        let Goal { target, upkeep, connect_query } = &*goal;
+        let login = match connect(target, &[]).await {
             Ok(login) => login,
             Err(error) => {
-                tracing::warn!(user = %self.target.user, "server login failed: {error}");
+                tracing::warn!(user = %target.user, "server login failed: {error}");
                 return Err(error);
             }
         };
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let unset = Arc::clone(&self.unset);
-        let mut server = Server::new(login, on, id, unset, Arc::clone(&self.upkeep));
-        if let Some(sql) = &self.connect_query {
-            let address = Arc::from(self.target.address.to_string());
-            let ran = server.run(sql, self.target.connect_timeout).await;
+        let mut server = Server::new(login, on, id, unset, Arc::clone(upkeep));
+        if let Some(sql) = connect_query {
+            let address = Arc::from(target.address.to_string());
+            let ran = server.run(sql, target.connect_timeout).await;
             ran.map_err(|error| match error {
                 ServerError::Refused(error) => {
                     ConnectError::Refused { address, error: error.into() }
@@ -133,7 +139,7 @@ impl Connect for Connector {
                 other => ConnectError::Lied { address, what: other.to_string().into() },
             })?;
         }
-        tracing::debug!(server = %self.target.address, user = %self.target.user, "new connection to server");
+        tracing::debug!(server = %target.address, user = %target.user, "new connection to server");
         Ok(server)
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// How many members a pool may have, and how long each may live.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSettings {
     /// Most members at a time, the reserve apart. `usize::MAX` for no limit.
     pub size: usize,

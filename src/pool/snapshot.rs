@@ -110,11 +110,15 @@ pub enum Closed {
     PoolClosed,
     /// The administrator or its user wanted it so.
     Requested,
+    /// It was opened before its pool was told to open others.
+    Obsolete,
+    /// Its pool is paused.
+    Paused,
 }
 
 impl Closed {
     /// Every cause, in the order of declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Dropped,
         Self::Broken,
         Self::ServerGone,
@@ -128,6 +132,8 @@ impl Closed {
         Self::Evicted,
         Self::PoolClosed,
         Self::Requested,
+        Self::Obsolete,
+        Self::Paused,
     ];
 
     /// The cause as one word, for metrics and logs.
@@ -146,6 +152,8 @@ impl Closed {
             Self::Evicted => "evicted",
             Self::PoolClosed => "pool_closed",
             Self::Requested => "requested",
+            Self::Obsolete => "obsolete",
+            Self::Paused => "paused",
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod due;
 mod find;
+mod steer;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,8 +43,12 @@ pub(super) struct Entry<M> {
     pub(super) id: u64,
     pub(super) seat: usize,
     pub(super) expires: Option<Instant>,
+    pub(super) generation: Generation,
     pub(super) place: Place,
 }
+
+/// Members of an earlier generation than their pool's are closed when they are free.
+pub(super) type Generation = u64;
 
 /// Why somebody gets no member.
 pub(super) enum Refusal<E> {
@@ -65,11 +70,13 @@ pub(super) struct After<M> {
     pub(super) waker: Option<Waker>,
     pub(super) crowd: Vec<Waker>,
     pub(super) upkeep: bool,
+    /// There is one member less.
+    pub(super) fewer: bool,
 }
 
 impl<M> After<M> {
     pub(super) fn nothing() -> Self {
-        Self { close: None, waker: None, crowd: Vec::new(), upkeep: false }
+        Self { close: None, waker: None, crowd: Vec::new(), upkeep: false, fewer: false }
     }
 }
 
@@ -82,6 +89,7 @@ pub(super) enum Collected<M, E> {
 
 pub(super) struct State<M, E> {
     pub(super) settings: PoolSettings,
+    pub(super) quotas: Arc<Quotas>,
     lanes: Vec<Lane<M>>,
     waiters: Waiters<M, E>,
     seats: Vec<Option<Seat>>,
@@ -100,6 +108,11 @@ pub(super) struct State<M, E> {
     /// When the maintainer will look by itself; `None` while it is looking.
     pub(super) upkeep_at: Option<Instant>,
     pub(super) closed: bool,
+    /// Nobody is lent a member; who asks waits.
+    pub(super) paused: bool,
+    pub(super) generation: Generation,
+    /// Members of earlier generations that are being opened.
+    obsolete_openings: usize,
     pub(super) totals: Totals,
 }
 
@@ -121,13 +134,15 @@ struct Idle<M> {
 struct Seat {
     holder: Option<(u64, Instant)>,
     expires: Option<Instant>,
+    generation: Generation,
 }
 
 impl<M: Member, E> State<M, E> {
-    pub(super) fn new(settings: PoolSettings, loops: usize) -> Self {
+    pub(super) fn new(settings: PoolSettings, quotas: Arc<Quotas>, loops: usize) -> Self {
         let lane = || Lane { idle: VecDeque::new(), line: Line::EMPTY, opening: 0, strain: 0 };
         Self {
             settings,
+            quotas,
             lanes: std::iter::repeat_with(lane).take(loops.max(1)).collect(),
             waiters: Waiters::new(),
             seats: Vec::new(),
@@ -144,6 +159,9 @@ impl<M: Member, E> State<M, E> {
             parked: false,
             upkeep_at: None,
             closed: false,
+            paused: false,
+            generation: 0,
+            obsolete_openings: 0,
             totals: Totals::default(),
         }
     }
@@ -151,8 +169,14 @@ impl<M: Member, E> State<M, E> {
     // --- members ---------------------------------------------------------------------------
 
     /// Enters a new member into the books; its place in life is for the caller to say.
-    pub(super) fn enter(&mut self, member: M, place: Place, expires: Option<Instant>) -> Entry<M> {
-        let seat = Some(Seat { holder: None, expires });
+    pub(super) fn enter(
+        &mut self,
+        member: M,
+        place: Place,
+        expires: Option<Instant>,
+        generation: Generation,
+    ) -> Entry<M> {
+        let seat = Some(Seat { holder: None, expires, generation });
         let index = match self.free_seats.pop() {
             Some(index) => index,
             None => {
@@ -167,7 +191,7 @@ impl<M: Member, E> State<M, E> {
         self.next_id += 1;
         self.open += 1;
         self.totals.opened += 1;
-        Entry { member, id, seat: index, expires, place }
+        Entry { member, id, seat: index, expires, generation, place }
     }
 
     /// Strikes a member off the books. It was counted as neither idle nor active nor tending.
@@ -178,10 +202,12 @@ impl<M: Member, E> State<M, E> {
         self.free_seats.push(seat);
         self.open -= 1;
         self.totals.count_closed(why);
-        let mut after = After::nothing();
-        after.crowd = self.refuse_if_hopeless(now);
-        after.upkeep = self.waiting > 0 || self.open + self.opening < self.settings.min;
-        after
+        After {
+            crowd: self.refuse_if_hopeless(now),
+            upkeep: self.waiting > 0 || self.open + self.opening < self.settings.min,
+            fewer: true,
+            ..After::nothing()
+        }
     }
 
     /// The member in that seat is lent.
@@ -201,6 +227,17 @@ impl<M: Member, E> State<M, E> {
         self.active -= 1;
     }
 
+    /// Why a member that is free is not to be used any more, whatever its own condition.
+    pub(super) fn unwanted(&self, entry: &Entry<M>) -> Option<Closed> {
+        if self.closed {
+            Some(Closed::PoolClosed)
+        } else if entry.generation != self.generation {
+            Some(Closed::Obsolete)
+        } else {
+            self.paused.then_some(Closed::Paused)
+        }
+    }
+
     /// Finds a new use for a member that is free on loop `on`: the next waiter, the idle list, or
     /// the end.
     pub(super) fn give(
@@ -209,13 +246,12 @@ impl<M: Member, E> State<M, E> {
         on: LoopId,
         now: Instant,
         who: usize,
-        quotas: &Quotas,
     ) -> After<M> {
-        let why = if self.closed {
-            Some(Closed::PoolClosed)
+        let why = if let Some(why) = self.unwanted(&entry) {
+            Some(why)
         } else if entry.expires.is_some_and(|at| at <= now) {
             Some(Closed::Lifetime)
-        } else if let Some(quota) = quotas.claim(who, self.open, self.waiting) {
+        } else if let Some(quota) = self.quotas.claim(who, self.open, self.waiting) {
             entry.place.promise(quota);
             Some(Closed::Evicted)
         } else {
@@ -350,7 +386,7 @@ impl<M: Member, E> State<M, E> {
         if self.closed {
             return Some(Refusal::Closed);
         }
-        if !self.retry.is_pausing(now) {
+        if self.paused || !self.retry.is_pausing(now) {
             return None;
         }
         self.refusal_without_attempt()
@@ -371,7 +407,8 @@ impl<M: Member, E> State<M, E> {
             return crowd;
         }
         // Those who wait are no new ask: when the last member is gone they would wait in vain.
-        let halted = || self.refusal_without_attempt().filter(|_| self.retry.halted);
+        let in_vain = self.retry.halted && !self.paused;
+        let halted = || self.refusal_without_attempt().filter(|_| in_vain);
         let Some(refusal) = self.refusal(now).or_else(halted) else { return crowd };
         for lane in 0..self.lanes.len() {
             while let Some(slot) = self.lanes.get(lane).and_then(|lane| lane.line.first()) {
@@ -389,7 +426,7 @@ impl<M: Member, E> State<M, E> {
 
     /// Whether a member should be opened now, for what, and on which loop.
     pub(super) fn wish(&self, now: Instant) -> Option<(LoopId, Purpose)> {
-        if self.closed || self.retry.halted || self.retry.is_pausing(now) {
+        if self.closed || self.paused || self.retry.halted || self.retry.is_pausing(now) {
             return None;
         }
         let total = self.open + self.opening;
@@ -414,8 +451,8 @@ impl<M: Member, E> State<M, E> {
         None
     }
 
-    /// Begins an opening on that loop.
-    pub(super) fn open_on(&mut self, on: LoopId) {
+    /// Begins an opening on that loop, of a member of the generation that is given.
+    pub(super) fn open_on(&mut self, on: LoopId) -> Generation {
         self.opening += 1;
         let lane = self.lane_of(on);
         if let Some(lane) = self.lanes.get_mut(lane) {
@@ -423,11 +460,13 @@ impl<M: Member, E> State<M, E> {
         }
         // One more may be what all of them lacked.
         self.forget_strain();
+        self.generation
     }
 
     /// Ends an opening on that loop, whatever came of it.
-    pub(super) fn opened_on(&mut self, on: LoopId) {
+    pub(super) fn opened_on(&mut self, on: LoopId, generation: Generation) {
         self.opening -= 1;
+        self.obsolete_openings -= usize::from(generation != self.generation);
         let lane = self.lane_of(on);
         if let Some(lane) = self.lanes.get_mut(lane) {
             lane.opening -= 1;

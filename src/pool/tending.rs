@@ -48,7 +48,7 @@ impl<C: Connect> Pool<C> {
     }
 
     fn tend(self: &Arc<Self>, entry: Entry<C::Member>, on: LoopId, kind: Tending) {
-        let Entry { mut member, id, seat, expires, place } = entry;
+        let Entry { mut member, id, seat, expires, generation, place } = entry;
         let mut tended = Tended { pool: self.clone(), seat: Some(seat), kind };
         self.background(on, async move {
             let member = match kind {
@@ -57,7 +57,7 @@ impl<C: Connect> Pool<C> {
                 Tending::Check => None,
             };
             if let Some(member) = member {
-                tended.back(Entry { member, id, seat, expires, place }, on);
+                tended.back(Entry { member, id, seat, expires, generation, place }, on);
             }
         });
     }
@@ -70,7 +70,7 @@ impl<C: Connect> Tended<C> {
         let now = Instant::now();
         let mut state = pool.state.lock();
         state.tending -= 1;
-        let after = state.give(entry, on, now, pool.who(), &pool.quotas);
+        let after = state.give(entry, on, now, pool.who());
         drop(state);
         pool.settle(after);
     }

@@ -4,6 +4,7 @@ mod failing;
 mod fake;
 mod order;
 mod sharing;
+mod steering;
 mod stress;
 mod timing;
 

@@ -53,7 +53,7 @@ pub enum Cleanliness {
 }
 
 /// What a server does between clients, from the configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upkeep {
     /// The SQL that makes a session as new.
     pub reset_query: String,

@@ -5,6 +5,7 @@
 //! the request and the transaction are over and nothing pins it; whatever else ends an
 //! attachment ends the server too, but for an open transaction, which is rolled back.
 
+mod boundary;
 mod clock;
 mod cut;
 mod flow;
@@ -20,6 +21,7 @@ mod relay;
 pub mod replication;
 pub mod report;
 mod state;
+mod tenancy;
 mod terms;
 
 use std::future::poll_fn;
@@ -39,9 +41,9 @@ pub use self::gate::Gate;
 use self::ignore::Ignore;
 use self::names::{Names, NamesUndo};
 use self::parting::{Parting, at_rest, part};
+pub use self::tenancy::Tenancy;
 pub use self::terms::Terms;
 use crate::cancel::{Cancels, Seat, Seated};
-use crate::client::card::Login;
 use crate::client::condition::{self, Condition};
 use crate::net::loops::LoopId;
 use crate::net::scratch;
@@ -71,19 +73,6 @@ pub struct House {
     pub tcp: TcpOptions,
     /// How long a cancel may take to reach a server.
     pub cancel_wait: Duration,
-}
-
-/// What all sessions of a user on a database share.
-#[derive(Debug)]
-pub struct Tenancy {
-    /// Who they are.
-    pub login: Arc<Login>,
-    /// Their servers.
-    pub pool: Arc<ServerPool>,
-    /// What they go by.
-    pub terms: Terms,
-    /// What all share.
-    pub house: Arc<House>,
 }
 
 /// A client that is logged in, and its way to servers. Idle ones are many: keep it small.
@@ -190,9 +179,15 @@ pub enum End {
     /// A transaction block in statement mode.
     #[error("transaction blocks not allowed in statement pooling mode")]
     StatementMode,
-    /// The pool was closed.
+    /// The process or the pool ends.
     #[error("server shutting down")]
     ShuttingDown,
+    /// The database or the user is not configured any more.
+    #[error("database configuration changed")]
+    Reconfigured,
+    /// An operator wanted it so.
+    #[error("admin forced disconnect")]
+    Killed,
 }
 
 /// How long a client may take to accept the last words.
@@ -228,6 +223,12 @@ impl Session {
         };
         session.client.inbox.hold(&ahead);
         session.client.outbox.push(&greeting);
+        // The same task runs the session to its end.
+        poll_fn(|cx| {
+            session.seat.attend(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         match session.greet().await {
             Ok(()) => Ok(session),
             Err(end) => {
@@ -264,6 +265,7 @@ impl Session {
     pub async fn run(&mut self) -> End {
         // Idle clients are many: what is rarely awaited is boxed, so that this stays small.
         let end = loop {
+            self.renew();
             let next = match self.tenancy.terms.client_idle_timeout {
                 None => poll_fn(|cx| self.poll_idle(cx)).await,
                 Some(limit) => Box::pin(self.idle_up_to(limit)).await,
@@ -299,6 +301,7 @@ impl Session {
     /// # Cancel safety
     /// Safe: all that was read is in the session.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, End>> {
+        self.may_begin()?;
         if !self.client.outbox.is_empty() {
             let Client { outbox, socket, .. } = &mut self.client;
             outbox.flush(socket, cx).map_err(client_gone)?;
@@ -518,7 +521,10 @@ impl Session {
             End::NeverServed(report) => Some(report.clone()),
             End::StatementMode => Some(condition::STATEMENT_MODE.report()),
             End::ShuttingDown => Some(condition::SHUTTING_DOWN.report()),
+            End::Reconfigured => Some(condition::RECONFIGURED.report()),
+            End::Killed => Some(condition::KILLED.report()),
         };
+        let is_ours = report.is_some();
         let mut out = Vec::new();
         if let Some(report) = report {
             report.write(&mut out);
@@ -533,6 +539,7 @@ impl Session {
             }),
         );
         match flushed.await {
+            Ok(Ok(())) if is_ours => self.hear_out().await,
             Ok(Ok(())) => socket.farewell(),
             _ => tracing::debug!(client = %*self.seat, "client did not take its last message"),
         }

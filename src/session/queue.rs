@@ -94,7 +94,7 @@ impl Session {
                 Ok(Waited::Server(Err(CheckoutError::Connect(error)))) => {
                     break Ok(Err(Vain::NoServer(error)));
                 }
-                Ok(Waited::Server(Err(CheckoutError::Closed))) => break Err(End::ShuttingDown),
+                Ok(Waited::Server(Err(CheckoutError::Closed))) => break Err(self.dismissal()),
                 Ok(Waited::Cancelled) => break Ok(Err(Vain::Cancelled)),
                 Ok(Waited::ClientGone) => break Err(End::ClientGone),
                 Err(end) => break Err(end),
@@ -114,6 +114,7 @@ impl Session {
         if let Poll::Ready(result) = Pin::new(waiting).poll(cx) {
             return Poll::Ready(Ok(Waited::Server(result)));
         }
+        self.may_wait()?;
         if self.seat.poll_cancelled(cx).is_ready() {
             return Poll::Ready(Ok(Waited::Cancelled));
         }

@@ -48,7 +48,10 @@ impl Session {
         match relayed {
             Err(end) => Poll::Ready(Err(end)),
             Ok(ControlFlow::Break(())) => Poll::Ready(Ok(())),
-            Ok(ControlFlow::Continue(())) => self.poll_clock(cx).map(Err),
+            Ok(ControlFlow::Continue(())) => match self.may_go_on() {
+                Ok(()) => self.poll_clock(cx).map(Err),
+                Err(end) => Poll::Ready(Err(end)),
+            },
         }
     }
 

@@ -3,6 +3,8 @@
 //! A walsender's session can't be shared, and its COPY BOTH has no end that we would have to
 //! see, so nothing is looked at after the login.
 
+use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 
 use tokio::io::copy_bidirectional;
@@ -38,7 +40,11 @@ pub async fn replicate(
     out.extend_from_slice(&reply::ready(b'I'));
     let relayed = async {
         client.write_all(&out).await?;
-        copy_bidirectional(client, &mut server.socket).await
+        tokio::select! {
+            relayed = copy_bidirectional(client, &mut server.socket) => relayed,
+            // It has no boundary that we would see: closed as a connection that is lost.
+            _ = poll_fn(|cx| seat.poll_summons(cx)) => Err(io::ErrorKind::Interrupted.into()),
+        }
     };
     match relayed.await {
         Ok((sent, received)) => tracing::debug!(sent, received, "replication connection closed"),

@@ -6,7 +6,7 @@ use super::cut::Limits;
 use crate::config::{Config, Database, PoolMode, User};
 
 /// Limits and modes of a session; shared by all sessions of a pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// When a server is given back.
     pub mode: PoolMode,

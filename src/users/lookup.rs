@@ -111,6 +111,26 @@ impl Source {
             && own_query == query
     }
 
+    /// Whether this one may go on in place of `wanted`.
+    pub(super) fn is_unchanged(&self, wanted: &Self) -> bool {
+        let Self { target, query, limit, keep, connections_max, answers_max, .. } = self;
+        let same_secret = match (&target.secret, &wanted.target.secret) {
+            (Some(own), Some(other)) => own.is_same(other),
+            (None, None) => true,
+            _ => false,
+        };
+        let same_tls = match (&target.tls, &wanted.target.tls) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (None, None) => true,
+            _ => false,
+        };
+        let same_limits = *limit == wanted.limit
+            && *keep == wanted.keep
+            && *connections_max == wanted.connections_max
+            && *answers_max == wanted.answers_max;
+        wanted.is_same(target, query) && same_secret && same_tls && same_limits
+    }
+
     /// What is known of a user, and whether that was kept from before: it is good for its time.
     ///
     /// # Errors

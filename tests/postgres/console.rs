@@ -63,7 +63,7 @@ fn every_command_answers_and_the_metrics_agree() {
     let (lists, _) = ask(&pooler, "boss", "SHOW LISTS");
     assert!(lists.starts_with("databases|1\nusers|3\npeers|0\npools|1\n"), "{lists}");
     let (config, _) = ask(&pooler, "boss", "SHOW CONFIG");
-    assert!(config.lines().any(|line| line == "max_client_conn|1000|1000|no"), "{config}");
+    assert!(config.lines().any(|line| line == "max_client_conn|1000|1000|yes"), "{config}");
     assert_eq!(ask(&pooler, "boss", "SELECT state").0, "active|yes\npaused|no\nsuspended|no");
     assert!(ask(&pooler, "boss", "SHOW HELP").1.contains("SHOW POOLS"));
 

@@ -17,4 +17,6 @@ mod auth;
 mod cluster;
 mod console;
 mod demo;
+mod lifecycle;
 mod listening;
+mod reload;

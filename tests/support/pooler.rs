@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -16,7 +17,7 @@ pub struct Pooler {
     log: Arc<Mutex<String>>,
     guard: Child,
     guard_pipe: Option<ChildStdin>,
-    _folder: Option<tempfile::TempDir>,
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Pooler {
@@ -25,14 +26,17 @@ impl Pooler {
     #[track_caller]
     pub fn start(toml: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("pooler.toml");
-        // Tests run beside each other, and the pages have one port by default.
-        let pages = if toml.contains("http_listen") { "" } else { "http_listen = \"\"\n" };
-        std::fs::write(&file, format!("{pages}{toml}")).unwrap();
+        write(folder.path(), toml);
+        let file = folder.path().join(FILE);
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
         let mut pooler = Self::spawn(command.arg("run").arg(file).stdin(Stdio::null()));
-        pooler._folder = Some(folder);
+        pooler.folder = Some(folder);
         pooler
+    }
+
+    /// Replaces the file that it was started with.
+    pub fn rewrite(&self, toml: &str) {
+        write(self.folder.as_ref().unwrap().path(), toml);
     }
 
     /// Runs `pgweir` with these arguments and waits until it listens.
@@ -60,7 +64,7 @@ impl Pooler {
             }
         });
         let guard_pipe = Some(guard_pipe);
-        let mut pooler = Self { child, port: 0, log, guard, guard_pipe, _folder: None };
+        let mut pooler = Self { child, port: 0, log, guard, guard_pipe, folder: None };
         match port.recv_timeout(LIMIT) {
             Ok(port) => pooler.port = port,
             Err(error) => panic!("pgweir does not listen ({error}); it said:\n{}", pooler.log()),
@@ -102,10 +106,16 @@ impl Pooler {
 
     /// Ends it by SIGTERM and returns how it ended.
     #[track_caller]
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
         self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits for its end and returns how it ended.
+    #[track_caller]
+    pub fn ended(mut self) -> ExitStatus {
         let mut status = None;
-        eventually("pgweir ends after SIGTERM", LIMIT, || {
+        eventually("pgweir ends", LIMIT, || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
@@ -125,6 +135,15 @@ impl Drop for Pooler {
             eprintln!("pgweir said:\n{}", self.log());
         }
     }
+}
+
+/// Writes the file whole, as an editor does: nobody reads half of it.
+fn write(folder: &Path, toml: &str) {
+    // Tests run beside each other, and the pages have one port by default.
+    let pages = if toml.contains("http_listen") { "" } else { "http_listen = \"\"\n" };
+    let draft = folder.join("draft");
+    std::fs::write(&draft, format!("{pages}{toml}")).unwrap();
+    std::fs::rename(draft, folder.join(FILE)).unwrap();
 }
 
 fn collect(
@@ -157,4 +176,5 @@ fn start_guard(pid: u32) -> (Child, ChildStdin) {
     (guard, pipe)
 }
 
+const FILE: &str = "pooler.toml";
 const LISTENS: &str = "pgweir listens on ";

@@ -1,6 +1,7 @@
 //! The top-level keys.
 
 use super::access;
+use super::times::{ENDING, TIMEOUTS};
 use super::{CONNECTIONS, DAY, GIB, Group, HOUR, KIB, YEAR, key, limit, off, seconds, time};
 use crate::config::field::Field;
 use crate::config::setting::{Key, Kind};
@@ -298,48 +299,8 @@ pub(crate) static GENERAL: &[Group] = &[
             ),
         ],
     },
-    Group {
-        title: "Timeouts of clients",
-        keys: &[
-            key!(client_login_timeout, time(1, HOUR), "Time for a client to log in."),
-            key!(
-                client_idle_timeout,
-                off(10 * YEAR),
-                "Idle time after which a client is closed. Leave it longer than the application's \
-                 own pool keeps idle connections."
-            ),
-            key!(
-                query_wait_timeout,
-                off(10 * YEAR),
-                "Longest wait for a server; then the client gets an error that says what it waited \
-                 for."
-            ),
-            key!(
-                query_wait_notify,
-                off(HOUR),
-                "Wait after which a client gets a NOTICE that it is queued."
-            ),
-            key!(query_timeout, off(10 * YEAR), "Longest query; then the client is closed."),
-            key!(
-                idle_transaction_timeout,
-                off(10 * YEAR),
-                "Longest idle time inside a transaction, or with half a message sent while a \
-                 server is held; then the client is closed."
-            ),
-            key!(transaction_timeout, off(10 * YEAR), "Longest transaction."),
-            key!(
-                cancel_wait_timeout,
-                time(1, HOUR),
-                "Longest time for delivering a cancel request to the server."
-            ),
-            key!(
-                rollback_timeout,
-                time(0, 60),
-                "Time to roll back for a client that vanished inside a transaction. When it does \
-                 not suffice, the server is closed."
-            ),
-        ],
-    },
+    TIMEOUTS,
+    ENDING,
     Group {
         title: "Protocol and memory",
         keys: &[

@@ -1,8 +1,8 @@
 //! The keys of `[databases.NAME]`, `[users.NAME]` and `[[hba]]`.
 
 use super::{CONNECTIONS, YEAR, key, limit, off};
+use crate::config::database::Database;
 use crate::config::field::Field;
-use crate::config::model::Database;
 use crate::config::read::HbaEntry;
 use crate::config::setting::{Key, Kind};
 use crate::config::user::User;

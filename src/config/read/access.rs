@@ -6,9 +6,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Problem, Problems, RESERVED, Reader, Seen};
 use crate::config::choice::AuthType;
+use crate::config::database::Database;
 use crate::config::hba::{self, Parts, Word};
 use crate::config::keys::HBA;
-use crate::config::model::{Config, Database};
+use crate::config::model::Config;
 
 /// One `[[hba]]` as it stands in the file.
 #[derive(Debug, Default)]

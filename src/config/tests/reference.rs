@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::database::Database;
 use super::super::keys::{DATABASE, GENERAL, USER};
-use super::super::model::{Database, General};
+use super::super::model::General;
 use super::super::reference;
 use super::super::setting::Key;
 use super::super::user::User;

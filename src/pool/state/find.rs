@@ -14,6 +14,7 @@ const AFFINITY_SCAN: usize = 8;
 impl<M: Member, E> State<M, E> {
     /// Takes the idle member that suits best. Only when nobody waits.
     pub(in crate::pool) fn find(&mut self, ask: &Ask, now: Instant) -> Found<M> {
+        // A paused pool has none.
         if self.idle == 0 {
             return Found::Nothing;
         }

@@ -8,7 +8,9 @@ use tokio::time::{Instant, sleep};
 
 use super::fake::{self, Connector, World, ask, check_books, lease, on};
 use crate::net::loops::Loops;
-use crate::pool::{Closed, Host, Pool, PoolName, PoolPlan, PoolSettings, Pools, Quota, Quotas};
+use crate::pool::{
+    Closed, Host, Pool, PoolName, PoolPlan, PoolSettings, Pools, Quota, Quotas, SharedLimits,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -175,18 +177,24 @@ async fn pool_that_closes_leaves_its_places_and_its_turn() {
     assert_eq!(town.host.open(), 0, "the lease was dropped");
 }
 
+fn limits(max_db_connections: Option<usize>) -> SharedLimits {
+    SharedLimits {
+        host: "h:5432".to_owned(),
+        max_server_connections: Some(3),
+        max_server_logins: 4,
+        max_db_connections,
+        max_user_connections: None,
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn pools_are_made_once_and_share_their_limits() {
     let world = World::new();
     let pools = Pools::new(Arc::new(Loops::within(&Handle::current(), 1)));
     let plan = || PoolPlan {
         settings: PoolSettings::default(),
+        limits: limits(Some(2)),
         connector: Connector(world.clone()),
-        host: "h:5432".to_owned(),
-        max_server_connections: Some(3),
-        max_server_logins: 4,
-        max_db_connections: Some(2),
-        max_user_connections: None,
     };
     let name = |user: &str| PoolName { database: "d".to_owned(), user: user.to_owned() };
     let a = pools.find_or_make(&name("a"), plan).unwrap();
@@ -197,6 +205,16 @@ async fn pools_are_made_once_and_share_their_limits() {
     let waiting = tokio::spawn(b.wait(ask(0, 3)));
     sleep(SECOND).await;
     assert!(!waiting.is_finished(), "two is all that the database gets");
+    pools.reconfigure(&b, PoolSettings::default(), limits(None));
+    sleep(SECOND).await;
+    assert!(waiting.is_finished(), "now it gets as many as the server has");
+    let third = waiting.await.unwrap().unwrap();
+    let waiting = tokio::spawn(a.wait(ask(0, 4)));
+    sleep(SECOND).await;
+    assert!(!waiting.is_finished(), "three is all that the server gives");
+    third.check_in(on(0));
+    let _fourth = waiting.await.unwrap().unwrap();
+    let waiting = tokio::spawn(b.wait(ask(0, 5)));
     pools.close().await;
     assert!(waiting.await.unwrap().is_err());
     assert!(pools.find_or_make(&name("c"), plan).is_none());

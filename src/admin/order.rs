@@ -1,0 +1,89 @@
+//! What an operator may want done, and what comes of it.
+
+use std::pin::Pin;
+
+use thiserror::Error;
+
+/// One thing to be done; databases by the names that clients know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Read the configuration again and go by it.
+    Reload,
+    /// Lend no server of a database, or of any; done when all are closed.
+    Pause(Option<String>),
+    /// End that.
+    Resume(Option<String>),
+    /// Close the servers that there are, each when it is free.
+    Reconnect(Option<String>),
+    /// Wait until those have been closed.
+    WaitClose(Option<String>),
+    /// Pause, and close all clients at once.
+    Kill(Option<String>),
+    /// Let nobody new in.
+    Disable(String),
+    /// End that.
+    Enable(String),
+    /// End the process.
+    Shutdown(Haste),
+}
+
+/// How soon the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// At once.
+    AtOnce,
+    /// When no server is in use any more.
+    WaitForServers,
+    /// When all clients have gone, for which they are asked to.
+    WaitForClients,
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, Error)]
+pub enum SteerError {
+    /// The configuration has no such database.
+    #[error("no such database: {0}")]
+    NoDatabase(String),
+    /// There is no pause to end.
+    #[error("pooler is not paused/suspended")]
+    NotPaused,
+    /// The new configuration is not valid; why.
+    #[error("RELOAD failed, see logs for additional details")]
+    Reload(String),
+    /// The process is about to end.
+    #[error("pooler is shutting down")]
+    Ending,
+}
+
+/// Notices to the operator when it is done.
+pub type Outcome = Result<Vec<String>, SteerError>;
+/// An order that is being carried out.
+pub type Steered = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+impl Order {
+    /// The command's word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Reload => "RELOAD",
+            Self::Pause(_) => "PAUSE",
+            Self::Resume(_) => "RESUME",
+            Self::Reconnect(_) => "RECONNECT",
+            Self::WaitClose(_) => "WAIT_CLOSE",
+            Self::Kill(_) => "KILL",
+            Self::Disable(_) => "DISABLE",
+            Self::Enable(_) => "ENABLE",
+            Self::Shutdown(_) => "SHUTDOWN",
+        }
+    }
+}
+
+impl Haste {
+    /// What is waited for.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::AtOnce => "at once",
+            Self::WaitForServers => "when no server is in use",
+            Self::WaitForClients => "when all clients have gone",
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What a configuration wants of the pool of one user on one database, as values that can be
+//! compared: a reload touches only what differs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::tls::Tls;
+use crate::auth::ServerSecret;
+use crate::config::{Config, Database, General, Secret};
+use crate::net::socket::{Address, TcpOptions};
+use crate::net::tls::ServerTlsPlan;
+use crate::pool::{Goal, Order, PoolSettings, SharedLimits};
+use crate::server::Upkeep;
+use crate::server::connect::Target;
+
+/// A pool as it is wanted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Design {
+    pub(super) settings: PoolSettings,
+    pub(super) limits: SharedLimits,
+    pub(super) aim: Aim,
+}
+
+/// The servers of a pool as they are wanted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Aim {
+    address: Address,
+    role: String,
+    dbname: String,
+    /// As configured. What clients have shown instead is not known here.
+    pub(super) password: Option<Secret>,
+    connect_timeout: Duration,
+    upkeep: Upkeep,
+    connect_query: Option<String>,
+    tls: Option<ServerTlsPlan>,
+    read_only: bool,
+}
+
+impl Design {
+    /// What this configuration wants of the pool of a user on a database.
+    pub(super) fn new(config: &Config, database: &Database, user: &str) -> Self {
+        let General {
+            server_reset_query,
+            server_check_query,
+            server_connect_timeout,
+            server_idle_timeout,
+            server_check_delay,
+            server_login_retry,
+            server_round_robin,
+            debug_force_hop,
+            reserve_pool_timeout,
+            max_server_connections,
+            max_server_logins,
+            max_user_connections,
+            ..
+        } = &config.general;
+        let listed = config.users.get(user);
+        let settings = PoolSettings {
+            size: config.pool_size(database, listed),
+            min: config.min_pool_size(database, listed),
+            reserve: config.reserve_pool_size(database, listed),
+            reserve_timeout: *reserve_pool_timeout,
+            order: match (debug_force_hop, server_round_robin) {
+                (true, _) => Order::ForceHop,
+                (false, true) => Order::RoundRobin,
+                (false, false) => Order::LastIn,
+            },
+            lifetime: database.server_lifetime,
+            idle_timeout: *server_idle_timeout,
+            check_delay: Some(*server_check_delay),
+            login_retry: *server_login_retry,
+        };
+        let role = database.user.clone().unwrap_or_else(|| user.to_owned());
+        let listed_password = || config.users.get(&role).and_then(|user| user.password.clone());
+        let aim = Aim {
+            address: address(database),
+            password: database.password.clone().or_else(listed_password),
+            role,
+            dbname: database.dbname.clone(),
+            connect_timeout: *server_connect_timeout,
+            upkeep: Upkeep {
+                reset_query: server_reset_query.clone(),
+                check_query: server_check_query.clone(),
+                deadline: *server_connect_timeout,
+            },
+            connect_query: database.connect_query.clone(),
+            tls: Tls::plan(config, database),
+            read_only: listed.is_some_and(|user| user.read_only),
+        };
+        let limits = SharedLimits {
+            host: aim.address.to_string(),
+            max_server_connections: *max_server_connections,
+            max_server_logins: *max_server_logins,
+            max_db_connections: database.max_db_connections,
+            max_user_connections: listed
+                .map_or(*max_user_connections, |user| user.max_user_connections),
+        };
+        Self { settings, limits, aim }
+    }
+}
+
+impl Aim {
+    /// The same, for opening servers.
+    pub(super) fn goal(
+        self,
+        tls: &Tls,
+        tcp: TcpOptions,
+        secret: Option<Arc<ServerSecret>>,
+    ) -> Goal {
+        let Self { address, role, dbname, connect_timeout, upkeep, connect_query, .. } = self;
+        let target = Target {
+            address,
+            user: role,
+            secret,
+            database: dbname,
+            connect_timeout,
+            tcp,
+            tls: self.tls.map(|plan| tls.with(plan)),
+            read_only: self.read_only,
+        };
+        Goal { target, upkeep: Arc::new(upkeep), connect_query }
+    }
+}
+
+/// Where and as whom servers of a database are logged in to for a user.
+pub(crate) fn target(
+    config: &Config,
+    tls: &Tls,
+    tcp: TcpOptions,
+    database: &Database,
+    user: &str,
+    secret: Option<Arc<ServerSecret>>,
+) -> Target {
+    Design::new(config, database, user).aim.goal(tls, tcp, secret).target
+}
+
+/// Where a database's server listens.
+pub(crate) fn address(database: &Database) -> Address {
+    let at = database.host_port();
+    match at.unix_socket() {
+        Some(path) => Address::Unix(path),
+        None => Address::Tcp(at.host, at.port),
+    }
+}

@@ -1,0 +1,72 @@
+//! Going by another configuration without an interruption, or not at all.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::App;
+use super::setup::{Setup, SetupError};
+use super::tenancy::Moved;
+use crate::cancel::Summons;
+use crate::config::Problems;
+
+/// What a reload has brought about.
+#[derive(Debug)]
+pub(super) struct Reloaded {
+    /// Keys that have changed and wait for a restart.
+    pub(super) restart: Vec<&'static str>,
+}
+
+/// Why everything is as it was.
+#[derive(Debug, Error)]
+pub(super) enum ReloadError {
+    /// The configuration is not valid.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    /// Nothing can be made of it.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The reading broke off.
+    #[error("the configuration could not be read: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+impl App {
+    /// Reads the configuration again and has everybody go by it: newcomers at once, sessions at
+    /// their next transaction boundary, servers when they are free, and none of these where
+    /// nothing has changed for it.
+    ///
+    /// # Errors
+    /// What is wrong; nothing has changed then.
+    pub(super) async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
+        let _alone = self.reloading.lock().await;
+        let reloaded = self.try_reload().await;
+        match &reloaded {
+            Ok(Reloaded { restart }) if restart.is_empty() => {}
+            Ok(Reloaded { restart }) => tracing::warn!("needs a restart: {}", restart.join(", ")),
+            Err(error) => tracing::error!("RELOAD failed, nothing has changed:\n{error}"),
+        }
+        reloaded
+    }
+
+    async fn try_reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
+        let app = Arc::clone(self);
+        let mut config = tokio::task::spawn_blocking(move || (app.source)()).await??;
+        let before = self.setup();
+        let restart = config.general.keep_until_restart(&before.config.general);
+        let setup = Setup::new(Arc::new(config), self.house.tcp, Some(&before))?;
+        // From here on nothing fails.
+        let Moved { changed, gone } = self.tenancies.reload(setup);
+        tracing::info!(changed, gone = gone.len(), "configuration reloaded");
+        for seat in self.house.cancels.list() {
+            if gone.iter().any(|(login, _)| **login == *seat.card().login) {
+                seat.summon(Summons::Reconfigured);
+            }
+        }
+        for (_, pool) in gone {
+            // Servers that are lent are closed when they come back.
+            tokio::spawn(async move { pool.close().await });
+        }
+        Ok(Reloaded { restart })
+    }
+}

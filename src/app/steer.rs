@@ -1,0 +1,102 @@
+//! What operators want, carried out.
+
+use std::sync::Arc;
+
+use super::App;
+use super::reload::Reloaded;
+use crate::admin::{Haste, Order, Outcome, SteerError};
+use crate::cancel::Summons;
+use crate::session::Tenancy;
+
+impl App {
+    /// Carries an order out; when this is ready, it has been. Notices are for the operator.
+    pub(super) async fn carry_out(self: Arc<Self>, order: Order) -> Outcome {
+        match order {
+            Order::Reload => match self.reload().await {
+                Ok(Reloaded { restart }) => Ok(restart
+                    .into_iter()
+                    .map(|key| format!("{key} has changed; this needs a restart"))
+                    .collect()),
+                Err(error) => Err(SteerError::Reload(error.to_string())),
+            },
+            Order::Pause(database) => {
+                let database = self.known(database)?;
+                self.tenancies.set_paused(database.as_deref(), true);
+                self.paused(database.as_deref()).await;
+                Ok(Vec::new())
+            }
+            Order::Resume(database) => {
+                let database = self.known(database)?;
+                if !self.tenancies.is_paused(database.as_deref()) {
+                    return Err(SteerError::NotPaused);
+                }
+                self.tenancies.set_paused(database.as_deref(), false);
+                Ok(Vec::new())
+            }
+            Order::Reconnect(database) => {
+                let tenancies = self.tenancies_of(database)?;
+                tenancies.iter().for_each(|tenancy| tenancy.pool.replace_members());
+                Ok(Vec::new())
+            }
+            Order::WaitClose(database) => {
+                for tenancy in self.tenancies_of(database)? {
+                    tenancy.pool.replaced().await;
+                }
+                Ok(Vec::new())
+            }
+            Order::Kill(database) => {
+                let database = self.known(database)?;
+                self.tenancies.set_paused(database.as_deref(), true);
+                self.kill(database.as_deref());
+                Ok(Vec::new())
+            }
+            Order::Disable(database) => self.set_disabled(database, true),
+            Order::Enable(database) => self.set_disabled(database, false),
+            Order::Shutdown(haste) => self.shut_down(haste).await,
+        }
+    }
+
+    /// Waits until no pool of a paused database has a server.
+    pub(super) async fn paused(&self, database: Option<&str>) {
+        for tenancy in self.tenancies.list_of(database) {
+            tenancy.pool.emptied().await;
+        }
+    }
+
+    fn kill(&self, database: Option<&str>) {
+        for seat in self.house.cancels.list() {
+            if database.is_none_or(|name| seat.card().login.database == name) {
+                seat.summon(Summons::Kill);
+            }
+        }
+    }
+
+    fn set_disabled(&self, database: String, disabled: bool) -> Outcome {
+        if let Some(database) = self.known(Some(database))? {
+            self.tenancies.set_disabled(&database, disabled);
+        }
+        Ok(Vec::new())
+    }
+
+    async fn shut_down(&self, haste: Haste) -> Outcome {
+        // The control plane takes one at a time, and ends when it has taken two.
+        let taken = self.stops.send(haste).await;
+        taken.map_err(|_ending| SteerError::Ending)?;
+        Ok(Vec::new())
+    }
+
+    fn tenancies_of(&self, database: Option<String>) -> Result<Vec<Arc<Tenancy>>, SteerError> {
+        let database = self.known(database)?;
+        Ok(self.tenancies.list_of(database.as_deref()))
+    }
+
+    /// A database that there is, or all.
+    fn known(&self, database: Option<String>) -> Result<Option<String>, SteerError> {
+        match database {
+            Some(name) if !self.setup().config.databases.contains_key(&name) => {
+                Err(SteerError::NoDatabase(name))
+            }
+            database => Ok(database),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! One database, as the rest of the program reads it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::choice::PoolMode;
+use super::host_port::HostPort;
+#[cfg(doc)]
+use super::model::Config;
+use super::model::General;
+use super::secret::Secret;
+use super::tls::{SslMode, SslNegotiation};
+use super::url::ServerUrl;
+
+/// One `[databases.NAME]`. `pool_size`, `min_pool_size`, `reserve_pool_size` and `pool_mode` are
+/// `None` where the table says nothing; the other limits have the general value filled in, so that
+/// `None` means that there is no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// The name that clients ask for.
+    pub name: String,
+    /// Server's host name or address, or the directory of its unix socket (starts with `/`).
+    pub host: String,
+    /// Server's port.
+    pub port: u16,
+    /// Name of the database on the server.
+    pub dbname: String,
+    /// The user that all clients become on the server; `None` = their own.
+    pub user: Option<String>,
+    /// Password for logging in to the server.
+    pub password: Option<Secret>,
+    /// Replicas of this database's server.
+    pub replicas: Vec<HostPort>,
+    /// Servers per pool. [`Config::pool_size`] has the defaults in.
+    pub pool_size: Option<usize>,
+    /// Servers that a pool keeps open. [`Config::min_pool_size`] has the defaults in.
+    pub min_pool_size: Option<usize>,
+    /// Extra servers per pool. [`Config::reserve_pool_size`] has the defaults in.
+    pub reserve_pool_size: Option<usize>,
+    /// When a server goes back to the pool. [`Config::pool_mode`] has the defaults in.
+    pub pool_mode: Option<PoolMode>,
+    /// Servers of this database over all users.
+    pub max_db_connections: Option<usize>,
+    /// Clients of this database.
+    pub max_db_client_connections: Option<usize>,
+    /// Longest wait for a server. [`Config::query_wait_timeout`] has the user's in.
+    pub query_wait_timeout: Option<Duration>,
+    /// Age at which a server is closed once it is free.
+    pub server_lifetime: Option<Duration>,
+    /// Run on every new server before its first client.
+    pub connect_query: Option<String>,
+    /// Who looks up secrets. [`Config::auth_user`] has the default in.
+    pub auth_user: Option<String>,
+    /// How secrets are looked up; `None` = as in general.
+    pub auth_query: Option<String>,
+    /// The database whose server is asked for secrets; `None` = as in general.
+    pub auth_dbname: Option<String>,
+    /// TLS with the server.
+    pub server_tls_sslmode: SslMode,
+    /// How it starts.
+    pub server_tls_negotiation: SslNegotiation,
+    /// File with the authorities of the server's certificate; `system` = those of the system.
+    pub server_tls_ca_file: Option<PathBuf>,
+    /// File with the key of our certificate for the server.
+    pub server_tls_key_file: Option<PathBuf>,
+    /// File with our certificate for the server.
+    pub server_tls_cert_file: Option<PathBuf>,
+}
+
+impl Database {
+    /// A database on its server's default port, with the general limits.
+    pub fn new(name: impl Into<String>, host: impl Into<String>, general: &General) -> Self {
+        let name = name.into();
+        Self {
+            host: host.into(),
+            port: 5432,
+            dbname: name.clone(),
+            name,
+            user: None,
+            password: None,
+            replicas: Vec::new(),
+            pool_size: None,
+            min_pool_size: None,
+            reserve_pool_size: None,
+            pool_mode: None,
+            max_db_connections: general.max_db_connections,
+            max_db_client_connections: general.max_db_client_connections,
+            query_wait_timeout: general.query_wait_timeout,
+            server_lifetime: general.server_lifetime,
+            connect_query: None,
+            auth_user: None,
+            auth_query: None,
+            auth_dbname: None,
+            server_tls_sslmode: general.server_tls_sslmode,
+            server_tls_negotiation: general.server_tls_negotiation,
+            server_tls_ca_file: general.server_tls_ca_file.clone(),
+            server_tls_key_file: general.server_tls_key_file.clone(),
+            server_tls_cert_file: general.server_tls_cert_file.clone(),
+        }
+    }
+
+    /// Takes what a URL says. What it does not say of the login and of TLS stays.
+    pub(super) fn take_url(&mut self, url: ServerUrl) {
+        self.host = url.host;
+        self.port = url.port;
+        self.dbname = url.dbname.unwrap_or_else(|| self.dbname.clone());
+        self.user = url.user.or(self.user.take());
+        self.password = url.password.or(self.password.take());
+        self.server_tls_sslmode = url.sslmode.unwrap_or(self.server_tls_sslmode);
+        self.server_tls_negotiation = url.sslnegotiation.unwrap_or(self.server_tls_negotiation);
+        self.server_tls_ca_file = url.sslrootcert.or(self.server_tls_ca_file.take());
+        self.server_tls_cert_file = url.sslcert.or(self.server_tls_cert_file.take());
+        self.server_tls_key_file = url.sslkey.or(self.server_tls_key_file.take());
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn host_port(&self) -> HostPort {
+        HostPort { host: self.host.clone(), port: self.port }
+    }
+}

@@ -1,0 +1,76 @@
+//! What all sessions of a user on a database share, and how they come to share something else: a
+//! session looks for the successor of its tenancy at each transaction boundary, by a comparison
+//! of numbers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::{House, ServerPool, Terms};
+use crate::client::card::Login;
+
+/// What all sessions of a user on a database share.
+#[derive(Debug)]
+pub struct Tenancy {
+    /// Who they are.
+    pub login: Arc<Login>,
+    /// Their servers.
+    pub pool: Arc<ServerPool>,
+    /// What they go by.
+    pub terms: Terms,
+    /// What all share.
+    pub house: Arc<House>,
+    revision: u64,
+    line: Arc<Line>,
+}
+
+/// The tenancies of one user on one database, the latest of which counts.
+#[derive(Debug)]
+struct Line {
+    /// Of the latest; written under the lock.
+    revision: AtomicU64,
+    latest: Mutex<Weak<Tenancy>>,
+}
+
+impl Tenancy {
+    /// The first one.
+    pub fn new(
+        login: Arc<Login>,
+        pool: Arc<ServerPool>,
+        terms: Terms,
+        house: Arc<House>,
+    ) -> Arc<Self> {
+        let line = Arc::new(Line { revision: AtomicU64::new(0), latest: Mutex::default() });
+        let first = Arc::new(Self { login, pool, terms, house, revision: 0, line });
+        *first.line.latest.lock() = Arc::downgrade(&first);
+        first
+    }
+
+    /// The same with other terms, which sessions find from now on. The caller keeps it.
+    #[must_use]
+    pub fn succeed(&self, terms: Terms) -> Arc<Self> {
+        let mut latest = self.line.latest.lock();
+        let revision = self.line.revision.load(Ordering::Relaxed) + 1;
+        let next = Arc::new(Self {
+            login: Arc::clone(&self.login),
+            pool: Arc::clone(&self.pool),
+            terms,
+            house: Arc::clone(&self.house),
+            revision,
+            line: Arc::clone(&self.line),
+        });
+        *latest = Arc::downgrade(&next);
+        self.line.revision.store(revision, Ordering::Release);
+        next
+    }
+
+    /// The latest, where that is another one; `None` also when the login is no more.
+    #[inline]
+    pub fn successor(&self) -> Option<Arc<Self>> {
+        if self.line.revision.load(Ordering::Acquire) == self.revision {
+            return None;
+        }
+        self.line.latest.lock().upgrade()
+    }
+}
