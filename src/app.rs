@@ -45,6 +45,7 @@ use crate::http;
 use crate::net::host::raise_open_files;
 use crate::net::listen::{Endpoint, Listener};
 use crate::net::loops::Loops;
+use crate::net::notify::Manager;
 use crate::server::prepared::StatementTable;
 use crate::session::House;
 
@@ -111,6 +112,8 @@ pub(crate) struct App {
     complaints: Complaints,
     /// The lowest number of an open file that a newcomer may not have.
     open_files_max: usize,
+    /// Who has started us and wants to know how we are, if anybody does.
+    manager: Option<Manager>,
     stage: watch::Sender<Stage>,
     /// An operator wants the process to end.
     stops: mpsc::Sender<Haste>,
@@ -163,6 +166,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         door: Arc::new(Door::new(general)),
         complaints: Complaints::default(),
         open_files_max: open_files_max(general),
+        manager: manager(),
         stage: watch::Sender::new(Stage::Serving),
         stops: stop,
         source,
@@ -237,6 +241,13 @@ fn open_files_max(general: &General) -> usize {
     }
     // However low it is, somebody may come in.
     limit - general.reserved_open_files.min(limit / 2)
+}
+
+/// The service manager, where it wants to be told (`NOTIFY_SOCKET`).
+fn manager() -> Option<Manager> {
+    let address = std::env::var("NOTIFY_SOCKET").ok()?;
+    let manager = Manager::at(&address);
+    manager.inspect_err(|error| tracing::warn!(%error, "NOTIFY_SOCKET can't be used")).ok()
 }
 
 fn listen_http(address: &str) -> io::Result<(std::net::TcpListener, SocketAddr)> {

@@ -73,8 +73,14 @@ impl App {
         mut stops: mpsc::Receiver<Haste>,
     ) -> io::Result<()> {
         let mut signals = Signals::listen()?;
+        if let Some(manager) = &self.manager {
+            manager.ready();
+        }
         let haste = self.serve(&mut signals, &mut stops).await;
         tracing::info!("stopping: {}", haste.describe());
+        if let Some(manager) = &self.manager {
+            manager.stopping();
+        }
         tokio::select! {
             () = self.wind_down(haste, &mut listeners) => {}
             () = hurried(&mut signals, &mut stops) => tracing::info!("stopping at once"),

@@ -40,7 +40,13 @@ impl App {
     /// What is wrong; nothing has changed then.
     pub(super) async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
         let _alone = self.reloading.lock().await;
+        if let Some(manager) = &self.manager {
+            manager.reloading();
+        }
         let reloaded = self.try_reload().await;
+        if let Some(manager) = &self.manager {
+            manager.ready();
+        }
         match &reloaded {
             Ok(Reloaded { restart }) if restart.is_empty() => {}
             Ok(Reloaded { restart }) => tracing::warn!("needs a restart: {}", restart.join(", ")),

@@ -3,6 +3,7 @@
 pub mod host;
 pub mod listen;
 pub mod loops;
+pub mod notify;
 pub mod peer;
 pub mod scratch;
 pub mod socket;

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -231,6 +233,39 @@ async fn second_signal_the_deadline_and_quit_end_it_though_somebody_is_busy() {
             cluster.primary().sql("postgres", sleeping).unwrap() == "0"
         });
     }
+}
+
+#[test]
+fn service_manager_is_told() {
+    let cluster = cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pooler.toml");
+    std::fs::write(&file, configuration(&cluster, "http_listen = \"\"")).unwrap();
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(LIMIT)).unwrap();
+    let heard = || {
+        let mut state = [0; 200];
+        let len = manager.recv(&mut state).unwrap();
+        String::from_utf8(state[..len].to_vec()).unwrap()
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
+    command.arg("run").arg(&file).env("NOTIFY_SOCKET", &path).stdin(Stdio::null());
+    let pooler = Pooler::spawn(&mut command);
+    assert!(heard().starts_with("READY=1\n"));
+    for broken in [false, true] {
+        if broken {
+            std::fs::write(&file, "nonsense").unwrap();
+        }
+        pooler.signal("HUP");
+        let reloading = heard();
+        assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+        assert!(!reloading.contains("MONOTONIC_USEC=0\n"), "{reloading}");
+        assert!(heard().starts_with("READY=1\n"));
+    }
+    pooler.signal("TERM");
+    assert!(heard().starts_with("STOPPING=1\n"));
+    assert!(pooler.ended().success());
 }
 
 #[test]
