@@ -182,6 +182,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         }
     }
     control.spawn(Arc::clone(&app).sum_up_complaints());
+    control.spawn(Arc::clone(&app).forget_idle_databases());
     let http = match pages {
         Some((listener, address)) => {
             // Ends with the control plane.
@@ -273,6 +274,10 @@ impl App {
             tokio::time::sleep(LOOK_EVERY).await;
             self.setup().tls.refresh();
         }
+    }
+
+    async fn forget_idle_databases(self: Arc<Self>) {
+        self.tenancies.forget_idle().await;
     }
 
     /// Logs repeats of failed logins from time to time, as long as the process runs.

@@ -169,7 +169,8 @@ fn describe(what: &str, host: &HostPort, found: &Found) -> String {
 }
 
 fn serve(config: Config, source: app::Source, found: &[String]) -> anyhow::Result<ExitCode> {
-    let database = config.databases.keys().next().cloned().unwrap_or_default();
+    let database = config.databases.keys().find(|name| *name != "*");
+    let database = database.map_or("DATABASE".to_owned(), Clone::clone);
     let user = config.users.keys().next().cloned().unwrap_or_else(|| "USER".into());
     let admin = config.general.admin_users.first().cloned();
     let running = app::start(config, source)?;

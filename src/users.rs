@@ -215,7 +215,8 @@ impl Users {
     /// When a look-up was due and was not possible.
     pub async fn person(&self, database: &str, user: &str) -> Result<Person, Unanswered> {
         let listed = self.listed.get(user);
-        let source = self.sources.get(database).or(self.source.as_ref());
+        let any = || self.sources.get("*").or(self.source.as_ref());
+        let source = self.sources.get(database).or_else(any);
         let name = user.to_owned();
         match (listed, source) {
             (Some(known), _) if known.stored.is_some() => {
@@ -251,7 +252,8 @@ impl Users {
     /// The secret of a role on a database's server, as far as the configuration has it.
     pub fn role_secret(&self, database: &Database, role: &str) -> Option<Arc<ServerSecret>> {
         let own = database.user.as_deref().is_none_or(|user| user == role);
-        let forced = self.forced.get(&database.name).filter(|_| own).cloned();
+        let any = || self.forced.get("*").filter(|_| database.password.is_some());
+        let forced = self.forced.get(&database.name).or_else(any).filter(|_| own).cloned();
         forced.or_else(|| self.listed.get(role).and_then(|known| known.server.clone()))
     }
 }

@@ -298,11 +298,12 @@ impl App {
             let role = role.ok_or_else(|| Refused::Told(condition::NO_CONSOLE.report()))?;
             return Ok(Entered::Console(role, identified.greeting));
         };
-        let database = config.databases.get(&*name).or_else(|| {
+        let database = config.database(&name).or_else(|| {
             // Physical replication is of a whole server: any name stands for the only one.
             let mut all = config.databases.values();
             let first = all.next().filter(|_| replication.is_some())?;
-            all.all(|other| other.host_port() == first.host_port()).then_some(first)
+            let same = all.all(|other| other.host_port() == first.host_port());
+            same.then(|| Arc::clone(first))
         });
         let Some(database) = database else {
             return Err(Refused::Told(condition::NO_DATABASE.about(name)));
@@ -310,7 +311,6 @@ impl App {
         if self.tenancies.is_disabled(&database.name) {
             return Err(Refused::Told(condition::DISABLED.about(&database.name)));
         }
-        let database = Arc::clone(database);
         let replication = replication.is_some();
         Ok(Entered::Database(Entrance { replication, ticket, database, identified }))
     }

@@ -93,7 +93,7 @@ impl App {
     /// A database that there is, or all.
     fn known(&self, database: Option<String>) -> Result<Option<String>, SteerError> {
         match database {
-            Some(name) if !self.setup().config.databases.contains_key(&name) => {
+            Some(name) if self.setup().config.database(&name).is_none() => {
                 Err(SteerError::NoDatabase(name))
             }
             database => Ok(database),

@@ -1,11 +1,14 @@
 //! What belongs to one database and user: the pool, and the terms of its sessions; as the
 //! configuration wants it, and as an operator does.
 
+mod auto;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::design::Design;
 use super::setup::Setup;
@@ -32,6 +35,8 @@ pub(crate) struct Tenancies {
 struct Book {
     setup: Arc<Setup>,
     known: HashMap<Arc<Login>, Arc<Tenancy>>,
+    /// Since when nobody was seen to use an auto-database.
+    unused: HashMap<Arc<Login>, Instant>,
     /// Every database is paused.
     all_paused: bool,
     paused: BTreeSet<String>,
@@ -52,6 +57,7 @@ impl Tenancies {
         let book = Book {
             setup: Arc::new(setup),
             known: HashMap::new(),
+            unused: HashMap::new(),
             all_paused: false,
             paused: BTreeSet::new(),
             disabled: BTreeSet::new(),
@@ -84,14 +90,15 @@ impl Tenancies {
             }
             return Ok(Arc::clone(tenancy));
         }
+        self.make_room_for(&mut book, &login.database)?;
         let setup = Arc::clone(&book.setup);
         let config = &setup.config;
         let Login { database: name, user } = &**login;
         let missing = || condition::NO_DATABASE.about(name);
-        let database = config.databases.get(name).ok_or_else(missing)?;
-        let terms = Terms::new(config, database, config.users.get(user));
+        let database = config.database(name).ok_or_else(missing)?;
+        let terms = Terms::new(config, &database, config.users.get(user));
         let plan = || {
-            let Design { settings, limits, aim } = Design::new(config, database, user);
+            let Design { settings, limits, aim } = Design::new(config, &database, user);
             let goal = aim.goal(&setup.tls, self.tcp, secret);
             let connector = Connector::new(goal, Arc::clone(&self.last_server));
             PoolPlan { settings, limits, connector }
@@ -199,11 +206,11 @@ impl Tenancies {
         moved: &mut Moved,
     ) -> Option<Arc<Tenancy>> {
         let Login { database, user } = &*tenancy.login;
-        let before = old.config.databases.get(database)?;
-        let now = new.config.databases.get(database)?;
-        let before = Design::new(&old.config, before, user);
-        let wanted = Design::new(&new.config, now, user);
-        let terms = Terms::new(&new.config, now, new.config.users.get(user));
+        let before = old.config.database(database)?;
+        let now = new.config.database(database)?;
+        let before = Design::new(&old.config, &before, user);
+        let wanted = Design::new(&new.config, &now, user);
+        let terms = Terms::new(&new.config, &now, new.config.users.get(user));
         let next = (terms != tenancy.terms).then(|| tenancy.succeed(terms));
         moved.changed += usize::from(before != wanted || next.is_some());
         let pool = &tenancy.pool;
@@ -213,7 +220,7 @@ impl Tenancies {
                 pool.connector().secret()
             } else {
                 let role = now.user.as_deref().unwrap_or(user);
-                new.users.role_secret(now, role).or_else(|| pool.connector().secret())
+                new.users.role_secret(&now, role).or_else(|| pool.connector().secret())
             };
             pool.connector().aim(wanted.aim.goal(&new.tls, self.tcp, secret));
             pool.replace_members();
@@ -229,6 +236,6 @@ impl Tenancies {
 /// other ways.
 fn is_gone(old: &Config, new: &Config, login: &Login) -> bool {
     let Login { database, user } = login;
-    !new.databases.contains_key(database)
+    new.database(database).is_none()
         || (old.users.contains_key(user) && !new.users.contains_key(user))
 }

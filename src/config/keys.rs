@@ -11,6 +11,7 @@ mod times;
 
 use std::time::Duration;
 
+pub(super) use access::AUTH_QUERY;
 pub(crate) use general::GENERAL;
 pub(crate) use tables::{DATABASE, HBA, USER};
 

@@ -5,6 +5,7 @@
 //! data (`keys.rs`): the reader, the reference documentation and the check of `pooler.toml` are made
 //! from that list. Reads the files that it is told to read and nothing else; knows no other module.
 
+mod auto;
 pub mod check;
 mod choice;
 mod database;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::choice::{AuthType, PoolMode};
 use super::database::Database;
 use super::hba::{HbaRule, IdentLine};
+use super::keys::AUTH_QUERY;
 use super::rate::Rate;
 use super::tls::{SslMode, SslNegotiation, TlsVersions};
 use super::units::{ByteSize, FileMode};
@@ -126,6 +127,10 @@ pub struct General {
     pub max_server_logins: usize,
     /// Replication connections at once.
     pub max_replication_connections: usize,
+    /// Databases at once that `[databases."*"]` stands for.
+    pub max_auto_databases: usize,
+    /// When one of them is forgotten that nobody uses.
+    pub autodb_idle_timeout: Option<Duration>,
     /// Clients per address.
     pub max_address_client_connections: Option<usize>,
     /// Clients at once that have not logged in yet.
@@ -311,6 +316,8 @@ impl Default for General {
             max_server_connections: None,
             max_server_logins: 4,
             max_replication_connections: 10,
+            max_auto_databases: 1000,
+            autodb_idle_timeout: Some(Duration::from_secs(3600)),
             max_address_client_connections: None,
             max_unauthenticated_clients: 1000,
             unauthenticated_memory: ByteSize::from_kib(64 * 1024),
@@ -389,7 +396,3 @@ impl Default for General {
         }
     }
 }
-
-/// PgBouncer's default. A password that has expired is none.
-const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE \
-                          rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin";

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::auto::ANY;
 use super::choice::AuthType;
 use super::database::Database;
 use super::keys::{DATABASE, GENERAL, NOT_OURS, USER};
@@ -291,14 +292,12 @@ impl<'a> Reader<'a> {
             let hint = "give the database another name, and its own in dbname".to_owned();
             self.report_at(Some(header), path, "the console has this name", Some(hint));
         }
-        if name == "*" {
-            let hint = "list each database".to_owned();
-            self.report_at(
-                Some(header),
-                path,
-                "a fallback for all names is not supported",
-                Some(hint),
-            );
+        let elsewhere = database.auth_dbname.is_some() || general.auth_dbname.is_some();
+        let looks_up = database.auth_user.is_some() || general.auth_user.is_some();
+        if name == ANY && looks_up && !elsewhere && self.broken.is_empty() {
+            let what = "missing: secrets can't be looked up in any database that somebody names";
+            let hint = "name the database in which auth_query runs".to_owned();
+            self.report_at(Some(header), &joined(path, "auth_dbname"), what, Some(hint));
         }
         match seen.get("url") {
             Some(_) => self.check_beside_url(path, table, &seen),

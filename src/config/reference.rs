@@ -132,7 +132,7 @@ const TOML_HEAD: &str = "\
 const DATABASES_HEAD: &str = "\
 # One table per database; its name is what clients ask for. `pgbouncer` and `pgweir` are the
 # console. A name with other characters than letters, digits, - and _ is quoted:
-# [databases.\"my shop\"]
+# [databases.\"my shop\"]. [databases.\"*\"] stands for every name that is not listed.
 [databases.postgres]";
 
 const USERS_HEAD: &str = "\
@@ -166,6 +166,8 @@ const TABLE_HEAD: &str = "| key | default | takes | meaning |\n|---|---|---|---|
 const MARKDOWN_DATABASES: &str = "\
 At least one. The name is what clients ask for; `pgbouncer` and `pgweir` are the console. A table
 has `url`, or `host` and what goes with it. What is not set here has the general value.
+`[databases.\"*\"]` stands for every name that is not listed: such databases come with their first client and
+are forgotten after `autodb_idle_timeout` without one. A name longer than 63 bytes is none.
 ";
 
 const MARKDOWN_USERS: &str = "\

@@ -14,6 +14,7 @@
 mod support;
 
 mod auth;
+mod auto;
 mod cluster;
 mod console;
 mod demo;

@@ -4,6 +4,10 @@ use super::{Group, HOUR, key, off, time};
 use crate::config::field::Field;
 use crate::config::setting::{Key, Kind};
 
+/// PgBouncer's default. A password that has expired is none.
+pub(in crate::config) const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE \
+                          rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin";
+
 pub(super) const RATES: Group = Group {
     title: "Limits on rates",
     keys: &[

@@ -132,6 +132,17 @@ pub(crate) static GENERAL: &[Group] = &[
                  pools. 0 refuses them."
             ),
             key!(
+                max_auto_databases,
+                Kind::Count(1, CONNECTIONS),
+                "Databases at once that [databases.\"*\"] stands for. Those that nobody uses give \
+                 way first."
+            ),
+            key!(
+                autodb_idle_timeout,
+                off(10 * YEAR),
+                "When such a database is forgotten, with its pools, after its last client has left."
+            ),
+            key!(
                 max_address_client_connections,
                 limit(),
                 "Clients per IP address. Those of a unix socket are not counted."

@@ -168,8 +168,9 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
              its own in dbname)",
     ),
     (
-        "[databases.\"*\"]\nhost = \"db\"\n",
-        "1: databases.\"*\": a fallback for all names is not supported (list each database)",
+        "auth_user = \"a\"\n[databases.\"*\"]\nhost = \"db\"\n",
+        "2: databases.\"*\".auth_dbname: missing: secrets can't be looked up in any database that \
+             somebody names (name the database in which auth_query runs)",
     ),
     (
         "\nauth_file = \"/nonexistent/userlist.txt\"\n[databases.shop]\nhost = \"db\"\n",

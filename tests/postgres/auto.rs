@@ -1,0 +1,92 @@
+//! Databases that nobody has listed: `[databases."*"]`.
+
+use crate::support::{
+    APP_DATABASE, APP_USER, LIMIT, PASSWORD, Pooler, cluster, eventually, psql, psql_rows,
+};
+
+fn file(port: u16, general: &str) -> String {
+    format!(
+        "listen_port = 0\n{general}\n[databases.\"*\"]\nhost = \"127.0.0.1\"\nport = {port}\n\
+         [databases.listed]\nhost = \"127.0.0.1\"\nport = {port}\ndbname = \"{APP_DATABASE}\"\n\
+         [users.{APP_USER}]\npassword = \"{PASSWORD}\"\n"
+    )
+}
+
+const NOW: &str = "select current_database()";
+
+#[test]
+fn any_name_is_pooled_on_demand_and_forgotten_when_idle() {
+    let cluster = cluster();
+    let server = cluster.primary();
+    server.sql(APP_DATABASE, "CREATE DATABASE one").unwrap();
+    server.sql(APP_DATABASE, "CREATE DATABASE two").unwrap();
+    let general = "autodb_idle_timeout = 0.4\nadmin_users = [\"app\"]\nserver_idle_timeout = 0";
+    let mut pooler = Pooler::start(&file(server.port(), general));
+    let url = |database: &str| pooler.url(APP_USER, PASSWORD, database);
+    for database in ["one", "two", "one"] {
+        assert_eq!(psql_rows(&url(database), NOW), database);
+    }
+    assert_eq!(psql_rows(&url("listed"), NOW), APP_DATABASE);
+    let servers = || {
+        let sql = "SELECT string_agg(DISTINCT datname, ',' ORDER BY datname) FROM pg_stat_activity \
+                   WHERE usename = 'app' AND datname IN ('one', 'two', 'shop')";
+        server.sql(APP_DATABASE, sql).unwrap().trim().to_owned()
+    };
+    eventually("idle databases are forgotten, with their servers", LIMIT, || servers() == "shop");
+    let pools = psql_rows(&url("pgweir"), "SHOW POOLS");
+    assert!(pools.contains("listed|app|") && !pools.contains("one|app|"), "{pools}");
+    assert_eq!(psql_rows(&url("one"), NOW), "one");
+    // The server's own word for one that is not there.
+    let ended = psql(&url("nowhere"), NOW);
+    assert!(ended.stderr.contains("FATAL:  database \"nowhere\" does not exist"), "{ended:?}");
+    // Names of any length: as long as they can be a database's, they go to the server.
+    for (length, expected) in [(63, "does not exist"), (64, "no such database"), (65, "no such")] {
+        let ended = psql(&url(&"n".repeat(length)), NOW);
+        assert!(ended.stderr.contains(expected), "{length}: {ended:?}");
+    }
+    for length in [9_900, 60_000] {
+        let ended = psql(&url(&"n".repeat(length)), NOW);
+        assert!(ended.stderr.contains("FATAL: "), "{length}: {ended:?}");
+    }
+    let ended = psql(&url("*"), NOW);
+    assert!(ended.stderr.contains("no such database"), "{ended:?}");
+    // Who has not proven who it is learns nothing of any of them.
+    for database in ["one", "nowhere", "listed"] {
+        let ended = psql(&pooler.url(APP_USER, "wrong", database), NOW);
+        let told = "password authentication failed for user \"app\"";
+        assert!(ended.stderr.contains(told), "{ended:?}");
+    }
+    assert!(pooler.is_running());
+}
+
+#[test]
+fn auto_databases_are_bounded_and_unused_ones_give_way() {
+    let cluster = cluster();
+    let server = cluster.primary();
+    for name in ["one", "two", "three"] {
+        server.sql(APP_DATABASE, &format!("CREATE DATABASE {name}")).unwrap();
+    }
+    let pooler = Pooler::start(&file(server.port(), "max_auto_databases = 2"));
+    let url = |database: &str| pooler.url(APP_USER, PASSWORD, database);
+    for database in ["one", "two", "three", "one"] {
+        assert_eq!(psql_rows(&url(database), NOW), database);
+    }
+    // Those in use do not give way.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut inside = Vec::new();
+        for database in ["two", "three"] {
+            let (client, connection) =
+                tokio_postgres::connect(&url(database), tokio_postgres::NoTls).await.unwrap();
+            inside.push((client, tokio::spawn(connection)));
+        }
+        let error =
+            tokio_postgres::connect(&url("one"), tokio_postgres::NoTls).await.err().unwrap();
+        let error = error.as_db_error().unwrap();
+        assert_eq!(error.code().code(), "53300");
+        assert!(error.message().contains("(max_auto_databases)"), "{error:?}");
+        for (client, _) in &inside {
+            client.simple_query("select 1").await.unwrap();
+        }
+    });
+}
