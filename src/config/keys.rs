@@ -88,6 +88,7 @@ const RESTART: &[&str] = &[
     "workers",
     "max_unauthenticated_clients",
     "unauthenticated_memory",
+    "reserved_open_files",
     "login_rate_per_address",
     "login_rate_per_user",
     "query_rate_per_user",

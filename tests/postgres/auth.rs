@@ -314,3 +314,52 @@ fn user_of_the_system_is_who_its_socket_says() {
     let reason = format!("the other end of the socket is {us:?}, who may not be this user");
     assert!(pooler.log().contains(&reason), "{}", pooler.log());
 }
+
+/// Texts of printable ASCII: all of it once, and some by lot, the same at each run.
+fn passwords() -> Vec<String> {
+    let printable: Vec<char> = (' '..='~').collect();
+    let mut passwords = vec![printable.iter().collect::<String>()];
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % 1_000_003).unwrap() % below
+    };
+    for _ in 0..8 {
+        let length = 1 + random(40);
+        passwords.push((0..length).map(|_| printable[random(printable.len())]).collect());
+    }
+    passwords
+}
+
+#[test]
+fn any_printable_password_goes_through_url_and_file() {
+    let cluster = cluster();
+    let server = cluster.primary();
+    let list = NamedTempFile::new().unwrap();
+    let mut listed = String::new();
+    for (number, password) in passwords().iter().enumerate() {
+        let quoted = password.replace('\'', "''");
+        let sql = format!("CREATE ROLE any{number} LOGIN PASSWORD '{quoted}'");
+        server.sql(APP_DATABASE, &sql).unwrap();
+        listed += &format!("\"any{number}\" \"{}\"\n", password.replace('"', "\"\""));
+    }
+    fs::write(list.path(), listed).unwrap();
+    let general = format!("auth_file = \"{}\"", list.path().display());
+    let pooler = Pooler::start(&file(server, &general, ""));
+    for (number, password) in passwords().iter().enumerate() {
+        let user = format!("any{number}");
+        let ask = |pooler: &Pooler| {
+            let port = pooler.port();
+            let url = format!("host=127.0.0.1 port={port} user={user} dbname={APP_DATABASE}");
+            let ended = psql_with(&url, "select current_user", &[("PGPASSWORD", password)]);
+            assert_eq!(ended.stdout.trim(), user, "{password:?}: {}", ended.stderr);
+            assert!(!pooler.log().contains(password.as_str()) || password.len() < 4);
+        };
+        ask(&pooler);
+        let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let url = format!("postgres://{user}:{encoded}@127.0.0.1:{}/{APP_DATABASE}", server.port());
+        ask(&Pooler::start_with(&["--url", &url, "--port", "0", "--http", ""]));
+    }
+}
