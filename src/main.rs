@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use pgweir::app;
 use pgweir::app::discover::{Found, Role, advise_pool_size, discover};
-use pgweir::config::{self, Config, HostPort, ServerUrl};
+use pgweir::config::{self, Config, Environment, HostPort, ServerUrl};
 use pgweir::demo;
 use pgweir::net::listen::Endpoint;
 use tracing_subscriber::EnvFilter;
@@ -21,7 +22,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A Postgres connection pooler: point your application's DATABASE_URL at it.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -33,21 +34,22 @@ struct Cli {
 #[derive(Debug, Args)]
 struct Direct {
     /// The server: postgres://user:password@host:port/database. Clients log in with the same
-    /// user and password.
+    /// user and password. Without it: PGWEIR_URL, DATABASE_URL, DB_HOST and its like, PGHOST and
+    /// its like.
     #[arg(long)]
     url: Option<String>,
     /// A replica of it; may be given several times.
     #[arg(long)]
     replica: Vec<String>,
-    /// The port to listen on.
-    #[arg(long, default_value_t = 6432)]
-    port: u16,
-    /// The address to listen on.
-    #[arg(long, default_value = "127.0.0.1")]
-    listen: String,
-    /// Where /metrics, /livez and /readyz are served; empty for nowhere.
-    #[arg(long, default_value = "127.0.0.1:9127")]
-    http: String,
+    /// The port to listen on (6432).
+    #[arg(long)]
+    port: Option<u16>,
+    /// The address to listen on (127.0.0.1).
+    #[arg(long)]
+    listen: Option<String>,
+    /// Where /metrics, /livez and /readyz are served (127.0.0.1:9127); empty for nowhere.
+    #[arg(long)]
+    http: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -89,8 +91,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None => run_direct(cli.direct),
         Some(Command::Run { file }) => {
-            let config = Config::from_toml_file(&file)?;
-            let source = Box::new(move || Config::from_toml_file(&file));
+            let environment = environment();
+            let config = Config::from_toml_file_in(&file, &environment)?;
+            let source = Box::new(move || Config::from_toml_file_in(&file, &environment));
             serve(config, source, &[])
         }
         Some(Command::Check { file }) => Ok(check(&file)),
@@ -98,24 +101,64 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// What the environment says; it is logged which of it counts.
+fn environment() -> Environment {
+    let variables = std::env::vars_os();
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    let environment = Environment::new(variables.filter_map(text));
+    for sentence in environment.unknown() {
+        tracing::warn!("{sentence}");
+    }
+    let used = environment.used();
+    if !used.is_empty() {
+        tracing::info!("from the environment: {}", used.join(", "));
+    }
+    environment
+}
+
 fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
-    let url = direct.url.context("--url or a command is needed; see pgweir --help")?;
-    let primary = ServerUrl::parse(&url).context("--url")?;
-    let replicas: Result<Vec<_>, _> =
-        direct.replica.iter().map(|url| ServerUrl::parse(url)).collect();
-    let mut config = Config::from_urls(primary, replicas.context("--replica")?)?;
-    config.general.listen_addr = vec![direct.listen];
-    config.general.listen_port = direct.port;
-    config.general.http_listen = Some(direct.http).filter(|address| !address.is_empty());
-    let found = look_around(&mut config)?;
+    let environment = environment();
+    let primary = match &direct.url {
+        Some(url) => ServerUrl::parse(url).context("--url")?,
+        None => environment
+            .server()?
+            .context("--url, PGWEIR_URL, DATABASE_URL or a command is needed; see pgweir --help")?,
+    };
+    let replicas = if direct.replica.is_empty() {
+        environment.replicas()?
+    } else {
+        let urls: Result<_, _> = direct.replica.iter().map(|url| ServerUrl::parse(url)).collect();
+        urls.context("--replica")?
+    };
+    let mut config = Config::from_urls_in(primary, replicas, &environment)?;
+    if let Some(listen) = direct.listen {
+        config.general.listen_addr = vec![listen];
+    }
+    config.general.listen_port = direct.port.unwrap_or(config.general.listen_port);
+    if let Some(http) = direct.http {
+        config.general.http_listen = Some(http).filter(|address| !address.is_empty());
+    }
+    let sized = environment.sets("default_pool_size");
+    let found = look_around(&mut config, if sized { Size::Given } else { Size::Advised })?;
     // There is nothing to be read again.
     let same = config.clone();
     serve(config, Box::new(move || Ok(same.clone())), &found)
 }
 
+/// Where the pool size comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Size {
+    /// It is configured.
+    Given,
+    /// What the server can bear.
+    Advised,
+}
+
 /// Asks the servers what they are, and chooses the pool size by it. A server that can't be asked
 /// may come up later; two primaries are a mistake.
-fn look_around(config: &mut Config) -> anyhow::Result<Vec<String>> {
+fn look_around(config: &mut Config, size: Size) -> anyhow::Result<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let Some(database) = config.databases.values().next().cloned() else {
         return Ok(Vec::new());
@@ -125,11 +168,13 @@ fn look_around(config: &mut Config) -> anyhow::Result<Vec<String>> {
     let primary = database.host_port();
     match runtime.block_on(discover(config, &database, &primary)) {
         Ok(found) => {
-            let (size, why) = advise_pool_size(&found);
-            config.general.default_pool_size = size;
+            let (advised, why) = advise_pool_size(&found);
             tls = found.cipher.map_or_else(|| "no".to_owned(), |cipher| cipher.to_string());
             lines.push(describe("server", &primary, &found));
-            lines.push(format!("pool      {size} servers: {why}"));
+            if size == Size::Advised {
+                config.general.default_pool_size = advised;
+                lines.push(format!("pool      {advised} servers: {why}"));
+            }
             lines.push(format!(
                 "login     clients by {}, with the server's user and password; to the server by {}",
                 config.general.auth_type.name(),

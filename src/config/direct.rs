@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::database::Database;
+use super::environment::Environment;
 use super::model::{Config, General};
 use super::problem::{Problem, Problems};
 use super::read::RESERVED;
@@ -19,6 +20,18 @@ impl Config {
     /// # Errors
     /// What the URLs ask for and can't have.
     pub fn from_urls(primary: ServerUrl, replicas: Vec<ServerUrl>) -> Result<Self, Problems> {
+        Self::from_urls_in(primary, replicas, &Environment::default())
+    }
+
+    /// The same, with the general keys that the environment sets.
+    ///
+    /// # Errors
+    /// What the URLs and the environment ask for and can't have.
+    pub fn from_urls_in(
+        primary: ServerUrl,
+        replicas: Vec<ServerUrl>,
+        environment: &Environment,
+    ) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let mut report = |file: &str, key: &str, what: &str, hint: Option<&str>| {
             problems.push(Problem {
@@ -59,6 +72,7 @@ impl Config {
             auth_user: Some(user.clone()),
             ..General::default()
         };
+        let of_environment = environment.apply(&mut general);
         if let Some(timeout) = primary.connect_timeout {
             general.server_connect_timeout = timeout;
         }
@@ -72,6 +86,7 @@ impl Config {
         }
         let users = BTreeMap::from([(user.clone(), User::new(user, password, &general))]);
         let databases = BTreeMap::from([(name, Arc::new(database))]);
+        problems.extend(of_environment);
         Problems::none_or(problems, Self { databases, users, ..Self::empty(general) })
     }
 }

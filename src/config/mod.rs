@@ -10,6 +10,7 @@ pub mod check;
 mod choice;
 mod database;
 mod direct;
+mod environment;
 mod field;
 pub mod hba;
 mod host_port;
@@ -34,6 +35,7 @@ mod tests;
 
 pub use choice::{AuthType, PoolMode};
 pub use database::Database;
+pub use environment::Environment;
 pub use host_port::HostPort;
 pub use keys::{Applies, Setting};
 pub use model::{Config, General};

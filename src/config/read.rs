@@ -16,6 +16,7 @@ use toml::de::{DeTable, DeValue};
 use super::auto::ANY;
 use super::choice::AuthType;
 use super::database::Database;
+use super::environment::Environment;
 use super::keys::{DATABASE, GENERAL, NOT_OURS, USER};
 use super::model::{Config, General};
 use super::nearest::nearest;
@@ -33,10 +34,21 @@ impl Config {
     /// # Errors
     /// Everything that is wrong in any of them.
     pub fn from_toml_file(path: impl AsRef<Path>) -> Result<Self, Problems> {
+        Self::from_toml_file_in(path, &Environment::default())
+    }
+
+    /// The same; general keys that the environment sets are not the file's.
+    ///
+    /// # Errors
+    /// Everything that is wrong in any of them.
+    pub fn from_toml_file_in(
+        path: impl AsRef<Path>,
+        environment: &Environment,
+    ) -> Result<Self, Problems> {
         let path = path.as_ref();
         let name = path.display().to_string();
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::from_toml_str(&name, &text),
+            Ok(text) => Self::read(&name, &text, environment),
             Err(error) => Err(Problem {
                 file: name,
                 line: None,
@@ -54,10 +66,14 @@ impl Config {
     /// # Errors
     /// Everything that is wrong in any of them.
     pub fn from_toml_str(name: &str, text: &str) -> Result<Self, Problems> {
+        Self::read(name, text, &Environment::default())
+    }
+
+    fn read(name: &str, text: &str, environment: &Environment) -> Result<Self, Problems> {
         let (root, errors) = DeTable::parse_recoverable(text);
         let mut reader = Reader::new(name, text);
         reader.read_errors(&errors);
-        let config = reader.read_root(root.get_ref());
+        let config = reader.read_root(root.get_ref(), environment);
         reader.finish(config)
     }
 }
@@ -115,10 +131,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read_root(&mut self, root: &DeTable<'_>) -> Config {
+    fn read_root(&mut self, root: &DeTable<'_>, environment: &Environment) -> Config {
         let mut general = General::default();
         let keys: Vec<_> = GENERAL.iter().flat_map(|group| group.keys).collect();
         let seen = self.read_table("", root, &keys, &TABLES, &mut general);
+        self.elsewhere.extend(environment.apply(&mut general));
         if general.default_pool_size == 0 {
             general.default_pool_size = general.max_client_conn;
         }

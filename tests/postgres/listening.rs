@@ -167,3 +167,23 @@ fn sockets_of_the_service_manager_replace_those_configured() {
     assert!(!tcp.status.success(), "nothing else is listened on");
     assert!(path.exists());
 }
+
+#[test]
+fn variables_alone_are_enough_and_flags_come_before_them() {
+    let cluster = cluster();
+    let port = cluster.primary().port().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
+    command.args(["--http", "", "--port", "0"]).stdin(Stdio::null());
+    command.envs([("DB_HOST", "127.0.0.1"), ("DB_PORT", &port), ("DB_USER", APP_USER)]);
+    command.envs([("DB_PASSWORD", PASSWORD), ("DB_NAME", APP_DATABASE)]);
+    command.envs([("LISTEN_PORT", "1"), ("MAX_CLIENT_CONN", "55"), ("PGWEIR_POOL_MOD", "x")]);
+    let pooler = Pooler::spawn(&mut command);
+    let at = url("127.0.0.1", pooler.port(), APP_DATABASE);
+    assert_eq!(psql_rows(&at, "SELECT current_user"), APP_USER);
+    let config = psql_rows(&url("127.0.0.1", pooler.port(), "pgweir"), "SHOW CONFIG");
+    assert!(config.contains("max_client_conn|55|1000|yes"), "{config}");
+    let log = pooler.log();
+    assert!(log.contains("PGWEIR_POOL_MOD means nothing here; did you mean PGWEIR_POOL_MODE?"));
+    assert!(log.contains("from the environment: LISTEN_PORT, MAX_CLIENT_CONN"), "{log}");
+    assert!(!log.contains(PASSWORD), "{log}");
+}

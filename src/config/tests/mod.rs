@@ -1,5 +1,6 @@
 //! What the configuration promises, from outside.
 
+mod environment;
 mod files;
 mod problems;
 mod reference;

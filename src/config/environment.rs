@@ -1,0 +1,249 @@
+//! Variables of the environment: ours (`PGWEIR_…`), libpq's, and those of PgBouncer's images.
+//!
+//! Values are read as they are: nothing in a password is special. A secret may stand in a file
+//! that `NAME_FILE` names.
+
+use std::collections::BTreeMap;
+
+use toml::de::DeTable;
+
+use super::keys::GENERAL;
+use super::model::General;
+use super::nearest::nearest;
+use super::problem::{Problem, Problems};
+use super::secret::Secret;
+use super::setting::{Key, quote};
+use super::url::ServerUrl;
+
+/// The variables of a process, those that are empty left out.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+}
+
+/// Prefix of our own variables.
+const OURS: &str = "PGWEIR_";
+/// Variables of ours that are no general key.
+const SPECIAL: [&str; 4] = ["URL", "URL_FILE", "REPLICA_URLS", "LOG"];
+/// URLs of the server, the first that is set counts.
+const URLS: [&str; 2] = ["PGWEIR_URL", "DATABASE_URL"];
+/// The server in parts: host, port, user, password, database. The first set with a host counts.
+const PARTS: [[&str; 5]; 3] = [
+    ["DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"],
+    [
+        "POSTGRESQL_HOST",
+        "POSTGRESQL_PORT",
+        "POSTGRESQL_USERNAME",
+        "POSTGRESQL_PASSWORD",
+        "POSTGRESQL_DATABASE",
+    ],
+    ["PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"],
+];
+/// General keys that images take by the key's own name, and with `PGBOUNCER_` before it.
+const OF_IMAGES: &[&str] = &[
+    "listen_addr",
+    "listen_port",
+    "unix_socket_dir",
+    "auth_type",
+    "auth_file",
+    "auth_hba_file",
+    "auth_user",
+    "auth_query",
+    "admin_users",
+    "stats_users",
+    "pool_mode",
+    "max_client_conn",
+    "default_pool_size",
+    "min_pool_size",
+    "reserve_pool_size",
+    "reserve_pool_timeout",
+    "max_db_connections",
+    "max_user_connections",
+    "max_prepared_statements",
+    "server_round_robin",
+    "server_lifetime",
+    "server_idle_timeout",
+    "server_connect_timeout",
+    "server_login_retry",
+    "client_login_timeout",
+    "query_timeout",
+    "query_wait_timeout",
+    "client_idle_timeout",
+    "idle_transaction_timeout",
+    "server_reset_query",
+    "server_reset_query_always",
+    "server_check_query",
+    "server_check_delay",
+    "ignore_startup_parameters",
+    "client_tls_sslmode",
+    "client_tls_key_file",
+    "client_tls_cert_file",
+    "client_tls_ca_file",
+    "client_tls_protocols",
+    "server_tls_sslmode",
+    "server_tls_key_file",
+    "server_tls_cert_file",
+    "server_tls_ca_file",
+    "server_tls_protocols",
+    "log_connections",
+    "log_disconnections",
+    "verbose",
+];
+/// Names of images that differ from the key's.
+const ALIASES: [(&str, &str); 3] = [
+    ("POOL_SIZE", "default_pool_size"),
+    ("PGBOUNCER_PORT", "listen_port"),
+    ("PGBOUNCER_BIND_ADDRESS", "listen_addr"),
+];
+
+impl Environment {
+    /// These variables.
+    pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        let set = variables.into_iter().filter(|(_, value)| !value.is_empty());
+        Self { variables: set.collect() }
+    }
+
+    /// The server that the variables name, if they name one.
+    ///
+    /// # Errors
+    /// When what they say is no server, or a file of a secret can't be read.
+    pub fn server(&self) -> Result<Option<ServerUrl>, Problems> {
+        for name in URLS {
+            if let Some(url) = self.secret(name)? {
+                let url = ServerUrl::parse(&url);
+                return url.map(Some).map_err(|error| problem(name, error.to_string()).into());
+            }
+        }
+        for [host, port, user, password, database] in PARTS {
+            let Some(at) = self.get(host) else { continue };
+            let blank = ServerUrl::parse("postgres://localhost");
+            let mut url = blank.map_err(|error| problem(host, error.to_string()))?;
+            at.clone_into(&mut url.host);
+            if let Some(number) = self.get(port) {
+                let bad = || problem(port, "must be a number from 1 to 65535".to_owned());
+                url.port = number.parse().ok().filter(|port| *port > 0).ok_or_else(bad)?;
+            }
+            url.user = self.get(user).map(str::to_owned);
+            url.dbname = self.get(database).map(str::to_owned);
+            url.password = self.secret(password)?.map(Secret::new);
+            return Ok(Some(url));
+        }
+        Ok(None)
+    }
+
+    /// The replicas that the variables name.
+    ///
+    /// # Errors
+    /// When one of them is no URL.
+    pub fn replicas(&self) -> Result<Vec<ServerUrl>, Problems> {
+        const NAME: &str = "PGWEIR_REPLICA_URLS";
+        let urls = self.get(NAME).unwrap_or_default().split(',').map(str::trim);
+        let urls = urls.filter(|url| !url.is_empty()).map(ServerUrl::parse);
+        urls.collect::<Result<_, _>>().map_err(|error| problem(NAME, error.to_string()).into())
+    }
+
+    /// The variables that are used beside a file, by name; values may be secret.
+    pub fn used(&self) -> Vec<&str> {
+        let keys = GENERAL.iter().flat_map(|group| group.keys);
+        keys.filter_map(|key| self.of_key(key).map(|(name, _)| name)).collect()
+    }
+
+    /// Whether a variable sets this general key.
+    pub fn sets(&self, key: &str) -> bool {
+        let mut keys = GENERAL.iter().flat_map(|group| group.keys);
+        keys.any(|known| known.name == key && self.of_key(known).is_some())
+    }
+
+    /// A sentence about each of our variables that means nothing.
+    pub fn unknown(&self) -> Vec<String> {
+        let keys: Vec<String> = GENERAL
+            .iter()
+            .flat_map(|group| group.keys)
+            .map(|key| key.name.to_ascii_uppercase())
+            .collect();
+        let known = || keys.iter().map(String::as_str).chain(SPECIAL);
+        let ours = self.variables.keys().filter_map(|name| name.strip_prefix(OURS));
+        ours.filter(|name| !known().any(|known| known == *name))
+            .map(|name| match nearest(name, known()) {
+                Some(near) => {
+                    format!("{OURS}{name} means nothing here; did you mean {OURS}{near}?")
+                }
+                None => format!("{OURS}{name} means nothing here"),
+            })
+            .collect()
+    }
+
+    /// Sets the general keys that the variables name.
+    pub(super) fn apply(&self, general: &mut General) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for key in GENERAL.iter().flat_map(|group| group.keys) {
+            let Some((name, value)) = self.of_key(key) else { continue };
+            match read(key, value) {
+                Ok(value) => (key.set)(general, value),
+                Err(what) => problems.push(problem(name, what)),
+            }
+        }
+        problems
+    }
+
+    /// The variable that counts for a key, with its value.
+    fn of_key(&self, key: &Key<General>) -> Option<(&str, &str)> {
+        let upper = key.name.to_ascii_uppercase();
+        let mut names = vec![format!("{OURS}{upper}")];
+        if OF_IMAGES.contains(&key.name) {
+            names.push(format!("PGBOUNCER_{upper}"));
+            names.push(upper);
+        }
+        let aliases = ALIASES.iter().filter(|(_, other)| *other == key.name);
+        names.extend(aliases.map(|(alias, _)| (*alias).to_owned()));
+        let found = names.iter().find_map(|name| self.variables.get_key_value(name))?;
+        Some((found.0, found.1))
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// A value that may stand in a file instead. The file's last line break is not part of it.
+    fn secret(&self, name: &str) -> Result<Option<String>, Problem> {
+        let file = format!("{name}_FILE");
+        match (self.get(name), self.get(&file)) {
+            (Some(_), Some(_)) => Err(problem(&file, format!("{name} is set, too"))),
+            (Some(value), None) => Ok(Some(value.to_owned())),
+            (None, None) => Ok(None),
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| problem(&file, format!("{path} can't be read: {error}")))?;
+                let line = text.strip_suffix('\n').unwrap_or(&text);
+                Ok(Some(line.strip_suffix('\r').unwrap_or(line).to_owned()))
+            }
+        }
+    }
+}
+
+/// Reads a value as the file would have it: numbers and switches bare, all else as text.
+fn read(key: &Key<General>, value: &str) -> Result<super::value::Value, String> {
+    let mut wrong = "can't be read".to_owned();
+    for text in [value.to_owned(), quote(value)] {
+        let document = format!("key = {text}");
+        let Ok(table) = DeTable::parse(&document) else { continue };
+        let Some(value) = table.get_ref().get("key").filter(|_| table.get_ref().len() == 1) else {
+            continue;
+        };
+        match key.kind.read(value.get_ref()) {
+            Ok(value) => return Ok(value),
+            Err(problem) => wrong = problem.what,
+        }
+    }
+    Err(wrong)
+}
+
+fn problem(variable: &str, what: String) -> Problem {
+    Problem {
+        file: "environment".to_owned(),
+        line: None,
+        key: variable.to_owned(),
+        what,
+        hint: None,
+    }
+}

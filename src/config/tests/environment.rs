@@ -1,0 +1,117 @@
+//! Variables of the environment.
+
+use proptest::prelude::*;
+
+use crate::config::{Config, Environment, PoolMode, ServerUrl};
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    Environment::new(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())))
+}
+
+fn password(environment: &Environment) -> String {
+    environment.server().unwrap().unwrap().password.unwrap().expose().to_owned()
+}
+
+#[test]
+fn general_keys_are_set_by_ours_first_then_by_those_of_images() {
+    let url = || ServerUrl::parse("postgres://app:x@db/shop").unwrap();
+    let general = Config::from_urls_in(
+        url(),
+        vec![],
+        &environment(&[
+            ("PGWEIR_POOL_MODE", "session"),
+            ("POOL_MODE", "statement"),
+            ("PGBOUNCER_MAX_CLIENT_CONN", "77"),
+            ("POOL_SIZE", "9"),
+            ("PGBOUNCER_PORT", "7000"),
+            ("QUERY_WAIT_TIMEOUT", "2 min"),
+            ("ADMIN_USERS", "root, boss"),
+            ("LOG_CONNECTIONS", "1"),
+            ("RESERVE_POOL_SIZE", ""),
+        ]),
+    );
+    let general = general.unwrap().general;
+    assert_eq!(general.pool_mode, PoolMode::Session);
+    assert_eq!((general.max_client_conn, general.default_pool_size), (77, 9));
+    assert_eq!(general.listen_port, 7000);
+    assert_eq!(general.query_wait_timeout.unwrap().as_secs(), 120);
+    assert_eq!(general.admin_users, ["root", "boss"]);
+    assert!(general.log_connections);
+    let wrong = environment(&[("MAX_CLIENT_CONN", "many")]);
+    let problems = Config::from_urls_in(url(), vec![], &wrong).unwrap_err().to_string();
+    assert!(problems.starts_with("environment: MAX_CLIENT_CONN: must be"), "{problems}");
+}
+
+#[test]
+fn environment_comes_before_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pooler.toml");
+    std::fs::write(&file, "max_client_conn = 5\n[databases.shop]\nhost = \"db\"\n").unwrap();
+    let variables = environment(&[("PGWEIR_MAX_CLIENT_CONN", "6")]);
+    assert_eq!(variables.used(), ["PGWEIR_MAX_CLIENT_CONN"]);
+    let config = Config::from_toml_file_in(&file, &variables).unwrap();
+    assert_eq!(config.general.max_client_conn, 6);
+}
+
+#[test]
+fn servers_are_named_by_url_or_in_parts() {
+    let both = [("DATABASE_URL", "postgres://a@one/x"), ("PGWEIR_URL", "postgres://b@two/y")];
+    assert_eq!(environment(&both).server().unwrap().unwrap().host, "two");
+    let parts = [
+        ("POSTGRESQL_HOST", "db"),
+        ("POSTGRESQL_PORT", "5433"),
+        ("POSTGRESQL_USERNAME", "app"),
+        ("POSTGRESQL_DATABASE", "shop"),
+    ];
+    let server = environment(&parts).server().unwrap().unwrap();
+    assert_eq!((server.host.as_str(), server.port), ("db", 5433));
+    assert_eq!((server.user.as_deref(), server.dbname.as_deref()), (Some("app"), Some("shop")));
+    assert_eq!(environment(&[("PGUSER", "app")]).server().unwrap(), None);
+    let replicas = environment(&[("PGWEIR_REPLICA_URLS", "postgres://r1, postgres://r2:1")]);
+    assert_eq!(replicas.replicas().unwrap().len(), 2);
+    let wrong = environment(&[("PGHOST", "db"), ("PGPORT", "x")]);
+    let problems = wrong.server().unwrap_err().to_string();
+    assert_eq!(problems, "environment: PGPORT: must be a number from 1 to 65535");
+}
+
+#[test]
+fn unknown_variables_of_ours_are_named_with_the_nearest() {
+    let variables = environment(&[("PGWEIR_POOL_MOD", "x"), ("PGWEIR_URL", "y"), ("OTHER", "z")]);
+    let wanted = "PGWEIR_POOL_MOD means nothing here; did you mean PGWEIR_POOL_MODE?";
+    assert_eq!(variables.unknown(), [wanted]);
+}
+
+#[test]
+fn secret_that_stands_twice_or_nowhere_is_a_problem_that_does_not_show_it() {
+    let twice = environment(&[
+        ("DB_HOST", "db"),
+        ("DB_PASSWORD", "s3cret"),
+        ("DB_PASSWORD_FILE", "/nowhere"),
+    ]);
+    let problems = twice.server().unwrap_err().to_string();
+    assert_eq!(problems, "environment: DB_PASSWORD_FILE: DB_PASSWORD is set, too");
+    let nowhere = environment(&[("DB_HOST", "db"), ("DB_PASSWORD_FILE", "/nowhere")]);
+    let problems = nowhere.server().unwrap_err().to_string();
+    assert!(problems.contains("/nowhere can't be read"), "{problems}");
+}
+
+proptest! {
+    #[test]
+    fn passwords_arrive_as_they_are(secret in "[ -~]{1,40}") {
+        let parts = environment(&[("DB_HOST", "db"), ("DB_PASSWORD", &secret)]);
+        prop_assert_eq!(password(&parts), secret.clone());
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, format!("{secret}\n")).unwrap();
+        let path = file.to_str().unwrap();
+        let by_file = environment(&[("DB_HOST", "db"), ("DB_PASSWORD_FILE", path)]);
+        prop_assert_eq!(password(&by_file), secret.clone());
+
+        let encoded: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let url = format!("postgres://app:{encoded}@db/shop");
+        prop_assert_eq!(password(&environment(&[("DATABASE_URL", &url)])), secret.clone());
+        std::fs::write(&file, url).unwrap();
+        prop_assert_eq!(password(&environment(&[("PGWEIR_URL_FILE", path)])), secret);
+    }
+}
