@@ -9,11 +9,15 @@ fuzz_target!(|text: &str| {
     if let Ok(url) = ServerUrl::parse(text) {
         assert!(!url.host.is_empty() && !url.host.contains('\0'));
         assert!(url.port > 0);
-        let shown = format!("{url} {url:?}");
+        // The password is not shown, unless something else is the same text.
         if let Some(password) = url.password.as_ref().map(|secret| secret.expose())
             && password.len() > 20
         {
-            assert!(!shown.contains(password) || text.matches(password).count() > 1);
+            let without = ServerUrl { password: None, ..url.clone() };
+            let shown = format!("{url} {url:?}");
+            assert!(
+                !shown.contains(password) || format!("{without} {without:?}").contains(password)
+            );
         }
     }
     // Any password survives, percent-encoded.
