@@ -388,27 +388,65 @@ impl Server {
         }
     }
 
+    /// Asks for the replies that it keeps back: to a request without its Sync, or to a COPY whose
+    /// rows do not come. Nothing is committed by that.
+    ///
+    /// # Errors
+    /// When replies could not be told apart from here on.
+    pub fn hasten(&mut self) -> Result<(), ServerError> {
+        let mut out = Vec::new();
+        if self.ledger.is_copying_in() {
+            self.ledger.sent(Awaited::CopyEnd, Audience::Pooler).map_err(Fault::from)?;
+            request::copy_fail(&mut out, b"client is gone");
+        } else if self.ledger.is_open() {
+            request::flush(&mut out);
+        }
+        self.outbox.push(&out);
+        Ok(())
+    }
+
+    /// Reads replies that nobody wants any more, until no more than this many are owed.
+    ///
+    /// # Errors
+    /// As [`ServerError`] says, but for what the server refuses.
+    ///
+    /// # Cancel safety
+    /// Safe: what was read is judged.
+    pub async fn drain(&mut self, unanswerable: usize) -> Result<(), ServerError> {
+        let mut own = Own::default();
+        while self.ledger.len() > unanswerable {
+            self.receive(&mut own).await?;
+        }
+        Ok(())
+    }
+
     /// Sends `out` and reads until nothing is owed.
     async fn exchange(&mut self, out: &[u8]) -> Result<(), ServerError> {
         self.socket.write_all(out).await?;
         let mut own = Own::default();
         while !self.is_at_rest() {
-            poll_fn(|cx| {
-                scratch::with(|scratch| {
-                    let count = match self.socket.poll_read(cx, &mut scratch.input) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(count) => count?,
-                    };
-                    let fresh = scratch.input.get(..count).unwrap_or_default();
-                    Poll::Ready(self.take(fresh, &mut own))
-                })
-            })
-            .await?;
+            self.receive(&mut own).await?;
         }
         match own.refused {
             Some(error) => Err(ServerError::Refused(error)),
             None => Ok(()),
         }
+    }
+
+    /// Reads once, and writes meanwhile what has not been taken yet.
+    async fn receive(&mut self, sink: &mut impl Sink) -> Result<(), ServerError> {
+        poll_fn(|cx| {
+            self.outbox.flush(&mut self.socket, cx)?;
+            scratch::with(|scratch| {
+                let count = match self.socket.poll_read(cx, &mut scratch.input) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(count) => count?,
+                };
+                let fresh = scratch.input.get(..count).unwrap_or_default();
+                Poll::Ready(self.take(fresh, sink))
+            })
+        })
+        .await
     }
 
     fn take(&mut self, fresh: &[u8], sink: &mut impl Sink) -> Result<(), ServerError> {

@@ -1,12 +1,15 @@
 //! What becomes of the server when a session ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Attached, End, Tenancy, Terms};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Attached, End, House, Tenancy, Terms};
 use crate::config::PoolMode;
 use crate::net::loops::LoopId;
 use crate::pool::{Closed, Connector, Lease};
-use crate::server::connect;
+use crate::server::{ServerError, connect};
 
 /// What becomes of a server whose session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,10 +18,17 @@ pub(super) enum Parting {
     Back,
     /// A transaction is open: it goes back after a rollback.
     RollBack,
-    /// A request is under way: it is cancelled, and the server closed.
-    Cancel,
+    /// Requests are under way: they are cancelled, and the server closed.
+    Cancel(LastMessage),
     /// It is closed.
     Close,
+}
+
+/// How much of the last message of a client its server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastMessage {
+    Whole,
+    Half,
 }
 
 impl Attached {
@@ -33,7 +43,11 @@ impl Parting {
         let lease = &attached.lease;
         match end {
             End::ServerGone => Self::Close,
-            _ if !lease.is_at_rest() => Self::Cancel,
+            _ if !lease.is_at_rest() => Self::Cancel(if attached.flow.is_between_messages() {
+                LastMessage::Whole
+            } else {
+                LastMessage::Half
+            }),
             End::Server(_) | End::Refused(_) => Self::Close,
             _ if !lease.outbox.is_empty() || !attached.flow.is_between_messages() => Self::Close,
             _ if lease.receiver.status() == b'I' => Self::Back,
@@ -52,10 +66,9 @@ pub(super) async fn part(
     let Tenancy { terms, house, .. } = tenancy;
     match parting {
         Parting::Close => return lease.discard(Closed::ServerGone),
-        Parting::Cancel => {
-            let key = Arc::clone(lease.key());
-            if let Err(error) = connect::cancel(&key, &house.tcp, house.cancel_wait).await {
-                tracing::warn!(server = %key.address, %error, "cancel did not reach the server");
+        Parting::Cancel(last) => {
+            if let Err(error) = wind_down(&mut lease, last, house).await {
+                tracing::debug!(%error, "server was lost while it was cancelled");
             }
             return lease.discard(Closed::Dropped);
         }
@@ -69,6 +82,40 @@ pub(super) async fn part(
     }
     at_rest(lease, terms).check_in(on);
 }
+
+/// Cancels what a server runs until it owes nothing that it can answer, or for as long as a cancel
+/// may take. One cancel is not enough: it hits what runs at that moment, and what was sent behind
+/// that runs on, with its locks, whether its connection is closed or not.
+async fn wind_down(
+    lease: &mut Lease<Connector>,
+    last: LastMessage,
+    house: &House,
+) -> Result<(), ServerError> {
+    let unanswerable = match last {
+        LastMessage::Whole => 0,
+        // It can't be asked for what it keeps back.
+        LastMessage::Half if lease.ledger.is_open() || lease.ledger.is_copying_in() => usize::MAX,
+        LastMessage::Half => 1,
+    };
+    let key = Arc::clone(lease.key());
+    let deadline = Instant::now() + house.cancel_wait;
+    let mut patience = FIRST_PATIENCE;
+    while Instant::now() < deadline {
+        if last == LastMessage::Whole {
+            lease.hasten()?;
+        }
+        connect::cancel(&key, &house.tcp, house.cancel_wait).await?;
+        let until = deadline.min(Instant::now() + patience);
+        match timeout_at(until, lease.drain(unanswerable)).await {
+            Ok(drained) => return drained,
+            Err(_elapsed) => patience *= 2,
+        }
+    }
+    Err(ServerError::TimedOut)
+}
+
+/// How long a server is waited for before it is cancelled again.
+const FIRST_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Settles a server whose requests have all been answered.
 pub(super) fn at_rest(mut lease: Lease<Connector>, terms: &Terms) -> Lease<Connector> {

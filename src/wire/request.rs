@@ -147,6 +147,11 @@ pub fn close_portal(out: &mut Vec<u8>, name: &[u8]) {
     });
 }
 
+/// A CopyFail.
+pub fn copy_fail(out: &mut Vec<u8>, why: &[u8]) {
+    message(out, b'f', |out| cstr(out, why));
+}
+
 /// A Flush.
 pub fn flush(out: &mut Vec<u8>) {
     message(out, b'H', |_| {});

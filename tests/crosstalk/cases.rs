@@ -1,6 +1,7 @@
 //! Batches that once went wrong, or may well: each is played against the model.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::{Client, SCHEMAS};
@@ -11,17 +12,17 @@ use crate::wire::{Cut, tagged};
 use crate::{Run, configuration, prepare, superuser};
 
 struct House {
-    cluster: Cluster,
+    cluster: Arc<Cluster>,
     _pooler: Pooler,
     run: Run,
 }
 
 impl House {
     fn new() -> Self {
-        let cluster = cluster();
+        let cluster = Arc::new(cluster());
         prepare(&cluster);
         let pooler = Pooler::start(&configuration(&cluster));
-        let run = Run::new(pooler.port(), 1, 0);
+        let run = Run::new(&cluster, pooler.port(), 1, 0);
         Self { cluster, _pooler: pooler, run }
     }
 

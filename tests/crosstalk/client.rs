@@ -69,8 +69,12 @@ impl<'a> Client<'a> {
         let lived = self.play_all();
         if let Err(Mismatch(what)) = lived {
             self.run.failed.store(true, Ordering::Relaxed);
+            let servers = self.run.servers();
             let history = Vec::from(self.history).join("\n");
-            return Err(format!("client {}:\n{history}\n{what}\n", self.index));
+            return Err(format!(
+                "client {}:\n{history}\n{what}\nservers:\n{servers}\n",
+                self.index
+            ));
         }
         self.account.counter = self.model.base.counter;
         self.account.sunk = self.model.base.sunk;

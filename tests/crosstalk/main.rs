@@ -29,12 +29,13 @@ mod wire;
 
 use std::env;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::support::{APP_DATABASE, Cluster, Pooler, SUPERUSER, cluster, eventually};
+use crate::support::{APP_DATABASE, Cluster, Pooler, SUPERUSER, cluster};
 
 /// How many clients share the servers.
 pub(crate) const CLIENTS: usize = 24;
@@ -43,6 +44,7 @@ const SERVERS: usize = 2;
 
 /// What the clients of one run share.
 pub(crate) struct Run {
+    pub cluster: Arc<Cluster>,
     pub port: u16,
     pub seed: u64,
     /// Batches that a failure shows.
@@ -53,10 +55,30 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn new(port: u16, seed: u64, queries: u64) -> Self {
+    fn new(cluster: &Arc<Cluster>, port: u16, seed: u64, queries: u64) -> Self {
+        let cluster = Arc::clone(cluster);
         let history =
             number("CROSSTALK_HISTORY").map_or(3, |count| usize::try_from(count).unwrap());
-        Self { port, seed, history, left: AtomicU64::new(queries), failed: AtomicBool::new(false) }
+        Self {
+            cluster,
+            port,
+            seed,
+            history,
+            left: AtomicU64::new(queries),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// What the servers do at this moment, for a failure.
+    pub fn servers(&self) -> String {
+        let sql = format!(
+            "select a.pid, state, wait_event, now() - state_change, pg_blocking_pids(a.pid),
+                    array(select l.objid from pg_locks l
+                          where l.pid = a.pid and locktype = 'advisory' and granted),
+                    left(query, 100)
+             from pg_stat_activity a where usename <> '{SUPERUSER}'"
+        );
+        superuser(&self.cluster, &sql)
     }
 }
 
@@ -124,15 +146,21 @@ fn superuser(cluster: &Cluster, sql: &str) -> String {
 }
 
 /// What has to hold when all clients have gone.
-fn check_nothing_leaked(cluster: &Cluster, pooler: &Pooler) {
+fn check_nothing_leaked(run: &Run, pooler: &Pooler) {
+    let cluster = &run.cluster;
     let sessions =
         format!("select count(*) from pg_stat_activity where usename <> '{SUPERUSER}' and (true ");
     let soon = Duration::from_secs(10);
-    eventually("no more servers than the pool has, and none at work", soon, || {
+    let end = Instant::now() + soon;
+    loop {
         let all = superuser(cluster, &format!("{sessions})"));
         let busy = superuser(cluster, &format!("{sessions} and state <> 'idle')"));
-        all.parse::<usize>().unwrap() <= SERVERS && busy == "0"
-    });
+        if all.parse::<usize>().unwrap() <= SERVERS && busy == "0" {
+            break;
+        }
+        assert!(Instant::now() < end, "servers are left, or at work:\n{}", run.servers());
+        thread::sleep(Duration::from_millis(20));
+    }
     let locks = "select count(*) from pg_locks where locktype = 'advisory'";
     assert_eq!(superuser(cluster, locks), "0", "advisory locks left");
     let status = std::fs::read_to_string(format!("/proc/{}/status", pooler.pid())).unwrap();
@@ -149,11 +177,11 @@ fn replies_of_many_clients_over_two_servers_never_cross() {
     let queries = number("CROSSTALK_QUERIES").unwrap_or(50_000);
     let seed = number("CROSSTALK_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("CROSSTALK_SEED={seed} CROSSTALK_QUERIES={queries}");
-    let cluster = cluster();
+    let cluster = Arc::new(cluster());
     prepare(&cluster);
     let pooler = Pooler::start(&configuration(&cluster));
     let started = Instant::now();
-    let run = Run::new(pooler.port(), seed, queries);
+    let run = Run::new(&cluster, pooler.port(), seed, queries);
     let ended: Vec<Result<client::Account, String>> = thread::scope(|scope| {
         let run = &run;
         let threads: Vec<_> =
@@ -182,5 +210,5 @@ fn replies_of_many_clients_over_two_servers_never_cross() {
     }
     assert!(failures.is_empty(), "CROSSTALK_SEED={seed}\n{}", failures.join("\n"));
     println!("{total:?} in {:.1?}", started.elapsed());
-    check_nothing_leaked(&cluster, &pooler);
+    check_nothing_leaked(&run, &pooler);
 }

@@ -2,7 +2,8 @@
 //! others notice nothing.
 
 use crate::bystander::Bystander;
-use crate::setup::{memory_kib, pooler};
+use crate::setup::{memory_kib, pooler, shared};
+use crate::support::{APP_DATABASE, LIMIT, eventually};
 use crate::wire::{Client, USER, message, messages};
 
 /// One well-formed message of every type that clients send.
@@ -154,6 +155,23 @@ fn memory_does_not_grow_with_bad_clients() {
     let after = memory_kib(pooler.pid());
     assert!(after < before + 8192, "{before} KiB, then {after} KiB");
     bystander.finish();
+}
+
+#[test]
+fn client_gone_in_the_midst_of_many_requests_leaves_none_running() {
+    let pooler = pooler("default_pool_size = 2");
+    let running = "select count(*) from pg_stat_activity
+                   where usename = 'app' and query like '%gone for long%' and state = 'active'";
+    let half = &messages("Q select 'cut'")[..9];
+    for rest in [&b""[..], half, &messages("P - select 1 / B - / E")] {
+        let mut client = Client::login(pooler.port());
+        client.send(&messages("Q select pg_sleep(300) /* gone for long */").repeat(3));
+        client.send(rest);
+        eventually("it runs", LIMIT, || shared().sql(APP_DATABASE, running).unwrap() == "1");
+        client.reset();
+        // A cancel hits one of them.
+        eventually("none runs", LIMIT, || shared().sql(APP_DATABASE, running).unwrap() == "0");
+    }
 }
 
 #[test]
