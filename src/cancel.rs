@@ -18,7 +18,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use subtle::ConstantTimeEq;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::client::card::ClientCard;
 use crate::net::socket::TcpOptions;
@@ -49,9 +49,21 @@ pub struct Seat {
     secret: Secret,
     card: ClientCard,
     place: Mutex<Place>,
+    pinned: Mutex<Option<Box<Pinned>>>,
     summons: AtomicU8,
     /// The task of its session.
     attending: Mutex<Option<Waker>>,
+}
+
+/// That a client keeps its server between transactions.
+#[derive(Clone, Debug)]
+pub struct Pinned {
+    /// Why.
+    pub reason: String,
+    /// The start of the text that led to it.
+    pub sql: String,
+    /// Since when.
+    pub since: Instant,
 }
 
 /// What a client is asked to do; a later one outdoes those before it.
@@ -213,7 +225,8 @@ impl Cancels {
         };
         let place = Mutex::new(Place::Away);
         let (summons, attending) = (AtomicU8::new(0), Mutex::default());
-        let seat = Arc::new(Seat { pid, secret, card, place, summons, attending });
+        let pinned = Mutex::default();
+        let seat = Arc::new(Seat { pid, secret, card, place, pinned, summons, attending });
         seats.by_pid.insert(pid, Arc::clone(&seat));
         Seated { seat, cancels: Arc::downgrade(self) }
     }
@@ -292,6 +305,16 @@ impl Seat {
     /// Who it is.
     pub fn card(&self) -> &ClientCard {
         &self.card
+    }
+
+    /// The client keeps its server for this reason, or for none any more.
+    pub fn pin(&self, pinned: Option<Pinned>) {
+        *self.pinned.lock() = pinned.map(Box::new);
+    }
+
+    /// Why the client keeps its server between transactions, if it does.
+    pub fn pinned(&self) -> Option<Pinned> {
+        self.pinned.lock().as_deref().cloned()
     }
 
     /// Whether the client's request waits for a server.

@@ -110,6 +110,12 @@ pub static COMMANDS: &[Command] = &[
         answer: Answer::Table(tables::CLIENTS, tables::clients),
     },
     Command {
+        name: "SHOW PINS",
+        help: "Clients that keep their server between transactions, why, and for how many seconds.",
+        role: Role::Stats,
+        answer: Answer::Table(tables::PINS, tables::pins),
+    },
+    Command {
         name: "SHOW DATABASES",
         help: "The databases as configured, and the connections of each.",
         role: Role::Stats,

@@ -62,6 +62,11 @@ pub fn text(registry: &dyn Registry) -> String {
             page.sample(&name, &labels, value(pool));
         }
     }
+    page.head("pgweir_pinned_clients", "Clients that keep a server between transactions.");
+    for pool in &pools {
+        let labels = [("database", &*pool.name.database), ("user", &*pool.name.user)];
+        page.sample("pgweir_pinned_clients", &labels, pool.clients_pinned);
+    }
     page.0
 }
 

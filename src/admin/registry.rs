@@ -38,6 +38,8 @@ pub struct PoolFigures {
     pub mode: PoolMode,
     /// Clients that have the use of a server or ask for none.
     pub clients_active: usize,
+    /// Clients that keep a server between transactions.
+    pub clients_pinned: usize,
     /// Its servers, and those who wait for one.
     pub snapshot: Snapshot,
 }

@@ -3,6 +3,7 @@
 //! What we don't have is 0 or empty. New columns go to the end.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::commands::{Column, Row};
@@ -50,7 +51,7 @@ pub(super) static POOLS: &[Column] = &[
 ];
 
 pub(super) fn pools(registry: &dyn Registry) -> Vec<Row> {
-    let row = |PoolFigures { name, mode, clients_active, snapshot }: PoolFigures| {
+    let row = |PoolFigures { name, mode, clients_active, snapshot, .. }: PoolFigures| {
         let waited = snapshot.oldest_wait.unwrap_or_default();
         vec![
             text(name.database),
@@ -245,6 +246,35 @@ pub(super) fn config(registry: &dyn Registry) -> Vec<Row> {
         vec![text(setting.key), text(setting.value), text(setting.default), text(changeable)]
     };
     settings.map(row).collect()
+}
+
+pub(super) static PINS: &[Column] = &[
+    ("id", Integer),
+    ("user", Text),
+    ("database", Text),
+    ("application_name", Text),
+    ("reason", Text),
+    ("sql", Text),
+    ("age", Integer),
+];
+
+pub(super) fn pins(registry: &dyn Registry) -> Vec<Row> {
+    let mut seats = registry.clients();
+    seats.sort_by_key(|seat| seat.pid());
+    let row = |seat: Arc<Seat>| {
+        let pinned = seat.pinned()?;
+        let card = seat.card();
+        Some(vec![
+            number(seat.pid() as usize),
+            text(card.login.user.as_str()),
+            text(card.login.database.as_str()),
+            text(card.application_name.as_deref().unwrap_or_default()),
+            text(pinned.reason),
+            text(pinned.sql),
+            seconds(pinned.since.elapsed()),
+        ])
+    };
+    seats.into_iter().filter_map(row).collect()
 }
 
 fn text(text: impl Into<String>) -> Value {

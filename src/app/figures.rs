@@ -18,18 +18,22 @@ impl Registry for App {
 
     fn pools(&self) -> Vec<PoolFigures> {
         let seats = self.clients();
-        let mut clients: HashMap<&Login, usize> = HashMap::new();
+        let mut clients: HashMap<&Login, (usize, usize)> = HashMap::new();
         for seat in &seats {
-            *clients.entry(&seat.card().login).or_default() += 1;
+            let (count, pinned) = clients.entry(&seat.card().login).or_default();
+            *count += 1;
+            *pinned += usize::from(seat.pinned().is_some());
         }
         let figures = self.tenancies.list().into_iter().map(|tenancy| {
             let snapshot = tenancy.pool.snapshot();
-            let clients = clients.get(&*tenancy.login).copied().unwrap_or(0);
+            let (clients, clients_pinned) =
+                clients.get(&*tenancy.login).copied().unwrap_or_default();
             PoolFigures {
                 name: tenancy.pool.name().clone(),
                 mode: tenancy.terms.mode,
                 // Clients and pool were not read at the same moment.
                 clients_active: clients.saturating_sub(snapshot.waiting),
+                clients_pinned,
                 snapshot,
             }
         });

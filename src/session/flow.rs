@@ -20,6 +20,10 @@ pub(super) struct Flow {
     pub stop: Option<Stop>,
     /// Why the server can't be given back between transactions.
     pub pins: Pins,
+    /// Those that operators can see.
+    pub shown: Pins,
+    /// The start of the text that may have led to them.
+    pub suspect: Box<[u8]>,
     /// The number of our message that makes the server's settings the client's.
     pub adopting: Option<u64>,
     /// What the server is asked of its session.

@@ -182,6 +182,7 @@ impl Outgoing<'_, '_> {
                 return self.deallocate(name);
             }
         }
+        self.suspect(effects.leaves, text.unwrap_or_default());
         self.note(effects.leaves, &effects.settings);
         if let (Some(text), Some(command)) = (text, &command)
             && self.reset_and_restore(text, command, &effects.resets)?
@@ -272,6 +273,7 @@ impl Outgoing<'_, '_> {
         if parse.name.is_empty() {
             let effects = sql::effects(parse.text);
             if !effects.leaves.is_empty() {
+                self.suspect(effects.leaves, parse.text);
                 self.note(effects.leaves, &effects.settings);
                 self.note_unnamed(effects);
             }

@@ -36,6 +36,20 @@ impl Pin {
         Self::Unknown,
     ];
 
+    /// What an operator reads.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Temporary => "temporary object",
+            Self::Cursor => "cursor with hold",
+            Self::Lock => "session advisory lock",
+            Self::Prepared => "statement prepared by SQL",
+            Self::Library => "loaded library",
+            Self::Seed => "seed of random numbers",
+            Self::LargeStatement => "statement above max_statement_size",
+            Self::Unknown => "session that the server says nothing of",
+        }
+    }
+
     fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -58,6 +72,12 @@ impl Pins {
     #[inline]
     pub fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// The reasons, in words.
+    pub fn reasons(self) -> String {
+        let pins = Pin::ALL.into_iter().filter(|pin| self.has(*pin));
+        pins.map(Pin::reason).collect::<Vec<_>>().join(", ")
     }
 
     /// Whether it is among them.
@@ -96,5 +116,6 @@ mod tests {
         assert_eq!(has(pins), [Pin::Temporary, Pin::Lock, Pin::Library]);
         pins.found(Leaves::CURSOR | Leaves::LISTENER);
         assert_eq!(has(pins), [Pin::Cursor, Pin::Library]);
+        assert_eq!(pins.reasons(), "cursor with hold, loaded library");
     }
 }

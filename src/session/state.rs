@@ -5,9 +5,12 @@
 
 use std::task::Context;
 
+use tokio::time::Instant;
+
 use super::names::Unnamed;
 use super::pins::Pin;
 use super::{Attached, End, Session};
+use crate::cancel::Pinned;
 use crate::server::doubt::Question;
 use crate::server::receive::Fault;
 use crate::sql::Leaves;
@@ -62,7 +65,33 @@ impl Session {
             }
             lease.taint();
         }
-        Ok(if flow.pins.is_empty() { Known::All } else { Known::Pinned })
+        if flow.pins == flow.shown {
+            return Ok(if flow.pins.is_empty() { Known::All } else { Known::Pinned });
+        }
+        self.show_pins();
+        Ok(if self.is_pinned() { Known::Pinned } else { Known::All })
+    }
+
+    fn is_pinned(&self) -> bool {
+        self.attached.as_deref().is_some_and(|attached| !attached.flow.pins.is_empty())
+    }
+
+    /// The reasons have changed: operators see the new ones.
+    fn show_pins(&mut self) {
+        let Some(Attached { flow, .. }) = self.attached.as_deref_mut() else {
+            return;
+        };
+        for pin in Pin::ALL {
+            if flow.pins.has(pin) && !flow.shown.has(pin) {
+                let reason = pin.reason();
+                tracing::info!(client = %*self.seat, reason, "client keeps its server");
+            }
+        }
+        flow.shown = flow.pins;
+        let since = self.seat.pinned().map_or_else(Instant::now, |pinned| pinned.since);
+        let sql = String::from_utf8_lossy(&flow.suspect).into_owned();
+        let pinned = Pinned { reason: flow.pins.reasons(), sql, since };
+        self.seat.pin((!flow.pins.is_empty()).then_some(pinned));
     }
 
     /// The question has been answered, or refused.

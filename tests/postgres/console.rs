@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use tokio_postgres::NoTls;
 
 use crate::support::{
-    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, cluster, psql, psql_rows,
+    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, cluster, eventually, psql, psql_rows,
 };
 
 fn configuration(cluster: &Cluster, more: &str) -> String {
@@ -151,4 +151,36 @@ fn port_of_the_pages_that_is_taken_is_named() {
     assert!(!ended.status.success());
     let wanted = format!("http_listen: cannot listen on {address}");
     assert!(ended.stderr.contains(&wanted), "{}", ended.stderr);
+}
+
+#[test]
+fn pins_are_shown_with_their_reason_until_they_end() {
+    let cluster = cluster();
+    let pooler = Pooler::start(&configuration(&cluster, ""));
+    let url = pooler.url(APP_USER, PASSWORD, APP_DATABASE);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (client, connection) = runtime.block_on(tokio_postgres::connect(&url, NoTls)).unwrap();
+    runtime.spawn(async move { drop(connection.await) });
+    let run = |sql: &str| runtime.block_on(client.batch_execute(sql)).unwrap();
+    let pins = |expected: &str| {
+        eventually(expected, LIMIT, || {
+            let (shown, _) = ask(&pooler, "eve", "SHOW PINS");
+            let mut columns = shown.split('|');
+            let shown: Vec<_> = columns.by_ref().skip(1).take(5).collect();
+            shown.join("|") == expected
+        });
+    };
+    run("select 1; set timezone = 'Asia/Tokyo'");
+    pins("");
+    run("create temp table mine (n int)");
+    pins("app|shop||temporary object|create temp table mine (n int)");
+    let gauge = "pgweir_pinned_clients{database=\"shop\",user=\"app\"} 1";
+    assert!(fetch(&pooler, "/metrics").lines().any(|line| line == gauge));
+    run("select pg_advisory_lock(1)");
+    run("drop table mine");
+    pins("app|shop||session advisory lock|create temp table mine (n int)");
+    run("select pg_advisory_unlock(1)");
+    pins("");
+    let log = pooler.log();
+    assert_eq!(log.matches("client keeps its server").count(), 2, "{log}");
 }

@@ -8,6 +8,7 @@ use crate::server::ledger::{Audience, Awaited};
 use crate::server::prepared::{Statement, StatementName};
 use crate::sql::Leaves;
 use crate::wire::request;
+use crate::wire::view::Fields;
 
 pub(super) enum There {
     Yes,
@@ -56,6 +57,8 @@ impl Outgoing<'_, '_> {
     /// what has to be closed to make room for it does: the flow is stopped until then.
     pub(super) fn is_there(&mut self, statement: &Statement) -> Option<There> {
         if !statement.effects.leaves.is_empty() {
+            let text = Fields::new(&statement.identity).cstr();
+            self.suspect(statement.effects.leaves, text.unwrap_or_default());
             self.note(statement.effects.leaves, &statement.effects.settings);
         }
         let there = self.server.prepared.touch(statement.id);

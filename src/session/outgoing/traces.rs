@@ -7,6 +7,11 @@ use crate::sql::{self, Command, Effects, Leaves, Resets};
 use crate::wire::request;
 use crate::wire::view::Fields;
 
+/// What may pin a session to its server.
+const PINNING: Leaves =
+    Leaves::OBJECTS.without(Leaves::ENDS).with(Leaves::LIBRARY).with(Leaves::SEED);
+/// How much of a text is shown.
+const TEXT_SHOWN: usize = 200;
 /// More settings of unnamed statements are not kept by name.
 const SETTINGS_MAX: usize = 32;
 /// The name of a statement and portal of ours, which are gone before anything else is sent.
@@ -38,6 +43,13 @@ impl Outgoing<'_, '_> {
         let asked_for = leaves & !(Leaves::LISTENER | Leaves::LIBRARY | Leaves::SEED);
         if !asked_for.is_empty() {
             self.server.doubt(asked_for, settings);
+        }
+    }
+
+    /// This text may become a reason to keep the server; the first one is remembered.
+    pub(super) fn suspect(&mut self, leaves: Leaves, text: &[u8]) {
+        if self.flow.pins.is_empty() && leaves.has_any(PINNING) {
+            self.flow.suspect = text.get(..text.len().min(TEXT_SHOWN)).unwrap_or_default().into();
         }
     }
 

@@ -75,6 +75,18 @@ impl Leaves {
     pub const OBJECTS: Self =
         Self(Self::TEMPORARY.0 | Self::CURSOR.0 | Self::LOCK.0 | Self::PREPARED.0 | Self::ENDS.0);
 
+    /// This and `other`.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// This, but nothing of `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether all of `other` is in it.
     #[inline]
     pub const fn has(self, other: Self) -> bool {
