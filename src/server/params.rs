@@ -213,6 +213,17 @@ pub struct ParamsTable {
     customs: Mutex<Vec<Box<[u8]>>>,
 }
 
+/// What is reset.
+#[derive(Clone, Copy, Debug)]
+pub enum Reset<'a> {
+    /// The setting of this name.
+    One(&'a [u8]),
+    /// All settings but who the session is, as by `RESET ALL`.
+    Settings,
+    /// All, as by `DISCARD ALL`.
+    Session,
+}
+
 /// More defaults than that are not kept.
 const DEFAULTS_MAX: usize = 1000;
 /// Nor more names of custom settings; what is above that and set by code unseen is lost.
@@ -233,18 +244,15 @@ impl ParamsTable {
         self.share_sorted(sorted)
     }
 
-    /// The settings `base` with that one reset to what it is in `startup`, or all of them.
-    pub fn without(
-        &self,
-        base: &Params,
-        startup: &Arc<Params>,
-        name: Option<&[u8]>,
-    ) -> Arc<Params> {
-        let Some(name) = name else {
-            return Arc::clone(startup);
+    /// The settings `base` after a reset; `startup` is what the client brought.
+    pub fn after(&self, base: &Params, startup: &Arc<Params>, reset: Reset<'_>) -> Arc<Params> {
+        let stays = |name: &[u8]| match reset {
+            Reset::One(reset) => name != reset,
+            Reset::Settings => is_identity(name),
+            Reset::Session => false,
         };
-        let others = base.settings.iter().filter(|(other, _)| other != name);
-        let own = startup.settings.iter().filter(|(other, _)| other == name);
+        let others = base.settings.iter().filter(|(name, _)| stays(name));
+        let own = startup.settings.iter().filter(|(name, _)| !stays(name));
         self.share(others.chain(own).cloned())
     }
 

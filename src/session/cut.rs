@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::flow::ClientFault;
 use super::names::Names;
-use crate::server::params::{Params, ParamsTable};
+use crate::server::params::{Params, ParamsTable, Reset};
 use crate::sql::{self, Command, Discarded};
 use crate::wire::frame::{self, Header};
 use crate::wire::reply;
@@ -107,13 +107,12 @@ pub(super) struct Standing<'a> {
 }
 
 impl Standing<'_> {
-    /// What settings it has after a reset of the one of this name, or of all; `None` where a
-    /// server has to be asked.
-    pub(super) fn after_reset(&self, name: Option<&[u8]>) -> Option<Arc<Params>> {
-        if name.is_some_and(|name| self.params.get(name).is_none()) {
-            return None;
+    /// What settings it has after a reset; `None` where a server has to be asked.
+    pub(super) fn after_reset(&self, reset: Reset<'_>) -> Option<Arc<Params>> {
+        if let Reset::One(name) = reset {
+            self.params.get(name)?;
         }
-        let wanted = self.table.without(self.params, self.startup, name);
+        let wanted = self.table.after(self.params, self.startup, reset);
         wanted.proven().is_some().then_some(wanted)
     }
 
@@ -123,7 +122,7 @@ impl Standing<'_> {
             // In a batch it is an error.
             Command::DiscardAll => alone,
             Command::Reset(name) | Command::SetDefault(name) => {
-                alone && self.after_reset(Some(name)).is_some()
+                alone && self.after_reset(Reset::One(name)).is_some()
             }
             Command::ResetAuthorization | Command::DefaultAuthorization => {
                 let same = |name| self.params.get(name) == self.startup.get(name);
@@ -131,10 +130,10 @@ impl Standing<'_> {
             }
             Command::DeallocateAll
             | Command::Discard(_)
-            | Command::ResetAll
             | Command::CloseAll
             | Command::UnlistenAll
             | Command::UnlockAll => true,
+            Command::ResetAll => self.after_reset(Reset::Settings).is_some(),
         }
     }
 

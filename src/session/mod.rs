@@ -50,7 +50,7 @@ use crate::net::scratch;
 use crate::net::socket::{Inbox, Outbox, Socket, TcpOptions};
 use crate::pool::{Ask, Closed, Connector, Lease, Pool, affinity};
 use crate::server::connect;
-use crate::server::params::Params;
+use crate::server::params::{Params, Reset};
 use crate::server::prepared::StatementTable;
 use crate::server::receive::Fault;
 use crate::server::reported::Reported;
@@ -413,10 +413,10 @@ impl Session {
                 Command::DeallocateAll => self.names.deallocate(None),
                 Command::DiscardAll => {
                     self.names.deallocate(None);
-                    self.reset(None);
+                    self.reset(Reset::Session);
                 }
-                Command::ResetAll => self.reset(None),
-                Command::Reset(name) | Command::SetDefault(name) => self.reset(Some(name)),
+                Command::ResetAll => self.reset(Reset::Settings),
+                Command::Reset(name) | Command::SetDefault(name) => self.reset(Reset::One(name)),
                 Command::Discard(_)
                 | Command::ResetAuthorization
                 | Command::DefaultAuthorization
@@ -432,9 +432,9 @@ impl Session {
         out.extend_from_slice(&reply::ready(b'I'));
     }
 
-    /// Resets one of the client's settings, or all.
-    fn reset(&mut self, name: Option<&[u8]>) {
-        if let Some(params) = self.standing().after_reset(name) {
+    /// Resets the client's settings.
+    fn reset(&mut self, reset: Reset<'_>) {
+        if let Some(params) = self.standing().after_reset(reset) {
             self.params = params;
         }
     }

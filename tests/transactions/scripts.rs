@@ -379,3 +379,35 @@ fn statement_whose_table_has_changed_is_prepared_anew_after_one_error_per_server
     assert!(failed <= 3, "{failed} errors on three servers");
     prepared(&mut client, "2 t T D[1|2] C[SELECT 1] ZI");
 }
+
+#[test]
+fn reset_all_does_not_change_who_the_session_is() {
+    same(&format!(
+        "set role other
+         set timezone = 'Asia/Tokyo'
+         {SHOW}
+         reset all
+         {SHOW}
+         Q SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;
+         {SHOW}
+         Q {SHOW}; {SHOW}
+         discard all
+         {SHOW}"
+    ));
+    same_with(
+        &[("options", "-c role=other -c statement_timeout=7s")],
+        &format!(
+            "{SHOW}
+             set role none
+             set timezone = 'Asia/Tokyo'
+             reset all
+             {SHOW}
+             begin
+             reset all
+             {SHOW}
+             commit
+             discard all
+             {SHOW}"
+        ),
+    );
+}

@@ -26,6 +26,12 @@ impl Resets {
         !self.all && self.names.is_empty()
     }
 
+    /// `RESET ALL` does not change who the session is.
+    fn all_settings(&mut self) {
+        let stays = IDENTITY.into_iter().filter(|name| !self.has(name));
+        *self = Self { names: stays.map(Box::from).collect(), all: true };
+    }
+
     pub(super) fn all(&mut self) {
         *self = Self { all: true, names: Vec::new() };
     }
@@ -183,7 +189,7 @@ pub(super) fn reset(mut scanner: Scanner<'_>, effects: &mut Effects) -> Result<(
     let next = scanner.peek()?;
     let followed_by = |word| next.is_some_and(|next| next.is(word));
     match first {
-        _ if first.is("all") => effects.resets.all(),
+        _ if first.is("all") => effects.resets.all_settings(),
         _ if first.is("session") && followed_by("authorization") => effects.resets(&IDENTITY),
         _ if first.is("time") && followed_by("zone") => effects.resets(&[b"timezone"]),
         _ => {

@@ -167,9 +167,10 @@ fn settings_are_known_by_name() {
 fn what_is_reset_and_not_set_again_is_known() {
     let names = ["timezone", "search_path", "role", "client_encoding", "a.b"];
     for (text, reset) in [
-        ("reset all", "timezone search_path role client_encoding a.b"),
+        ("reset all", "timezone search_path client_encoding a.b"),
         ("discard all", "timezone search_path role client_encoding a.b"),
-        ("reset all; set timezone = 'UTC'; set a.b = 1", "search_path role client_encoding"),
+        ("reset all; set timezone = 'UTC'; set a.b = 1", "search_path client_encoding"),
+        ("reset role; reset all", "timezone search_path role client_encoding a.b"),
         (
             "reset all; set a.b = 1; reset a.b; set role x",
             "timezone search_path client_encoding a.b",
