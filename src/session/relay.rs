@@ -130,7 +130,8 @@ impl Session {
         let sent = server.outbox.send(&mut server.socket, cx, out.finish());
         sent.map_err(|_lost| End::ServerGone)?;
         output.clear();
-        if flow.stop == Some(Stop::Replies) {
+        let kept_back = flow.stop == Some(Stop::Goodbye) && server.ledger.is_open();
+        if flow.stop == Some(Stop::Replies) || kept_back {
             // Without a Sync behind them it would keep them in its output buffer.
             request::flush(output);
             server.outbox.push(output);

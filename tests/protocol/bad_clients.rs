@@ -175,6 +175,17 @@ fn client_gone_in_the_midst_of_many_requests_leaves_none_running() {
 }
 
 #[test]
+fn goodbye_without_a_sync_holds_up_nobody() {
+    let pooler = pooler("default_pool_size = 1");
+    for script in ["P - select 1 / B - / E / X", "P - select 1 / X", "Q select 1 / B nope / X"] {
+        let mut client = Client::login(pooler.port());
+        client.talk("Q begin", "C[BEGIN] ZT");
+        client.say(script);
+        Client::login(pooler.port()).talk("Q select 2", "T D[2] C[SELECT 1] ZI");
+    }
+}
+
+#[test]
 fn half_a_long_statement_holds_up_nobody() {
     // Longer than what is collected without a server, and short enough to be kept.
     for pooling in ["transaction", "statement"] {
