@@ -34,6 +34,20 @@ pub(super) struct Flow {
     pub unnamed: Option<Box<Effects>>,
     /// SQL that sets again what the client brought, where that has been reset, and when.
     pub restore: Option<(Restore, Vec<u8>)>,
+    /// Our queries that reset settings, or set them again, and are not answered yet.
+    pub resets: Vec<OwnReset>,
+    /// Strings of those that have to be sent once more.
+    pub redo: Vec<Vec<u8>>,
+}
+
+/// A query of ours that reset settings, or set them again.
+#[derive(Debug)]
+pub(super) struct OwnReset {
+    /// Its number.
+    pub sequence: u64,
+    /// What has to be sent once more where it was cancelled in the place of the client's own: it
+    /// may have come too late for that.
+    pub strings: Vec<Vec<u8>>,
 }
 
 /// When settings of the startup packet are set again.

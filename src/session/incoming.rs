@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::flow::Restore;
+use super::flow::{OwnReset, Restore};
 use super::names::{Names, NamesUndo};
 use super::state::Reply;
 use crate::client::condition;
@@ -33,6 +33,10 @@ pub(super) struct Incoming<'a, 'b> {
     pub asked: &'a mut Option<Box<Question>>,
     /// What is to be done when a message has been answered, unless it fails.
     pub restore: &'a mut Option<(Restore, Vec<u8>)>,
+    /// Our queries that reset settings, or set them again.
+    pub resets: &'a mut Vec<OwnReset>,
+    /// Strings of those that have to be sent once more.
+    pub redo: &'a mut Vec<Vec<u8>>,
     /// How the question ended.
     pub learnt: Option<(Box<Question>, Reply)>,
     /// A request of ours is over.
@@ -81,6 +85,7 @@ impl Sink for Incoming<'_, '_> {
 
     fn own_complete(&mut self, sequence: u64, reported: &Arc<Reported>) {
         self.settled = true;
+        self.resets.retain(|reset| reset.sequence > sequence);
         if let Some(question) = self.asked.take_if(|asked| asked.sequence == sequence) {
             self.learnt = Some((question, Reply::Answered));
         }
@@ -93,6 +98,15 @@ impl Sink for Incoming<'_, '_> {
             self.learnt = Some((question, Reply::Refused));
         } else if self.adopting == Some(sequence) {
             self.refused = Some(error.to_vec());
+        } else if view::error_field(error, b'C') == Some(b"57014")
+            && let Some(index) = self.resets.iter().position(|own| own.sequence == sequence)
+        {
+            // A cancel was meant for what the client ran.
+            let own = self.resets.swap_remove(index);
+            // What is sent once more for an earlier one includes it.
+            if self.redo.is_empty() {
+                *self.redo = own.strings;
+            }
         }
         // Else the client's transaction has failed, and what we asked for with it.
     }

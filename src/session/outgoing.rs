@@ -63,7 +63,8 @@ impl Outgoing<'_, '_> {
     /// The session has to end then, and the server to be closed.
     pub(super) fn run(&mut self, bytes: &[u8]) -> Result<usize, ClientFault> {
         let mut position = 0;
-        if self.flow.restore.is_some() && self.flow.stop.is_none() {
+        let waits = self.flow.restore.is_some() || !self.flow.redo.is_empty();
+        if waits && self.flow.stop.is_none() {
             self.restore_behind()?;
         }
         loop {

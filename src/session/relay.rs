@@ -190,6 +190,8 @@ impl Session {
                 adopting: flow.adopting,
                 asked: &mut flow.asked,
                 restore: &mut flow.restore,
+                resets: &mut flow.resets,
+                redo: &mut flow.redo,
                 learnt: None,
                 settled: false,
                 refused: None,
@@ -211,6 +213,9 @@ impl Session {
         scratch.output.clear();
         if let Some(error) = refused {
             return Err(End::Refused(error));
+        }
+        if !flow.redo.is_empty() && flow.stop.is_none() {
+            flow.stop = Some(Stop::Replies);
         }
         if settled {
             self.seat.settled(lease.key());

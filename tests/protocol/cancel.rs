@@ -1,11 +1,13 @@
 //! Cancel requests: they hit the request that they are meant for, at once, and nothing else.
 
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::setup::{pooler, shared};
+use crate::fake::{Fake, answer, error};
+use crate::setup::{file, pooler, shared};
 use crate::support::{LIMIT, Pooler, eventually};
-use crate::wire::{Client, cancel, cancel_packet, untagged};
+use crate::wire::{Client, USER, cancel, cancel_packet, message, untagged};
 
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -130,4 +132,43 @@ fn wrong_keys_do_nothing() {
     client.hears("T D[42] C[SELECT 1] ZI");
     let again = untagged(&[&80_877_102_u32.to_be_bytes()[..], &key].concat());
     assert_eq!(again, client.cancel_packet());
+}
+
+#[test]
+fn settings_that_a_late_cancel_kept_from_being_set_again_are_set_before_the_next_query() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&heard);
+    let fake = Fake::start(move |_, _, server| {
+        server.let_in();
+        let mut refused = false;
+        while let Some((tag, body)) = server.hear() {
+            if tag != b'Q' {
+                continue;
+            }
+            let text = String::from_utf8_lossy(&body).trim_end_matches('\0').to_owned();
+            let discarded = log.lock().unwrap().iter().any(|text| text == "discard all");
+            let restores = discarded && text.contains("search_path");
+            log.lock().unwrap().push(text.clone());
+            if text == "discard all" {
+                server.send(&[message(b'C', b"DISCARD ALL\0"), message(b'Z', b"I")].concat());
+            } else if restores && !refused {
+                refused = true;
+                let cancelled = error("SERROR|VERROR|C57014|Mcanceling statement|");
+                server.send(&[cancelled, message(b'Z', b"I")].concat());
+            } else {
+                server.send(&answer());
+            }
+        }
+    });
+    let pooler = Pooler::start(&file(fake.port(), "default_pool_size = 1", ""));
+    let own = [USER[0], USER[1], ("search_path", "mine")];
+    let mut client = Client::login_as(pooler.port(), &own);
+    client.say("Q select 5 / Q discard all / Q select 1");
+    let row = "T D[42] C[SELECT 1] ZI";
+    client.hears(&format!("{row} C[DISCARD ALL] ZI {row}"));
+    let heard = heard.lock().unwrap();
+    let at = |what: &str| heard.iter().position(|text| text == what).unwrap();
+    let between = &heard[at("discard all") + 1..at("select 1")];
+    let restored = between.iter().filter(|text| text.contains("search_path")).count();
+    assert_eq!(restored, 2, "{heard:?}");
 }

@@ -1,7 +1,8 @@
 //! What messages may leave in the server's session, noted as they are sent.
 
-use super::{ClientFault, Outgoing, Restore};
+use super::{ClientFault, Outgoing, Restore, Stop};
 use crate::server::ledger::{Awaited, Local};
+use crate::session::flow::OwnReset;
 use crate::session::pins::Pin;
 use crate::sql::{self, Command, Effects, Leaves, Resets};
 use crate::wire::request;
@@ -124,11 +125,8 @@ impl Outgoing<'_, '_> {
             Local::DiscardedAll => vec![text.to_vec(), restoring],
             _ => vec![[text, b";", &restoring].concat()],
         };
-        for sql in strings {
-            if let Some(sequence) = self.sent_own(Awaited::Query)? {
-                self.out.insert(|out| request::query(out, &sql));
-                self.names.drop_unnamed_first(self.undo, sequence);
-            }
+        if let Some(sequence) = self.reset_by(strings)? {
+            self.names.drop_unnamed_first(self.undo, sequence);
         }
         if let Some(sequence) = self.reply(local)? {
             self.flow.batch = Some(sequence);
@@ -140,18 +138,31 @@ impl Outgoing<'_, '_> {
     }
 
     /// A string has been answered that reset what the client brought, and did not fail: that is
-    /// set again, in whatever transaction the reset was.
+    /// set again, in whatever transaction the reset was. So is what a cancel has hit.
     pub(super) fn restore_behind(&mut self) -> Result<(), ClientFault> {
         let of_string = |(when, _): &mut (Restore, _)| matches!(when, Restore::Behind(_));
-        if let Some((_, sql)) = self.flow.restore.take_if(of_string)
-            && self.sent_own(Awaited::Query)?.is_some()
-        {
-            self.out.insert(|out| request::query(out, &sql));
-        }
+        let mut strings = std::mem::take(&mut self.flow.redo);
+        strings.extend(self.flow.restore.take_if(of_string).map(|(_, sql)| sql));
+        self.reset_by(strings)?;
         Ok(())
     }
 
-    /// An extended request has reset what the client brought: that is set again, and fails with
+    /// Sends these strings, each a query of ours. Nothing of the client's may follow before they
+    /// have been answered: it would run with other settings where one of them was cancelled.
+    fn reset_by(&mut self, strings: Vec<Vec<u8>>) -> Result<Option<u64>, ClientFault> {
+        let mut last = None;
+        for (index, sql) in strings.iter().enumerate() {
+            if let Some(sequence) = self.sent_own(Awaited::Query)? {
+                self.out.insert(|out| request::query(out, sql));
+                let behind = strings.get(index..).unwrap_or_default().to_vec();
+                self.flow.resets.push(OwnReset { sequence, strings: behind });
+                self.flow.stop = Some(Stop::Replies);
+                last = Some(sequence);
+            }
+        }
+        Ok(last)
+    }
+
     /// the request.
     pub(super) fn restore_before_sync(&mut self) -> Result<(), ClientFault> {
         let Some((_, mut identity)) = self.flow.restore.take() else {
