@@ -273,7 +273,9 @@ impl Outgoing<'_, '_> {
         };
         if parse.name.is_empty() {
             let effects = sql::effects(parse.text);
-            if !effects.leaves.is_empty() {
+            if effects.leaves.is_empty() {
+                self.unnamed_resets_nothing();
+            } else {
                 self.suspect(effects.leaves, parse.text);
                 self.note(effects.leaves, &effects.settings);
                 self.note_unnamed(effects);

@@ -411,3 +411,30 @@ fn reset_all_does_not_change_who_the_session_is() {
         ),
     );
 }
+
+#[test]
+fn what_is_set_after_a_reset_stays_set() {
+    same_with(
+        &[("TimeZone", "Asia/Tokyo"), ("options", "-c app.tenant=start")],
+        &format!(
+            "begin
+             reset timezone
+             {SHOW}
+             set timezone = 'UTC'
+             {SHOW}
+             reset all
+             set app.tenant = 'other'
+             select current_setting('app.tenant')
+             commit
+             {SHOW}
+             create temp table t1 (n int)
+             set timezone to default
+             Q set timezone = 'Europe/Rome'
+             begin
+             {SHOW}
+             commit
+             drop table t1
+             {SHOW}"
+        ),
+    );
+}

@@ -59,7 +59,7 @@ impl Outgoing<'_, '_> {
     pub(super) fn note_unnamed(&mut self, effects: Effects) {
         match &mut self.flow.unnamed {
             None => self.flow.unnamed = Some(Box::new(effects)),
-            // One that resets is the same again, or nearly so: there is only one to remember.
+            // To set again what another one has reset would undo what was set since.
             Some(known) => {
                 known.leaves |= effects.leaves;
                 known.settings.extend(effects.settings);
@@ -72,12 +72,21 @@ impl Outgoing<'_, '_> {
         }
     }
 
+    /// The unnamed statement is one now that resets no setting.
+    pub(super) fn unnamed_resets_nothing(&mut self) {
+        if let Some(known) = &mut self.flow.unnamed {
+            known.resets = Resets::default();
+        }
+    }
+
     /// The unnamed statement, or the one of this identity in its place, is about to run.
     pub(super) fn note_bound(&mut self, elsewhere: Option<&[u8]>) {
         if let Some(identity) = elsewhere {
             let text = Fields::new(identity).cstr();
             let effects = text.map_or(Effects::WORST, sql::effects);
-            if !effects.leaves.is_empty() {
+            if effects.leaves.is_empty() {
+                self.unnamed_resets_nothing();
+            } else {
                 self.note_unnamed(effects);
             }
         }
