@@ -172,9 +172,8 @@ fn check_nothing_leaked(run: &Run, pooler: &Pooler) {
 }
 
 #[test]
-#[ignore = "one run in some finds a pipeline whose error is not the one that Postgres gives; run it on demand until none does"]
 fn replies_of_many_clients_over_two_servers_never_cross() {
-    let queries = number("CROSSTALK_QUERIES").unwrap_or(50_000);
+    let queries = number("CROSSTALK_QUERIES").unwrap_or(20_000);
     let seed = number("CROSSTALK_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("CROSSTALK_SEED={seed} CROSSTALK_QUERIES={queries}");
     let cluster = Arc::new(cluster());
