@@ -12,6 +12,7 @@ pub mod discover;
 mod door;
 mod figures;
 mod identify;
+pub mod inspect;
 mod listening;
 mod owner;
 mod reload;

@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use pgweir::app;
 use pgweir::app::discover::{Found, Role, advise_pool_size, discover};
+use pgweir::app::inspect::{Check, Level, inspect, json};
 use pgweir::config::{self, Config, Environment, HostPort, ServerUrl};
 use pgweir::demo;
 use pgweir::net::listen::Endpoint;
@@ -63,6 +64,13 @@ enum Command {
     Check {
         /// pooler.toml.
         file: PathBuf,
+        /// Ask its servers, too, whether all will work: login, role, lag, connections, clock,
+        /// certificates.
+        #[arg(long)]
+        connect: bool,
+        /// One JSON document instead of lines.
+        #[arg(long)]
+        json: bool,
     },
     /// Start throwaway Postgres servers and a pooler in front of them, and show what it does.
     Demo {
@@ -96,7 +104,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let source = Box::new(move || Config::from_toml_file_in(&file, &environment));
             serve(config, source, &[])
         }
-        Some(Command::Check { file }) => Ok(check(&file)),
+        Some(Command::Check { file, connect, json }) => {
+            let form = if json { Form::Json } else { Form::Lines };
+            check(&file, if connect { Depth::Servers } else { Depth::File }, form)
+        }
         Some(Command::Demo { check, port }) => run_demo(check, port),
     }
 }
@@ -255,20 +266,63 @@ fn psql_options(at: &Endpoint) -> Option<String> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the report is what was asked for")]
-fn check(file: &std::path::Path) -> ExitCode {
-    match config::check::file(file) {
-        Ok(lines) => {
-            for line in lines {
-                println!("{line}");
-            }
-            ExitCode::SUCCESS
-        }
+/// What is checked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// The file.
+    File,
+    /// Its servers as well.
+    Servers,
+}
+
+/// What a report looks like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// For people.
+    Lines,
+    /// For machines.
+    Json,
+}
+
+/// What the file amounts to, or everything that is wrong with it; then what its servers say.
+fn check(file: &Path, depth: Depth, form: Form) -> anyhow::Result<ExitCode> {
+    let config = match Config::from_toml_file_in(file, &environment()) {
+        Ok(config) => config,
         Err(problems) => {
-            eprint!("{problems}");
-            ExitCode::FAILURE
+            match form {
+                Form::Lines => eprintln!("{problems}"),
+                Form::Json => print(&json(&problems.iter().map(Check::from).collect::<Vec<_>>())),
+            }
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let report = config::check::report(&config);
+    let servers = if depth == Depth::Servers {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(inspect(&config))
+    } else {
+        Vec::new()
+    };
+    let failed = servers.iter().any(|check| check.level == Level::Error);
+    match form {
+        Form::Lines => {
+            report.iter().for_each(|line| print(line));
+            servers.iter().for_each(|check| print(&check.to_string()));
+        }
+        Form::Json => {
+            let place = file.display().to_string();
+            let mut checks: Vec<_> =
+                report.iter().map(|line| Check::of_report(&place, line)).collect();
+            checks.extend(servers);
+            print(&json(&checks));
         }
     }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+#[expect(clippy::print_stdout, reason = "the report is what was asked for")]
+fn print(line: &str) {
+    println!("{line}");
 }
 
 fn run_demo(check: bool, port: Option<u16>) -> anyhow::Result<ExitCode> {

@@ -56,7 +56,7 @@ const QUESTION: &str = "SELECT current_setting('server_version'), pg_is_in_recov
      has_column_privilege('pg_catalog.pg_authid', 'rolpassword', 'SELECT')";
 
 /// Nobody is to wait longer than this for an answer when starting.
-const LIMIT: Duration = Duration::from_secs(5);
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
 /// Asks the server of a database, or a replica of it at `host`, as the user that the database
 /// forces, or as the one who looks up secrets.
@@ -69,21 +69,7 @@ pub async fn discover(
     host: &HostPort,
 ) -> Result<Found, AskError> {
     let user = database.user.as_deref().or(config.auth_user(database)).unwrap_or_default();
-    let listed = || config.users.get(user).and_then(|user| user.password.as_ref());
-    let secret = database.password.as_ref().or_else(listed);
-    let target = Target {
-        address: match host.unix_socket() {
-            Some(path) => Address::Unix(path),
-            None => Address::Tcp(host.host.clone(), host.port),
-        },
-        user: user.to_owned(),
-        secret: secret.and_then(|secret| ServerSecret::parse(secret.expose()).ok()).map(Into::into),
-        database: database.dbname.clone(),
-        connect_timeout: config.general.server_connect_timeout.min(LIMIT),
-        tcp: tcp_options(&config.general),
-        tls: Some(ServerTls::new(ServerTlsPlan::new(&config.general, database)).into()),
-        read_only: false,
-    };
+    let target = target(config, database, host, user);
     let Answer { rows, method, cipher } = ask(&target, QUESTION, LIMIT).await?;
     let mut values = rows.into_iter().flatten().flatten();
     let mut next = || values.next().unwrap_or_default();
@@ -96,6 +82,25 @@ pub async fn discover(
         method,
         cipher,
     })
+}
+
+/// A server of a database, as this user with the password that is configured for him.
+pub(super) fn target(config: &Config, database: &Database, host: &HostPort, user: &str) -> Target {
+    let listed = || config.users.get(user).and_then(|user| user.password.as_ref());
+    let secret = database.password.as_ref().or_else(listed);
+    Target {
+        address: match host.unix_socket() {
+            Some(path) => Address::Unix(path),
+            None => Address::Tcp(host.host.clone(), host.port),
+        },
+        user: user.to_owned(),
+        secret: secret.and_then(|secret| ServerSecret::parse(secret.expose()).ok()).map(Into::into),
+        database: database.dbname.clone(),
+        connect_timeout: config.general.server_connect_timeout.min(LIMIT),
+        tcp: tcp_options(&config.general),
+        tls: Some(ServerTls::new(ServerTlsPlan::new(&config.general, database)).into()),
+        read_only: false,
+    }
 }
 
 /// How many servers a pool should have, and why: twice the cores and one for the disk, as long as

@@ -133,7 +133,7 @@ fn report(whom: &str, refreshed: &Result<(), TlsError>, expiry: Option<Expiry>) 
 }
 
 /// A certificate of ours that expires this soon is worth a word.
-const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+pub(super) const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 fn warn_of(whom: &str, expiry: Option<Expiry>) {
     let Some(expiry) = expiry else {

@@ -1,21 +1,11 @@
 //! What `pgweir check` says about a configuration without connecting anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use super::choice::AuthType;
 use super::database::Database;
 use super::host_port::HostPort;
 use super::model::Config;
-use super::problem::Problems;
-
-/// Reads a `pooler.toml` and reports on it, a line each.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn file(path: impl AsRef<Path>) -> Result<Vec<String>, Problems> {
-    Config::from_toml_file(path).map(|config| report(&config))
-}
 
 /// What a configuration amounts to: databases, pools, the sum of their sizes, and warnings. Lines
 /// that start with `warning:` are worth a look.
@@ -65,8 +55,9 @@ fn pools(config: &Config, database: &Database) -> usize {
     if database.user.is_some() { 1 } else { config.users.len() }
 }
 
-/// Servers that a database's pools may hold together.
-fn servers(config: &Config, database: &Database) -> usize {
+/// Servers that the pools of a database's listed users may hold together.
+#[must_use]
+pub fn servers(config: &Config, database: &Database) -> usize {
     let of = |user| {
         let reserve = config.reserve_pool_size(database, user);
         config.pool_size(database, user).saturating_add(reserve)

@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::connect::{ConnectError, LoggedIn, Target, connect};
-use crate::net::tls::Cipher;
+use crate::net::tls::{Cipher, Expiry};
 use crate::wire::frame::{self, FrameError};
 use crate::wire::request;
 use crate::wire::view::{self, Fields};
@@ -75,6 +75,16 @@ impl Asker {
         self.login.method
     }
 
+    /// What the connection is encrypted with.
+    pub fn cipher(&self) -> Option<Cipher> {
+        self.login.socket.cipher()
+    }
+
+    /// When the certificate that the server has shown expires.
+    pub fn server_expiry(&self) -> Option<Expiry> {
+        self.login.socket.peer_expiry()
+    }
+
     /// Asks one statement with parameters as text, and gives the rows.
     ///
     /// # Errors
@@ -119,7 +129,7 @@ impl Asker {
 /// As [`AskError`] says, after at most the connect timeout and `limit`.
 pub async fn ask(target: &Target, sql: &str, limit: Duration) -> Result<Answer, AskError> {
     let mut asker = Asker::connect(target, &[]).await?;
-    let (method, cipher) = (asker.login.method, asker.login.socket.cipher());
+    let (method, cipher) = (asker.method(), asker.cipher());
     match timeout(limit, asker.ask(sql, &[])).await {
         Ok(rows) => Ok(Answer { rows: rows?, method, cipher }),
         Err(_elapsed) => Err(AskError::TimedOut),

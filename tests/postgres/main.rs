@@ -15,6 +15,7 @@ mod support;
 
 mod auth;
 mod auto;
+mod check;
 mod cluster;
 mod console;
 mod demo;

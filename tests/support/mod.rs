@@ -66,6 +66,19 @@ pub fn pgbench(arguments: &[&str], script: &str, limit: Duration) -> Ended {
     pgweir::demo::cluster::run(client("pgbench").args(arguments), script, limit).unwrap()
 }
 
+/// Runs `pgweir check FILE` with `toml` in the file and these arguments.
+pub fn check(toml: &str, arguments: &[&str]) -> Ended {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), toml).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
+    command.arg("check").arg(file.path()).args(arguments);
+    let mut ended = pgweir::demo::cluster::run(&mut command, "", LIMIT).unwrap();
+    for text in [&mut ended.stdout, &mut ended.stderr] {
+        *text = text.replace(&file.path().display().to_string(), "pooler.toml");
+    }
+    ended
+}
+
 /// One of Postgres's client programs, such as `pg_dump`, free of this process's PG* variables.
 pub fn client(program: &str) -> Command {
     let install = Install::find().unwrap();

@@ -6,7 +6,7 @@ use crate::certificates::{Authority, Good, der, put};
 use crate::client::TlsClient;
 use crate::house::{House, SERVER_TLS, ask};
 use crate::support::{
-    APP_DATABASE, APP_USER, LIMIT, PASSWORD, Pooler, eventually, pgbench, psql_rows,
+    APP_DATABASE, APP_USER, LIMIT, PASSWORD, Pooler, check, eventually, pgbench, psql_rows,
 };
 
 fn shows(pooler: &Pooler, certificate: &str) -> bool {
@@ -106,4 +106,35 @@ fn files_that_do_not_fit_leave_all_as_it_was() {
     new.write(house.folder(), "pgweir");
     eventually("they fit", LIMIT, || shows(&pooler, &new.certificate));
     assert_eq!(ask(&pooler, "sslmode=require", "SELECT 1;").stdout, "1\n");
+}
+
+#[test]
+fn check_tells_how_long_certificates_are_good_for() {
+    let house = House::new();
+    let settings = format!("server_tls_sslmode = \"require\"; {}", House::client_tls("allow"));
+    let toml = house.toml("127.0.0.1", &settings);
+    let ended = check(&toml, &["--connect"]);
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stdout);
+    assert!(ended.stdout.contains("ok: certificate of ours, for clients: good for "));
+    assert!(ended.stdout.contains("ok: certificate of the server at 127.0.0.1:"));
+    assert!(ended.stdout.contains("by scram-sha-256-plus, TLSv1.3/"), "{}", ended.stdout);
+
+    let old = house.authority.sign("server", &["127.0.0.1"], Good::InThePast);
+    house.show(&old);
+    house.authority.sign("pgweir", &["localhost"], Good::InThePast).write(house.folder(), "pgweir");
+    let ended = check(&toml, &["--connect"]);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.stdout);
+    let ours = "error: certificate of ours, for clients: expired on 2002-02-02T00:00:00Z";
+    assert!(ended.stdout.contains(ours), "{}", ended.stdout);
+    assert!(ended.stdout.contains("warning: certificate of the server at 127.0.0.1:"));
+
+    let strict = house.toml(
+        "127.0.0.1",
+        "server_tls_sslmode = \"verify-full\"; server_tls_ca_file = \"DIR/ca.crt\"",
+    );
+    let ended = check(&strict, &["--connect"]);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.stdout);
+    let login = "error: login databases.shop at 127.0.0.1:";
+    let line = ended.stdout.lines().find(|line| line.starts_with(login)).unwrap();
+    assert!(line.contains("TLS with server") && line.contains("expired"), "{line}");
 }

@@ -140,9 +140,9 @@ fn report_warns_when_nobody_can_log_in() {
 }
 
 #[test]
-fn check_of_a_file_reports_or_lists_problems() {
+fn report_counts_users_of_auth_file() {
     let good = folder("", "", "\"app\" \"x\"\n");
-    let lines = check::file(good.path().join("pooler.toml")).unwrap();
+    let lines = check::report(&load_from(good.path()).unwrap());
     assert_eq!(lines.last().unwrap(), "ok: 1 database, 1 pool, sum of pool sizes 20");
-    assert_eq!(check::file(good.path().join("none.toml")).unwrap_err().count(), 1);
+    assert_eq!(Config::from_toml_file(good.path().join("none.toml")).unwrap_err().count(), 1);
 }

@@ -29,7 +29,7 @@ pub struct ClientCertificate {
     pub distinguished_name: String,
 }
 
-/// The last moment of a certificate of ours. `2027-01-31T12:00:00Z`.
+/// The last moment of a certificate. `2027-01-31T12:00:00Z`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
     /// When it is.

@@ -19,6 +19,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::certificate::{Certificate, Expiry};
 use super::session::{Seal, Session, Step, Work};
 use super::{Cipher, TlsError};
 use crate::net::scratch::{self, INPUT_LEN};
@@ -121,6 +122,12 @@ impl TlsStream {
     /// What the peer has shown of itself, its own certificate first.
     pub(super) fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         self.session.common().peer_certificates().unwrap_or_default()
+    }
+
+    /// When the peer's own certificate expires.
+    pub(in crate::net) fn peer_expiry(&self) -> Option<Expiry> {
+        let shown = Certificate::read(self.peer_certificates().first()?).ok()?;
+        Some(shown.expiry())
     }
 
     /// The protocol that was agreed on to go on with.

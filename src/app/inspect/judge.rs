@@ -1,0 +1,221 @@
+//! What is made of the facts that an inspection finds. Decides only: asks nobody, and reads no
+//! clock.
+
+use std::time::{Duration, SystemTime};
+
+use super::report::{Check, Level};
+use crate::app::discover::Role;
+use crate::app::tls::SOON;
+use crate::auth::ServerAuthError;
+use crate::net::tls::Expiry;
+use crate::server::connect::ConnectError;
+
+/// What a server says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub(super) version: String,
+    pub(super) role: Role,
+    pub(super) max_connections: usize,
+    /// Those of them that we can't have.
+    pub(super) reserved: usize,
+    /// Seconds that its clock is ahead of ours, and how far off that may be.
+    pub(super) ahead: f64,
+    pub(super) ahead_error: f64,
+}
+
+/// Servers that pools may open on a host.
+#[derive(Debug, Default)]
+pub(super) struct Demand {
+    /// By the names of databases.
+    pub(super) parts: Vec<(String, usize)>,
+    /// `max_server_connections`.
+    pub(super) cap: Option<usize>,
+    /// Users or databases that are not listed have pools as well, of any number.
+    pub(super) open: bool,
+}
+
+/// What proves us to a server, as far as the configuration knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// All that there is.
+    Own,
+    /// Only together with what the client shows when it logs in.
+    WithClient,
+}
+
+/// A clock may differ by this many seconds: replicas' lags are compared by it.
+const SKEW_MAX: f64 = 1.0;
+
+pub(super) fn refused(place: String, proof: Proof, error: &ConnectError) -> Check {
+    let check = Check::ok("login", place, error.to_string());
+    let hint = match error {
+        ConnectError::Unreachable { .. } | ConnectError::TimedOut { .. } => {
+            "does the server run, and are host and port right?"
+        }
+        ConnectError::Auth { cause, .. } => {
+            let lacks = matches!(
+                cause,
+                ServerAuthError::NoSecret { .. } | ServerAuthError::SecretForm { .. }
+            );
+            if lacks && proof == Proof::WithClient {
+                let hint = "not tried: what proves this user comes with its client's login";
+                return check.but(Level::Warning, hint);
+            }
+            "the password under [users], in auth_file or of the database must be the server's"
+        }
+        ConnectError::Tls { .. } => {
+            "server_tls_sslmode and the files of server_tls must suit the server"
+        }
+        ConnectError::Refused { .. } => match error.server_sqlstate() {
+            Some(b"28P01") => {
+                "the password under [users], in auth_file or of the database is not the server's"
+            }
+            Some(b"28000") => "the server's pg_hba.conf must let this user in from here",
+            Some(b"3D000") => "dbname must be a database of the server",
+            Some(b"53300") => "the server has no connection left: see max_connections there",
+            _ => "the server's log says more",
+        },
+        ConnectError::Closed { .. } | ConnectError::Lied { .. } => "is it a Postgres server?",
+    };
+    check.but(Level::Error, hint)
+}
+
+pub(super) fn role(place: String, wanted: Role, facts: &Facts) -> Check {
+    let found = facts.role;
+    let check = Check::ok("role", place, format!("{found}, Postgres {}", facts.version));
+    match (wanted, found) {
+        (Role::Primary, Role::Replica) => {
+            let hint = "writes fail there; fine for a database that is only read";
+            check.but(Level::Warning, hint)
+        }
+        (Role::Replica, Role::Primary) => {
+            check.but(Level::Error, "it is listed under replicas: take it out")
+        }
+        _ => check,
+    }
+}
+
+/// `lag` is what has come and was not replayed in bytes, and how old what was replayed is in
+/// seconds, as the server writes them; `receives` whether more can come.
+pub(super) fn lag(
+    place: String,
+    bytes: Option<&str>,
+    seconds: Option<&str>,
+    receives: bool,
+) -> Check {
+    let unknown = "unknown";
+    let text = format!(
+        "{} bytes received and not replayed, {} seconds behind",
+        bytes.unwrap_or(unknown),
+        seconds.unwrap_or(unknown),
+    );
+    let check = Check::ok("lag", place, text);
+    match (bytes, receives) {
+        (Some(_), true) => check,
+        _ => check.but(Level::Warning, "it receives nothing: see primary_conninfo and its log"),
+    }
+}
+
+pub(super) fn clock(place: String, facts: &Facts) -> Check {
+    let Facts { ahead, ahead_error, .. } = facts;
+    let side = if *ahead < 0.0 { "behind" } else { "ahead of" };
+    let text = format!("{:.3} s {side} ours (to {ahead_error:.3} s)", ahead.abs());
+    let check = Check::ok("clock", place, text);
+    if ahead.abs() - ahead_error <= SKEW_MAX {
+        return check;
+    }
+    check.but(Level::Warning, "lags and times in logs can't be compared: run NTP on both")
+}
+
+pub(super) fn connections(place: String, facts: &Facts, demand: &Demand) -> Check {
+    let Demand { parts, cap, open } = demand;
+    let sum = parts.iter().fold(0, |sum: usize, (_, servers)| sum.saturating_add(*servers));
+    let room = facts.max_connections.saturating_sub(facts.reserved);
+    let most = match cap {
+        Some(cap) if *open => *cap,
+        Some(cap) => sum.min(*cap),
+        None => sum,
+    };
+    let parts: Vec<_> = parts.iter().map(|(name, servers)| format!("{name} {servers}")).collect();
+    let capped = cap.map_or_else(String::new, |cap| format!(", max_server_connections {cap}"));
+    let text = format!(
+        "pools may open {most} (sum {sum}: {}{capped}) of the {room} that the server has \
+         (max_connections {}, {} reserved)",
+        parts.join(" + "),
+        facts.max_connections,
+        facts.reserved,
+    );
+    let check = Check::ok("connections", place, text);
+    let advised = (room * 4 / 5).max(1);
+    if most > room {
+        let hint = format!(
+            "make pools smaller, or set max_server_connections = {advised}: requests wait then"
+        );
+        check.but(Level::Error, hint)
+    } else if *open && cap.is_none() {
+        let hint = format!(
+            "users and databases that are not listed have pools of their own: set \
+             max_server_connections = {advised}"
+        );
+        check.but(Level::Warning, hint)
+    } else if most > advised {
+        check.but(Level::Warning, "that leaves less than a fifth to others, as backups and psql")
+    } else {
+        check
+    }
+}
+
+/// `at_worst` is how bad it is if it has expired.
+pub(super) fn expiry(place: String, at: &Expiry, now: SystemTime, at_worst: Level) -> Check {
+    match at.at.duration_since(now) {
+        Err(_past) => Check::ok("certificate", place, format!("expired on {at}"))
+            .but(at_worst, "replace it; files that have changed are read again by themselves"),
+        Ok(left) => {
+            let days = left.as_secs() / Duration::from_secs(24 * 3600).as_secs();
+            let check = Check::ok("certificate", place, format!("good for {days} days, to {at}"));
+            if left < SOON { check.but(Level::Warning, "replace it soon") } else { check }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(max_connections: usize, ahead: f64) -> Facts {
+        let (version, role) = ("17.5".to_owned(), Role::Primary);
+        Facts { version, role, max_connections, reserved: 3, ahead, ahead_error: 0.5 }
+    }
+
+    #[test]
+    fn pools_are_measured_by_what_the_server_can_give() {
+        let level = |sizes: &[usize], cap, open| {
+            let parts = sizes.iter().map(|size| ("shop".to_owned(), *size)).collect();
+            let demand = Demand { parts, cap, open };
+            connections(String::new(), &facts(103, 0.0), &demand).level
+        };
+        assert_eq!(level(&[40, 40], None, false), Level::Ok);
+        assert_eq!(level(&[40, 41], None, false), Level::Warning);
+        assert_eq!(level(&[50, 50], None, false), Level::Warning);
+        assert_eq!(level(&[50, 51], None, false), Level::Error);
+        assert_eq!(level(&[50, 51], Some(80), false), Level::Ok);
+        assert_eq!(level(&[50], Some(1000), false), Level::Ok);
+        assert_eq!(level(&[50], Some(1000), true), Level::Error);
+        assert_eq!(level(&[50], None, true), Level::Warning);
+        assert_eq!(level(&[50], Some(80), true), Level::Ok);
+        assert_eq!(level(&[usize::MAX, 2], None, false), Level::Error);
+    }
+
+    #[test]
+    fn a_clock_is_wrong_when_no_delay_explains_it() {
+        let level = |ahead| clock(String::new(), &facts(100, ahead)).level;
+        assert_eq!(level(-1.5), Level::Ok);
+        assert_eq!(level(1.4), Level::Ok);
+        assert_eq!(level(-1.6), Level::Warning);
+        assert_eq!(level(3600.0), Level::Warning);
+        assert_eq!(
+            clock("db".to_owned(), &facts(100, -3.25)).text,
+            "3.250 s behind ours (to 0.500 s)"
+        );
+    }
+}
