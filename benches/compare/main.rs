@@ -72,7 +72,8 @@ cargo bench --bench compare -- [--quick] [--cases NAME,...] [--rounds N] [--seco
 --seconds S     what is measured of each pooler's turn in a round
 --list          the names of the cases
 
-PGWEIR_BIN, PGBOUNCER   other binaries than the built one and Debian's
+PGWEIR_BIN, PGBOUNCER   other binaries than the built one, and than the one that benches/pgbouncer
+                        has fetched or else the installed one
 PG_BINDIR               the folder of the Postgres server's binaries";
 
 /// What the user asked for.

@@ -87,6 +87,9 @@ impl Pooler {
     }
 }
 
+/// Where `benches/pgbouncer` puts a newer PgBouncer than the installed one.
+const FETCHED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/pgbouncer/run");
+
 /// What is installed.
 #[derive(Debug)]
 pub(crate) struct Peers {
@@ -101,7 +104,8 @@ impl Peers {
     /// Looks for the binaries; `PGBOUNCER` and `PGWEIR_BIN` name other ones.
     pub(crate) fn find(folder: &Path) -> Self {
         let pgbouncer = std::env::var_os("PGBOUNCER").map(PathBuf::from).or_else(|| {
-            let known = ["/usr/sbin/pgbouncer", "/usr/local/bin/pgbouncer"].map(PathBuf::from);
+            let known =
+                [FETCHED, "/usr/sbin/pgbouncer", "/usr/local/bin/pgbouncer"].map(PathBuf::from);
             known.into_iter().find(|path| path.exists())
         });
         let pgbouncer_version = pgbouncer.as_deref().and_then(version_of);

@@ -68,6 +68,13 @@ impl Run {
             _null_server: null_server,
             folder,
         };
+        if !run.pgbouncer_prepares() {
+            run.note(format!(
+                "{} keeps no named statements in transaction mode: it is in session mode where \
+                 clients prepare, and rewrites nothing (benches/pgbouncer fetches a newer one)",
+                run.title(Peer::PgBouncer),
+            ));
+        }
         match run.tracer {
             None => {
                 run.note("System calls: not counted, neither perf nor strace works here".into())
