@@ -84,7 +84,6 @@ pub(crate) fn all() -> Vec<Case> {
             title: "simple, 200 databases and users, one client each",
             clients: 200,
             setup: Setup { databases: 200, pool_size: 2, ..PLAIN },
-            calls: Calls::NotCounted,
             ..SIMPLE
         },
         Case {

@@ -214,8 +214,12 @@ fn over_postgres(run: &mut Run, options: &Options) -> anyhow::Result<String> {
     let mut tables = report::PostgresTables::new(run);
     for bench in postgres::BENCHES.iter().filter(|bench| options.wants(bench.name)) {
         eprintln!("{} ...", bench.name);
-        let parts = postgres.measure(run, bench)?;
-        tables.add(run, bench, &parts);
+        match postgres.measure(run, bench) {
+            Ok(parts) => tables.add(run, bench, &parts),
+            Err(error) if keeper::INTERRUPTED.load(Ordering::Relaxed) => return Err(error),
+            // As when pgbench has not even connected within its time: the rest is told all the same.
+            Err(error) => run.note(format!("{} is left out: {error:#}", bench.name)),
+        }
     }
     Ok(tables.cpu.markdown() + &tables.rate.markdown())
 }
