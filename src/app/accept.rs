@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::door::Admitted;
 use super::{App, Stage};
 use crate::client::{condition, login};
 use crate::net::listen::{Acceptor, Listening};
@@ -66,17 +65,9 @@ impl App {
         let crowd = Crowd::join(self, on);
         let serve = async move |socket: io::Result<Socket>| {
             // The login's future is large, and gone before the session begins.
-            let admitted = Box::pin(crowd.app.admit(socket, peer, on, visit)).await;
-            match admitted {
-                None => {}
-                Some(Admitted::Guest(mut guest)) => {
-                    let end = guest.session().run().await;
-                    crowd.app.log_end(&guest, &end);
-                }
-                Some(Admitted::Console(console)) => {
-                    let end = Box::pin(console.run()).await;
-                    tracing::debug!(%peer, "console closing because: {end}");
-                }
+            if let Some(mut guest) = Box::pin(crowd.app.admit(socket, peer, on, visit)).await {
+                let end = guest.session().run().await;
+                crowd.app.log_end(&guest, &end);
             }
         };
         if on == here {

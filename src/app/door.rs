@@ -140,14 +140,15 @@ impl From<io::Error> for Refused {
 }
 
 impl App {
-    /// Lets one connection in, or tells it why not; `None` when that was all.
+    /// Lets one connection in, or tells it why not; `None` when that was all. Who comes for
+    /// something else than a session is served here: such a future may be large.
     pub(super) async fn admit(
         self: &Arc<Self>,
         socket: io::Result<Socket>,
         peer: Peer,
         on: LoopId,
         visit: Visit,
-    ) -> Option<Admitted> {
+    ) -> Option<Guest> {
         let socket = match socket {
             Ok(socket) => socket,
             Err(error) => {
@@ -171,7 +172,20 @@ impl App {
             return None;
         };
         let reason = match admitted {
-            Ok(Ok(admitted)) => return admitted,
+            Ok(Ok(Admitted::Guest(guest))) => return Some(guest),
+            Ok(Ok(Admitted::Console(console))) => {
+                drop(setup);
+                let end = console.run().await;
+                tracing::debug!(%peer, "console closing because: {end}");
+                return None;
+            }
+            Ok(Ok(Admitted::Walsender(walsender))) => {
+                match self.replicate(setup, *walsender).await {
+                    Ok(()) => return None,
+                    Err(report) => report.message,
+                }
+            }
+            Ok(Ok(Admitted::Nobody)) => return None,
             Ok(Err(Refused::Login(LoginError::Gone(_)))) => return None,
             Ok(Err(Refused::Login(error))) => error.to_string(),
             Ok(Err(Refused::Told(report))) => report.message,
@@ -198,13 +212,13 @@ impl App {
         setup: &Setup,
         attempt: &mut Attempt,
         on: LoopId,
-    ) -> Result<Option<Admitted>, Refused> {
+    ) -> Result<Admitted, Refused> {
         let (mut stranger, startup) = match stranger.opening().await? {
             (stranger, Opening::Startup(startup)) => (stranger, startup),
             (mut stranger, Opening::Cancel(request)) => {
                 self.house.cancels.cancel(&request).await;
                 stranger.socket().farewell();
-                return Ok(None);
+                return Ok(Admitted::Nobody);
             }
         };
         let peer = attempt.peer;
@@ -219,7 +233,7 @@ impl App {
                 let (socket, ahead) = stranger.into_parts();
                 let registry = Arc::clone(self) as Arc<dyn admin::Registry>;
                 let console = Console::open(socket, ahead, greeting, role, registry).await?;
-                return Ok(Some(Admitted::Console(console)));
+                return Ok(Admitted::Console(console));
             }
             Err(refused) => {
                 let report = match &refused {
@@ -238,11 +252,11 @@ impl App {
         let label = startup.parameter("application_name").unwrap_or_default();
         let card = ClientCard::new(login, label, peer, stranger.socket().cipher());
         if entrance.replication {
-            self.replicate(stranger, setup, &startup, card, entrance).await?;
-            return Ok(None);
+            let walsender = Walsender { stranger, startup, card, entrance };
+            return Ok(Admitted::Walsender(Box::new(walsender)));
         }
         let guest = self.open(stranger, setup, &startup, card, entrance, on).await?;
-        Ok(Some(Admitted::Guest(guest)))
+        Ok(Admitted::Guest(guest))
     }
 
     /// Checks limits, secret and database, in this order: nothing is said of databases to those
@@ -406,19 +420,15 @@ impl App {
         Ok(seat)
     }
 
-    async fn replicate(
-        &self,
-        mut stranger: Stranger,
-        setup: &Setup,
-        startup: &Startup,
-        card: ClientCard,
-        entrance: Entrance,
-    ) -> Result<(), Refused> {
+    /// Gives a client a server of its own, and relays to the end of either.
+    async fn replicate(&self, setup: Arc<Setup>, walsender: Walsender) -> Result<(), Report> {
+        let Walsender { mut stranger, startup, card, entrance } = walsender;
         let Entrance { ticket: _ticket, database, identified, .. } = entrance;
         let Identified { person, proof, greeting } = identified;
         let user = &card.login.user;
         let secret = setup.users.server_secret(&database, &person, Some(proof));
         let target = target(&setup.config, &setup.tls, self.house.tcp, &database, user, secret);
+        drop(setup);
         let parameters: Vec<_> = startup
             .parameters
             .iter()
@@ -430,7 +440,7 @@ impl App {
         done.map_err(|error| {
             let report = report::connect_failed(Severity::Fatal, &error);
             login::refuse(stranger.socket(), &[], &report);
-            Refused::Told(report)
+            report
         })
     }
 }
@@ -451,9 +461,20 @@ impl Guest {
 }
 
 /// Somebody who was let in.
-pub(super) enum Admitted {
+enum Admitted {
     Guest(Guest),
     Console(Console),
+    Walsender(Box<Walsender>),
+    /// It came for a cancel.
+    Nobody,
+}
+
+/// A client that is to get a server of its own.
+struct Walsender {
+    stranger: Stranger,
+    startup: Startup,
+    card: ClientCard,
+    entrance: Entrance,
 }
 
 /// What somebody who has proven who it is came for.

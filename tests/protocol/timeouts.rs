@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::fake::{Fake, answer};
 use crate::setup::{file, pooler, shared};
-use crate::support::{LIMIT, Pooler, eventually};
+use crate::support::{APP_DATABASE, LIMIT, PASSWORD, Pooler, SUPERUSER, eventually};
 use crate::wire::{Client, Message, USER, message, startup};
 
 /// What a busy machine may add to any time.
@@ -198,6 +198,16 @@ fn client_login_timeout() {
         check_took(started, 0.5);
         assert!(heard.is_empty() || heard == "R10", "{heard}");
     }
+}
+
+#[test]
+fn client_login_timeout_is_over_with_the_login() {
+    let superuser = format!("[users.{SUPERUSER}]\npassword = \"{PASSWORD}\"\n");
+    let pooler = Pooler::start(&file(shared().port(), "client_login_timeout = 2", &superuser));
+    let parameters = [("user", SUPERUSER), ("database", APP_DATABASE), ("replication", "database")];
+    let mut walsender = Client::login_as(pooler.port(), &parameters);
+    thread::sleep(Duration::from_millis(2300));
+    walsender.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
 }
 
 #[test]
