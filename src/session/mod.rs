@@ -271,9 +271,9 @@ impl Session {
                 Some(limit) => Box::pin(self.idle_up_to(limit)).await,
             };
             // Nothing large may live across the next await: it would be part of every idle client.
-            let queued = match next {
+            let queued = match next.map_err(Box::new) {
                 Ok(next) => next == Next::Queue,
-                Err(end) => break end,
+                Err(end) => break *end,
             };
             if queued {
                 match Box::pin(self.queue()).await {
