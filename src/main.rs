@@ -84,8 +84,6 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("PGWEIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
@@ -100,25 +98,40 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         None => run_direct(cli.direct),
         Some(Command::Run { file }) => {
             let environment = environment();
-            let config = Config::from_toml_file_in(&file, &environment)?;
+            let config = Config::from_toml_file_in(&file, &environment);
+            begin_log(&environment, config.as_ref().ok());
             let source = Box::new(move || Config::from_toml_file_in(&file, &environment));
-            serve(config, source, &[])
+            serve(config?, source, &[])
         }
         Some(Command::Check { file, connect, json }) => {
             let form = if json { Form::Json } else { Form::Lines };
             check(&file, if connect { Depth::Servers } else { Depth::File }, form)
         }
-        Some(Command::Demo { check, port }) => run_demo(check, port),
+        Some(Command::Demo { check, port }) => {
+            begin_log(&Environment::default(), None);
+            run_demo(check, port)
+        }
     }
 }
 
-/// What the environment says; it is logged which of it counts.
 fn environment() -> Environment {
-    let variables = std::env::vars_os();
     let text = |(name, value): (OsString, OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
-    let environment = Environment::new(variables.filter_map(text));
+    Environment::new(std::env::vars_os().filter_map(text))
+}
+
+/// From here on there is a log, of as many words as the configuration wants. It begins with what
+/// counts of the environment.
+fn begin_log(environment: &Environment, config: Option<&Config>) {
+    let words = match config.map_or(0, |config| config.general.verbose) {
+        0 => "info",
+        1 => "info,pgweir=debug",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("PGWEIR_LOG").unwrap_or_else(|_| EnvFilter::new(words));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     for sentence in environment.unknown() {
         tracing::warn!("{sentence}");
     }
@@ -126,11 +139,22 @@ fn environment() -> Environment {
     if !used.is_empty() {
         tracing::info!("from the environment: {}", used.join(", "));
     }
-    environment
 }
 
 fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
     let environment = environment();
+    let config = direct_config(direct, &environment);
+    begin_log(&environment, config.as_ref().ok());
+    let mut config = config?;
+    let sized = environment.sets("default_pool_size");
+    let found = look_around(&mut config, if sized { Size::Given } else { Size::Advised })?;
+    // There is nothing to be read again.
+    let same = config.clone();
+    serve(config, Box::new(move || Ok(same.clone())), &found)
+}
+
+/// What flags and variables say.
+fn direct_config(direct: Direct, environment: &Environment) -> anyhow::Result<Config> {
     let primary = match &direct.url {
         Some(url) => ServerUrl::parse(url).context("--url")?,
         None => environment
@@ -143,7 +167,7 @@ fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
         let urls: Result<_, _> = direct.replica.iter().map(|url| ServerUrl::parse(url)).collect();
         urls.context("--replica")?
     };
-    let mut config = Config::from_urls_in(primary, replicas, &environment)?;
+    let mut config = Config::from_urls_in(primary, replicas, environment)?;
     if let Some(listen) = direct.listen {
         config.general.listen_addr = vec![listen];
     }
@@ -151,11 +175,7 @@ fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
     if let Some(http) = direct.http {
         config.general.http_listen = Some(http).filter(|address| !address.is_empty());
     }
-    let sized = environment.sets("default_pool_size");
-    let found = look_around(&mut config, if sized { Size::Given } else { Size::Advised })?;
-    // There is nothing to be read again.
-    let same = config.clone();
-    serve(config, Box::new(move || Ok(same.clone())), &found)
+    Ok(config)
 }
 
 /// Where the pool size comes from.
@@ -286,7 +306,10 @@ enum Form {
 
 /// What the file amounts to, or everything that is wrong with it; then what its servers say.
 fn check(file: &Path, depth: Depth, form: Form) -> anyhow::Result<ExitCode> {
-    let config = match Config::from_toml_file_in(file, &environment()) {
+    let environment = environment();
+    let config = Config::from_toml_file_in(file, &environment);
+    begin_log(&environment, config.as_ref().ok());
+    let config = match config {
         Ok(config) => config,
         Err(problems) => {
             match form {

@@ -100,6 +100,7 @@ const RESTART: &[&str] = &[
     "tcp_keepintvl",
     "tcp_keepcnt",
     "tcp_user_timeout",
+    "verbose",
 ];
 
 impl<T> Key<T> {

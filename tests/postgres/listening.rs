@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use pgweir::demo::cluster::{Ended, run};
 
 use crate::support::{
-    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, cluster, psql, psql_rows,
+    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, cluster, eventually, psql, psql_rows,
 };
 
 fn configuration(cluster: &Cluster, listening: &str) -> String {
@@ -186,4 +186,23 @@ fn variables_alone_are_enough_and_flags_come_before_them() {
     assert!(log.contains("PGWEIR_POOL_MOD means nothing here; did you mean PGWEIR_POOL_MODE?"));
     assert!(log.contains("from the environment: LISTEN_PORT, MAX_CLIENT_CONN"), "{log}");
     assert!(!log.contains(PASSWORD), "{log}");
+}
+
+#[test]
+fn verbose_has_more_words_logged() {
+    let cluster = cluster();
+    let detail = "new connection to server";
+    for (verbose, wanted) in [(0, false), (1, true)] {
+        let pooler = Pooler::start(&format!(
+            "listen_port = 0\nverbose = {verbose}\n[databases.{APP_DATABASE}]\nhost = \"127.0.0.1\"\n\
+             port = {}\n[users.{APP_USER}]\npassword = \"{PASSWORD}\"\n",
+            cluster.primary().port()
+        ));
+        let at = url("127.0.0.1", pooler.port(), APP_DATABASE);
+        assert_eq!(psql_rows(&at, "SELECT current_user"), APP_USER);
+        pooler.signal("HUP");
+        let reloaded = || pooler.log().contains("configuration reloaded");
+        eventually("what comes later is logged", LIMIT, reloaded);
+        assert_eq!(pooler.log().contains(detail), wanted, "{}", pooler.log());
+    }
 }

@@ -384,7 +384,12 @@ pub(crate) static GENERAL: &[Group] = &[
             key!(log_connections, Kind::Flag, "Log each login of a client."),
             key!(log_disconnections, Kind::Flag, "Log each disconnect, with its reason."),
             key!(log_pooler_errors, Kind::Flag, "Log errors that pgweir itself sends to clients."),
-            key!(verbose, Kind::Count(0, 3), "More words in the log."),
+            key!(
+                verbose,
+                Kind::Count(0, 3),
+                "More words in the log: 1 for details, 2 for those of libraries, too, 3 for all \
+                 there is. PGWEIR_LOG in the environment comes first."
+            ),
             key!(
                 debug_force_hop,
                 Kind::Flag,
