@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::database::Database;
 use super::environment::Environment;
+use super::environment::users::add_list;
 use super::model::{Config, General};
 use super::problem::{Problem, Problems};
 use super::read::RESERVED;
@@ -87,6 +88,19 @@ impl Config {
         let users = BTreeMap::from([(user.clone(), User::new(user, password, &general))]);
         let databases = BTreeMap::from([(name, Arc::new(database))]);
         problems.extend(of_environment);
-        Problems::none_or(problems, Self { databases, users, ..Self::empty(general) })
+        let mut config = Self { databases, users, ..Self::empty(general) };
+        if let Some(path) = config.general.auth_file.clone() {
+            let name = path.display().to_string();
+            match std::fs::read_to_string(&path) {
+                Ok(text) => problems.extend(add_list(&mut config, &name, &text)),
+                Err(error) => {
+                    let what = format!("can't be read: {error}");
+                    let (line, key, hint) = (None, String::new(), None);
+                    problems.push(Problem { file: name, line, key, what, hint });
+                }
+            }
+        }
+        problems.extend(environment.add_users(&mut config));
+        Problems::none_or(problems, config)
     }
 }

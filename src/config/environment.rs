@@ -3,6 +3,8 @@
 //! Values are read as they are: nothing in a password is special. A secret may stand in a file
 //! that `NAME_FILE` names.
 
+pub(super) mod users;
+
 use std::collections::BTreeMap;
 
 use toml::de::DeTable;
@@ -27,6 +29,16 @@ const OURS: &str = "PGWEIR_";
 const SPECIAL: [&str; 4] = ["URL", "URL_FILE", "REPLICA_URLS", "LOG"];
 /// URLs of the server, the first that is set counts.
 const URLS: [&str; 2] = ["PGWEIR_URL", "DATABASE_URL"];
+/// A list of URLs, with commas between them.
+const LIST: &str = "DATABASE_URLS";
+/// Variables of images that have no meaning here, and what to do instead.
+const NOT_NEEDED: [(&str, &str); 4] = [
+    ("LOG_STATS", FIGURES),
+    ("STATS_PERIOD", FIGURES),
+    ("PGBOUNCER_LOG_STATS", FIGURES),
+    ("PGBOUNCER_STATS_PERIOD", FIGURES),
+];
+const FIGURES: &str = "figures are at /metrics and in SHOW STATS, not in the log";
 /// The server in parts: host, port, user, password, database. The first set with a host counts.
 const PARTS: [[&str; 5]; 3] = [
     ["DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"],
@@ -114,6 +126,20 @@ impl Environment {
                 return url.map(Some).map_err(|error| problem(name, error.to_string()).into());
             }
         }
+        if let Some(urls) = self.secret(LIST)? {
+            let mut urls = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
+            return match (urls.next(), urls.count()) {
+                (Some(url), 0) => {
+                    let url = ServerUrl::parse(url);
+                    url.map(Some).map_err(|error| problem(LIST, error.to_string()).into())
+                }
+                (_, more) => {
+                    let what = format!("names {} servers, a start without a file one", more + 1);
+                    let hint = "use a file with a [databases.NAME] for each, and its url below";
+                    Err(Problem { hint: Some(hint.to_owned()), ..problem(LIST, what) }.into())
+                }
+            };
+        }
         for [host, port, user, password, database] in PARTS {
             let Some(at) = self.get(host) else { continue };
             let blank = ServerUrl::parse("postgres://localhost");
@@ -145,7 +171,8 @@ impl Environment {
     /// The variables that are used beside a file, by name; values may be secret.
     pub fn used(&self) -> Vec<&str> {
         let keys = GENERAL.iter().flat_map(|group| group.keys);
-        keys.filter_map(|key| self.of_key(key).map(|(name, _)| name)).collect()
+        let keys = keys.filter_map(|key| self.of_key(key).map(|(name, _)| name));
+        keys.chain(self.of_users()).collect()
     }
 
     /// Whether a variable sets this general key.
@@ -154,7 +181,7 @@ impl Environment {
         keys.any(|known| known.name == key && self.of_key(known).is_some())
     }
 
-    /// A sentence about each of our variables that means nothing.
+    /// A sentence about each of our variables, and of some of images, that means nothing.
     pub fn unknown(&self) -> Vec<String> {
         let keys: Vec<String> = GENERAL
             .iter()
@@ -163,14 +190,18 @@ impl Environment {
             .collect();
         let known = || keys.iter().map(String::as_str).chain(SPECIAL);
         let ours = self.variables.keys().filter_map(|name| name.strip_prefix(OURS));
-        ours.filter(|name| !known().any(|known| known == *name))
-            .map(|name| match nearest(name, known()) {
-                Some(near) => {
-                    format!("{OURS}{name} means nothing here; did you mean {OURS}{near}?")
+        let ours =
+            ours.filter(|name| !known().any(|known| known == *name)).map(|name| {
+                match nearest(name, known()) {
+                    Some(near) => {
+                        format!("{OURS}{name} means nothing here; did you mean {OURS}{near}?")
+                    }
+                    None => format!("{OURS}{name} means nothing here"),
                 }
-                None => format!("{OURS}{name} means nothing here"),
-            })
-            .collect()
+            });
+        let others = NOT_NEEDED.iter().filter(|(name, _)| self.get(name).is_some());
+        let others = others.map(|(name, instead)| format!("{name} means nothing here: {instead}"));
+        ours.chain(others).collect()
     }
 
     /// Sets the general keys that the variables name.

@@ -146,6 +146,7 @@ impl<'a> Reader<'a> {
             self.read_user(&key, name, table, &mut config);
         }
         self.read_auth_file(&seen, root, &mut config);
+        self.elsewhere.extend(environment.add_users(&mut config));
         self.read_access(&seen, root, &mut config);
         for (key, name, table) in self.tables_under(root, "databases") {
             let database = self.read_database(&key, name, table, &config.general);

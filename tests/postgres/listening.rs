@@ -176,15 +176,19 @@ fn variables_alone_are_enough_and_flags_come_before_them() {
     command.args(["--http", "", "--port", "0"]).stdin(Stdio::null());
     command.envs([("DB_HOST", "127.0.0.1"), ("DB_PORT", &port), ("DB_USER", APP_USER)]);
     command.envs([("DB_PASSWORD", PASSWORD), ("DB_NAME", APP_DATABASE)]);
+    command.envs([("ADMIN_USERS", "boss"), ("ADMIN_PASSWORD", PASSWORD)]);
     command.envs([("LISTEN_PORT", "1"), ("MAX_CLIENT_CONN", "55"), ("PGWEIR_POOL_MOD", "x")]);
     let pooler = Pooler::spawn(&mut command);
     let at = url("127.0.0.1", pooler.port(), APP_DATABASE);
     assert_eq!(psql_rows(&at, "SELECT current_user"), APP_USER);
-    let config = psql_rows(&url("127.0.0.1", pooler.port(), "pgweir"), "SHOW CONFIG");
+    let config = psql_rows(&pooler.url("boss", PASSWORD, "pgweir"), "SHOW CONFIG");
     assert!(config.contains("max_client_conn|55|1000|yes"), "{config}");
     let log = pooler.log();
     assert!(log.contains("PGWEIR_POOL_MOD means nothing here; did you mean PGWEIR_POOL_MODE?"));
-    assert!(log.contains("from the environment: LISTEN_PORT, MAX_CLIENT_CONN"), "{log}");
+    for name in ["LISTEN_PORT", "MAX_CLIENT_CONN", "ADMIN_USERS"] {
+        assert!(log.contains(name), "{name}: {log}");
+    }
+    assert!(log.contains(", ADMIN_PASSWORD\n"), "{log}");
     assert!(!log.contains(PASSWORD), "{log}");
 }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::config::{Config, Environment, PoolMode, ServerUrl};
+use crate::config::{Config, Environment, PoolMode, Secret, ServerUrl};
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
     Environment::new(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())))
@@ -93,6 +93,80 @@ fn secret_that_stands_twice_or_nowhere_is_a_problem_that_does_not_show_it() {
     let nowhere = environment(&[("DB_HOST", "db"), ("DB_PASSWORD_FILE", "/nowhere")]);
     let problems = nowhere.server().unwrap_err().to_string();
     assert!(problems.contains("/nowhere can't be read"), "{problems}");
+}
+
+#[test]
+fn secrets_of_users_come_from_variables_and_never_from_two_places() {
+    let read = |variables: &[(&str, &str)]| {
+        let url = ServerUrl::parse("postgres://app:x@db/shop").unwrap();
+        Config::from_urls_in(url, vec![], &environment(variables))
+            .map(|config| {
+                let users = config.users.into_values();
+                let secret = |secret: Secret| secret.expose().to_owned();
+                let pairs = users.map(|user| (user.name, user.password.map(secret).unwrap()));
+                pairs.collect::<Vec<_>>()
+            })
+            .map_err(|problems| problems.to_string())
+    };
+    let pairs = |pairs: &[(&str, &str)]| {
+        let owned = pairs.iter().map(|(user, secret)| ((*user).to_owned(), (*secret).to_owned()));
+        Ok::<Vec<_>, String>(owned.collect())
+    };
+    let admins = [("ADMIN_USERS", "root, boss"), ("ADMIN_PASSWORDS", "r1,b2")];
+    assert_eq!(read(&admins), pairs(&[("app", "x"), ("boss", "b2"), ("root", "r1")]));
+    let stats = [("STATS_USERS", "eye"), ("STATS_PASSWORD", "a,b")];
+    assert_eq!(read(&stats), pairs(&[("app", "x"), ("eye", "a,b")]));
+    let list = [("PGBOUNCER_USERLIST", "\"web\" \"w\"\n\"app\" \"x\"\n")];
+    assert_eq!(read(&list), pairs(&[("app", "x"), ("web", "w")]));
+    assert_eq!(environment(&list).used(), ["PGBOUNCER_USERLIST"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("users.txt");
+    std::fs::write(&file, "\"web\" \"w\"\n").unwrap();
+    let by_file = [("AUTH_FILE", file.to_str().unwrap())];
+    assert_eq!(read(&by_file), pairs(&[("app", "x"), ("web", "w")]));
+    let by_file = [("PGBOUNCER_USERLIST_FILE", file.to_str().unwrap())];
+    assert_eq!(read(&by_file), pairs(&[("app", "x"), ("web", "w")]));
+
+    for (variables, wanted) in [
+        (
+            &[("ADMIN_PASSWORD", "s3cret"), ("ADMIN_USERS", "a,b")][..],
+            "environment: ADMIN_PASSWORD: passwords: 1, names in admin_users: 2; give one for each",
+        ),
+        (
+            &[("ADMIN_PASSWORD", "s3cret"), ("ADMIN_PASSWORDS", "s3cret")],
+            "environment: ADMIN_PASSWORDS: ADMIN_PASSWORD is set, too",
+        ),
+        (
+            &[("ADMIN_PASSWORD", "s3cret")],
+            "environment: ADMIN_PASSWORD: user app has another secret elsewhere: remove one of them",
+        ),
+        (
+            &[("PGBOUNCER_USERLIST", "app s3cret")],
+            "PGBOUNCER_USERLIST:1: the user's name must stand in double quotes (a line is: \"name\" \
+             \"secret\")",
+        ),
+    ] {
+        assert_eq!(read(variables), Err(wanted.to_owned()));
+    }
+}
+
+#[test]
+fn list_of_urls_names_one_server_or_is_refused() {
+    let urls = |list| environment(&[("DATABASE_URLS", list)]).server();
+    assert_eq!(urls("postgres://a:x@one/x,").unwrap().unwrap().host, "one");
+    assert_eq!(
+        urls("postgres://a:s3cret@one/x, postgres://b:s3cret@two/y").unwrap_err().to_string(),
+        "environment: DATABASE_URLS: names 2 servers, a start without a file one (use a file with a \
+         [databases.NAME] for each, and its url below)"
+    );
+}
+
+#[test]
+fn variables_of_images_that_are_not_needed_are_told() {
+    let wanted = "LOG_STATS means nothing here: figures are at /metrics and in SHOW STATS, not in \
+                  the log";
+    assert_eq!(environment(&[("LOG_STATS", "1")]).unknown(), [wanted]);
 }
 
 proptest! {
