@@ -4,6 +4,8 @@
 //! is ([`Server::cleanliness`]): only between messages, with nothing owed and nothing unread,
 //! outside a transaction. On any doubt it is broken, and the end of a broken server is "closed".
 
+mod knowledge;
+
 use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
@@ -15,9 +17,9 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
 use super::connect::LoggedIn;
-use super::doubt::{Doubt, Found, Question};
+use super::doubt::Doubt;
 use super::ledger::{Audience, Awaited, Ledger, Local, Violation};
-use super::params::{Params, ParamsTable};
+use super::params::Params;
 use super::prepared::PreparedSet;
 use super::receive::{Fault, Receiver, Sink};
 use super::reported::Reported;
@@ -206,74 +208,6 @@ impl Server {
     #[inline]
     pub fn is_at_rest(&self) -> bool {
         self.ledger.is_quiet() && self.receiver.is_between_messages() && self.inbox.is_empty()
-    }
-
-    /// What runs may leave this in its session.
-    pub fn doubt(&mut self, leaves: Leaves, settings: &[Box<[u8]>]) {
-        // What it sets may have any name, and then only a reset is sure to end it.
-        if leaves.has(Leaves::CODE) {
-            self.taint();
-        }
-        self.doubt.add(leaves, settings);
-    }
-
-    /// What may have been left in its session since it was last known.
-    #[inline]
-    pub fn doubted(&self) -> Leaves {
-        self.doubt.leaves()
-    }
-
-    /// Appends the question that settles what may have been left. `None` where nothing can be
-    /// asked for: what there is can only be reset.
-    ///
-    /// # Errors
-    /// Not for a server at rest.
-    pub fn ask(
-        &mut self,
-        table: &ParamsTable,
-        out: &mut Vec<u8>,
-    ) -> Result<Option<Question>, Violation> {
-        let doubt = std::mem::take(&mut self.doubt);
-        let asked = Question::of(doubt, &self.applied, table, self.prepared.len());
-        let (mut question, sql) = match asked {
-            Ok(asked) => asked,
-            Err(doubt) => {
-                self.doubt = doubt;
-                return Ok(None);
-            }
-        };
-        if let Some(sequence) = self.ledger.sent(Awaited::Query, Audience::Pooler)? {
-            question.sequence = sequence;
-            request::query(out, &sql);
-        }
-        Ok(Some(question))
-    }
-
-    /// Takes the answer for the truth; `startup` is what the client brought.
-    pub fn answered(&mut self, question: Question, startup: &Params, table: &ParamsTable) -> Found {
-        let reported = self.unset.proven();
-        let user = reported.and_then(|reported| reported.get("session_authorization"));
-        let found = question.found(&self.applied, startup, user.unwrap_or_default(), table);
-        match &found.settings {
-            Some(settings) => {
-                settings.prove(Arc::clone(self.receiver.reported()));
-                self.applied = Arc::clone(settings);
-                self.know_reported();
-            }
-            None => self.doubt.add(Leaves::ANY_SETTINGS, &[]),
-        }
-        if !found.statements_stand {
-            self.prepared.forget();
-            self.taint();
-        }
-        self.objects = found.objects.unwrap_or(self.objects);
-        found
-    }
-
-    /// The question has got no answer.
-    pub fn unanswered(&mut self, question: Question) {
-        let Doubt { leaves, settings } = question.doubt;
-        self.doubt.add(leaves, &settings);
     }
 
     /// Something that runs may outlive its transaction, and only a reset ends it.
