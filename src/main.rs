@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use pgweir::app;
 use pgweir::app::discover::{Found, Role, advise_pool_size, discover};
 use pgweir::app::inspect::{Check, Level, inspect, json};
+use pgweir::config::origin::Shown;
 use pgweir::config::{self, Config, Environment, HostPort, ServerUrl};
 use pgweir::demo;
 use pgweir::net::listen::Endpoint;
@@ -72,6 +73,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What a configuration amounts to.
+    Config {
+        #[command(subcommand)]
+        question: ConfigQuestion,
+    },
     /// Start throwaway Postgres servers and a pooler in front of them, and show what it does.
     Demo {
         /// Run the lines that it would show, compare, and exit with 0 or 1.
@@ -80,6 +86,18 @@ enum Command {
         /// The port to listen on; 0 for any that is free.
         #[arg(long)]
         port: Option<u16>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigQuestion {
+    /// Show every setting with its value; secrets are ***.
+    Show {
+        /// pooler.toml.
+        file: PathBuf,
+        /// Show where each comes from: a variable, a line of the file, or the default.
+        #[arg(long)]
+        origins: bool,
     },
 }
 
@@ -106,6 +124,15 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Check { file, connect, json }) => {
             let form = if json { Form::Json } else { Form::Lines };
             check(&file, if connect { Depth::Servers } else { Depth::File }, form)
+        }
+        Some(Command::Config { question: ConfigQuestion::Show { file, origins } }) => {
+            for Shown { text, origin } in config::origin::show(&file, &environment())? {
+                match origin.filter(|_| origins) {
+                    Some(origin) => print(&format!("{text:<50} # {origin}")),
+                    None => print(&text),
+                }
+            }
+            Ok(ExitCode::SUCCESS)
         }
         Some(Command::Demo { check, port }) => {
             begin_log(&Environment::default(), None);

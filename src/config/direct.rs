@@ -8,7 +8,7 @@ use super::environment::Environment;
 use super::environment::users::add_list;
 use super::model::{Config, General};
 use super::problem::{Problem, Problems};
-use super::read::RESERVED;
+use super::read::{RESERVED, text_of};
 use super::secret::Secret;
 use super::tls::server_misfits;
 use super::url::ServerUrl;
@@ -90,14 +90,9 @@ impl Config {
         problems.extend(of_environment);
         let mut config = Self { databases, users, ..Self::empty(general) };
         if let Some(path) = config.general.auth_file.clone() {
-            let name = path.display().to_string();
-            match std::fs::read_to_string(&path) {
-                Ok(text) => problems.extend(add_list(&mut config, &name, &text)),
-                Err(error) => {
-                    let what = format!("can't be read: {error}");
-                    let (line, key, hint) = (None, String::new(), None);
-                    problems.push(Problem { file: name, line, key, what, hint });
-                }
+            match text_of(&path) {
+                Ok((name, text)) => problems.extend(add_list(&mut config, &name, &text)),
+                Err(problem) => problems.push(problem),
             }
         }
         problems.extend(environment.add_users(&mut config));

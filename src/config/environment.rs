@@ -177,8 +177,14 @@ impl Environment {
 
     /// Whether a variable sets this general key.
     pub fn sets(&self, key: &str) -> bool {
+        self.variable(key).is_some()
+    }
+
+    /// The variable that sets this general key.
+    pub(super) fn variable(&self, key: &str) -> Option<&str> {
         let mut keys = GENERAL.iter().flat_map(|group| group.keys);
-        keys.any(|known| known.name == key && self.of_key(known).is_some())
+        let known = keys.find(|known| known.name == key)?;
+        self.of_key(known).map(|(name, _)| name)
     }
 
     /// A sentence about each of our variables, and of some of images, that means nothing.

@@ -17,6 +17,7 @@ mod host_port;
 mod keys;
 mod model;
 mod nearest;
+pub mod origin;
 mod problem;
 mod rate;
 mod read;

@@ -45,19 +45,8 @@ impl Config {
         path: impl AsRef<Path>,
         environment: &Environment,
     ) -> Result<Self, Problems> {
-        let path = path.as_ref();
-        let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::read(&name, &text, environment),
-            Err(error) => Err(Problem {
-                file: name,
-                line: None,
-                key: String::new(),
-                what: format!("can't be read: {error}"),
-                hint: None,
-            }
-            .into()),
-        }
+        let (name, text) = text_of(path.as_ref())?;
+        Self::read(&name, &text, environment)
     }
 
     /// Reads the text of a `pooler.toml` and the files that it names; `name` stands for the file
@@ -69,12 +58,28 @@ impl Config {
         Self::read(name, text, &Environment::default())
     }
 
-    fn read(name: &str, text: &str, environment: &Environment) -> Result<Self, Problems> {
+    pub(super) fn read(
+        name: &str,
+        text: &str,
+        environment: &Environment,
+    ) -> Result<Self, Problems> {
         let (root, errors) = DeTable::parse_recoverable(text);
         let mut reader = Reader::new(name, text);
         reader.read_errors(&errors);
         let config = reader.read_root(root.get_ref(), environment);
         reader.finish(config)
+    }
+}
+
+/// A file's name, as problems have it, and its text.
+pub(super) fn text_of(path: &Path) -> Result<(String, String), Problem> {
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((file, text)),
+        Err(error) => {
+            let what = format!("can't be read: {error}");
+            Err(Problem { file, line: None, key: String::new(), what, hint: None })
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Environment {
     }
 
     /// The variables that hold users' secrets and are set.
-    pub(super) fn of_users(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::config) fn of_users(&self) -> impl Iterator<Item = &str> {
         let names = ROLES.iter().flat_map(|(one, several, _)| [*one, *several]).chain([LIST]);
         names.filter_map(|name| {
             let file = format!("{name}_FILE");

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use crate::config::origin::show;
 use crate::config::{Config, Environment, PoolMode, Secret, ServerUrl};
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
@@ -167,6 +168,56 @@ fn variables_of_images_that_are_not_needed_are_told() {
     let wanted = "LOG_STATS means nothing here: figures are at /metrics and in SHOW STATS, not in \
                   the log";
     assert_eq!(environment(&[("LOG_STATS", "1")]).unknown(), [wanted]);
+}
+
+#[test]
+fn origins_name_the_variable_the_line_or_the_list_and_show_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("users.txt");
+    std::fs::write(&list, "\"web\" \"s3cret\"\n").unwrap();
+    let text = format!(
+        "pool_mode = \"session\"\nmax_client_conn = 5\nauth_file = {list:?}\n\
+         admin_users = \"boss\"\n[databases.\"a b\"]\n\
+         url = \"postgres://app:s3cret@db/x\"\n\n[users.app]\npassword = \"s3cret\"\n\
+         pool_size = 3\n[[hba]]\nmethod = \"peer\"\ntype = \"local\"\n"
+    );
+    let file = folder.path().join("pooler.toml");
+    std::fs::write(&file, text).unwrap();
+    let variables = environment(&[("MAX_CLIENT_CONN", "6"), ("ADMIN_PASSWORD", "s3cret")]);
+    let shown = show(&file, &variables).unwrap();
+    let lines: Vec<String> = shown
+        .into_iter()
+        .map(|line| format!("{} # {}", line.text, line.origin.unwrap_or_default()))
+        .map(|line| line.replace(&format!("{}/", folder.path().display()), ""))
+        .collect();
+    assert!(!lines.concat().contains("s3cret"), "{lines:#?}");
+    for wanted in [
+        "pool_mode = \"session\" # pooler.toml:1",
+        "max_client_conn = 6 # MAX_CLIENT_CONN",
+        "default_pool_size = 20 # default",
+    ] {
+        assert!(lines.iter().any(|line| line == wanted), "{wanted}: {lines:#?}");
+    }
+    let tables = lines.iter().position(|line| line == "[databases.\"a b\"] # ").unwrap();
+    let wanted = [
+        "[databases.\"a b\"] # ",
+        "url = \"***\" # pooler.toml:6",
+        " # ",
+        "[users.app] # ",
+        "password = \"***\" # pooler.toml:9",
+        "pool_size = 3 # pooler.toml:10",
+        " # ",
+        "[users.boss] # ",
+        "password = \"***\" # ADMIN_PASSWORD",
+        " # ",
+        "[users.web] # ",
+        "password = \"***\" # users.txt",
+        " # ",
+        "[[hba]] # ",
+        "method = \"peer\" # pooler.toml:12",
+        "type = \"local\" # pooler.toml:13",
+    ];
+    assert_eq!(lines[tables..], wanted);
 }
 
 proptest! {
