@@ -90,7 +90,7 @@ impl<'a> Client<'a> {
                 let batch = Batch { messages: messages.clone(), pauses: Vec::new() };
                 self.exchange(&mut connection, &batch, false)?;
             }
-            if connection.is_silent() { Ok(()) } else { Err(Mismatch("too much".to_owned())) }
+            self.check_silent(&mut connection)
         };
         play().map_err(|Mismatch(what)| what)
     }
@@ -100,10 +100,7 @@ impl<'a> Client<'a> {
         loop {
             let over = self.run.left.load(Ordering::Relaxed) == 0;
             if self.run.failed.load(Ordering::Relaxed) || (over && self.model.status == b'I') {
-                if !connection.is_silent() {
-                    return Err(Mismatch("more than was asked for".to_owned()));
-                }
-                return Ok(());
+                return self.check_silent(&mut connection);
             }
             let ran = self.model.ran;
             if self.planner.dice.once_in(60) {
@@ -119,6 +116,17 @@ impl<'a> Client<'a> {
             })
             .ok();
         }
+    }
+
+    /// Nothing has come that was not asked for. What the client is told of its settings may come
+    /// behind the answer to what has changed them, and before the next.
+    fn check_silent(&mut self, connection: &mut Connection) -> Result<(), Mismatch> {
+        let batch = Batch { messages: vec![Message::Sync], pauses: Vec::new() };
+        self.exchange(connection, &batch, false)?;
+        if connection.is_silent() {
+            return Ok(());
+        }
+        Err(Mismatch("more than was asked for".to_owned()))
     }
 
     pub fn connect(&mut self) -> Result<Connection, Mismatch> {
