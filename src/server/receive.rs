@@ -92,7 +92,8 @@ impl Receiver {
 
     /// Puts an equal value that others share in the place of our own.
     pub fn share_reported(&mut self, shared: &Arc<Reported>) {
-        if *self.reported == **shared {
+        // Mostly it is there already, and this is asked after every transaction.
+        if !Arc::ptr_eq(&self.reported, shared) && self.reported == *shared {
             self.reported = Arc::clone(shared);
         }
     }
