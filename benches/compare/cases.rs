@@ -124,7 +124,6 @@ pub(crate) fn all() -> Vec<Case> {
             script: script::connect,
             clients: 20,
             setup: Setup { login: Login::Scram, ..PLAIN },
-            calls: Calls::NotCounted,
             ..SIMPLE
         },
         Case {

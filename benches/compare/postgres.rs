@@ -176,7 +176,7 @@ impl Postgres {
                 other => command.arg(other),
             };
         }
-        let seconds = run.window.as_secs().max(1).to_string();
+        let seconds = run.window.as_secs().max(2).to_string();
         let scale = format!("scale={SCALE}");
         command.args(["-n", "-j", "1", "-T", &seconds, "-D", &scale]);
         command.args(["-c", &bench.clients.to_string(), "bench"]);
