@@ -1,5 +1,5 @@
 //! What a text may leave behind: whatever stands before it, a statement that changes the session
-//! is seen, and a text that is clean stays so when clean text follows.
+//! is seen, and nothing of a text is lost when clean text follows.
 
 #![no_main]
 
@@ -14,6 +14,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(with(b"listen x").leaves.has(Leaves::LISTENER));
     assert!(with(b"deallocate all").leaves.has(Leaves::NO_STATEMENTS));
     assert!(with(b"set x.y = 1").leaves.has_any(Leaves::SETTINGS | Leaves::CODE));
-    assert_eq!(with(b"select 1"), alone);
+    // Half a statement may be another one when more follows.
+    assert!(with(b"select 1").leaves.has(alone.leaves));
     assert_eq!(effects(&[b"select 1;", data].concat()), alone);
 });

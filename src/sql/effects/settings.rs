@@ -84,6 +84,7 @@ const CHARACTERISTICS: [&[u8]; 3] = [
 /// `SET`, with what follows the word.
 pub(super) fn set(mut scanner: Scanner<'_>, effects: &mut Effects) -> Result<(), Unclear> {
     let Some(mut first) = scanner.token()? else {
+        effects.leaves |= Leaves::ANY_SETTINGS | Leaves::CODE;
         return Ok(());
     };
     // These end with the transaction.
