@@ -92,10 +92,9 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
     let mut position = 0_usize;
     let mut before = first;
     let mut name: Option<Name<'_>> = None;
-    while let Some(token) = scanner.token()? {
+    while let Some(token) = scanner.token()?.filter(|token| *token != Token::Symbol(b';')) {
         position += 1;
         match token {
-            Token::Symbol(b';') => break,
             Token::Symbol(b'(') => {
                 if let Some(name) = name.take()
                     && calls_count

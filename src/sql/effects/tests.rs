@@ -121,6 +121,7 @@ fn it_is_known_what_may_be_left() {
         ("listen x", Leaves::LISTENER),
         ("prepare p as select 1", Leaves::PREPARED),
         ("explain execute p", Leaves::UNSEEN),
+        ("discard;", Leaves::ANYTHING),
         ("discard temp", Leaves::ENDS),
         ("discard all", Leaves::NEW_SESSION),
         ("deallocate p", Leaves::NO_STATEMENTS | Leaves::ENDS),
