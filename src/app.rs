@@ -5,7 +5,6 @@
 //! clients and servers live on the event loops.
 
 mod accept;
-mod complaints;
 mod control;
 mod design;
 pub mod discover;
@@ -27,13 +26,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 
 use self::accept::accept;
-use self::complaints::{Complaints, GATHERED};
 use self::door::Door;
 use self::listening::{listeners, tcp_options};
 use self::setup::{Setup, SetupError};
@@ -41,6 +40,7 @@ use self::tenancy::Tenancies;
 use self::tls::LOOK_EVERY;
 use crate::admin::Haste;
 use crate::cancel::Cancels;
+use crate::complaints::Complaints;
 use crate::config::{Config, General, Problems};
 use crate::http;
 use crate::net::host::raise_open_files;
@@ -88,6 +88,9 @@ fn by(owner: &Option<String>) -> String {
     owner.as_ref().map_or_else(String::new, |owner| format!(" by {owner}"))
 }
 
+/// How long repeats of what goes wrong are gathered before their number is logged.
+const GATHERED: Duration = Duration::from_secs(10);
+
 /// Reads the configuration again, for a reload.
 pub type Source = Box<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
 
@@ -110,7 +113,6 @@ pub(crate) struct App {
     tenancies: Tenancies,
     house: Arc<House>,
     door: Arc<Door>,
-    complaints: Complaints,
     /// The lowest number of an open file that a newcomer may not have.
     open_files_max: usize,
     /// Who has started us and wants to know how we are, if anybody does.
@@ -157,15 +159,15 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         statements: StatementTable::default(),
         tcp,
         cancel_wait: general.cancel_wait_timeout,
+        complaints: Arc::new(Complaints::default()),
     });
-    let setup = Setup::new(Arc::clone(&config), tcp, None)?;
+    let setup = Setup::new(Arc::clone(&config), &house, None)?;
     let (stop, stops) = mpsc::channel(1);
     let app = Arc::new(App {
         crowds: loops.ids().map(|_| AtomicUsize::new(0)).collect(),
         tenancies: Tenancies::new(setup, Arc::clone(&loops), tcp),
         house,
         door: Arc::new(Door::new(general)),
-        complaints: Complaints::default(),
         open_files_max: open_files_max(general),
         manager: manager(),
         stage: watch::Sender::new(Stage::Serving),
@@ -281,11 +283,11 @@ impl App {
         self.tenancies.forget_idle().await;
     }
 
-    /// Logs repeats of failed logins from time to time, as long as the process runs.
+    /// Logs what was repeated from time to time, as long as the process runs.
     async fn sum_up_complaints(self: Arc<Self>) {
         loop {
             tokio::time::sleep(GATHERED).await;
-            self.complaints.sum_up();
+            self.house.complaints.sum_up(GATHERED);
         }
     }
 }

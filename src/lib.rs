@@ -7,6 +7,7 @@ pub mod app;
 pub mod auth;
 pub mod cancel;
 pub mod client;
+pub mod complaints;
 pub mod config;
 pub mod demo;
 pub mod http;

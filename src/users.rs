@@ -15,6 +15,7 @@ use self::rules::Caller;
 use crate::auth::{
     Account, Method, Mock, Proof, SecretError, ServerSecret, StoredSecret, UserSecret,
 };
+use crate::complaints::Complaints;
 use crate::config::hba::{HbaMethod, HbaRule, IdentLine};
 use crate::config::{AuthType, Config, Database};
 use crate::net::host;
@@ -84,14 +85,16 @@ pub struct UsersError {
 }
 
 impl Users {
-    /// The users of this configuration. `target` says where and as whom secrets are looked up. Who
-    /// was unknown `before` is held against the same, and what is looked up in the same way goes on.
+    /// The users of this configuration. `target` says where and as whom secrets are looked up, and
+    /// `complaints` takes what fails there. Who was unknown `before` is held against the same, and
+    /// what is looked up in the same way goes on.
     ///
     /// # Errors
     /// When a secret has a form that can't be used.
     pub fn new(
         config: &Config,
         target: impl Fn(&Database, &str, Option<Arc<ServerSecret>>) -> Target,
+        complaints: &Arc<Complaints>,
         before: Option<&Self>,
     ) -> Result<Self, UsersError> {
         let mock = before.map_or_else(Mock::random, |before| before.mock.clone());
@@ -123,7 +126,7 @@ impl Users {
             forced,
             mock,
         };
-        users.find_sources(config, target, before);
+        users.find_sources(config, target, complaints, before);
         Ok(users)
     }
 
@@ -131,6 +134,7 @@ impl Users {
         &mut self,
         config: &Config,
         target: impl Fn(&Database, &str, Option<Arc<ServerSecret>>) -> Target,
+        complaints: &Arc<Complaints>,
         before: Option<&Self>,
     ) {
         let general = &config.general;
@@ -147,7 +151,9 @@ impl Users {
             if let Some(known) = all.iter().find(|source| source.is_same(&target, query)) {
                 return Arc::clone(known);
             }
-            let source = Source::new(target, query.to_owned(), general, self.mock.clone());
+            let complaints = Arc::clone(complaints);
+            let (query, mock) = (query.to_owned(), self.mock.clone());
+            let source = Source::new(target, query, general, mock, complaints);
             let source = before(&source).unwrap_or_else(|| Arc::new(source));
             all.push(Arc::clone(&source));
             source

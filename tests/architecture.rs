@@ -23,7 +23,7 @@ use source::{Source, Token};
 
 /// Layers from below to above: a module imports only from layers below its own.
 const LAYERS: &[&[&str]] = &[
-    &["wire", "config"],
+    &["wire", "config", "complaints"],
     &["sql", "auth"],
     &["net"],
     &["client", "server"],
@@ -232,6 +232,39 @@ fn conditions(files: &[Source]) -> Vec<String> {
     complaints
 }
 
+/// Keys of the configuration that nobody reads: those fields of its structs that no other code
+/// names.
+fn unread(files: &[Source]) -> Vec<String> {
+    const MODELS: [&str; 3] =
+        ["src/config/model.rs", "src/config/database.rs", "src/config/user.rs"];
+    let is = |file: &Source, paths: &[&str]| paths.iter().any(|path| file.path == Path::new(path));
+    let reads = |file: &&Source| {
+        !file.is_test() && !is(file, &MODELS) && !file.path.starts_with("src/config/keys")
+    };
+    let words = |file: &'_ Source| -> BTreeSet<String> {
+        let words = file.tokens.iter().filter(|(line, _)| *line <= file.lines());
+        words
+            .filter_map(|(_, token)| match token {
+                Token::Word(word) => Some(word.clone()),
+                _ => None,
+            })
+            .collect()
+    };
+    let read: BTreeSet<String> = files.iter().filter(reads).flat_map(words).collect();
+    let mut complaints = Vec::new();
+    for file in files.iter().filter(|file| is(file, &MODELS)) {
+        for pair in file.tokens.windows(2) {
+            if let [(_, Token::Word(shown)), (line, Token::Word(name))] = pair
+                && shown == "pub"
+                && !read.contains(name)
+            {
+                complaints.push(format!("{}:{line}: nobody reads {name}", file.path.display()));
+            }
+        }
+    }
+    complaints
+}
+
 /// The names between backticks in those rows of the table below `heading` that have a cell for
 /// tests: the last.
 fn tests_named(document: &str, heading: &str) -> Vec<String> {
@@ -285,6 +318,11 @@ fn nothing_static_changes() {
 #[test]
 fn sqlstates_are_in_one_place() {
     assert_none(&conditions(&sources()));
+}
+
+#[test]
+fn every_key_of_the_configuration_is_read() {
+    assert_none(&unread(&sources()));
 }
 
 #[test]
@@ -424,6 +462,15 @@ fn scattered_sqlstates_are_found() {
             ("src/x.rs", "fn f() {}\n#[cfg(test)]\nmod tests {\nf(\"57P01\")\n}", &[]),
         ],
     );
+}
+
+#[test]
+fn keys_that_nobody_reads_are_found() {
+    let model = Source::new("src/config/model.rs", "struct X { pub a: u8, pub b: u8 }");
+    let key = Source::new("src/config/keys/x.rs", "key!(b, doc)");
+    let reader = Source::new("src/app.rs", "x.a\n#[cfg(test)]\nmod tests {\nx.b }");
+    let complaints = unread(&[model, key, reader]);
+    assert_eq!(complaints, ["src/config/model.rs:1: nobody reads b"]);
 }
 
 #[test]

@@ -123,8 +123,8 @@ pub(super) enum Refused {
     Told(Report),
     /// For a reason that is for the log alone, with this answer.
     Quietly(String, Report),
-    /// It has been told by the session.
-    Ended(End),
+    /// It has been told, and the log, by the session.
+    Ended,
 }
 
 impl From<LoginError> for Refused {
@@ -168,7 +168,7 @@ impl App {
         };
         drop(visit);
         let Some(admitted) = admitted else {
-            self.complaints.complain(attempt.failed("max_unauthenticated_clients".to_owned()));
+            self.house.complaints.complain(&attempt.failed("max_unauthenticated_clients"));
             return None;
         };
         let reason = match admitted {
@@ -180,20 +180,17 @@ impl App {
                 return None;
             }
             Ok(Ok(Admitted::Walsender(walsender))) => {
-                match self.replicate(setup, *walsender).await {
-                    Ok(()) => return None,
-                    Err(report) => report.message,
-                }
+                self.replicate(setup, *walsender).await;
+                return None;
             }
             Ok(Ok(Admitted::Nobody)) => return None,
-            Ok(Err(Refused::Login(LoginError::Gone(_)))) => return None,
+            Ok(Err(Refused::Login(LoginError::Gone(_)) | Refused::Ended)) => return None,
             Ok(Err(Refused::Login(error))) => error.to_string(),
             Ok(Err(Refused::Told(report))) => report.message,
             Ok(Err(Refused::Quietly(reason, _))) => reason,
-            Ok(Err(Refused::Ended(end))) => end.to_string(),
             Err(_elapsed) => "client_login_timeout".into(),
         };
-        self.complaints.complain(attempt.failed(reason));
+        self.house.complaints.complain(&attempt.failed(&reason));
         None
     }
 
@@ -239,7 +236,7 @@ impl App {
                 let report = match &refused {
                     Refused::Login(error) => error.report(user),
                     Refused::Told(report) | Refused::Quietly(_, report) => Some(report.clone()),
-                    Refused::Ended(_) => None,
+                    Refused::Ended => None,
                 };
                 if let Some(report) = report {
                     login::refuse(stranger.socket(), &[], &report);
@@ -364,7 +361,7 @@ impl App {
         let (socket, ahead) = stranger.into_parts();
         let gate = self.door.gate(seat.card());
         let entry = Entry { socket, ahead, greeting, seat, tenancy, on, params, gate };
-        let session = Session::open(entry).await.map_err(Refused::Ended)?;
+        let session = Session::open(entry).await.map_err(|_end| Refused::Ended)?;
         Ok(Guest { session, _ticket: ticket })
     }
 
@@ -421,7 +418,7 @@ impl App {
     }
 
     /// Gives a client a server of its own, and relays to the end of either.
-    async fn replicate(&self, setup: Arc<Setup>, walsender: Walsender) -> Result<(), Report> {
+    async fn replicate(&self, setup: Arc<Setup>, walsender: Walsender) {
         let Walsender { mut stranger, startup, card, entrance } = walsender;
         let Entrance { ticket: _ticket, database, identified, .. } = entrance;
         let Identified { person, proof, greeting } = identified;
@@ -437,11 +434,11 @@ impl App {
             .collect();
         let seat = self.house.cancels.seat(Secret::random(startup.minor), card);
         let done = replicate(stranger.socket(), greeting, &target, &parameters, &seat).await;
-        done.map_err(|error| {
+        if let Err(error) = done {
+            self.house.complaints.complain(&target.complaint(&error));
             let report = report::connect_failed(Severity::Fatal, &error);
             login::refuse(stranger.socket(), &[], &report);
-            report
-        })
+        }
     }
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::App;
-use super::complaints::Complaint;
 use super::door::Refused;
 use super::setup::Setup;
 use crate::auth::{ClientAuth, Method, Proof, Rejection};
 use crate::client::condition;
 use crate::client::login::{LoginError, Stranger};
+use crate::complaints::shown;
 use crate::net::peer::Peer;
 use crate::users::rules::Caller;
 use crate::users::{Demand, Person, Unanswered};
@@ -36,17 +36,16 @@ impl Attempt {
         Self { peer, names: None, method: None }
     }
 
-    /// That it came to nothing.
-    pub(super) fn failed(self, reason: String) -> Complaint {
-        let Self { peer, names, method } = self;
-        let (user, database) = names.unzip();
-        Complaint {
-            user: user.as_deref().map(str::to_owned),
-            database: database.as_deref().map(str::to_owned),
-            method,
-            from: peer.ip(),
-            reason,
+    /// That it came to nothing, for the log.
+    pub(super) fn failed(self, reason: &str) -> String {
+        let mut complaint = format!("login failed: client to pgweir: {reason} (");
+        if let Some((user, database)) = &self.names {
+            complaint += &format!("user {}, database {}, ", shown(user), shown(database));
         }
+        if let Some(method) = self.method {
+            complaint += &format!("method {method}, ");
+        }
+        complaint + &format!("from {})", self.peer.origin())
     }
 }
 

@@ -60,7 +60,7 @@ impl App {
         let mut config = tokio::task::spawn_blocking(move || (app.source)()).await??;
         let before = self.setup();
         let restart = config.general.keep_until_restart(&before.config.general);
-        let setup = Setup::new(Arc::new(config), self.house.tcp, Some(&before))?;
+        let setup = Setup::new(Arc::new(config), &self.house, Some(&before))?;
         // From here on nothing fails.
         let Moved { changed, gone } = self.tenancies.reload(setup);
         tracing::info!(changed, gone = gone.len(), "configuration reloaded");

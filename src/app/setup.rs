@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::design::target;
 use super::tls::{Tls, TlsStartError};
 use crate::config::Config;
-use crate::net::socket::TcpOptions;
+use crate::session::House;
 use crate::users::{Users, UsersError};
 
 /// What everybody goes by who comes in now.
@@ -33,13 +33,14 @@ impl Setup {
     /// What is made of this configuration, with what is the same as `before` taken over.
     pub(super) fn new(
         config: Arc<Config>,
-        tcp: TcpOptions,
+        house: &House,
         before: Option<&Self>,
     ) -> Result<Self, SetupError> {
         let tls = Tls::new(&config, before.map(|before| &before.tls))?;
         let users = Users::new(
             &config,
-            |database, user, secret| target(&config, &tls, tcp, database, user, secret),
+            |database, user, secret| target(&config, &tls, house.tcp, database, user, secret),
+            &house.complaints,
             before.map(|before| &before.users),
         )?;
         Ok(Self { config, users, tls })

@@ -34,6 +34,11 @@ impl Peer {
         }
     }
 
+    /// Its IP address in words, for those who come from one place to be one kind.
+    pub fn origin(&self) -> String {
+        self.ip().map_or_else(|| "the unix socket".to_owned(), |ip| ip.to_string())
+    }
+
     /// The process that has connected by a unix socket.
     pub fn process(&self) -> Option<&Process> {
         match self {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{Condition, Connect, Member, Verdict};
 use crate::auth::ServerSecret;
+use crate::complaints::Complaints;
 use crate::net::loops::LoopId;
 use crate::server::connect::{ConnectError, Target, connect};
 use crate::server::params::{Params, ParamsTable};
@@ -76,14 +77,16 @@ pub struct Connector {
     /// No settings.
     unset: Arc<Params>,
     last_id: Arc<AtomicU64>,
+    complaints: Arc<Complaints>,
 }
 
 impl Connector {
-    /// Opens servers as `goal` says; `last_id` is shared by all connectors.
-    pub fn new(goal: Goal, last_id: Arc<AtomicU64>) -> Self {
+    /// Opens servers as `goal` says, and complains of those that could not be; `last_id` is shared
+    /// by all connectors.
+    pub fn new(goal: Goal, last_id: Arc<AtomicU64>, complaints: Arc<Complaints>) -> Self {
         let params = ParamsTable::default();
         let unset = params.share([]);
-        Self { goal: Mutex::new(Arc::new(goal)), params, unset, last_id }
+        Self { goal: Mutex::new(Arc::new(goal)), params, unset, last_id, complaints }
     }
 
     /// Opens servers as this says from now on.
@@ -110,22 +113,10 @@ impl Connector {
             Arc::make_mut(&mut goal).target.secret = Some(secret);
         }
     }
-}
 
-impl Connect for Connector {
-    type Member = Box<Server>;
-    type Error = ConnectError;
-
-    async fn connect(&self, on: LoopId) -> Result<Self::Member, Self::Error> {
-        let goal = Arc::clone(&self.goal.lock());
-        let Goal { target, upkeep, connect_query } = &*goal;
-        let login = match connect(target, &[]).await {
-            Ok(login) => login,
-            Err(error) => {
-                tracing::warn!(user = %target.user, "server login failed: {error}");
-                return Err(error);
-            }
-        };
+    async fn open(&self, goal: &Goal, on: LoopId) -> Result<Box<Server>, ConnectError> {
+        let Goal { target, upkeep, connect_query } = goal;
+        let login = connect(target, &[]).await?;
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let unset = Arc::clone(&self.unset);
         let mut server = Server::new(login, on, id, unset, Arc::clone(upkeep));
@@ -134,13 +125,24 @@ impl Connect for Connector {
             let ran = server.run(sql, target.connect_timeout).await;
             ran.map_err(|error| match error {
                 ServerError::Refused(error) => {
-                    ConnectError::Refused { address, error: error.into() }
+                    ConnectError::Refused { address, method: None, error: error.into() }
                 }
                 other => ConnectError::Lied { address, what: other.to_string().into() },
             })?;
         }
         tracing::debug!(server = %target.address, user = %target.user, "new connection to server");
         Ok(server)
+    }
+}
+
+impl Connect for Connector {
+    type Member = Box<Server>;
+    type Error = ConnectError;
+
+    async fn connect(&self, on: LoopId) -> Result<Self::Member, Self::Error> {
+        let goal = Arc::clone(&self.goal.lock());
+        let opened = self.open(&goal, on).await;
+        opened.inspect_err(|error| self.complaints.complain(&goal.target.complaint(error)))
     }
 
     fn verdict(&self, error: &Self::Error) -> Verdict {

@@ -13,6 +13,7 @@ use super::connection::CancelKey;
 use super::encrypt::{EncryptError, Security, Spoken, encrypt};
 use super::reported::Reported;
 use crate::auth::{Binding, Progress, ServerAuth, ServerAuthError, ServerSecret};
+use crate::complaints::shown;
 use crate::net::socket::{Address, Socket, TcpOptions};
 use crate::net::tls::{Connected, ServerTls};
 use crate::wire::frame::{self, FrameError};
@@ -82,6 +83,8 @@ pub enum ConnectError {
     Refused {
         /// Where.
         address: Arc<str>,
+        /// How it wanted us to prove who we are, if it came to that.
+        method: Option<&'static str>,
         /// Fields as the server wrote them.
         error: Arc<[u8]>,
     },
@@ -92,6 +95,8 @@ pub enum ConnectError {
         address: Arc<str>,
         /// As whom.
         user: Arc<str>,
+        /// How it wanted us to prove who we are.
+        method: Option<&'static str>,
         /// Why.
         cause: ServerAuthError,
     },
@@ -122,12 +127,54 @@ fn text(error: &[u8]) -> String {
 }
 
 impl ConnectError {
+    /// What clients are told, who have no business with where servers are.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Unreachable { cause, .. } => format!("cannot connect to server: {cause}"),
+            Self::TimedOut { after, .. } => {
+                format!("cannot connect to server: timed out after {after:?}")
+            }
+            Self::Closed { .. } => "server closed the connection during login".to_owned(),
+            Self::Refused { error, .. } => format!("server refused the login: {}", text(error)),
+            Self::Auth { user, cause, .. } => {
+                format!("login to server as \"{user}\" failed: {cause}")
+            }
+            Self::Tls { cause, .. } => format!("TLS with server failed: {cause}"),
+            Self::Lied { what, .. } => {
+                format!("server does not speak the Postgres protocol: {what}")
+            }
+        }
+    }
+
+    /// How the server wanted us to prove who we are, as far as it came to that.
+    fn method(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { method, .. } | Self::Auth { method, .. } => *method,
+            _ => None,
+        }
+    }
+
     /// The SQLSTATE that the server gave.
     pub fn server_sqlstate(&self) -> Option<&[u8]> {
         match self {
             Self::Refused { error, .. } => view::error_field(error, b'C'),
             _ => None,
         }
+    }
+}
+
+impl Target {
+    /// That a login there came to nothing, for the log.
+    pub fn complaint(&self, error: &ConnectError) -> String {
+        let Self { address, user, database, .. } = self;
+        let (user, database) = (shown(user), shown(database));
+        let method = error.method().map(|method| format!("method {method}, "));
+        let method = method.unwrap_or_default();
+        let cause = error.told();
+        format!(
+            "server login failed: pgweir to server: {cause} \
+             (user {user}, database {database}, {method}at {address})"
+        )
     }
 }
 
@@ -180,7 +227,8 @@ struct Login<'a> {
     binding: Option<Binding>,
     address: &'a Arc<str>,
     buffer: Vec<u8>,
-    method: &'static str,
+    /// How the server wants us to prove who we are; `None` as long as it has not asked.
+    method: Option<&'static str>,
 }
 
 impl<'a> Login<'a> {
@@ -200,7 +248,7 @@ impl<'a> Login<'a> {
             _ => Connected { socket, end_point: None },
         };
         let binding = end_point.map(Binding);
-        Ok(Self { socket, binding, address, buffer: Vec::new(), method: "trust" })
+        Ok(Self { socket, binding, address, buffer: Vec::new(), method: None })
     }
 
     async fn start(
@@ -232,6 +280,7 @@ impl<'a> Login<'a> {
                 b'E' => {
                     return Err(ConnectError::Refused {
                         address: Arc::clone(self.address),
+                        method: self.method,
                         error: body.into(),
                     });
                 }
@@ -251,7 +300,8 @@ impl<'a> Login<'a> {
                     let (pid, secret) = key.unwrap_or_default();
                     let tls = self.socket.cipher().and_then(|_| target.tls.clone());
                     let key = CancelKey { address: target.address.clone(), tls, pid, secret };
-                    let Self { socket, method, .. } = self;
+                    let method = self.method.unwrap_or("trust");
+                    let socket = self.socket;
                     return Ok(LoggedIn { socket, reported, key, method });
                 }
                 b'Z' => return Err(self.lied("more after the first ReadyForQuery")),
@@ -277,18 +327,19 @@ impl<'a> Login<'a> {
         };
         // https://www.postgresql.org/docs/current/protocol-message-formats.html: Authentication…
         match body {
-            [0, 0, 0, 3, ..] => self.method = "password in clear",
-            [0, 0, 0, 5, ..] => self.method = "md5",
-            [0, 0, 0, 10, ..] => self.method = "scram-sha-256",
+            [0, 0, 0, 3, ..] => self.method = Some("password in clear"),
+            [0, 0, 0, 5, ..] => self.method = Some("md5"),
+            [0, 0, 0, 10, ..] => self.method = Some("scram-sha-256"),
             _ => {}
         }
         let progress = pending.received(body).map_err(|cause| ConnectError::Auth {
             address: Arc::clone(self.address),
             user: target.user.as_str().into(),
+            method: self.method,
             cause,
         })?;
         if pending.is_bound() {
-            self.method = "scram-sha-256-plus";
+            self.method = Some("scram-sha-256-plus");
         }
         match progress {
             Progress::Send(message) => self.send(&message).await?,

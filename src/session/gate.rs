@@ -45,6 +45,7 @@ impl Session {
             },
             None => return Ok(0),
         };
+        self.log_error(&report);
         let Self { client, names, .. } = self;
         Ok(client.ignore.refuse(bytes, message_max, names, &report, out)?)
     }

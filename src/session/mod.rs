@@ -45,6 +45,7 @@ pub use self::tenancy::Tenancy;
 pub use self::terms::Terms;
 use crate::cancel::{Cancels, Seat, Seated};
 use crate::client::condition::{self, Condition};
+use crate::complaints::Complaints;
 use crate::net::loops::LoopId;
 use crate::net::scratch;
 use crate::net::socket::{Inbox, Outbox, Socket, TcpOptions};
@@ -73,6 +74,8 @@ pub struct House {
     pub tcp: TcpOptions,
     /// How long a cancel may take to reach a server.
     pub cancel_wait: Duration,
+    /// What goes wrong again and again.
+    pub complaints: Arc<Complaints>,
 }
 
 /// A client that is logged in, and its way to servers. Idle ones are many: keep it small.
@@ -527,6 +530,7 @@ impl Session {
         let is_ours = report.is_some();
         let mut out = Vec::new();
         if let Some(report) = report {
+            self.log_error(&report);
             report.write(&mut out);
         }
         self.client.outbox.push(&out);

@@ -141,6 +141,7 @@ impl Session {
 
     /// Tells the client that its requests are refused.
     async fn refuse(&mut self, report: &Report) -> Result<(), End> {
+        self.log_error(report);
         let mut out = Vec::new();
         let mut inbox = std::mem::take(&mut self.client.inbox);
         let message_max = self.tenancy.terms.message_max;

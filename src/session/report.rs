@@ -1,11 +1,28 @@
-//! What a client is told where that takes more than the condition itself.
+//! What a client is told where that takes more than the condition itself, and what the log is told
+//! of it.
 
 use std::time::Duration;
 
+use super::{Session, Tenancy};
 use crate::client::condition;
+use crate::complaints::shown;
 use crate::server::connect::ConnectError;
 use crate::wire::reply::{Report, Severity};
 use crate::wire::view;
+
+impl Session {
+    /// Has the log say what the client is told, if that is wanted.
+    pub(super) fn log_error(&self, report: &Report) {
+        let Tenancy { terms, house, login, .. } = &*self.tenancy;
+        if terms.log_pooler_errors {
+            let (user, database) = (shown(&login.user), shown(&login.database));
+            let (message, from) = (&report.message, self.seat.card().peer.origin());
+            house.complaints.complain(&format!(
+                "pooler error: {message} (user {user}, database {database}, from {from})"
+            ));
+        }
+    }
+}
 
 /// A request waited too long for a server. `crowd` describes the pool.
 pub fn wait_timeout(waited: Duration, crowd: String) -> Report {
@@ -29,7 +46,7 @@ pub fn connect_failed(severity: Severity, error: &ConnectError) -> Report {
         | ConnectError::Tls { .. }
         | ConnectError::Lied { .. } => condition::NO_SERVER,
     };
-    Report { severity, ..ours.about(error) }
+    Report { severity, ..ours.about(error.told()) }
 }
 
 /// A server's own error, with this severity.

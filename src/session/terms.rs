@@ -26,6 +26,8 @@ pub struct Terms {
     pub rollback_timeout: Duration,
     /// The user may not write.
     pub read_only: bool,
+    /// What we tell its clients of errors is logged, too.
+    pub log_pooler_errors: bool,
     /// Reset servers after every transaction.
     pub reset_always: bool,
     /// Prepared statements kept per server; 0 leaves names to the client.
@@ -62,6 +64,7 @@ impl Terms {
             query_wait_notify: general.query_wait_notify,
             rollback_timeout: general.rollback_timeout,
             read_only: user.is_some_and(|user| user.read_only),
+            log_pooler_errors: general.log_pooler_errors,
             reset_always: general.server_reset_query_always,
             max_prepared_statements: general.max_prepared_statements,
             message_max: general.max_packet_size,

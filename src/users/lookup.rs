@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Known;
 use crate::auth::{Mock, StoredSecret, UserSecret};
+use crate::complaints::{Complaints, shown};
 use crate::config::General;
 use crate::server::ask::{AskError, Asker};
 use crate::server::connect::Target;
@@ -58,6 +59,7 @@ pub(super) struct Source {
     connections_max: usize,
     answers_max: usize,
     mock: Mock,
+    complaints: Arc<Complaints>,
     desk: Mutex<Desk>,
     called: Notify,
 }
@@ -88,7 +90,13 @@ struct Question {
 }
 
 impl Source {
-    pub(super) fn new(target: Target, query: String, general: &General, mock: Mock) -> Self {
+    pub(super) fn new(
+        target: Target,
+        query: String,
+        general: &General,
+        mock: Mock,
+        complaints: Arc<Complaints>,
+    ) -> Self {
         Self {
             target,
             query,
@@ -97,6 +105,7 @@ impl Source {
             connections_max: general.auth_query_connections,
             answers_max: general.auth_cache_size,
             mock,
+            complaints,
             desk: Mutex::default(),
             called: Notify::new(),
         }
@@ -149,7 +158,7 @@ impl Source {
             Found::Kept(known) => return Ok((known, Age::Kept)),
             Found::Asked(answer) => answer,
             Found::Full => {
-                tracing::warn!(user, "auth_query: too many look-ups at once");
+                self.complain("too many look-ups at once");
                 return Err(Unanswered);
             }
         };
@@ -230,13 +239,25 @@ impl Source {
         }
         let error = match asked {
             Ok(Ok(row)) => return Ok(self.known(question, row)),
-            Ok(Err(error)) => error.to_string(),
-            Err(_elapsed) => AskError::TimedOut.to_string(),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => AskError::TimedOut,
         };
         *asker = None;
-        let Target { address, user, .. } = &self.target;
-        tracing::warn!(server = %address, auth_user = %user, "auth_query failed: {error}");
+        match error {
+            AskError::Connect(error) => {
+                let complaint = self.target.complaint(&error);
+                self.complaints.complain(&format!("auth_query: {complaint}"));
+            }
+            error => self.complain(&error.to_string()),
+        }
         Err(Unanswered)
+    }
+
+    fn complain(&self, what: &str) {
+        let Target { address, user, .. } = &self.target;
+        let user = shown(user);
+        self.complaints
+            .complain(&format!("auth_query: pgweir to server: {what} (user {user}, at {address})"));
     }
 
     async fn ask(
@@ -262,7 +283,7 @@ impl Source {
         let secret = values.next().flatten().filter(|secret| !secret.is_empty());
         let stored = secret.map(|secret| StoredSecret::parse(&secret)).transpose();
         let stored = stored.unwrap_or_else(|error| {
-            tracing::warn!(user, "auth_query: {error}");
+            self.complain(&format!("secret of {}: {error}", shown(user)));
             None
         });
         if let Some(before) = &question.before

@@ -163,7 +163,7 @@ fn look_ups_of_one_user_at_once_are_one() {
 fn failing_look_ups_end_in_time_and_say_nothing_of_users() {
     for (query, logged) in [
         ("SELECT $1, pg_sleep(60)", "server did not answer in time"),
-        ("SELECT no_such_column, $1::text", "auth_query failed: column"),
+        ("SELECT no_such_column, $1::text", "auth_query: pgweir to server: column"),
     ] {
         let general = format!("{LOOKED_UP}\nauth_query = \"{query}\"\nauth_query_timeout = 0.5");
         let pooler = Pooler::start(&file(shared(), &general, ""));

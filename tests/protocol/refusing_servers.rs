@@ -33,8 +33,48 @@ fn refused_connection_is_told_at_once() {
     for _ in 0..3 {
         let (sqlstate, text, took) = refused_login(&pooler);
         assert_eq!(sqlstate, "08006");
-        assert!(text.contains(&format!("127.0.0.1:{port}")) && text.contains("refused"), "{text}");
+        assert!(text.starts_with("cannot connect to server: Connection refused"), "{text}");
         assert!(took < SLACK, "{took:?}");
+    }
+    // Where the server is, is for the log alone.
+    let log = pooler.log();
+    let line = format!("(user \"app\", database \"shop\", at 127.0.0.1:{port})");
+    let failed = "server login failed: pgweir to server: cannot connect to server: Connection ref";
+    let mut lines = log.lines().filter(|line| line.contains(failed));
+    assert!(lines.next().is_some_and(|first| first.ends_with(&line)), "{log}");
+    assert_eq!(lines.next(), None, "{log}");
+}
+
+#[test]
+fn failed_server_logins_are_logged_once_with_side_method_user_and_address() {
+    let port = shared().port();
+    let toml = file(port, "", "").replace("s3cret", "wrong");
+    let pooler = Pooler::start(&toml);
+    for _ in 0..3 {
+        assert_eq!(refused_login(&pooler).0, "28P01");
+    }
+    let log = pooler.log();
+    let failed = format!(
+        "server login failed: pgweir to server: server refused the login: password authentication \
+         failed for user \"app\" (28P01) (user \"app\", database \"shop\", method scram-sha-256, \
+         at 127.0.0.1:{port})"
+    );
+    assert_eq!(log.matches(&failed).count(), 1, "{log}");
+    assert!(!log.contains("client to pgweir"), "{log}");
+}
+
+#[test]
+fn errors_of_ours_are_logged_once_unless_log_pooler_errors_is_off() {
+    let port = closed_port();
+    for (setting, count) in [("", 1), ("log_pooler_errors = false", 0)] {
+        let pooler = Pooler::start(&file(port, setting, ""));
+        for _ in 0..3 {
+            refused_login(&pooler);
+        }
+        let log = pooler.log();
+        let told = "pooler error: cannot connect to server: Connection refused (os error 111) \
+                    (user \"app\", database \"shop\", from 127.0.0.1)";
+        assert_eq!(log.matches(told).count(), count, "{log}");
     }
 }
 

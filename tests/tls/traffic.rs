@@ -212,7 +212,7 @@ fn servers_are_told_which_host_is_meant() {
              [users.{APP_USER}]\npassword = \"{PASSWORD}\"\n"
         ));
         let ended = ask(&pooler, "", "SELECT 1;");
-        assert!(ended.stderr.contains("TLS with server at"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("TLS with server failed"), "{}", ended.stderr);
         let (name, protocols) = hello.join().unwrap();
         assert_eq!(name.as_deref(), wanted);
         assert_eq!(protocols, [b"postgresql"]);

@@ -383,7 +383,12 @@ pub(crate) static GENERAL: &[Group] = &[
         keys: &[
             key!(log_connections, Kind::Flag, "Log each login of a client."),
             key!(log_disconnections, Kind::Flag, "Log each disconnect, with its reason."),
-            key!(log_pooler_errors, Kind::Flag, "Log errors that pgweir itself sends to clients."),
+            key!(
+                log_pooler_errors,
+                Kind::Flag,
+                "Log errors that pgweir itself sends to clients that have logged in. What is \
+                 repeated is logged as a number every 10 s. Logins that fail are always logged."
+            ),
             key!(
                 verbose,
                 Kind::Count(0, 3),
