@@ -198,7 +198,12 @@ pub(super) fn databases(registry: &dyn Registry) -> Vec<Row> {
             reserve,
         ]
     };
-    config.databases.values().map(|database| row(database)).collect()
+    let listed = config.databases.values().cloned();
+    let autos = servers.keys().filter(|name| config.is_auto(name));
+    let autos = autos.filter_map(|name| config.database(name));
+    let mut databases: Vec<_> = listed.chain(autos).collect();
+    databases.sort_by(|a, b| a.name.cmp(&b.name));
+    databases.iter().map(|database| row(database)).collect()
 }
 
 pub(super) static LISTS: &[Column] = &[("list", Text), ("items", Integer)];

@@ -180,8 +180,8 @@ impl Tenancies {
         let mut book = self.book.lock();
         let old = std::mem::replace(&mut book.setup, Arc::clone(&new));
         let Book { known, paused, disabled, .. } = &mut *book;
-        paused.retain(|name| new.config.databases.contains_key(name));
-        disabled.retain(|name| new.config.databases.contains_key(name));
+        paused.retain(|name| new.config.database(name).is_some());
+        disabled.retain(|name| new.config.database(name).is_some());
         known.retain(|login, tenancy| {
             if is_gone(&old.config, &new.config, login) {
                 let name = tenancy.pool.name();

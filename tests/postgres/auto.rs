@@ -60,6 +60,51 @@ fn any_name_is_pooled_on_demand_and_forgotten_when_idle() {
 }
 
 #[test]
+fn marks_of_operators_outlive_a_reload_for_as_long_as_the_name_is_served() {
+    let cluster = cluster();
+    let server = cluster.primary();
+    server.sql(APP_DATABASE, "CREATE DATABASE one; CREATE DATABASE two").unwrap();
+    let toml = |general: &str| {
+        file(server.port(), &format!("admin_users = \"app\"\nquery_wait_timeout = 0.2\n{general}"))
+    };
+    let pooler = Pooler::start(&toml(""));
+    let url = |database: &str| pooler.url(APP_USER, PASSWORD, database);
+    let order = |sql: &str| {
+        let ended = psql(&url("pgweir"), sql);
+        assert!(ended.status.success(), "{sql}: {}", ended.stderr);
+    };
+    assert_eq!(psql_rows(&url("one"), NOW), "one");
+    order("PAUSE one");
+    order("DISABLE two");
+    let check_held = || {
+        let ended = psql(&url("one"), NOW);
+        assert!(ended.stderr.contains("query_wait_timeout"), "{}", ended.stderr);
+        let ended = psql(&url("two"), NOW);
+        assert!(ended.stderr.contains("database \"two\" is disabled"), "{}", ended.stderr);
+    };
+    check_held();
+    pooler.rewrite(&toml("default_pool_size = 7"));
+    order("RELOAD");
+    check_held();
+    let shown = psql_rows(&url("pgweir"), "SHOW DATABASES");
+    let one = shown.lines().find(|line| line.starts_with("one|")).unwrap_or_default();
+    assert!(one.ends_with("|1|0|0") && one.contains("|one||7|"), "{shown}");
+
+    // Without the table nobody serves them; when it comes back, they are as new.
+    let star = toml("");
+    let (start, rest) = star.split_once("[databases.\"*\"]").unwrap();
+    pooler.rewrite(&format!("{start}{}", rest.split_at(rest.find('[').unwrap()).1));
+    order("RELOAD");
+    let ended = psql(&url("one"), NOW);
+    assert!(ended.stderr.contains("no such database"), "{}", ended.stderr);
+    pooler.rewrite(&star);
+    order("RELOAD");
+    for database in ["one", "two"] {
+        assert_eq!(psql_rows(&url(database), NOW), database);
+    }
+}
+
+#[test]
 fn auto_databases_are_bounded_and_unused_ones_give_way() {
     let cluster = cluster();
     let server = cluster.primary();
