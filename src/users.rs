@@ -274,6 +274,17 @@ impl Person {
         }
     }
 
+    /// Looks the user up again; whether something else is known now.
+    pub async fn renew(&mut self) -> bool {
+        let Some(source) = self.source.take() else { return false };
+        source.doubt(&self.name);
+        let Ok((known, _)) = source.look_up(&self.name).await else { return false };
+        // What has not changed is the same value.
+        let changed = !Arc::ptr_eq(&known, &self.known);
+        self.known = known;
+        changed
+    }
+
     /// The proof was not that of this user's secret, which may have been changed since.
     pub fn doubt(&self) {
         if let Some(source) = &self.source {

@@ -85,11 +85,10 @@ impl App {
             }
         };
         attempt.method = Some(method_name(method));
-        let person = users.person(caller.database, caller.user).await;
-        let person =
-            person.map_err(|Unanswered| Refused::Told(condition::LOGIN_UNAVAILABLE.report()))?;
-        let proven =
-            stranger.authenticate(method, caller.user, person.account(), users.mock()).await;
+        let mut person = self.person(setup, caller).await?;
+        let (account, mock) = (person.account(), users.mock());
+        let renewed = async || person.renew().await.then(|| person.account());
+        let proven = stranger.authenticate(method, caller.user, account, mock, renewed).await;
         if let Err(LoginError::Rejected(Rejection::NotProven(_))) = &proven {
             person.doubt();
         }

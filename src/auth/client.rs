@@ -196,6 +196,17 @@ impl ClientAuth {
         }
     }
 
+    /// How the next message can be held against another account, if it turns out that this one is
+    /// out of date. `None` for SCRAM: the message was made for one secret's salt.
+    #[must_use]
+    pub fn again(&self) -> Option<Again> {
+        match &self.state {
+            State::PasswordAsked(_) => Some(Again::Plain),
+            State::Md5Asked(_, salt) => Some(Again::Md5(*salt)),
+            State::SaslOffered(_) | State::SaslChallenged(..) | State::Over => None,
+        }
+    }
+
     /// Takes the body of a `p` message: what follows its length word.
     ///
     /// The caller bounds the body (64 KiB) before it reads it. The first SCRAM login of a plain
@@ -221,6 +232,27 @@ impl ClientAuth {
         };
         self.state = state;
         outcome
+    }
+}
+
+/// A login that has come as far as another, whose account was out of date.
+#[derive(Clone, Copy, Debug)]
+pub enum Again {
+    /// A password was asked for.
+    Plain,
+    /// The answer to this salt was.
+    Md5(Salt),
+}
+
+impl Again {
+    /// The login against this account; it takes the message that the other has taken.
+    #[must_use]
+    pub fn against(self, account: Account) -> ClientAuth {
+        let state = match self {
+            Self::Plain => State::PasswordAsked(account),
+            Self::Md5(salt) => State::Md5Asked(account, salt),
+        };
+        ClientAuth { state, binding: None }
     }
 }
 

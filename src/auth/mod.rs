@@ -17,7 +17,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Account, ClientAuth, Method, Outcome, Proof, Rejection, Why};
+pub use client::{Account, Again, ClientAuth, Method, Outcome, Proof, Rejection, Why};
 pub use md5::md5_hash;
 pub use mock::{Md5Mock, Mock};
 pub use scram::{Binding, Iterations, Malformed, ScramKeys, Verifier};

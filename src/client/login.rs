@@ -218,7 +218,8 @@ impl Stranger {
     }
 
     /// Has the client prove who it is. What is given beside the proof ends with
-    /// AuthenticationOk, and is not sent yet.
+    /// AuthenticationOk, and is not sent yet. What proves nothing is held against the account that
+    /// `renewed` gives, if there is another by now and the exchange allows it.
     ///
     /// # Errors
     /// As [`LoginError`] says.
@@ -228,7 +229,9 @@ impl Stranger {
         user: &str,
         account: Account,
         mock: &Mock,
+        renewed: impl AsyncFnOnce() -> Option<Account>,
     ) -> Result<(Proof, Vec<u8>), LoginError> {
+        let mut renewed = Some(renewed);
         let (mut auth, mut outcome) =
             ClientAuth::start(method, user, account, mock, self.binding.clone());
         loop {
@@ -237,22 +240,36 @@ impl Stranger {
                 Outcome::Accepted { send, proof } => return Ok((proof, send)),
                 Outcome::Send(message) => {
                     self.socket.write_all(&message).await?;
-                    let lobby = self.share.lobby();
-                    let body = self.password_message().await?;
-                    if !auth.is_costly() {
-                        outcome = auth.received(body);
-                        continue;
+                    let body = self.password_message().await?.to_vec();
+                    let again = auth.again();
+                    (auth, outcome) = self.check(auth, &body).await?;
+                    if let Outcome::Rejected(Rejection::NotProven(_)) = outcome
+                        && let Some((again, renewed)) = again.zip(renewed.take())
+                        && let Some(account) = renewed().await
+                    {
+                        (auth, outcome) = self.check(again.against(account), &body).await?;
                     }
-                    let body = body.to_vec();
-                    let received = move || {
-                        let outcome = auth.received(&body);
-                        (auth, outcome)
-                    };
-                    let received = lobby.compute(received).await;
-                    (auth, outcome) = received.ok_or(LoginError::Unchecked)?;
                 }
             }
         }
+    }
+
+    /// Takes a message of the client; beside the event loop where that takes long.
+    async fn check(
+        &self,
+        mut auth: ClientAuth,
+        body: &[u8],
+    ) -> Result<(ClientAuth, Outcome), LoginError> {
+        if !auth.is_costly() {
+            let outcome = auth.received(body);
+            return Ok((auth, outcome));
+        }
+        let body = body.to_vec();
+        let received = move || {
+            let outcome = auth.received(&body);
+            (auth, outcome)
+        };
+        self.share.lobby().compute(received).await.ok_or(LoginError::Unchecked)
     }
 
     async fn password_message(&mut self) -> Result<&[u8], LoginError> {

@@ -140,6 +140,31 @@ fn changed_password_works_without_a_restart() {
 }
 
 #[test]
+fn changed_password_works_at_once_where_the_exchange_allows_it() {
+    let rules = ["host all changing 127.0.0.1/32 md5"];
+    let cluster = Cluster::builder().hba(&rules).start().unwrap();
+    let server = cluster.primary();
+    let change = |password: &str| {
+        let sql = format!(
+            "SET password_encryption = md5; ALTER ROLE changing PASSWORD '{password}'; \
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'changing'"
+        );
+        server.sql(APP_DATABASE, &sql).unwrap();
+    };
+    server.sql(APP_DATABASE, "CREATE ROLE changing LOGIN").unwrap();
+    for method in ["md5", "plain"] {
+        change("one");
+        let general = format!("{LOOKED_UP}\nauth_type = \"{method}\"\nauth_cache_time = 600");
+        let pooler = Pooler::start(&file(server, &general, ""));
+        assert_eq!(login(&pooler, "changing", "one", APP_DATABASE), "changing");
+        change("two");
+        assert_eq!(login(&pooler, "changing", "two", APP_DATABASE), "changing");
+        check_refused(&login(&pooler, "changing", "one", APP_DATABASE), "changing");
+        assert_eq!(login(&pooler, "changing", "two", APP_DATABASE), "changing");
+    }
+}
+
+#[test]
 fn look_ups_of_one_user_at_once_are_one() {
     let cluster = cluster();
     let server = cluster.primary();

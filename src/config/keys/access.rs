@@ -101,7 +101,8 @@ pub(super) const LOGIN: Group = Group {
             auth_cache_time,
             off(HOUR),
             "How long the answer to a look-up is used for others who ask for the same user. \
-             A wrong password has it looked up again at once. 0 = only for those who wait for \
+             A wrong password has it looked up again: at once for passwords in clear and md5, at \
+             the next login for SCRAM. 0 = only for those who wait for \
              the answer already."
         ),
         key!(
