@@ -43,8 +43,9 @@ impl Sink for Take<'_> {
     fn local(&mut self, sequence: u64, local: Local, status: u8) {
         self.seen.0.push(Event::Local(sequence, local, status));
     }
-    fn failed(&mut self, messages: Range<u64>, error: &[u8]) {
+    fn failed(&mut self, messages: Range<u64>, error: &[u8]) -> bool {
         self.seen.0.push(Event::Failed(messages, error.to_vec()));
+        true
     }
     fn reported(&mut self, _: &Arc<Reported>) {
         self.seen.0.push(Event::Reported);

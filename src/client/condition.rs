@@ -132,6 +132,19 @@ conditions! {
     STATEMENT_MODE: Fatal "0A000"
         "transaction blocks not allowed in statement pooling mode" "";
 
+    // Session state that can't travel.
+    /// A text would leave what only one server can have, and `pin_…` rejects that.
+    PIN_REJECTED: Error "0A000" "rejected by the pooler: {}"
+        "It would keep the client on one server. Leave it out, or use session mode.";
+    /// The same, found when the transaction was over.
+    PIN_REJECTED_LATE: Fatal "0A000" "rejected by the pooler: {}"
+        "Code on the server has left it. Leave it out, or use session mode.";
+    /// `max_pinned_clients`.
+    PINS_FULL: Fatal "53400" "too many clients keep a server (max_pinned_clients): {}"
+        "SHOW PINS, in the console, lists them.";
+    /// `pin_timeout`.
+    PIN_TIMEOUT: Fatal "57P05" "pin_timeout" "SHOW PINS, in the console, says what is kept.";
+
     // Limits of time, and the end.
     /// `query_timeout`.
     QUERY_TIMEOUT: Fatal "57014" "query timeout" "";

@@ -31,6 +31,31 @@ impl fmt::Display for PoolMode {
     }
 }
 
+/// What becomes of a client that leaves something in its session which only one server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PinPolicy {
+    /// It keeps the server.
+    Pin,
+    /// It is refused.
+    Reject,
+    /// It loses what it left with the end of the transaction.
+    Allow,
+}
+
+impl PinPolicy {
+    pub(crate) const ALL: [Self; 3] = [Self::Pin, Self::Reject, Self::Allow];
+
+    /// The word in the file and in the console.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pin => "pin",
+            Self::Reject => "reject",
+            Self::Allow => "allow",
+        }
+    }
+}
+
 /// How clients prove who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuthType {

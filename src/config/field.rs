@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::{AuthType, PoolMode};
+use super::choice::{AuthType, PinPolicy, PoolMode};
 use super::host_port::HostPort;
 use super::rate::Rate;
 use super::secret::Secret;
@@ -134,6 +134,7 @@ plain_fields!(
     Vec<String>: Names,
     Vec<HostPort>: Hosts,
     PoolMode: Mode,
+    PinPolicy: Pin,
     AuthType: Auth,
     SslMode: SslMode,
     SslNegotiation: SslNegotiation,

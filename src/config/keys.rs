@@ -6,6 +6,7 @@
 
 mod access;
 mod general;
+mod pins;
 mod tables;
 mod times;
 

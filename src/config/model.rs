@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::choice::{AuthType, PoolMode};
+use super::choice::{AuthType, PinPolicy, PoolMode};
 use super::database::Database;
 use super::hba::{HbaRule, IdentLine};
 use super::keys::AUTH_QUERY;
@@ -156,6 +156,23 @@ pub struct General {
     pub server_reset_query: String,
     /// Run `server_reset_query` in transaction mode too.
     pub server_reset_query_always: bool,
+
+    /// Clients that may keep a server between transactions, per pool; `None` = as many as it has.
+    pub max_pinned_clients: Option<usize>,
+    /// How long a client may keep its server between transactions; `None` = no limit.
+    pub pin_timeout: Option<Duration>,
+    /// What becomes of a client that leaves temporary objects.
+    pub pin_temporary: PinPolicy,
+    /// What becomes of a client that leaves cursors `WITH HOLD`.
+    pub pin_cursor: PinPolicy,
+    /// What becomes of a client that leaves session advisory locks.
+    pub pin_lock: PinPolicy,
+    /// What becomes of a client that leaves statements prepared by SQL which can't travel.
+    pub pin_prepared: PinPolicy,
+    /// What becomes of a client that loads a library.
+    pub pin_library: PinPolicy,
+    /// What becomes of a client that seeds random numbers.
+    pub pin_seed: PinPolicy,
     /// Idle time after which a server is probed before use.
     pub server_check_delay: Duration,
     /// The probe; an empty string is an empty query.
@@ -330,6 +347,14 @@ impl Default for General {
             server_round_robin: false,
             server_reset_query: "DISCARD ALL".to_owned(),
             server_reset_query_always: false,
+            max_pinned_clients: None,
+            pin_timeout: None,
+            pin_temporary: PinPolicy::Pin,
+            pin_cursor: PinPolicy::Pin,
+            pin_lock: PinPolicy::Pin,
+            pin_prepared: PinPolicy::Pin,
+            pin_library: PinPolicy::Pin,
+            pin_seed: PinPolicy::Pin,
             server_check_delay: Duration::from_secs(30),
             server_check_query: String::new(),
             server_lifetime: Some(Duration::from_secs(3600)),

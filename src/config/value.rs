@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::choice::{AuthType, PoolMode};
+use super::choice::{AuthType, PinPolicy, PoolMode};
 use super::host_port::HostPort;
 use super::rate::Rate;
 use super::secret::Secret;
@@ -25,6 +25,7 @@ pub(crate) enum Value {
     Names(Vec<String>),
     FileMode(FileMode),
     Mode(PoolMode),
+    Pin(PinPolicy),
     Auth(AuthType),
     SslMode(SslMode),
     SslNegotiation(SslNegotiation),
@@ -57,6 +58,7 @@ impl Value {
             | Self::Rate(_)
             | Self::FileMode(_)
             | Self::Mode(_)
+            | Self::Pin(_)
             | Self::Auth(_)
             | Self::SslMode(_)
             | Self::SslNegotiation(_)
@@ -81,6 +83,7 @@ impl Value {
             Self::Names(names) => names.join(","),
             Self::FileMode(mode) => mode.to_string(),
             Self::Mode(mode) => mode.to_string(),
+            Self::Pin(policy) => policy.name().to_owned(),
             Self::Auth(auth) => auth.to_string(),
             Self::SslMode(mode) => mode.name().to_owned(),
             Self::SslNegotiation(start) => start.name().to_owned(),

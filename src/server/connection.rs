@@ -448,8 +448,9 @@ struct Own {
 impl Sink for Own {
     fn forward(&mut self, _: Range<usize>) {}
     fn local(&mut self, _: u64, _: Local, _: u8) {}
-    fn failed(&mut self, _: Range<u64>, _: &[u8]) {
+    fn failed(&mut self, _: Range<u64>, _: &[u8]) -> bool {
         self.failed = true;
+        false
     }
     fn reported(&mut self, _: &Arc<Reported>) {}
     fn own_row(&mut self, _: u64, _: &[u8]) {}

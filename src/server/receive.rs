@@ -20,8 +20,9 @@ pub trait Sink {
     /// It is the turn of this reply of ours, to the message with this number.
     fn local(&mut self, sequence: u64, local: Local, status: u8);
     /// The server reports an error, (the start of) whose body this is; these messages of the
-    /// client have had no effect.
-    fn failed(&mut self, messages: Range<u64>, error: &[u8]);
+    /// client have had no effect. Says whether the client gets it: `false` where it has been told
+    /// something in its place.
+    fn failed(&mut self, messages: Range<u64>, error: &[u8]) -> bool;
     /// What the server reports of its session has changed, and the client is told by the part
     /// that was forwarded last.
     fn reported(&mut self, reported: &Arc<Reported>);
@@ -166,7 +167,7 @@ impl Receiver {
             self.pass_forward = matches!(fate, Fate::Forward | Fate::Failed(_));
             match fate {
                 Fate::Forward => {}
-                Fate::Failed(undone) => sink.failed(undone, body),
+                Fate::Failed(undone) => self.pass_forward = sink.failed(undone, body),
                 Fate::OursFailed => sink.own_refused(sequence, body),
                 Fate::Skip if header.tag == b'Z' => {
                     // What it says of its session is complete now.
@@ -222,8 +223,9 @@ mod tests {
         fn local(&mut self, _: u64, local: Local, _: u8) {
             self.events += &format!("{local:?} ");
         }
-        fn failed(&mut self, messages: Range<u64>, _: &[u8]) {
+        fn failed(&mut self, messages: Range<u64>, _: &[u8]) -> bool {
             self.events += &format!("undone {messages:?} ");
+            true
         }
         fn reported(&mut self, _: &Arc<Reported>) {
             self.events += "reported ";

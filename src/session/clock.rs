@@ -43,6 +43,7 @@ impl Clock {
         cx: &mut Context<'_>,
         terms: &Terms,
         phase: Phase,
+        pinned: Option<Instant>,
     ) -> Poll<Condition> {
         if phase != self.phase {
             let now = Instant::now();
@@ -51,6 +52,10 @@ impl Clock {
             }
             (self.phase, self.since) = (phase, now);
         }
+        let pinned = pinned.filter(|_| phase == Phase::Rest).and_then(|since| {
+            let limit = terms.pins.timeout?;
+            Some((since + limit, condition::PIN_TIMEOUT))
+        });
         let limits = [
             (Phase::Request, self.since, terms.query_timeout, condition::QUERY_TIMEOUT),
             (
@@ -65,6 +70,7 @@ impl Clock {
             .into_iter()
             .filter(|(when, ..)| *when == phase && phase != Phase::Rest)
             .filter_map(|(_, since, limit, what)| Some((since + limit?, what)))
+            .chain(pinned)
             .min_by_key(|(deadline, _)| *deadline);
         let Some((deadline, what)) = next else {
             return Poll::Pending;

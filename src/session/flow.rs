@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-use super::pins::Pins;
+use super::pins::{Pin, Pins};
+use super::tenancy::Kept;
 use crate::server::doubt::Question;
 use crate::server::ledger::Violation;
 use crate::sql::Effects;
@@ -22,6 +23,10 @@ pub(super) struct Flow {
     pub pins: Pins,
     /// Those that operators can see.
     pub shown: Pins,
+    /// Its place among the clients that keep their servers.
+    pub kept: Option<Kept>,
+    /// Messages that were refused, and why; in their place others were sent, which fail.
+    pub refused: Vec<(u64, Pin)>,
     /// The start of the text that may have led to them.
     pub suspect: Box<[u8]>,
     /// The number of our message that makes the server's settings the client's.

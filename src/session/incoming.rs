@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::flow::{OwnReset, Restore};
+use super::flow::{Flow, Restore};
 use super::names::{Names, NamesUndo};
+use super::outgoing::REFUSED_CODE;
 use super::state::Reply;
 use crate::client::condition;
 use crate::server::doubt::Question;
@@ -27,16 +28,8 @@ pub(super) struct Incoming<'a, 'b> {
     pub prepared: &'a mut PreparedSet,
     /// What the client knows of its session.
     pub known: &'a mut Arc<Reported>,
-    /// The number of our message that makes the server's settings the client's.
-    pub adopting: Option<u64>,
-    /// What the server is asked of its session.
-    pub asked: &'a mut Option<Box<Question>>,
-    /// What is to be done when a message has been answered, unless it fails.
-    pub restore: &'a mut Option<(Restore, Vec<u8>)>,
-    /// Our queries that reset settings, or set them again.
-    pub resets: &'a mut Vec<OwnReset>,
-    /// Strings of those that have to be sent once more.
-    pub redo: &'a mut Vec<Vec<u8>>,
+    /// Where the reading of the client's messages stands.
+    pub flow: &'a mut Flow,
     /// How the question ended.
     pub learnt: Option<(Box<Question>, Reply)>,
     /// A request of ours is over.
@@ -60,16 +53,27 @@ impl Sink for Incoming<'_, '_> {
         }
     }
 
-    fn failed(&mut self, messages: Range<u64>, error: &[u8]) {
+    fn failed(&mut self, messages: Range<u64>, error: &[u8]) -> bool {
         self.told_fatal |= matches!(view::error_field(error, b'V'), Some(b"FATAL" | b"PANIC"));
-        self.restore.take_if(
+        let flow = &mut *self.flow;
+        flow.restore.take_if(
             |(when, _)| matches!(when, Restore::Behind(message) if messages.contains(message)),
         );
         self.names.undo(self.undo, messages.clone());
-        self.prepared.undo(messages);
+        self.prepared.undo(messages.clone());
         // A plan of another shape than its statement was prepared with: each is prepared anew.
         if view::error_field(error, b'R') == Some(b"RevalidateCachedQuery") {
             self.prepared.forget();
+        }
+        let refused = flow.refused.iter().find(|(message, _)| *message == messages.start).copied();
+        flow.refused.retain(|(message, _)| *message >= messages.end);
+        // In a failed transaction the server says that, as it does to everything.
+        match refused {
+            Some((_, pin)) if view::error_field(error, b'C') == Some(REFUSED_CODE) => {
+                self.out.insert(|out| condition::PIN_REJECTED.about(pin).write(out));
+                false
+            }
+            _ => true,
         }
     }
 
@@ -78,15 +82,16 @@ impl Sink for Incoming<'_, '_> {
     }
 
     fn own_row(&mut self, sequence: u64, body: &[u8]) {
-        if let Some(question) = self.asked.as_mut().filter(|asked| asked.sequence == sequence) {
+        if let Some(question) = self.flow.asked.as_mut().filter(|asked| asked.sequence == sequence)
+        {
             question.row(body);
         }
     }
 
     fn own_complete(&mut self, sequence: u64, reported: &Arc<Reported>) {
         self.settled = true;
-        self.resets.retain(|reset| reset.sequence > sequence);
-        if let Some(question) = self.asked.take_if(|asked| asked.sequence == sequence) {
+        self.flow.resets.retain(|reset| reset.sequence > sequence);
+        if let Some(question) = self.flow.asked.take_if(|asked| asked.sequence == sequence) {
             self.learnt = Some((question, Reply::Answered));
         }
         let known = &mut *self.known;
@@ -94,18 +99,18 @@ impl Sink for Incoming<'_, '_> {
     }
 
     fn own_refused(&mut self, sequence: u64, error: &[u8]) {
-        if let Some(question) = self.asked.take_if(|asked| asked.sequence == sequence) {
+        if let Some(question) = self.flow.asked.take_if(|asked| asked.sequence == sequence) {
             self.learnt = Some((question, Reply::Refused));
-        } else if self.adopting == Some(sequence) {
+        } else if self.flow.adopting == Some(sequence) {
             self.refused = Some(error.to_vec());
         } else if view::error_field(error, b'C') == Some(b"57014")
-            && let Some(index) = self.resets.iter().position(|own| own.sequence == sequence)
+            && let Some(index) = self.flow.resets.iter().position(|own| own.sequence == sequence)
         {
             // A cancel was meant for what the client ran.
-            let own = self.resets.swap_remove(index);
+            let own = self.flow.resets.swap_remove(index);
             // What is sent once more for an earlier one includes it.
-            if self.redo.is_empty() {
-                *self.redo = own.strings;
+            if self.flow.redo.is_empty() {
+                self.flow.redo = own.strings;
             }
         }
         // Else the client's transaction has failed, and what we asked for with it.

@@ -170,6 +170,9 @@ pub enum End {
     /// The server refused the client's settings; its error.
     #[error("server refused the client's settings")]
     Refused(Vec<u8>),
+    /// It left what only one server can have, and may not keep that server.
+    #[error("{}", .0.message)]
+    Unkept(Report),
     /// A limit of time while a server was attached.
     #[error("{}", .0.message)]
     TimedOut(Condition),
@@ -521,7 +524,7 @@ impl Session {
             End::Refused(error) => Some(report::from_server(reply::Severity::Fatal, error)),
             End::TimedOut(limit) => Some(limit.report()),
             End::Idle => Some(condition::CLIENT_IDLE.report()),
-            End::NeverServed(report) => Some(report.clone()),
+            End::Unkept(report) | End::NeverServed(report) => Some(report.clone()),
             End::StatementMode => Some(condition::STATEMENT_MODE.report()),
             End::ShuttingDown => Some(condition::SHUTTING_DOWN.report()),
             End::Reconfigured => Some(condition::RECONFIGURED.report()),

@@ -4,11 +4,13 @@
 //! prepared on it first, with replies that the client doesn't see; statements that it has are
 //! not prepared again, with replies that we give ourselves.
 
+mod refusal;
 mod statements;
 mod traces;
 
 use std::sync::Arc;
 
+pub(super) use self::refusal::REFUSED_CODE;
 use self::statements::{Resolved, There};
 use super::flow::{ClientFault, Flow, Restore, Stop};
 use super::gate;
@@ -174,6 +176,9 @@ impl Outgoing<'_, '_> {
             self.begin_query()?;
             return Ok(Taken::Start(0));
         }
+        if let Some(pin) = self.terms.pins.refuses(effects.leaves) {
+            return self.refuse_query(pin);
+        }
         let command = text.and_then(sql::command);
         if let Some(Command::Deallocate(name)) = &command {
             if self.has_to_wait_for(name) {
@@ -273,6 +278,9 @@ impl Outgoing<'_, '_> {
         };
         if parse.name.is_empty() {
             let effects = sql::effects(parse.text);
+            if let Some(pin) = self.terms.pins.refuses(effects.leaves) {
+                return self.refuse_parse(pin, parse.name);
+            }
             if effects.leaves.is_empty() {
                 self.unnamed_resets_nothing();
             } else {
@@ -304,6 +312,9 @@ impl Outgoing<'_, '_> {
         let statement =
             self.statements
                 .share(parse.identity, self.server.applied().lookup(), || sql::effects(parse.text));
+        if let Some(pin) = self.terms.pins.refuses(statement.effects.leaves) {
+            return self.refuse_parse(pin, parse.name);
+        }
         let Some(there) = self.is_there(&statement) else {
             return Ok(Taken::Not);
         };

@@ -68,7 +68,7 @@ pub(super) async fn part(
         Parting::Close => return lease.discard(Closed::ServerGone),
         Parting::Cancel(last) => {
             if let Err(error) = wind_down(&mut lease, last, house).await {
-                tracing::debug!(%error, "server was lost while it was cancelled");
+                tracing::warn!(%error, "server was lost while it was cancelled");
             }
             return lease.discard(Closed::Dropped);
         }

@@ -1,5 +1,9 @@
-//! Why a session keeps its server between transactions.
+//! Why a session keeps its server between transactions, and whether it may.
 
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::{General, PinPolicy};
 use crate::sql::Leaves;
 
 /// Something that only one server has.
@@ -50,6 +54,21 @@ impl Pin {
         }
     }
 
+    /// What is done about it, and the key that says so. The last two are for want of anything
+    /// else that could be done.
+    fn policy(self, general: &General) -> (&'static str, PinPolicy) {
+        match self {
+            Self::Temporary => ("pin_temporary", general.pin_temporary),
+            Self::Cursor => ("pin_cursor", general.pin_cursor),
+            Self::Lock => ("pin_lock", general.pin_lock),
+            Self::Prepared => ("pin_prepared", general.pin_prepared),
+            Self::Library => ("pin_library", general.pin_library),
+            Self::Seed => ("pin_seed", general.pin_seed),
+            Self::LargeStatement => ("max_statement_size", PinPolicy::Pin),
+            Self::Unknown => ("server_reset_query_always", PinPolicy::Pin),
+        }
+    }
+
     fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -58,6 +77,66 @@ impl Pin {
 /// A set of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pins(u8);
+
+/// With the key that says what is done about it.
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, _) = self.policy(&General::default());
+        write!(f, "{} ({key})", self.reason())
+    }
+}
+
+/// Which clients may keep their servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PinTerms {
+    /// Who leaves this is refused.
+    rejected: Pins,
+    /// This goes with the end of its transaction.
+    pub allowed: Pins,
+    /// How many of a pool.
+    pub max: Option<usize>,
+    /// For how long.
+    pub timeout: Option<Duration>,
+}
+
+impl PinTerms {
+    /// What the configuration says.
+    pub fn new(general: &General) -> Self {
+        let of = |policy| {
+            let mut pins = Pins::default();
+            for pin in Pin::ALL.into_iter().filter(|pin| pin.policy(general).1 == policy) {
+                pins.add(pin);
+            }
+            pins
+        };
+        Self {
+            rejected: of(PinPolicy::Reject),
+            allowed: of(PinPolicy::Allow),
+            max: general.max_pinned_clients,
+            timeout: general.pin_timeout,
+        }
+    }
+
+    /// What is refused of a text that leaves this. What code may leave that we don't see is
+    /// known afterwards only.
+    #[inline]
+    pub fn refuses(&self, leaves: Leaves) -> Option<Pin> {
+        if self.rejected.is_empty() || leaves.has(Leaves::CODE) {
+            return None;
+        }
+        let seen = |(kind, _): &&(Leaves, Pin)| leaves.has(*kind);
+        let mut pins = OBJECTS.iter().chain(&OTHERS).filter(seen).map(|(_, pin)| *pin);
+        pins.find(|pin| self.rejected.has(*pin))
+    }
+
+    /// What is refused of what has been found.
+    pub fn refuses_found(&self, pins: Pins) -> Option<Pin> {
+        Pin::ALL.into_iter().find(|pin| pins.has(*pin) && self.rejected.has(*pin))
+    }
+}
+
+/// What can't be found by asking.
+pub const OTHERS: [(Leaves, Pin); 2] = [(Leaves::LIBRARY, Pin::Library), (Leaves::SEED, Pin::Seed)];
 
 /// What can be found on a server by asking.
 const OBJECTS: [(Leaves, Pin); 4] = [
@@ -88,6 +167,13 @@ impl Pins {
     /// This one, too.
     pub fn add(&mut self, pin: Pin) {
         self.0 |= pin.bit();
+    }
+
+    /// Takes these out, and says whether any of them was in it.
+    pub fn remove(&mut self, others: Self) -> bool {
+        let before = *self;
+        self.0 &= !others.0;
+        *self != before
     }
 
     /// These objects were found, and no others.

@@ -187,11 +187,7 @@ impl Session {
                 undo,
                 prepared,
                 known: &mut self.known,
-                adopting: flow.adopting,
-                asked: &mut flow.asked,
-                restore: &mut flow.restore,
-                resets: &mut flow.resets,
-                redo: &mut flow.redo,
+                flow,
                 learnt: None,
                 settled: false,
                 refused: None,
@@ -313,15 +309,19 @@ impl Session {
     }
 
     fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let Some(Attached { lease, clock: Some(clock), .. }) = self.attached.as_deref_mut() else {
+        let Some(attached) = self.attached.as_deref_mut() else {
             return Poll::Pending;
         };
+        let Attached { lease, flow, clock: Some(clock), .. } = attached else {
+            return Poll::Pending;
+        };
+        let pinned = flow.kept.as_ref().map(|kept| kept.since);
         let phase = match (lease.is_at_rest(), lease.receiver.status()) {
             (false, _) => Phase::Request,
             // Half a message holds the server up as an open transaction does.
             (true, b'I') if self.client.inbox.is_empty() => Phase::Rest,
             (true, _) => Phase::IdleInTransaction,
         };
-        clock.poll(cx, &self.tenancy.terms, phase).map(End::TimedOut)
+        clock.poll(cx, &self.tenancy.terms, phase, pinned).map(End::TimedOut)
     }
 }

@@ -5,12 +5,11 @@
 
 use std::task::Context;
 
-use tokio::time::Instant;
-
 use super::names::Unnamed;
 use super::pins::Pin;
 use super::{Attached, End, Session};
 use crate::cancel::Pinned;
+use crate::client::condition;
 use crate::server::doubt::Question;
 use crate::server::receive::Fault;
 use crate::sql::Leaves;
@@ -65,15 +64,36 @@ impl Session {
             }
             lease.taint();
         }
+        if flow.pins.remove(self.tenancy.terms.pins.allowed) {
+            lease.taint();
+        }
         if flow.pins == flow.shown {
             return Ok(if flow.pins.is_empty() { Known::All } else { Known::Pinned });
         }
+        self.may_keep()?;
         self.show_pins();
         Ok(if self.is_pinned() { Known::Pinned } else { Known::All })
     }
 
     fn is_pinned(&self) -> bool {
         self.attached.as_deref().is_some_and(|attached| !attached.flow.pins.is_empty())
+    }
+
+    /// Whether the client may keep its server for what was found.
+    fn may_keep(&mut self) -> Result<(), End> {
+        let Some(Attached { flow, .. }) = self.attached.as_deref_mut() else {
+            return Ok(());
+        };
+        if let Some(pin) = self.tenancy.terms.pins.refuses_found(flow.pins) {
+            return Err(End::Unkept(condition::PIN_REJECTED_LATE.about(pin)));
+        }
+        if flow.pins.is_empty() {
+            flow.kept = None;
+        } else if flow.kept.is_none() {
+            let full = || End::Unkept(condition::PINS_FULL.about(flow.pins.reasons()));
+            flow.kept = Some(self.tenancy.keep().ok_or_else(full)?);
+        }
+        Ok(())
     }
 
     /// The reasons have changed: operators see the new ones.
@@ -88,10 +108,11 @@ impl Session {
             }
         }
         flow.shown = flow.pins;
-        let since = self.seat.pinned().map_or_else(Instant::now, |pinned| pinned.since);
-        let sql = String::from_utf8_lossy(&flow.suspect).into_owned();
-        let pinned = Pinned { reason: flow.pins.reasons(), sql, since };
-        self.seat.pin((!flow.pins.is_empty()).then_some(pinned));
+        self.seat.pin(flow.kept.as_ref().map(|kept| Pinned {
+            reason: flow.pins.reasons(),
+            sql: String::from_utf8_lossy(&flow.suspect).into_owned(),
+            since: kept.since,
+        }));
     }
 
     /// The question has been answered, or refused.

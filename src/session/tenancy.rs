@@ -2,10 +2,11 @@
 //! session looks for the successor of its tenancy at each transaction boundary, by a comparison
 //! of numbers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{House, ServerPool, Terms};
 use crate::client::card::Login;
@@ -31,6 +32,22 @@ struct Line {
     /// Of the latest; written under the lock.
     revision: AtomicU64,
     latest: Mutex<Weak<Tenancy>>,
+    /// How many of their clients keep a server between transactions.
+    pinned: AtomicUsize,
+}
+
+/// That a client keeps its server between transactions, for as long as it does.
+#[derive(Debug)]
+pub(super) struct Kept {
+    line: Arc<Line>,
+    /// Since when.
+    pub(super) since: Instant,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.line.pinned.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Tenancy {
@@ -41,7 +58,11 @@ impl Tenancy {
         terms: Terms,
         house: Arc<House>,
     ) -> Arc<Self> {
-        let line = Arc::new(Line { revision: AtomicU64::new(0), latest: Mutex::default() });
+        let line = Arc::new(Line {
+            revision: AtomicU64::new(0),
+            latest: Mutex::default(),
+            pinned: AtomicUsize::new(0),
+        });
         let first = Arc::new(Self { login, pool, terms, house, revision: 0, line });
         *first.line.latest.lock() = Arc::downgrade(&first);
         first
@@ -63,6 +84,15 @@ impl Tenancy {
         *latest = Arc::downgrade(&next);
         self.line.revision.store(revision, Ordering::Release);
         next
+    }
+
+    /// One of the places for clients that keep their servers, if one is left.
+    pub(super) fn keep(&self) -> Option<Kept> {
+        let max = self.terms.pins.max.unwrap_or(usize::MAX);
+        let one_more = |count: usize| (count < max).then_some(count + 1);
+        let pinned = &self.line.pinned;
+        pinned.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Kept { line: Arc::clone(&self.line), since: Instant::now() })
     }
 
     /// The latest, where that is another one; `None` also when the login is no more.

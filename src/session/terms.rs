@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::cut::Limits;
+use super::pins::PinTerms;
 use crate::config::{Config, Database, PoolMode, User};
 
 /// Limits and modes of a session; shared by all sessions of a pool.
@@ -28,6 +29,8 @@ pub struct Terms {
     pub read_only: bool,
     /// What we tell its clients of errors is logged, too.
     pub log_pooler_errors: bool,
+    /// Who may keep a server between transactions.
+    pub pins: PinTerms,
     /// Reset servers after every transaction.
     pub reset_always: bool,
     /// Prepared statements kept per server; 0 leaves names to the client.
@@ -65,6 +68,7 @@ impl Terms {
             rollback_timeout: general.rollback_timeout,
             read_only: user.is_some_and(|user| user.read_only),
             log_pooler_errors: general.log_pooler_errors,
+            pins: PinTerms::new(general),
             reset_always: general.server_reset_query_always,
             max_prepared_statements: general.max_prepared_statements,
             message_max: general.max_packet_size,
@@ -87,5 +91,6 @@ impl Terms {
         self.query_timeout.is_some()
             || self.idle_transaction_timeout.is_some()
             || self.transaction_timeout.is_some()
+            || self.pins.timeout.is_some()
     }
 }

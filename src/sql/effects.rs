@@ -71,6 +71,9 @@ enum Kind {
     Leaves(Leaves),
 }
 
+/// `ON` is reserved, so these words stand together nowhere else.
+const ON_COMMIT_DROP: [&str; 3] = ["on", "commit", "drop"];
+
 /// Judges the next statement; `false` at the end of the text.
 fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, Unclear> {
     let first = loop {
@@ -91,6 +94,9 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
     let mut calls_count = !matches!(kind, Kind::Definition | Kind::Set | Kind::Reset);
     let mut position = 0_usize;
     let mut before = first;
+    // How much of ON COMMIT DROP has just been read: a table that goes with its transaction.
+    let mut on_commit_drop = 0;
+    let mut temporary = Leaves::NOTHING;
     let mut name: Option<Name<'_>> = None;
     while let Some(token) = scanner.token()?.filter(|token| *token != Token::Symbol(b';')) {
         position += 1;
@@ -107,7 +113,10 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
                 if leaves == Leaves::NEW_SESSION {
                     effects.resets.all();
                 }
-                effects.leaves |= leaves;
+                match kind {
+                    Kind::Definition if leaves == Leaves::TEMPORARY => temporary |= leaves,
+                    _ => effects.leaves |= leaves,
+                }
                 calls_count |= token.is("as") || token.is("using") || token.is("default");
                 name = Some(Name::after(before, name, word));
             }
@@ -122,7 +131,13 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
             Token::Symbol(b'.') => {}
             Token::Symbol(_) | Token::Value => name = None,
         }
+        if let Some(next) = ON_COMMIT_DROP.get(on_commit_drop) {
+            on_commit_drop = if token.is(next) { on_commit_drop + 1 } else { 0 };
+        }
         before = token;
+    }
+    if on_commit_drop < ON_COMMIT_DROP.len() {
+        effects.leaves |= temporary;
     }
     if matches!(kind, Kind::Prepare | Kind::Discard) && position == 0 {
         effects.leaves |= Leaves::ANYTHING;

@@ -26,6 +26,7 @@ mod cancel;
 mod caps;
 mod lost_servers;
 mod lying_servers;
+mod pins;
 mod pressure;
 mod reading;
 mod refusing_servers;

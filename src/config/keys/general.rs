@@ -1,6 +1,7 @@
 //! The top-level keys.
 
 use super::access;
+use super::pins::PINS;
 use super::times::{ENDING, TIMEOUTS};
 use super::{CONNECTIONS, DAY, GIB, Group, HOUR, KIB, YEAR, key, limit, off, seconds, time};
 use crate::config::field::Field;
@@ -310,6 +311,7 @@ pub(crate) static GENERAL: &[Group] = &[
             ),
         ],
     },
+    PINS,
     TIMEOUTS,
     ENDING,
     Group {

@@ -125,6 +125,7 @@ fn other_value_of_each_general_key_is_stored_and_read_back() {
             "7",
             "2",
             "\"session\"",
+            "\"reject\"",
             "\"md5\"",
             "\"127.0.0.9:99\"",
             "\"/run\"",

@@ -3,7 +3,7 @@
 use super::{ClientFault, Outgoing, Restore, Stop};
 use crate::server::ledger::{Awaited, Local};
 use crate::session::flow::OwnReset;
-use crate::session::pins::Pin;
+use crate::session::pins::OTHERS;
 use crate::sql::{self, Command, Effects, Leaves, Resets};
 use crate::wire::request;
 use crate::wire::view::Fields;
@@ -35,7 +35,7 @@ impl Outgoing<'_, '_> {
         if leaves.has(Leaves::LISTENER) {
             self.server.taint();
         }
-        for (kind, pin) in [(Leaves::LIBRARY, Pin::Library), (Leaves::SEED, Pin::Seed)] {
+        for (kind, pin) in OTHERS {
             if leaves.has(kind) && leaves != Leaves::ANYTHING {
                 self.flow.pins.add(pin);
                 self.server.give_up();
@@ -172,6 +172,7 @@ impl Outgoing<'_, '_> {
         Ok(last)
     }
 
+    /// Sets again, at the end of an extended request, what the client brought and has reset in
     /// the request.
     pub(super) fn restore_before_sync(&mut self) -> Result<(), ClientFault> {
         let Some((_, mut identity)) = self.flow.restore.take() else {
