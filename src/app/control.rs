@@ -15,8 +15,9 @@ use crate::admin::{Haste, Order};
 use crate::cancel::Summons;
 use crate::net::listen::Listener;
 
-/// How long clients may take to go when the end can't wait.
-const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// How long clients may take to go when the end can't wait: to be sent the rest of a message, and
+/// then the last words.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// How often clients are asked to go, some at a time.
 const PACE_STEP: Duration = Duration::from_millis(20);
 

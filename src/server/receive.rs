@@ -105,10 +105,15 @@ impl Receiver {
         self.pass == 0
     }
 
-    /// The client has the start of a message, and its end is still to come: nothing of ours may
-    /// be said to it.
-    pub fn is_in_client_message(&self) -> bool {
-        self.pass > 0 && self.pass_forward
+    /// How much is still to come of a message that the client has the start of: nothing of ours may
+    /// be said to it before.
+    pub fn owed_of_message(&self) -> usize {
+        if self.pass_forward { self.pass } else { 0 }
+    }
+
+    /// So many bytes of that message were read from the server without being judged here.
+    pub fn passed_on(&mut self, count: usize) {
+        self.pass = self.pass.saturating_sub(count);
     }
 
     /// Judges as many of these bytes as can be judged, and gives their number: fewer than all

@@ -486,8 +486,8 @@ impl Session {
 
     /// Ends the session: last words to the client, and the server back or closed.
     async fn finish(&mut self, end: End) -> End {
+        let whole = self.complete_message(&end).await;
         let landing = self.seat.leave();
-        let broken_off = self.attached.as_deref().is_some_and(Attached::is_in_client_message);
         if let Some(attached) = self.attached.take() {
             let on = self.on;
             let parting = Parting::of(&attached, &end);
@@ -501,7 +501,7 @@ impl Session {
                 part(attached.lease, parting, &tenancy, on).await;
             });
         }
-        if !broken_off {
+        if whole {
             self.tell_end(&end).await;
         }
         end

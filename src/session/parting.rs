@@ -1,15 +1,19 @@
 //! What becomes of the server when a session ends.
 
+use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Attached, End, House, Tenancy, Terms};
+use super::{Attached, End, House, Session, Tenancy, Terms};
 use crate::config::PoolMode;
 use crate::net::loops::LoopId;
+use crate::net::scratch;
 use crate::pool::{Closed, Connector, Lease};
-use crate::server::{ServerError, connect};
+use crate::server::{Server, ServerError, connect};
 
 /// What becomes of a server whose session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +37,64 @@ pub(super) enum LastMessage {
 
 impl Attached {
     /// The client has the start of a message and not its end: our words would be read as that.
-    pub(super) fn is_in_client_message(&self) -> bool {
-        self.lease.receiver.is_in_client_message()
+    fn is_in_client_message(&self) -> bool {
+        self.lease.receiver.owed_of_message() > 0
     }
 }
+
+impl Session {
+    /// Passes on what is missing of a message that the client has the start of, where this end
+    /// leaves both sides there, and for a moment; whether nothing is missing then. A client whose
+    /// reply breaks off inside of a message can't take it for a complete one, but it learns nothing
+    /// else either.
+    pub(super) async fn complete_message(&mut self, end: &End) -> bool {
+        if !self.attached.as_deref().is_some_and(Attached::is_in_client_message) {
+            return true;
+        }
+        match end {
+            End::ShuttingDown
+            | End::Killed
+            | End::Reconfigured
+            | End::TimedOut(_)
+            | End::Client(_) => {}
+            // One of the sides is gone, or can't be understood any more.
+            _ => return false,
+        }
+        let completed = timeout(COMPLETION, poll_fn(|cx| self.poll_complete(cx))).await;
+        matches!(completed, Ok(Ok(())))
+    }
+
+    fn poll_complete(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { client, attached, .. } = self;
+        let Some(attached) = attached else { return Poll::Ready(Ok(())) };
+        let Server { socket, receiver, .. } = &mut **attached.lease;
+        scratch::with(|scratch| {
+            loop {
+                client.outbox.flush(&mut client.socket, cx)?;
+                if !client.outbox.is_empty() {
+                    return Poll::Pending;
+                }
+                let owed = receiver.owed_of_message();
+                if owed == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                // No byte behind its end.
+                let room = scratch.input.len().min(owed);
+                let room = scratch.input.get_mut(..room).unwrap_or_default();
+                let count = ready!(socket.poll_read(cx, room))?;
+                if count == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                receiver.passed_on(count);
+                let bytes = room.get(..count).unwrap_or_default();
+                client.outbox.send(&mut client.socket, cx, bytes)?;
+            }
+        })
+    }
+}
+
+/// How long the rest of a message may take when its session ends.
+const COMPLETION: Duration = Duration::from_millis(500);
 
 impl Parting {
     pub(super) fn of(attached: &Attached, end: &End) -> Self {

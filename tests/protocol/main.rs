@@ -24,6 +24,7 @@ mod bad_logins;
 mod behaviour;
 mod cancel;
 mod caps;
+mod endings;
 mod lost_servers;
 mod lying_servers;
 mod pins;

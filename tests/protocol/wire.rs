@@ -260,6 +260,24 @@ impl Client {
         self.next_within(LIMIT).expect("the connection was closed")
     }
 
+    /// Reads until so many bytes of the next message are there, and not the end of it.
+    #[track_caller]
+    pub fn has_begun(&mut self, count: usize) {
+        self.stream.set_read_timeout(Some(LIMIT)).unwrap();
+        while self.buffer.len() < count {
+            let mut chunk = [0; 16 * 1024];
+            let read = self.stream.read(&mut chunk).unwrap();
+            assert!(read > 0, "the connection was closed");
+            self.buffer.extend_from_slice(&chunk[..read]);
+        }
+        assert_eq!(self.take(), None);
+    }
+
+    /// How many bytes came that are no whole message.
+    pub fn broken_off(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The next message, of whatever type, as bytes before any framing: one byte.
     #[track_caller]
     pub fn hear_byte(&mut self) -> Option<u8> {
