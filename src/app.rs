@@ -38,7 +38,7 @@ use self::listening::{listeners, tcp_options};
 use self::setup::{Setup, SetupError};
 use self::tenancy::Tenancies;
 use self::tls::LOOK_EVERY;
-use crate::admin::Haste;
+use crate::admin::{Haste, Override};
 use crate::cancel::Cancels;
 use crate::complaints::Complaints;
 use crate::config::{Config, General, Problems};
@@ -91,8 +91,8 @@ fn by(owner: &Option<String>) -> String {
 /// How long repeats of what goes wrong are gathered before their number is logged.
 const GATHERED: Duration = Duration::from_secs(10);
 
-/// Reads the configuration again, for a reload.
-pub type Source = Box<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
+/// Reads the configuration again, for a reload, with general keys that an operator has set.
+pub type Source = Box<dyn Fn(&[Override]) -> Result<Config, Problems> + Send + Sync>;
 
 /// A pooler that listens.
 #[derive(Debug)]
@@ -121,8 +121,8 @@ pub(crate) struct App {
     /// An operator wants the process to end.
     stops: mpsc::Sender<Haste>,
     source: Source,
-    /// One reload at a time.
-    reloading: tokio::sync::Mutex<()>,
+    /// What operators have set, in their order. One reload at a time.
+    overrides: tokio::sync::Mutex<Vec<Override>>,
 }
 
 /// How far the process is on its way to its end.
@@ -173,7 +173,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         stage: watch::Sender::new(Stage::Serving),
         stops: stop,
         source,
-        reloading: tokio::sync::Mutex::default(),
+        overrides: tokio::sync::Mutex::default(),
         loops,
     });
     let control = Builder::new_current_thread().enable_all().build().map_err(StartError::Loops)?;

@@ -8,11 +8,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use pgweir::admin::Override;
 use pgweir::app;
 use pgweir::app::discover::{Found, Role, advise_pool_size, discover};
 use pgweir::app::inspect::{Check, Level, inspect, json};
 use pgweir::config::origin::Shown;
-use pgweir::config::{self, Config, Environment, HostPort, ServerUrl};
+use pgweir::config::{self, Config, Environment, General, HostPort, Problems, ServerUrl};
 use pgweir::demo;
 use pgweir::net::listen::Endpoint;
 use tracing_subscriber::EnvFilter;
@@ -118,7 +119,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let environment = environment();
             let config = Config::from_toml_file_in(&file, &environment);
             begin_log(&environment, config.as_ref().ok());
-            let source = Box::new(move || Config::from_toml_file_in(&file, &environment));
+            let source = Box::new(move |set: &[Override]| {
+                Config::from_toml_file_in(&file, &environment.with(set.to_vec()))
+            });
             serve(config?, source, &[])
         }
         Some(Command::Check { file, connect, json }) => {
@@ -170,39 +173,60 @@ fn begin_log(environment: &Environment, config: Option<&Config>) {
 
 fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
     let environment = environment();
-    let config = direct_config(direct, &environment);
-    begin_log(&environment, config.as_ref().ok());
-    let mut config = config?;
+    let told = Told::new(direct, &environment);
+    let config = told.and_then(|told| Ok((told.config(&environment)?, told)));
+    begin_log(&environment, config.as_ref().ok().map(|(config, _)| config));
+    let (mut config, told) = config?;
     let sized = environment.sets("default_pool_size");
     let found = look_around(&mut config, if sized { Size::Given } else { Size::Advised })?;
-    // There is nothing to be read again.
-    let same = config.clone();
-    serve(config, Box::new(move || Ok(same.clone())), &found)
+    // What was found out now holds for as long as the process runs.
+    let General { default_pool_size, auth_user, .. } = config.general.clone();
+    let environment = environment.with([
+        ("default_pool_size".to_owned(), default_pool_size.to_string()),
+        ("auth_user".to_owned(), auth_user.unwrap_or_default()),
+    ]);
+    let source = Box::new(move |set: &[Override]| told.config(&environment.with(set.to_vec())));
+    serve(config, source, &found)
 }
 
-/// What flags and variables say.
-fn direct_config(direct: Direct, environment: &Environment) -> anyhow::Result<Config> {
-    let primary = match &direct.url {
-        Some(url) => ServerUrl::parse(url).context("--url")?,
-        None => environment
-            .server()?
-            .context("--url, PGWEIR_URL, DATABASE_URL or a command is needed; see pgweir --help")?,
-    };
-    let replicas = if direct.replica.is_empty() {
-        environment.replicas()?
-    } else {
-        let urls: Result<_, _> = direct.replica.iter().map(|url| ServerUrl::parse(url)).collect();
-        urls.context("--replica")?
-    };
-    let mut config = Config::from_urls_in(primary, replicas, environment)?;
-    if let Some(listen) = direct.listen {
-        config.general.listen_addr = vec![listen];
+/// What flags say, and variables in their place.
+struct Told {
+    primary: ServerUrl,
+    replicas: Vec<ServerUrl>,
+    flags: Direct,
+}
+
+impl Told {
+    fn new(flags: Direct, environment: &Environment) -> anyhow::Result<Self> {
+        let primary = match &flags.url {
+            Some(url) => ServerUrl::parse(url).context("--url")?,
+            None => environment.server()?.context(
+                "--url, PGWEIR_URL, DATABASE_URL or a command is needed; see pgweir --help",
+            )?,
+        };
+        let replicas = if flags.replica.is_empty() {
+            environment.replicas()?
+        } else {
+            let urls: Result<_, _> =
+                flags.replica.iter().map(|url| ServerUrl::parse(url)).collect();
+            urls.context("--replica")?
+        };
+        Ok(Self { primary, replicas, flags })
     }
-    config.general.listen_port = direct.port.unwrap_or(config.general.listen_port);
-    if let Some(http) = direct.http {
-        config.general.http_listen = Some(http).filter(|address| !address.is_empty());
+
+    fn config(&self, environment: &Environment) -> Result<Config, Problems> {
+        let Self { primary, replicas, flags } = self;
+        let mut config = Config::from_urls_in(primary.clone(), replicas.clone(), environment)?;
+        let general = &mut config.general;
+        if let Some(listen) = &flags.listen {
+            general.listen_addr = vec![listen.clone()];
+        }
+        general.listen_port = flags.port.unwrap_or(general.listen_port);
+        if let Some(http) = &flags.http {
+            general.http_listen = Some(http.clone()).filter(|address| !address.is_empty());
+        }
+        Ok(config)
     }
-    Ok(config)
 }
 
 /// Where the pool size comes from.
@@ -379,9 +403,12 @@ fn run_demo(check: bool, port: Option<u16>) -> anyhow::Result<ExitCode> {
     let mode = if check { demo::Mode::Check } else { demo::Mode::Show };
     let port = port.unwrap_or(if check { 0 } else { 6432 });
     let outcome = demo::run(mode, port, &mut std::io::stdout(), |toml| {
-        let config = Config::from_toml_str("demo", toml)?;
-        let same = config.clone();
-        let running = app::start(config, Box::new(move || Ok(same.clone())))?;
+        let text = toml.to_owned();
+        let source: app::Source = Box::new(move |set| {
+            let environment = Environment::default().with(set.to_vec());
+            Config::from_toml_str_in("demo", &text, &environment)
+        });
+        let running = app::start(source(&[])?, source)?;
         let tcp = running.endpoints().find_map(|at| match at {
             Endpoint::Tcp(address) => Some(address.port()),
             Endpoint::Unix(_) => None,

@@ -41,28 +41,31 @@ pub enum Act {
     Whole(fn() -> Order),
     /// For the database whose name follows, or for all.
     Any(fn(Option<String>) -> Order),
-    /// For the database whose name follows.
-    One(fn(String) -> Order),
+    /// For what follows, which is called this.
+    One(&'static str, fn(String) -> Order),
+    /// With a key and a value behind it.
+    Set,
 }
 
 impl Act {
     /// The order, if so many words may follow the command's.
-    pub(super) fn order(&self, database: Option<&str>) -> Option<Order> {
-        let database = database.map(str::to_owned);
-        match (self, database) {
+    pub(super) fn order(&self, word: Option<&str>) -> Option<Order> {
+        let word = word.map(str::to_owned);
+        match (self, word) {
             (Self::Whole(order), None) => Some(order()),
             (Self::Any(order), database) => Some(order(database)),
-            (Self::One(order), Some(database)) => Some(order(database)),
-            (Self::Whole(_), Some(_)) | (Self::One(_), None) => None,
+            (Self::One(_, order), Some(word)) => Some(order(word)),
+            (Self::Whole(_), Some(_)) | (Self::One(..), None) | (Self::Set, _) => None,
         }
     }
 
     /// What follows the command's words, for people.
-    fn argument(&self) -> &'static str {
+    fn argument(&self) -> String {
         match self {
-            Self::Whole(_) => "",
-            Self::Any(_) => " [database]",
-            Self::One(_) => " database",
+            Self::Whole(_) => String::new(),
+            Self::Any(_) => " [database]".to_owned(),
+            Self::One(what, _) => format!(" {what}"),
+            Self::Set => " key = value".to_owned(),
         }
     }
 }
@@ -173,16 +176,30 @@ pub static COMMANDS: &[Command] = &[
         answer: Answer::Act(Act::Any(Order::Kill)),
     },
     Command {
+        name: "KILL_CLIENT",
+        help: "Closes one client at once, by its id in SHOW CLIENTS.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::One("id", Order::KillClient)),
+    },
+    Command {
+        name: "SET",
+        help: "Gives a key of SHOW CONFIG another value, before files and variables and until the \
+               restart. The rest is read again, as by RELOAD; if anything is wrong, nothing \
+               changes. Names that are no key are taken for settings of a driver, and do nothing.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Set),
+    },
+    Command {
         name: "DISABLE",
         help: "Lets no new client into a database.",
         role: Role::Admin,
-        answer: Answer::Act(Act::One(Order::Disable)),
+        answer: Answer::Act(Act::One("database", Order::Disable)),
     },
     Command {
         name: "ENABLE",
         help: "Ends DISABLE.",
         role: Role::Admin,
-        answer: Answer::Act(Act::One(Order::Enable)),
+        answer: Answer::Act(Act::One("database", Order::Enable)),
     },
     Command {
         name: "SHUTDOWN",
@@ -237,8 +254,8 @@ pub fn markdown() -> String {
         out.push_str(" |\n");
     }
     out.push_str(
-        "\nAdmins may do all that `stats_users` may. `SELECT x` means `SHOW x`. `BEGIN`, `COMMIT`, \
-         `ROLLBACK` and `SET` are accepted and do nothing.\n\n\
+        "\nAdmins may do all that `stats_users` may. `SELECT x` means `SHOW x`. `BEGIN`, `COMMIT` \
+         and `ROLLBACK` are accepted and do nothing.\n\n\
          # HTTP\n\n\
          `http_listen` serves `/metrics` (Prometheus), `/livez` (the process runs) and `/readyz` \
          (503 once it is stopping).\n",

@@ -250,6 +250,12 @@ impl Console {
                 Report { detail: Some(why.clone()), ..plan::error("F0000", error.to_string()) }
             }
             SteerError::NoDatabase(_) => plan::error("3D000", error.to_string()),
+            SteerError::Set(ref why) => {
+                Report { detail: Some(why.clone()), ..plan::error("22023", error.to_string()) }
+            }
+            SteerError::NoNumber => plan::error("22023", error.to_string()),
+            SteerError::NoClient => plan::error("42704", error.to_string()),
+            SteerError::NeedsRestart(_) => plan::error("55P02", error.to_string()),
             SteerError::NotPaused => plan::error("55000", error.to_string()),
             SteerError::Ending => plan::error("57P01", error.to_string()),
         }))

@@ -13,7 +13,7 @@ mod registry;
 mod tables;
 
 pub use self::console::Console;
-pub use self::order::{Haste, Order, Outcome, SteerError, Steered};
+pub use self::order::{Haste, Order, Outcome, Override, SteerError, Steered};
 pub use self::registry::{PoolFigures, Registry};
 use crate::config::General;
 

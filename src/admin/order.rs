@@ -23,9 +23,16 @@ pub enum Order {
     Disable(String),
     /// End that.
     Enable(String),
+    /// Close one client at once, by its number in SHOW CLIENTS.
+    KillClient(String),
+    /// Have a general key another value until the restart.
+    Set(Override),
     /// End the process.
     Shutdown(Haste),
 }
+
+/// A general key and the value that it is to have, as an operator has written it.
+pub type Override = (String, String);
 
 /// How soon the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +57,18 @@ pub enum SteerError {
     /// The new configuration is not valid; why.
     #[error("RELOAD failed, see logs for additional details")]
     Reload(String),
+    /// What was given is no client's number.
+    #[error("invalid client pointer supplied")]
+    NoNumber,
+    /// No client has this number.
+    #[error("client not found")]
+    NoClient,
+    /// The key's value counts from the start on.
+    #[error("{0} cannot be changed without a restart")]
+    NeedsRestart(String),
+    /// The configuration would not be valid with it; why.
+    #[error("SET failed, nothing has changed")]
+    Set(String),
     /// The process is about to end.
     #[error("pooler is shutting down")]
     Ending,
@@ -72,6 +91,8 @@ impl Order {
             Self::Kill(_) => "KILL",
             Self::Disable(_) => "DISABLE",
             Self::Enable(_) => "ENABLE",
+            Self::KillClient(_) => "KILL_CLIENT",
+            Self::Set(_) => "SET",
             Self::Shutdown(_) => "SHUTDOWN",
         }
     }

@@ -3,6 +3,7 @@
 use super::Role;
 use super::commands::{Answer, COMMANDS, Column, Command};
 use super::order::Order;
+use crate::config::General;
 use crate::sql::{self, Words};
 use crate::wire::reply::{ColumnType, Report, Severity};
 
@@ -66,7 +67,7 @@ fn plan(statement: &Words, role: Role) -> Option<Result<Plan, Report>> {
     let mut words: Vec<_> = statement.words.iter().map(|word| word.to_ascii_uppercase()).collect();
     let first = words.first_mut()?;
     match first.as_str() {
-        "SET" => return Some(Ok(Plan::Nothing("SET"))),
+        "SET" => return Some(set(&statement.text, role)),
         "BEGIN" | "START" => return Some(Ok(Plan::Nothing("BEGIN"))),
         "COMMIT" | "END" => return Some(Ok(Plan::Nothing("COMMIT"))),
         "ROLLBACK" | "ABORT" => return Some(Ok(Plan::Nothing("ROLLBACK"))),
@@ -88,11 +89,32 @@ fn plan(statement: &Words, role: Role) -> Option<Result<Plan, Report>> {
         Answer::Table(..) | Answer::Notice(_) => Plan::Run(command),
         Answer::Act(act) => Plan::Act(act.order(database)?),
     };
-    if role < command.role {
-        let (name, key) = (command.name, command.role.key());
-        return Some(Err(error("42501", format!("{name} is for {key}"))));
+    Some(allowed(plan, command.name, command.role, role))
+}
+
+fn allowed(plan: Plan, name: &str, wanted: Role, role: Role) -> Result<Plan, Report> {
+    if role < wanted {
+        return Err(error("42501", format!("{name} is for {}", wanted.key())));
     }
-    Some(Ok(plan))
+    Ok(plan)
+}
+
+/// `SET key = value` or `SET key TO value`. What is no key of ours is a driver's, and does nothing.
+fn set(text: &str, role: Role) -> Result<Plan, Report> {
+    let rest = text.get("SET".len()..).unwrap_or_default().trim_start();
+    let end = rest.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(rest.len());
+    let (key, rest) = rest.split_at(end);
+    let key = key.to_ascii_lowercase();
+    if !General::has(&key) {
+        return Ok(Plan::Nothing("SET"));
+    }
+    let rest = rest.trim_start();
+    let to = rest.split_at_checked(3).filter(|(to, _)| to.trim_end().eq_ignore_ascii_case("to"));
+    let value = rest.strip_prefix('=').or(to.map(|(_, value)| value)).map(str::trim);
+    let value = value.filter(|value| !value.is_empty()).ok_or_else(|| unknown(text.as_bytes()))?;
+    let quoted = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\''));
+    let value = quoted.map_or_else(|| value.to_owned(), |value| value.replace("''", "'"));
+    allowed(Plan::Act(Order::Set((key, value))), "SET", Role::Admin, role)
 }
 
 /// The command of these words in upper case, and the database that is named behind it.
@@ -179,8 +201,31 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_set_and_what_drivers_set_does_nothing() {
+        let set = |text: &str| match plans(text.as_bytes(), Role::Admin).as_deref() {
+            Ok([Plan::Act(Order::Set((key, value)))]) => format!("{key}={value}"),
+            Ok([Plan::Nothing("SET")]) => "-".to_owned(),
+            Ok(other) => panic!("{text}: {other:?}"),
+            Err(report) => report.message.clone(),
+        };
+        for (text, expected) in [
+            ("set Pool_Mode = session;", "pool_mode=session"),
+            ("SET pool_mode='session'", "pool_mode=session"),
+            ("SET pool_mode TO session", "pool_mode=session"),
+            ("SET server_check_query = 'select '';'''", "server_check_query=select ';'"),
+            ("SET server_check_query = ''", "server_check_query="),
+            ("SET extra_float_digits = 3", "-"),
+            ("SET pool_mode", "invalid command 'SET pool_mode', use SHOW HELP;"),
+            ("SET pool_mode =", "invalid command 'SET pool_mode =', use SHOW HELP;"),
+        ] {
+            assert_eq!(set(text), expected);
+        }
+        assert_eq!(tags("SET pool_mode = session").unwrap_err(), "SET is for admin_users");
+    }
+
+    #[test]
     fn orders_are_for_admins() {
-        for command in COMMANDS {
+        for command in COMMANDS.iter().filter(|command| command.name != "SET") {
             if let Answer::Act(_) = command.answer {
                 for text in [command.name.to_owned(), format!("{} shop", command.name)] {
                     assert!(tags(&text).is_err(), "{text}");

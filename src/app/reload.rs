@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::App;
 use super::setup::{Setup, SetupError};
 use super::tenancy::Moved;
+use crate::admin::Override;
 use crate::cancel::Summons;
 use crate::config::Problems;
 
@@ -34,16 +35,27 @@ pub(super) enum ReloadError {
 impl App {
     /// Reads the configuration again and has everybody go by it: newcomers at once, sessions at
     /// their next transaction boundary, servers when they are free, and none of these where
-    /// nothing has changed for it.
+    /// nothing has changed for it. `also` is a key that an operator sets; those set before stay.
     ///
     /// # Errors
     /// What is wrong; nothing has changed then.
-    pub(super) async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
-        let _alone = self.reloading.lock().await;
+    pub(super) async fn reload(
+        self: &Arc<Self>,
+        also: Option<Override>,
+    ) -> Result<Reloaded, ReloadError> {
+        let mut overrides = self.overrides.lock().await;
+        let mut wanted = overrides.clone();
+        if let Some(also) = also {
+            wanted.retain(|(key, _)| *key != also.0);
+            wanted.push(also);
+        }
         if let Some(manager) = &self.manager {
             manager.reloading();
         }
-        let reloaded = self.try_reload().await;
+        let reloaded = self.try_reload(wanted.clone()).await;
+        if reloaded.is_ok() {
+            *overrides = wanted;
+        }
         if let Some(manager) = &self.manager {
             manager.ready();
         }
@@ -55,9 +67,12 @@ impl App {
         reloaded
     }
 
-    async fn try_reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
+    async fn try_reload(
+        self: &Arc<Self>,
+        overrides: Vec<Override>,
+    ) -> Result<Reloaded, ReloadError> {
         let app = Arc::clone(self);
-        let mut config = tokio::task::spawn_blocking(move || (app.source)()).await??;
+        let mut config = tokio::task::spawn_blocking(move || (app.source)(&overrides)).await??;
         let before = self.setup();
         let restart = config.general.keep_until_restart(&before.config.general);
         let setup = Setup::new(Arc::new(config), &self.house, Some(&before))?;

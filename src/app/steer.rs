@@ -6,13 +6,14 @@ use super::App;
 use super::reload::Reloaded;
 use crate::admin::{Haste, Order, Outcome, SteerError};
 use crate::cancel::Summons;
+use crate::config::General;
 use crate::session::Tenancy;
 
 impl App {
     /// Carries an order out; when this is ready, it has been. Notices are for the operator.
     pub(super) async fn carry_out(self: Arc<Self>, order: Order) -> Outcome {
         match order {
-            Order::Reload => match self.reload().await {
+            Order::Reload => match self.reload(None).await {
                 Ok(Reloaded { restart }) => Ok(restart
                     .into_iter()
                     .map(|key| format!("{key} has changed; this needs a restart"))
@@ -50,6 +51,14 @@ impl App {
                 self.kill(database.as_deref());
                 Ok(Vec::new())
             }
+            Order::KillClient(id) => self.kill_client(&id),
+            Order::Set((key, _)) if General::needs_restart(&key) => {
+                Err(SteerError::NeedsRestart(key))
+            }
+            Order::Set(wanted) => match self.reload(Some(wanted)).await {
+                Ok(_) => Ok(Vec::new()),
+                Err(error) => Err(SteerError::Set(error.to_string())),
+            },
             Order::Disable(database) => self.set_disabled(database, true),
             Order::Enable(database) => self.set_disabled(database, false),
             Order::Shutdown(haste) => self.shut_down(haste).await,
@@ -69,6 +78,12 @@ impl App {
                 seat.summon(Summons::Kill);
             }
         }
+    }
+
+    fn kill_client(&self, id: &str) -> Outcome {
+        let id = id.parse().map_err(|_malformed| SteerError::NoNumber)?;
+        self.house.cancels.find(id).ok_or(SteerError::NoClient)?.summon(Summons::Kill);
+        Ok(Vec::new())
     }
 
     fn set_disabled(&self, database: String, disabled: bool) -> Outcome {

@@ -21,6 +21,8 @@ use super::url::ServerUrl;
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
+    /// General keys that have been set while the process ran. They come first.
+    set: BTreeMap<String, String>,
 }
 
 /// Prefix of our own variables.
@@ -112,7 +114,15 @@ impl Environment {
     /// These variables.
     pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let set = variables.into_iter().filter(|(_, value)| !value.is_empty());
-        Self { variables: set.collect() }
+        Self { variables: set.collect(), set: BTreeMap::new() }
+    }
+
+    /// The same with general keys that were set while the process ran.
+    #[must_use]
+    pub fn with(&self, set: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut other = self.clone();
+        other.set.extend(set);
+        other
     }
 
     /// The server that the variables name, if they name one.
@@ -217,14 +227,20 @@ impl Environment {
             let Some((name, value)) = self.of_key(key) else { continue };
             match read(key, value) {
                 Ok(value) => (key.set)(general, value),
+                Err(what) if self.set.contains_key(name) => {
+                    problems.push(Problem { file: "SET".to_owned(), ..problem(name, what) });
+                }
                 Err(what) => problems.push(problem(name, what)),
             }
         }
         problems
     }
 
-    /// The variable that counts for a key, with its value.
+    /// The variable that counts for a key, with its value; or the key itself.
     fn of_key(&self, key: &Key<General>) -> Option<(&str, &str)> {
+        if let Some((name, value)) = self.set.get_key_value(key.name) {
+            return Some((name, value));
+        }
         let upper = key.name.to_ascii_uppercase();
         let mut names = vec![format!("{OURS}{upper}")];
         if OF_IMAGES.contains(&key.name) {

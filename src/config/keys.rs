@@ -60,6 +60,16 @@ impl General {
         })
     }
 
+    /// Whether there is such a key.
+    pub fn has(name: &str) -> bool {
+        GENERAL.iter().flat_map(|group| group.keys).any(|key| key.name == name)
+    }
+
+    /// Whether a change of this key takes effect at the next start.
+    pub fn needs_restart(name: &str) -> bool {
+        RESTART.contains(&name)
+    }
+
     /// Takes over from `running` what can't be changed without a restart; the names of those keys
     /// whose values differ.
     pub fn keep_until_restart(&mut self, running: &Self) -> Vec<&'static str> {

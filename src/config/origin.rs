@@ -27,7 +27,7 @@ pub struct Shown {
 /// Everything that is wrong in any of the files.
 pub fn show(path: impl AsRef<Path>, environment: &Environment) -> Result<Vec<Shown>, Problems> {
     let (name, text) = text_of(path.as_ref())?;
-    let config = Config::read(&name, &text, environment)?;
+    let config = Config::from_toml_str_in(&name, &text, environment)?;
     // It has just been read without an error.
     let (root, _) = DeTable::parse_recoverable(&text);
     let show = Show { name: &name, text: &text, lines: Vec::new() };

@@ -46,7 +46,7 @@ impl Config {
         environment: &Environment,
     ) -> Result<Self, Problems> {
         let (name, text) = text_of(path.as_ref())?;
-        Self::read(&name, &text, environment)
+        Self::from_toml_str_in(&name, &text, environment)
     }
 
     /// Reads the text of a `pooler.toml` and the files that it names; `name` stands for the file
@@ -55,10 +55,14 @@ impl Config {
     /// # Errors
     /// Everything that is wrong in any of them.
     pub fn from_toml_str(name: &str, text: &str) -> Result<Self, Problems> {
-        Self::read(name, text, &Environment::default())
+        Self::from_toml_str_in(name, text, &Environment::default())
     }
 
-    pub(super) fn read(
+    /// The same; general keys that the environment sets are not the text's.
+    ///
+    /// # Errors
+    /// Everything that is wrong in any of them.
+    pub fn from_toml_str_in(
         name: &str,
         text: &str,
         environment: &Environment,

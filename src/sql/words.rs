@@ -3,13 +3,15 @@
 
 use super::scan::{Scanner, Token, Unclear};
 
-/// The words of one statement. Quoted names are among them, without their quotes.
+/// The words of one statement. Quoted names are among them, without their quotes, and whole numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words {
     /// As written, but for bytes that are no text.
     pub words: Vec<String>,
     /// There is more than words in it: values or symbols.
     pub more: bool,
+    /// All of it, without what is blank around it.
+    pub text: String,
 }
 
 /// The statements of a text, empty ones left out. `None` when it can't be taken apart, as when a
@@ -22,16 +24,31 @@ fn split(text: &[u8]) -> Result<Vec<Words>, Unclear> {
     let mut scanner = Scanner::new(text);
     let mut statements = vec![];
     let mut current = Words::default();
-    while let Some(token) = scanner.token()? {
+    loop {
+        let before = scanner.rest();
+        let Some(token) = scanner.token()? else { break };
+        let taken = before.len() - scanner.rest().len();
+        let written = String::from_utf8_lossy(before.get(..taken).unwrap_or_default());
+        let number = written.trim();
         match token {
+            Token::Symbol(b';') => {
+                statements.push(std::mem::take(&mut current));
+                continue;
+            }
             Token::Word(word) | Token::Quoted(word) => {
                 current.words.push(String::from_utf8_lossy(word).into_owned());
             }
-            Token::Symbol(b';') => statements.push(std::mem::take(&mut current)),
+            Token::Value if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                current.words.push(number.to_owned());
+            }
             Token::Value | Token::Symbol(_) => current.more = true,
         }
+        current.text.push_str(&written);
     }
     statements.push(current);
+    for statement in &mut statements {
+        statement.text = statement.text.trim().to_owned();
+    }
     statements.retain(|statement| !statement.words.is_empty() || statement.more);
     Ok(statements)
 }
@@ -47,6 +64,15 @@ mod tests {
         let words: Vec<_> = found.iter().map(|found| (found.words.join(" "), found.more)).collect();
         let wanted = [("show pools", false), ("SET x", true), ("KILL a;b", false)];
         assert_eq!(words, wanted.map(|(words, more)| (words.to_owned(), more)));
+    }
+
+    #[test]
+    fn numbers_are_words_and_the_text_is_kept() {
+        let found = statements(b" KILL_CLIENT 17; SET x = '1;''2' ; a 1.5").unwrap();
+        let [kill, set, fraction] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((kill.words.join(" ").as_str(), kill.more), ("KILL_CLIENT 17", false));
+        assert_eq!(set.text, "SET x = '1;''2'");
+        assert!(fraction.more);
     }
 
     #[test]

@@ -184,3 +184,85 @@ fn pins_are_shown_with_their_reason_until_they_end() {
     let log = pooler.log();
     assert_eq!(log.matches("client keeps its server").count(), 2, "{log}");
 }
+
+#[test]
+fn keys_are_set_until_the_restart_or_not_at_all() {
+    let cluster = cluster();
+    let pooler = Pooler::start(&configuration(&cluster, "default_pool_size = 7"));
+    let console = pooler.url("boss", PASSWORD, "pgweir");
+    let shown = |key: &str| {
+        let (config, _) = ask(&pooler, "boss", "SHOW CONFIG");
+        let line = config.lines().find_map(|line| line.strip_prefix(&format!("{key}|")));
+        line.and_then(|line| line.split('|').next()).unwrap_or_default().to_owned()
+    };
+    let client = pooler.url(APP_USER, PASSWORD, APP_DATABASE);
+    assert_eq!(psql_rows(&client, "SELECT 1"), "1");
+    psql_rows(&console, "SET default_pool_size = 1; SET query_wait_timeout TO '200ms'");
+    assert_eq!(
+        (shown("default_pool_size"), shown("query_wait_timeout")),
+        ("1".into(), "0.2".into())
+    );
+    // It is what the pool goes by, too.
+    let (holder, waiter) = std::thread::scope(|scope| {
+        let holder = scope.spawn(|| psql(&client, "SELECT pg_sleep(1)"));
+        eventually("the server is in use", LIMIT, || {
+            ask(&pooler, "boss", "SHOW POOLS").0.split('|').nth(6) == Some("1")
+        });
+        let waiter = psql(&client, "SELECT 1");
+        (holder.join().unwrap(), waiter)
+    });
+    assert!(holder.status.success(), "{}", holder.stderr);
+    assert!(waiter.stderr.contains("query_wait_timeout"), "{}", waiter.stderr);
+
+    // A reload keeps it; what is wrong changes nothing, and says why.
+    psql_rows(&console, "RELOAD");
+    assert_eq!(shown("default_pool_size"), "1");
+    for (sql, told) in [
+        ("SET default_pool_size = 'many'", "default_pool_size: must be a whole number"),
+        ("SET auth_type = any", "nobody has a secret for the server"),
+        ("SET listen_port = 1", "listen_port cannot be changed without a restart"),
+    ] {
+        let refused = psql(&console, sql);
+        assert!(refused.stderr.contains(told), "{sql}: {}", refused.stderr);
+    }
+    let unchanged = ("1".into(), "scram-sha-256".into());
+    assert_eq!((shown("default_pool_size"), shown("auth_type")), unchanged);
+    let refused = psql(&pooler.url("eve", PASSWORD, "pgweir"), "SET default_pool_size = 9");
+    assert!(refused.stderr.contains("SET is for admin_users"), "{}", refused.stderr);
+    psql_rows(&pooler.url("eve", PASSWORD, "pgweir"), "SET extra_float_digits = 3");
+}
+
+#[test]
+fn one_client_is_killed_by_its_number() {
+    let cluster = cluster();
+    let pooler = Pooler::start(&configuration(&cluster, ""));
+    let url = pooler.url(APP_USER, PASSWORD, APP_DATABASE);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let open = || async {
+            let (client, connection) =
+                tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+            (client, tokio::spawn(connection))
+        };
+        let ((first, ended), (other, _runs)) = (open().await, open().await);
+        let clients = ask(&pooler, "boss", "SHOW CLIENTS").0;
+        let ids: Vec<&str> = clients.lines().filter_map(|line| line.rsplit('|').next()).collect();
+        assert_eq!(ids.len(), 2, "{clients}");
+        ask(&pooler, "boss", &format!("KILL_CLIENT {}", ids[0]));
+        let error = ended.await.unwrap().unwrap_err();
+        assert_eq!(error.code().unwrap().code(), "57P01");
+        assert!(first.is_closed());
+        other.simple_query("SELECT 1").await.unwrap();
+    });
+    let console = pooler.url("boss", PASSWORD, "pgweir");
+    for (sql, told) in [
+        ("KILL_CLIENT 4711", "client not found"),
+        ("KILL_CLIENT x", "invalid client pointer supplied"),
+        ("KILL_CLIENT", "invalid command"),
+    ] {
+        let refused = psql(&console, sql);
+        assert!(refused.stderr.contains(told), "{sql}: {}", refused.stderr);
+    }
+    let refused = psql(&pooler.url("eve", PASSWORD, "pgweir"), "KILL_CLIENT 1");
+    assert!(refused.stderr.contains("KILL_CLIENT is for admin_users"), "{}", refused.stderr);
+}
