@@ -218,13 +218,14 @@ impl Running {
     }
 
     /// Runs the control plane on this thread until a signal or an operator ends the process:
-    /// HUP reloads, USR1 pauses, USR2 resumes, TERM, INT and QUIT end it.
+    /// HUP reloads, USR1 pauses, USR2 resumes, TERM, INT and QUIT end it. `ready` is called when they
+    /// are caught: one that comes before that ends the process as the system has it.
     ///
     /// # Errors
     /// When signals can't be caught.
-    pub fn run(self) -> io::Result<()> {
+    pub fn run(self, ready: impl FnOnce()) -> io::Result<()> {
         let Self { control, listeners, app, stops, .. } = self;
-        control.block_on(app.control(listeners, stops))
+        control.block_on(app.control(listeners, stops, ready))
     }
 }
 

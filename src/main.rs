@@ -310,11 +310,12 @@ fn serve(config: Config, source: app::Source, found: &[String]) -> anyhow::Resul
     lines.extend(running.http_address().map(|pages| format!("  metrics   http://{pages}/metrics")));
     lines.extend(found.iter().map(|line| format!("  {line}")));
     lines.push(String::new());
-    // Whoever started it may not be listening; that is no reason not to run.
-    if let Err(error) = std::io::stdout().write_all(lines.join("\n").as_bytes()) {
-        tracing::debug!(%error, "nobody reads the standard output");
-    }
-    running.run()?;
+    running.run(|| {
+        // Whoever started it may not be listening; that is no reason not to run.
+        if let Err(error) = std::io::stdout().write_all(lines.join("\n").as_bytes()) {
+            tracing::debug!(%error, "nobody reads the standard output");
+        }
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -72,8 +72,10 @@ impl App {
         self: Arc<Self>,
         mut listeners: Vec<Listener>,
         mut stops: mpsc::Receiver<Haste>,
+        ready: impl FnOnce(),
     ) -> io::Result<()> {
         let mut signals = Signals::listen()?;
+        ready();
         if let Some(manager) = &self.manager {
             manager.ready();
         }

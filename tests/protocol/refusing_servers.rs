@@ -22,6 +22,12 @@ fn refused_login(pooler: &Pooler) -> (String, String, Duration) {
     (told.field(b'C').unwrap(), told.field(b'M').unwrap(), started.elapsed())
 }
 
+/// The log, when it has this line: it is read beside the test.
+fn log_with(pooler: &Pooler, line: &str) -> String {
+    eventually("the log has the line", LIMIT, || pooler.log().contains(line));
+    pooler.log()
+}
+
 fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -37,7 +43,7 @@ fn refused_connection_is_told_at_once() {
         assert!(took < SLACK, "{took:?}");
     }
     // Where the server is, is for the log alone.
-    let log = pooler.log();
+    let log = log_with(&pooler, "server login failed: ");
     let line = format!("(user \"app\", database \"shop\", at 127.0.0.1:{port})");
     let failed = "server login failed: pgweir to server: cannot connect to server: Connection ref";
     let mut lines = log.lines().filter(|line| line.contains(failed));
@@ -53,7 +59,7 @@ fn failed_server_logins_are_logged_once_with_side_method_user_and_address() {
     for _ in 0..3 {
         assert_eq!(refused_login(&pooler).0, "28P01");
     }
-    let log = pooler.log();
+    let log = log_with(&pooler, "pooler error: ");
     let failed = format!(
         "server login failed: pgweir to server: server refused the login: password authentication \
          failed for user \"app\" (28P01) (user \"app\", database \"shop\", method scram-sha-256, \
@@ -71,7 +77,8 @@ fn errors_of_ours_are_logged_once_unless_log_pooler_errors_is_off() {
         for _ in 0..3 {
             refused_login(&pooler);
         }
-        let log = pooler.log();
+        pooler.signal("USR1");
+        let log = log_with(&pooler, "got a signal");
         let told = "pooler error: cannot connect to server: Connection refused (os error 111) \
                     (user \"app\", database \"shop\", from 127.0.0.1)";
         assert_eq!(log.matches(told).count(), count, "{log}");
