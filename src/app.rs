@@ -47,6 +47,7 @@ use crate::net::host::raise_open_files;
 use crate::net::listen::{Endpoint, Listener};
 use crate::net::loops::Loops;
 use crate::net::notify::Manager;
+use crate::notify::Hub;
 use crate::server::prepared::StatementTable;
 use crate::session::House;
 
@@ -160,6 +161,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         tcp,
         cancel_wait: general.cancel_wait_timeout,
         complaints: Arc::new(Complaints::default()),
+        hub: Hub::new(Arc::default()),
     });
     let setup = Setup::new(Arc::clone(&config), &house, None)?;
     let (stop, stops) = mpsc::channel(1);

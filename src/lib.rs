@@ -12,6 +12,7 @@ pub mod config;
 pub mod demo;
 pub mod http;
 pub mod net;
+pub mod notify;
 pub mod pool;
 pub mod server;
 pub mod session;

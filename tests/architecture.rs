@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["sql", "auth"],
     &["net"],
     &["client", "server"],
-    &["pool", "cancel"],
+    &["pool", "cancel", "notify"],
     &["session", "admin", "http", "users"],
     &["app", "demo", "main"],
 ];

@@ -47,6 +47,9 @@ impl Sink for Take<'_> {
         self.seen.0.push(Event::Failed(messages, error.to_vec()));
         true
     }
+    fn notified(&mut self, part: Range<usize>, _: &[u8]) {
+        self.forward(part);
+    }
     fn reported(&mut self, _: &Arc<Reported>) {
         self.seen.0.push(Event::Reported);
     }

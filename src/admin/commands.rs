@@ -119,6 +119,13 @@ pub static COMMANDS: &[Command] = &[
         answer: Answer::Table(tables::PINS, tables::pins),
     },
     Command {
+        name: "SHOW LISTENERS",
+        help: "Connections that listen for clients in transaction mode: whether they hear, and \
+               for how many seconds, the process, channels, clients, and bytes that wait for them.",
+        role: Role::Stats,
+        answer: Answer::Table(tables::LISTENERS, tables::listeners),
+    },
+    Command {
         name: "SHOW DATABASES",
         help: "The databases as configured, and the connections of each.",
         role: Role::Stats,

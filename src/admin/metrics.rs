@@ -6,9 +6,13 @@ use std::time::UNIX_EPOCH;
 
 use super::registry::{PoolFigures, Registry};
 use super::{PGBOUNCER_VERSION, VERSION};
+use crate::notify::{Figures, State};
 
 /// One metric of a pool: its name, what it is, and its value.
 type PoolGauge = (&'static str, &'static str, fn(&PoolFigures) -> f64);
+
+/// One metric of a connection that listens.
+type ListenerGauge = (&'static str, &'static str, fn(&Figures) -> f64);
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 static POOL_GAUGES: &[PoolGauge] = &[
@@ -67,7 +71,39 @@ pub fn text(registry: &dyn Registry) -> String {
         let labels = [("database", &*pool.name.database), ("user", &*pool.name.user)];
         page.sample("pgweir_pinned_clients", &labels, pool.clients_pinned);
     }
+    listeners(&mut page, registry);
     page.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+static LISTENER_GAUGES: &[ListenerGauge] = &[
+    ("up", "Whether a connection that listens for clients hears.", |listener| {
+        f64::from(u8::from(matches!(listener.state, State::Listening(_))))
+    }),
+    ("clients", "Clients that it listens for.", |listener| listener.clients as f64),
+    ("channels", "Channels that they listen to.", |listener| listener.channels as f64),
+    ("queue_bytes", "Bytes of notifications that wait for them.", |listener| {
+        listener.queued as f64
+    }),
+];
+
+fn listeners(page: &mut Page, registry: &dyn Registry) {
+    let listeners = registry.listeners();
+    for (name, help, value) in LISTENER_GAUGES {
+        let name = format!("pgweir_listener_{name}");
+        page.head(&name, help);
+        for listener in &listeners {
+            let key = &listener.key;
+            let (server, encoding) =
+                (key.address.to_string(), String::from_utf8_lossy(&key.encoding));
+            let labels = [
+                ("server", server.as_str()),
+                ("database", &key.database),
+                ("client_encoding", &encoding),
+            ];
+            page.sample(&name, &labels, value(listener));
+        }
+    }
 }
 
 #[derive(Default)]

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::order::{Order, Steered};
 use crate::cancel::Seat;
 use crate::config::{Config, PoolMode};
+use crate::notify;
 use crate::pool::{PoolName, Snapshot};
 
 /// Where figures come from.
@@ -17,6 +18,8 @@ pub trait Registry: Send + Sync + 'static {
     fn pools(&self) -> Vec<PoolFigures>;
     /// Every client that is logged in, consoles apart, in no order.
     fn clients(&self) -> Vec<Arc<Seat>>;
+    /// Every connection that listens for clients, in no order.
+    fn listeners(&self) -> Vec<notify::Figures>;
     /// How many are connected that have not logged in yet.
     fn strangers(&self) -> usize;
     /// When the certificate that clients are shown expires; `None` without TLS.

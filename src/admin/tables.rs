@@ -12,6 +12,7 @@ use super::{PGBOUNCER_VERSION, VERSION as PGWEIR_VERSION};
 use crate::cancel::Seat;
 use crate::config::{Applies, Database};
 use crate::net::peer::Peer;
+use crate::notify::{Figures, State};
 use crate::wire::reply::ColumnType::{Integer, Text};
 use crate::wire::reply::Value;
 
@@ -280,6 +281,44 @@ pub(super) fn pins(registry: &dyn Registry) -> Vec<Row> {
         ])
     };
     seats.into_iter().filter_map(row).collect()
+}
+
+pub(super) static LISTENERS: &[Column] = &[
+    ("server", Text),
+    ("database", Text),
+    ("client_encoding", Text),
+    ("state", Text),
+    ("channels", Integer),
+    ("clients", Integer),
+    ("queued_bytes", Integer),
+    ("pid", Integer),
+    ("age", Integer),
+    ("cause", Text),
+];
+
+pub(super) fn listeners(registry: &dyn Registry) -> Vec<Row> {
+    let mut listeners = registry.listeners();
+    listeners.sort_by_key(|listener| listener.key.to_string());
+    let row = |Figures { key, state, since, channels, clients, queued }: Figures| {
+        let (word, pid, cause) = match &state {
+            State::Opening => ("opening", 0, ""),
+            State::Listening(pid) => ("listening", *pid, ""),
+            State::Lost(cause) => ("lost", 0, &**cause),
+        };
+        vec![
+            text(key.address.to_string()),
+            text(key.database.as_str()),
+            text(String::from_utf8_lossy(&key.encoding)),
+            text(word),
+            number(channels),
+            number(clients),
+            number(queued),
+            number(pid as usize),
+            seconds(since.elapsed()),
+            text(cause),
+        ]
+    };
+    listeners.into_iter().map(row).collect()
 }
 
 fn text(text: impl Into<String>) -> Value {

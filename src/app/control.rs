@@ -130,7 +130,7 @@ impl App {
                 Haste::AtOnce => {}
                 Haste::WaitForServers => {
                     self.close(listeners);
-                    self.tenancies.set_paused(None, true);
+                    self.set_paused(None, true);
                     self.paused(None).await;
                 }
                 Haste::WaitForClients => {

@@ -10,6 +10,7 @@ use crate::cancel::Seat;
 use crate::client::card::Login;
 use crate::config::Config;
 use crate::http::Pages;
+use crate::notify;
 
 impl Registry for App {
     fn config(&self) -> Arc<Config> {
@@ -44,6 +45,10 @@ impl Registry for App {
 
     fn clients(&self) -> Vec<Arc<Seat>> {
         self.house.cancels.list()
+    }
+
+    fn listeners(&self) -> Vec<notify::Figures> {
+        self.house.hub.figures()
     }
 
     fn strangers(&self) -> usize {

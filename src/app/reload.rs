@@ -78,6 +78,7 @@ impl App {
         let setup = Setup::new(Arc::new(config), &self.house, Some(&before))?;
         // From here on nothing fails.
         let Moved { changed, gone } = self.tenancies.reload(setup);
+        self.house.hub.look();
         tracing::info!(changed, gone = gone.len(), "configuration reloaded");
         for seat in self.house.cancels.list() {
             if gone.iter().any(|(login, _)| **login == *seat.card().login) {

@@ -22,7 +22,7 @@ impl App {
             },
             Order::Pause(database) => {
                 let database = self.known(database)?;
-                self.tenancies.set_paused(database.as_deref(), true);
+                self.set_paused(database.as_deref(), true);
                 self.paused(database.as_deref()).await;
                 Ok(Vec::new())
             }
@@ -31,12 +31,15 @@ impl App {
                 if !self.tenancies.is_paused(database.as_deref()) {
                     return Err(SteerError::NotPaused);
                 }
-                self.tenancies.set_paused(database.as_deref(), false);
+                self.set_paused(database.as_deref(), false);
                 Ok(Vec::new())
             }
             Order::Reconnect(database) => {
                 let tenancies = self.tenancies_of(database)?;
-                tenancies.iter().for_each(|tenancy| tenancy.pool.replace_members());
+                for tenancy in tenancies {
+                    tenancy.pool.replace_members();
+                    self.house.hub.renew(&tenancy.pool.connector().target());
+                }
                 Ok(Vec::new())
             }
             Order::WaitClose(database) => {
@@ -47,7 +50,7 @@ impl App {
             }
             Order::Kill(database) => {
                 let database = self.known(database)?;
-                self.tenancies.set_paused(database.as_deref(), true);
+                self.set_paused(database.as_deref(), true);
                 self.kill(database.as_deref());
                 Ok(Vec::new())
             }
@@ -63,6 +66,12 @@ impl App {
             Order::Enable(database) => self.set_disabled(database, false),
             Order::Shutdown(haste) => self.shut_down(haste).await,
         }
+    }
+
+    /// Pauses or resumes a database, or all of them.
+    pub(super) fn set_paused(&self, database: Option<&str>, paused: bool) {
+        self.tenancies.set_paused(database, paused);
+        self.house.hub.look();
     }
 
     /// Waits until no pool of a paused database has a server.

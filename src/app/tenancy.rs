@@ -100,8 +100,12 @@ impl Tenancies {
         let plan = || {
             let Design { settings, limits, aim } = Design::new(config, &database, user);
             let goal = aim.goal(&setup.tls, self.tcp, secret);
-            let connector =
-                Connector::new(goal, Arc::clone(&self.last_server), Arc::clone(&house.complaints));
+            let connector = Connector::new(
+                goal,
+                Arc::clone(&self.last_server),
+                Arc::clone(&house.complaints),
+                Arc::clone(house.hub.processes()),
+            );
             PoolPlan { settings, limits, connector }
         };
         let pool_name = PoolName { database: name.clone(), user: user.clone() };

@@ -145,6 +145,17 @@ conditions! {
     /// `pin_timeout`.
     PIN_TIMEOUT: Fatal "57P05" "pin_timeout" "SHOW PINS, in the console, says what is kept.";
 
+    // Notifications.
+    /// Nobody hears the channels that it listens to.
+    LISTENER_LOST: Notice "01000" "notifications are not heard at the moment: {}"
+        "What is notified until they are heard again is lost to this client.";
+    /// They are heard again.
+    LISTENER_BACK: Notice "01000" "notifications are heard again"
+        "Look for what was notified in the meantime.";
+    /// It does not take the notifications that it listens to.
+    LISTEN_OVERFLOW: Fatal "53400" "too many notifications wait for this client (listen_queue_size)"
+        "Read more often and keep transactions short, or raise listen_queue_size.";
+
     // Limits of time, and the end.
     /// `query_timeout`.
     QUERY_TIMEOUT: Fatal "57014" "query timeout" "";

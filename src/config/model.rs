@@ -222,6 +222,8 @@ pub struct General {
     pub request_buffer_size: ByteSize,
     /// Statement text up to this size is kept, to be prepared again on other servers.
     pub max_statement_size: ByteSize,
+    /// Notifications that wait for one client.
+    pub listen_queue_size: ByteSize,
 
     /// How clients prove who they are.
     pub auth_type: AuthType,
@@ -378,6 +380,7 @@ impl Default for General {
             max_packet_size: 0x7fff_ffff,
             request_buffer_size: ByteSize::from_kib(256),
             max_statement_size: ByteSize::from_kib(1024),
+            listen_queue_size: ByteSize::from_kib(1024),
             auth_type: AuthType::Scram,
             auth_file: None,
             auth_hba_file: None,

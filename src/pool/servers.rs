@@ -12,6 +12,7 @@ use crate::complaints::Complaints;
 use crate::net::loops::LoopId;
 use crate::server::connect::{ConnectError, Target, connect};
 use crate::server::params::{Params, ParamsTable};
+use crate::server::processes::Processes;
 use crate::server::{Cleanliness, Server, ServerError, Upkeep};
 
 impl Member for Box<Server> {
@@ -78,20 +79,31 @@ pub struct Connector {
     unset: Arc<Params>,
     last_id: Arc<AtomicU64>,
     complaints: Arc<Complaints>,
+    processes: Arc<Processes>,
 }
 
 impl Connector {
-    /// Opens servers as `goal` says, and complains of those that could not be; `last_id` is shared
-    /// by all connectors.
-    pub fn new(goal: Goal, last_id: Arc<AtomicU64>, complaints: Arc<Complaints>) -> Self {
+    /// Opens servers as `goal` says, and complains of those that could not be; `last_id` and
+    /// `processes` are shared by all connectors.
+    pub fn new(
+        goal: Goal,
+        last_id: Arc<AtomicU64>,
+        complaints: Arc<Complaints>,
+        processes: Arc<Processes>,
+    ) -> Self {
         let params = ParamsTable::default();
         let unset = params.share([]);
-        Self { goal: Mutex::new(Arc::new(goal)), params, unset, last_id, complaints }
+        Self { goal: Mutex::new(Arc::new(goal)), params, unset, last_id, complaints, processes }
     }
 
     /// Opens servers as this says from now on.
     pub fn aim(&self, goal: Goal) {
         *self.goal.lock() = Arc::new(goal);
+    }
+
+    /// Where servers are opened, and as whom.
+    pub fn target(&self) -> Target {
+        self.goal.lock().target.clone()
     }
 
     /// What servers are logged in to with.
@@ -119,7 +131,7 @@ impl Connector {
         let login = connect(target, &[]).await?;
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let unset = Arc::clone(&self.unset);
-        let mut server = Server::new(login, on, id, unset, Arc::clone(upkeep));
+        let mut server = Server::new(login, on, id, unset, Arc::clone(upkeep), &self.processes);
         if let Some(sql) = connect_query {
             let address = Arc::from(target.address.to_string());
             let ran = server.run(sql, target.connect_timeout).await;

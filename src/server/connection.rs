@@ -21,6 +21,7 @@ use super::doubt::Doubt;
 use super::ledger::{Audience, Awaited, Ledger, Local, Violation};
 use super::params::Params;
 use super::prepared::PreparedSet;
+use super::processes::{Process, Processes};
 use super::receive::{Fault, Receiver, Sink};
 use super::reported::Reported;
 use crate::net::loops::LoopId;
@@ -100,6 +101,8 @@ pub struct Server {
     pub inbox: Inbox,
     /// What it has not taken yet.
     pub outbox: Outbox,
+    /// How to cancel what runs there.
+    pub key: Arc<CancelKey>,
     /// The client's settings that are in force.
     applied: Arc<Params>,
     /// No settings: what is in force after login and reset.
@@ -108,11 +111,13 @@ pub struct Server {
     doubt: Doubt,
     /// Objects that its session was found to have, which would be in another client's way.
     objects: Leaves,
+    /// It may listen to channels.
+    listens: bool,
     state: State,
     home: LoopId,
     id: u64,
     created: Instant,
-    key: Arc<CancelKey>,
+    process: Process,
     upkeep: Arc<Upkeep>,
 }
 
@@ -135,6 +140,7 @@ impl Server {
         id: u64,
         unset: Arc<Params>,
         upkeep: Arc<Upkeep>,
+        processes: &Arc<Processes>,
     ) -> Box<Self> {
         let reported = Arc::new(login.reported);
         unset.prove(Arc::clone(&reported));
@@ -153,6 +159,8 @@ impl Server {
             unset,
             doubt: Doubt::default(),
             objects: Leaves::NOTHING,
+            listens: false,
+            process: processes.enrol(&login.key.address, login.key.pid),
             state: State::Fresh,
             home,
             id,
@@ -182,6 +190,11 @@ impl Server {
         &self.key
     }
 
+    /// What its process does is this client's from now on.
+    pub fn serve(&self, client: u32) {
+        self.process.serve(client);
+    }
+
     /// The client's settings that are in force.
     pub fn applied(&self) -> &Arc<Params> {
         &self.applied
@@ -197,6 +210,7 @@ impl Server {
             && self.receiver.status() == b'I';
         match self.state {
             _ if !at_rest => Cleanliness::Broken,
+            State::Fresh if self.listens => Cleanliness::Used,
             State::Fresh if (self.doubt.leaves() | self.objects).is_empty() => Cleanliness::Clean,
             State::Fresh => Cleanliness::Used,
             State::Tainted => Cleanliness::Used,
@@ -281,12 +295,17 @@ impl Server {
     /// Makes the session as new; `None` when that could not be done in time.
     pub async fn reset(mut self: Box<Self>) -> Option<Box<Self>> {
         let upkeep = Arc::clone(&self.upkeep);
+        // Whatever the query is: nobody may be notified for another.
+        if self.listens && self.run("UNLISTEN *", upkeep.deadline).await.is_err() {
+            return None;
+        }
         if self.run(&upkeep.reset_query, upkeep.deadline).await.is_err() {
             return None;
         }
         self.applied = Arc::clone(&self.unset);
         self.doubt = Doubt::default();
         self.objects = Leaves::NOTHING;
+        self.listens = false;
         self.prepared.clear();
         self.know_reported();
         if self.state == State::Tainted {
@@ -452,6 +471,7 @@ impl Sink for Own {
         self.failed = true;
         false
     }
+    fn notified(&mut self, _: Range<usize>, _: &[u8]) {}
     fn reported(&mut self, _: &Arc<Reported>) {}
     fn own_row(&mut self, _: u64, _: &[u8]) {}
     fn own_complete(&mut self, _: u64, _: &Arc<Reported>) {}

@@ -45,6 +45,10 @@ impl Doubt {
         self.leaves
     }
 
+    fn asks_for_channels(&self) -> bool {
+        self.leaves.has_any(Leaves::LISTENER | Leaves::CODE)
+    }
+
     /// The question that settles it, for a session that had these settings before; `None` where
     /// nothing can be asked for.
     fn question(&self, before: &Params, table: &ParamsTable) -> Option<(Vec<u8>, Scope)> {
@@ -82,6 +86,9 @@ impl Doubt {
         if self.leaves.has_any(Leaves::OBJECTS | Leaves::NO_STATEMENTS) {
             sql.extend_from_slice(OBJECTS.as_bytes());
         }
+        if self.asks_for_channels() {
+            sql.extend_from_slice(CHANNELS.as_bytes());
+        }
         (!sql.is_empty()).then_some((sql, if all { Scope::All } else { Scope::Named }))
     }
 }
@@ -108,7 +115,7 @@ const HIDDEN_NAMES: &str = " UNION SELECT pg_catalog.lower(m[1]) FROM pg_catalog
     WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
 
 /// Temporary objects (whatever is in this session's schema depends on it; 2615 is pg_namespace),
-/// held cursors, statements that SQL prepared, session locks, channels, and how many statements
+/// held cursors, statements that SQL prepared, session locks, and how many statements
 /// of ours there are.
 const OBJECTS: &str = "SELECT 'o',\
     CASE WHEN pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN false \
@@ -119,13 +126,15 @@ const OBJECTS: &str = "SELECT 'o',\
     pg_catalog.starts_with(p.name,'pgweir_')),\
     EXISTS(SELECT FROM pg_catalog.pg_lock_status() l WHERE l.pid OPERATOR(pg_catalog.=) \
     pg_catalog.pg_backend_pid() AND l.locktype OPERATOR(pg_catalog.=) 'advisory'),\
-    EXISTS(SELECT FROM pg_catalog.pg_listening_channels()),\
     (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statement() p WHERE \
-    pg_catalog.starts_with(p.name,'pgweir_'))";
+    pg_catalog.starts_with(p.name,'pgweir_'));";
+
+/// The channels that are listened to, in the client's encoding, in which notifications are told.
+const CHANNELS: &str = "SELECT 'l',c FROM pg_catalog.pg_listening_channels() c";
 
 /// In the order of the columns above.
-const OBJECT_KINDS: [Leaves; 5] =
-    [Leaves::TEMPORARY, Leaves::CURSOR, Leaves::PREPARED, Leaves::LOCK, Leaves::LISTENER];
+const OBJECT_KINDS: [Leaves; 4] =
+    [Leaves::TEMPORARY, Leaves::CURSOR, Leaves::PREPARED, Leaves::LOCK];
 
 /// They say who the session is, and are in none of the server's lists.
 fn is_identity(name: &[u8]) -> bool {
@@ -168,6 +177,7 @@ pub struct Question {
     named: Vec<Setting>,
     defaults: Vec<Setting>,
     objects: Option<Leaves>,
+    channels: Option<Vec<Box<[u8]>>>,
     /// The server has as many of our statements as it is believed to have.
     statements_stand: bool,
 }
@@ -179,6 +189,8 @@ pub struct Found {
     pub settings: Option<Arc<Params>>,
     /// Its objects, if they were asked for.
     pub objects: Option<Leaves>,
+    /// The channels that it listens to, if they were asked for.
+    pub channels: Option<Vec<Box<[u8]>>>,
     /// The server has the statements that it is believed to have.
     pub statements_stand: bool,
 }
@@ -195,6 +207,7 @@ impl Question {
         let Some((sql, scope)) = doubt.question(before, table) else {
             return Err(doubt);
         };
+        let channels = doubt.asks_for_channels().then(Vec::new);
         let question = Self {
             doubt,
             sequence: 0,
@@ -204,6 +217,7 @@ impl Question {
             named: Vec::new(),
             defaults: Vec::new(),
             objects: None,
+            channels,
             statements_stand: true,
         };
         Ok((question, sql))
@@ -229,6 +243,11 @@ impl Question {
                 }
             }
             Some(b"o") => self.take_objects(&mut fields),
+            Some(b"l") => {
+                if let (Some(channels), Some(name)) = (&mut self.channels, text(&mut fields)) {
+                    channels.push(name.into());
+                }
+            }
             _ => {}
         }
     }
@@ -236,14 +255,16 @@ impl Question {
     /// What the session has, now that the answer is complete. It had the settings `before`, its
     /// client brought `startup`, and it belongs to `user` unless it is said otherwise.
     pub(super) fn found(
-        self,
+        mut self,
         before: &Params,
         startup: &Params,
         user: &[u8],
         table: &ParamsTable,
     ) -> Found {
-        let (objects, statements_stand) = (self.objects, self.statements_stand);
-        Found { settings: self.settings(before, startup, user, table), objects, statements_stand }
+        let (objects, channels) = (self.objects, self.channels.take());
+        let statements_stand = self.statements_stand;
+        let settings = self.settings(before, startup, user, table);
+        Found { settings, objects, channels, statements_stand }
     }
 
     fn settings(

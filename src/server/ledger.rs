@@ -172,6 +172,11 @@ impl Ledger {
         matches!(self.entries.front(), Some((Awaited::Query, Audience::Pooler)))
     }
 
+    /// Whether what is answered next was asked for by the client.
+    pub fn is_asked_by_client(&self) -> bool {
+        matches!(self.entries.front(), Some((_, Audience::Client)))
+    }
+
     /// Whether nothing is owed but replies to what we asked for ourselves.
     pub fn owes_only_us(&self) -> bool {
         !self.open
@@ -232,7 +237,9 @@ impl Ledger {
             Audience::Pooler => Fate::Skip,
         };
         let answered = match (awaited, tag) {
-            (_, b'N' | b'S' | b'A') => return Ok(fate),
+            // Whatever is being answered: it is for the one who listens.
+            (_, b'A') => return Ok(Fate::Forward),
+            (_, b'N' | b'S') => return Ok(fate),
             (_, b'E') => return Ok(self.failed(awaited, audience)),
             (Awaited::Query, b'Z')
             | (Awaited::FunctionCall, b'Z')

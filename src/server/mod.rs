@@ -8,6 +8,7 @@ pub mod encrypt;
 pub mod ledger;
 pub mod params;
 pub mod prepared;
+pub mod processes;
 pub mod receive;
 pub mod reported;
 pub mod undo;

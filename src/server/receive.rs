@@ -23,6 +23,8 @@ pub trait Sink {
     /// client have had no effect. Says whether the client gets it: `false` where it has been told
     /// something in its place.
     fn failed(&mut self, messages: Range<u64>, error: &[u8]) -> bool;
+    /// A notification, which is this part of the input: its body.
+    fn notified(&mut self, part: Range<usize>, body: &[u8]);
     /// What the server reports of its session has changed, and the client is told by the part
     /// that was forwarded last.
     fn reported(&mut self, reported: &Arc<Reported>);
@@ -62,12 +64,30 @@ pub struct Receiver {
     /// The transaction status that the server reported last: `I`, `T` or `E`.
     status: u8,
     reported: Arc<Reported>,
+    ready: Ready,
+}
+
+/// Whether a ReadyForQuery that ends a client's transaction is passed on as it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ready {
+    /// It is.
+    Passes,
+    /// It will be left unread when it comes.
+    Stops,
+    /// It has come, and is left unread.
+    Stopped,
+    /// The next one passes, and no other.
+    OnePasses,
+    /// The next one is read, but the client does not get it.
+    OneIsKept,
 }
 
 /// The longest message that a server may send: Postgres's own limit is 1 GB.
 const MESSAGE_MAX: u32 = 0x7fff_ffff;
 /// The longest ParameterStatus that is believed.
 const PARAMETER_MAX: usize = 64 * 1024;
+/// The longest notification that is believed: Postgres's have 8000 bytes.
+const NOTIFICATION_MAX: usize = 64 * 1024;
 /// How much of an error is looked at: all of it but for the most talkative ones.
 const ERROR_LOOK: usize = 4096;
 /// The longest row of an answer to us that is believed.
@@ -76,7 +96,7 @@ const OWN_ROW_MAX: usize = 1024 * 1024;
 impl Receiver {
     /// Starts at a message boundary, with what the server reported at login.
     pub fn new(reported: Arc<Reported>) -> Self {
-        Self { pass: 0, pass_forward: false, status: b'I', reported }
+        Self { pass: 0, pass_forward: false, status: b'I', reported, ready: Ready::Passes }
     }
 
     /// The transaction status that the server reported last: `I`, `T` or `E`.
@@ -116,6 +136,36 @@ impl Receiver {
         self.pass = self.pass.saturating_sub(count);
     }
 
+    /// What ends a transaction of the client's is left unread from now on, or no longer.
+    #[inline]
+    pub fn stop_at_ready(&mut self, stop: bool) {
+        self.ready = match (stop, self.ready) {
+            (false, _) => Ready::Passes,
+            (true, Ready::Passes) => Ready::Stops,
+            (true, as_it_is) => as_it_is,
+        };
+    }
+
+    /// Whether the end of a transaction has been left unread.
+    pub fn is_stopped(&self) -> bool {
+        self.ready == Ready::Stopped
+    }
+
+    /// Whether that may be read now.
+    pub fn may_go_on(&self) -> bool {
+        matches!(self.ready, Ready::OnePasses | Ready::OneIsKept)
+    }
+
+    /// Reads on behind the end that was left unread, up to the next one.
+    pub fn pass_ready(&mut self) {
+        self.ready = Ready::OnePasses;
+    }
+
+    /// As [`pass_ready`](Self::pass_ready), but the caller tells the client itself.
+    pub fn keep_ready(&mut self) {
+        self.ready = Ready::OneIsKept;
+    }
+
     /// Judges as many of these bytes as can be judged, and gives their number: fewer than all
     /// when the last message has to be seen whole and is not.
     ///
@@ -151,6 +201,8 @@ impl Receiver {
                 b'Z' if header.body_len == 1 => 1,
                 b'S' if header.body_len <= PARAMETER_MAX => header.body_len,
                 b'Z' | b'S' => return Err(Fault::Malformed { tag: header.tag }),
+                b'A' if header.body_len <= NOTIFICATION_MAX => header.body_len,
+                b'A' => return Err(Fault::Malformed { tag: b'A' }),
                 b'E' => header.body_len.min(ERROR_LOOK),
                 b'D' if ledger.is_asked_by_us() => match header.body_len {
                     ..=OWN_ROW_MAX => header.body_len,
@@ -161,6 +213,13 @@ impl Receiver {
             let Some(body) = rest.get(HEADER_LEN..HEADER_LEN + looked_at) else {
                 return Ok(position);
             };
+            let mut kept = false;
+            if self.ready != Ready::Passes && header.tag == b'Z' {
+                kept = self.ready == Ready::OneIsKept;
+                if self.stops(body, ledger) {
+                    return Ok(position);
+                }
+            }
             let sequence = ledger.settled_to();
             let fate = ledger.received(header.tag)?;
             match header.tag {
@@ -169,8 +228,13 @@ impl Receiver {
                 _ => {}
             }
             self.pass = header.message_len();
-            self.pass_forward = matches!(fate, Fate::Forward | Fate::Failed(_));
+            self.pass_forward = matches!(fate, Fate::Forward | Fate::Failed(_)) && !kept;
             match fate {
+                Fate::Forward if header.tag == b'A' => {
+                    sink.notified(position..position + self.pass, body);
+                    position += self.pass;
+                    self.pass = 0;
+                }
                 Fate::Forward => {}
                 Fate::Failed(undone) => self.pass_forward = sink.failed(undone, body),
                 Fate::OursFailed => sink.own_refused(sequence, body),
@@ -188,6 +252,16 @@ impl Receiver {
                 self.pass = 0;
             }
         }
+    }
+
+    /// Whether this ReadyForQuery is left unread.
+    fn stops(&mut self, body: &[u8], ledger: &Ledger) -> bool {
+        if body != b"I" || !ledger.is_asked_by_client() {
+            return false;
+        }
+        let passes = matches!(self.ready, Ready::OnePasses | Ready::OneIsKept);
+        self.ready = if passes { Ready::Stops } else { Ready::Stopped };
+        !passes
     }
 
     fn ready(&mut self, body: &[u8]) -> Result<(), Fault> {
@@ -231,6 +305,9 @@ mod tests {
         fn failed(&mut self, messages: Range<u64>, _: &[u8]) -> bool {
             self.events += &format!("undone {messages:?} ");
             true
+        }
+        fn notified(&mut self, part: Range<usize>, _: &[u8]) {
+            self.forward(part);
         }
         fn reported(&mut self, _: &Arc<Reported>) {
             self.events += "reported ";
@@ -317,6 +394,25 @@ mod tests {
         let mut seen = Seen::default();
         Receiver::new(Arc::default()).receive(&input, &mut ledger, &mut seen).unwrap();
         assert_eq!(seen.events, "row 2 of 0 refused 0 8 complete 0 ParseComplete undone 2..3 ");
+    }
+
+    #[test]
+    fn end_of_a_transaction_is_left_unread_until_it_may_pass() {
+        let sent = [(Awaited::Query, Audience::Client), (Awaited::Query, Audience::Client)];
+        let mut ledger = ledger(&sent);
+        let input = [message(b'C', b"X\0"), message(b'Z', b"I"), message(b'Z', b"I")].concat();
+        let mut receiver = Receiver::new(Arc::default());
+        receiver.stop_at_ready(true);
+        let mut take = |receiver: &mut Receiver, from: usize| {
+            receiver.receive(&input[from..], &mut ledger, &mut Seen::default()).unwrap()
+        };
+        assert_eq!((take(&mut receiver, 0), receiver.is_stopped()), (7, true));
+        receiver.stop_at_ready(true);
+        assert_eq!((take(&mut receiver, 7), receiver.is_stopped()), (0, true));
+        receiver.pass_ready();
+        assert_eq!((take(&mut receiver, 7), receiver.is_stopped()), (6, true));
+        receiver.stop_at_ready(false);
+        assert_eq!((take(&mut receiver, 13), receiver.is_stopped()), (6, false));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::pins::{Pin, Pins};
 use super::tenancy::Kept;
+use crate::notify::Ticket;
 use crate::server::doubt::Question;
 use crate::server::ledger::Violation;
 use crate::sql::Effects;
@@ -43,6 +44,8 @@ pub(super) struct Flow {
     pub resets: Vec<OwnReset>,
     /// Strings of those that have to be sent once more.
     pub redo: Vec<Vec<u8>>,
+    /// What there is to do about channels.
+    pub listening: Listening,
 }
 
 /// A query of ours that reset settings, or set them again.
@@ -53,6 +56,38 @@ pub(super) struct OwnReset {
     /// What has to be sent once more where it was cancelled in the place of the client's own: it
     /// may have come too late for that.
     pub strings: Vec<Vec<u8>>,
+}
+
+/// Where a client that listens stands with its server.
+#[derive(Debug, Default)]
+pub(super) struct Listening {
+    /// Channels that have to be tuned to before the next message is taken.
+    pub wanted: Vec<Box<[u8]>>,
+    /// What is waited for before it is, and what is forgotten then.
+    pub catching_up: Option<(Ticket, Early)>,
+    /// What is waited for before the end of a transaction is passed on.
+    pub ending: Option<Ticket>,
+    /// That end is not told before it is known what the client listens to.
+    pub kept_end: bool,
+    /// The server listens to the client's channels.
+    pub brought: bool,
+    /// The number of our message that has it do so.
+    pub bringing: Option<u64>,
+    /// It could not be brought to.
+    pub in_vain: bool,
+    /// The number of our message that ends that.
+    pub ceasing: Option<u64>,
+}
+
+/// What came too early: before the channel that it came on was listened to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Early {
+    /// Nothing did.
+    Nothing,
+    /// What came on these channels.
+    On(Vec<Box<[u8]>>),
+    /// All that came on channels that are not active.
+    All,
 }
 
 /// When settings of the startup packet are set again.
@@ -71,6 +106,10 @@ pub(super) enum Stop {
     Replies,
     /// The client has said goodbye.
     Goodbye,
+    /// Those who hear for the client have to catch up.
+    Hearing,
+    /// It has to be known first what the client listens to.
+    Settling,
 }
 
 /// Why a client's bytes can't be passed on.

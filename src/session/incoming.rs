@@ -8,9 +8,12 @@ use super::names::{Names, NamesUndo};
 use super::outgoing::REFUSED_CODE;
 use super::state::Reply;
 use crate::client::condition;
+use crate::notify::Ear;
+use crate::server::CancelKey;
 use crate::server::doubt::Question;
 use crate::server::ledger::Local;
 use crate::server::prepared::PreparedSet;
+use crate::server::processes::Processes;
 use crate::server::receive::Sink;
 use crate::server::reported::Reported;
 use crate::wire::splice::Splice;
@@ -30,8 +33,14 @@ pub(super) struct Incoming<'a, 'b> {
     pub known: &'a mut Arc<Reported>,
     /// Where the reading of the client's messages stands.
     pub flow: &'a mut Flow,
+    /// Who hears for the client.
+    pub ear: Option<&'a Ear>,
+    /// Which client is which process.
+    pub numbers: Numbers<'a>,
     /// How the question ended.
     pub learnt: Option<(Box<Question>, Reply)>,
+    /// How our message that ended the server's listening did.
+    pub ceased: Option<Reply>,
     /// A request of ours is over.
     pub settled: bool,
     /// The server refused the client's settings; this is its error.
@@ -77,6 +86,18 @@ impl Sink for Incoming<'_, '_> {
         }
     }
 
+    fn notified(&mut self, part: Range<usize>, body: &[u8]) {
+        let Some((pid, channel, payload)) = view::notification(body) else {
+            return self.out.forward(part);
+        };
+        // It is heard in another way.
+        if self.ear.is_some_and(|ear| ear.has(channel)) {
+            return;
+        }
+        let pid = self.numbers.of(pid);
+        self.out.insert(|out| reply::notification(out, pid, channel, payload));
+    }
+
     fn reported(&mut self, reported: &Arc<Reported>) {
         *self.known = Arc::clone(reported);
     }
@@ -89,6 +110,10 @@ impl Sink for Incoming<'_, '_> {
     }
 
     fn own_complete(&mut self, sequence: u64, reported: &Arc<Reported>) {
+        self.flow.listening.bringing.take_if(|bringing| *bringing == sequence);
+        if self.flow.listening.ceasing.take_if(|ceasing| *ceasing == sequence).is_some() {
+            self.ceased = Some(Reply::Answered);
+        }
         self.settled = true;
         self.flow.resets.retain(|reset| reset.sequence > sequence);
         if let Some(question) = self.flow.asked.take_if(|asked| asked.sequence == sequence) {
@@ -99,7 +124,11 @@ impl Sink for Incoming<'_, '_> {
     }
 
     fn own_refused(&mut self, sequence: u64, error: &[u8]) {
-        if let Some(question) = self.flow.asked.take_if(|asked| asked.sequence == sequence) {
+        if self.flow.listening.bringing == Some(sequence) {
+            self.flow.listening.in_vain = true;
+        } else if self.flow.listening.ceasing.take_if(|ceasing| *ceasing == sequence).is_some() {
+            self.ceased = Some(Reply::Refused);
+        } else if let Some(question) = self.flow.asked.take_if(|asked| asked.sequence == sequence) {
             self.learnt = Some((question, Reply::Refused));
         } else if self.flow.adopting == Some(sequence) {
             self.refused = Some(error.to_vec());
@@ -114,6 +143,32 @@ impl Sink for Incoming<'_, '_> {
             }
         }
         // Else the client's transaction has failed, and what we asked for with it.
+    }
+}
+
+/// Which client each process of a server works for.
+#[derive(Clone, Copy)]
+pub(super) struct Numbers<'a> {
+    /// That is attached.
+    pub server: &'a CancelKey,
+    /// The client that it is attached to.
+    pub client: u32,
+    /// All others.
+    pub processes: &'a Processes,
+}
+
+impl Numbers<'_> {
+    /// What the client knows this process as.
+    fn of(self, pid: u32) -> u32 {
+        if pid == self.server.pid {
+            return self.client;
+        }
+        match self.processes.client_of(&self.server.address, pid) {
+            Some(client) => client,
+            // One who is not connected to us is nobody's number.
+            None if pid == self.client => 0,
+            None => pid,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod flow;
 mod gate;
 mod ignore;
 mod incoming;
+mod listen;
 mod names;
 mod outgoing;
 mod parting;
@@ -49,6 +50,7 @@ use crate::complaints::Complaints;
 use crate::net::loops::LoopId;
 use crate::net::scratch;
 use crate::net::socket::{Inbox, Outbox, Socket, TcpOptions};
+use crate::notify::{Ear, Hub};
 use crate::pool::{Ask, Closed, Connector, Lease, Pool, affinity};
 use crate::server::connect;
 use crate::server::params::{Params, Reset};
@@ -74,6 +76,8 @@ pub struct House {
     pub tcp: TcpOptions,
     /// How long a cancel may take to reach a server.
     pub cancel_wait: Duration,
+    /// Who listens to which channels.
+    pub hub: Arc<Hub>,
     /// What goes wrong again and again.
     pub complaints: Arc<Complaints>,
 }
@@ -98,6 +102,8 @@ pub struct Session {
     on: LoopId,
     /// What its requests have to pass.
     gate: Option<Box<Gate>>,
+    /// Who hears the channels that it listens to.
+    ear: Option<Box<Ear>>,
     /// The server told the client that this is the end.
     told_fatal: bool,
 }
@@ -194,6 +200,9 @@ pub enum End {
     /// An operator wanted it so.
     #[error("admin forced disconnect")]
     Killed,
+    /// It does not take its notifications.
+    #[error("listen_queue_size")]
+    TooMuchHeard,
 }
 
 /// How long a client may take to accept the last words.
@@ -221,6 +230,7 @@ impl Session {
             startup: Arc::clone(&params),
             params,
             gate,
+            ear: None,
             known: Arc::default(),
             names: Names::default(),
             attached: None,
@@ -311,6 +321,9 @@ impl Session {
         if !self.client.outbox.is_empty() {
             let Client { outbox, socket, .. } = &mut self.client;
             outbox.flush(socket, cx).map_err(client_gone)?;
+        }
+        if self.ear.is_some() {
+            self.tell_idle(cx)?;
         }
         // A request that came in behind the last one is there already.
         if !self.client.inbox.is_empty()
@@ -419,6 +432,7 @@ impl Session {
                 Command::DeallocateAll => self.names.deallocate(None),
                 Command::DiscardAll => {
                     self.names.deallocate(None);
+                    self.ear = None;
                     self.reset(Reset::Session);
                 }
                 Command::ResetAll => self.reset(Reset::Settings),
@@ -427,8 +441,8 @@ impl Session {
                 | Command::ResetAuthorization
                 | Command::DefaultAuthorization
                 | Command::CloseAll
-                | Command::UnlistenAll
                 | Command::UnlockAll => {}
+                Command::UnlistenAll => self.ear = None,
             }
             cut::reply_to(&command, out);
         }
@@ -529,6 +543,7 @@ impl Session {
             End::ShuttingDown => Some(condition::SHUTTING_DOWN.report()),
             End::Reconfigured => Some(condition::RECONFIGURED.report()),
             End::Killed => Some(condition::KILLED.report()),
+            End::TooMuchHeard => Some(condition::LISTEN_OVERFLOW.report()),
         };
         let is_ours = report.is_some();
         let mut out = Vec::new();

@@ -4,6 +4,7 @@
 //! prepared on it first, with replies that the client doesn't see; statements that it has are
 //! not prepared again, with replies that we give ourselves.
 
+mod channels;
 mod refusal;
 mod statements;
 mod traces;
@@ -17,6 +18,7 @@ use super::gate;
 use super::names::{Names, NamesUndo, Unnamed};
 use super::pins::Pin;
 use super::terms::Terms;
+use crate::notify::Ear;
 use crate::server::Server;
 use crate::server::ledger::{Audience, Awaited, Local, Violation};
 use crate::server::params::Params;
@@ -39,6 +41,8 @@ pub(super) struct Outgoing<'a, 'b> {
     pub flow: &'a mut Flow,
     /// The settings that the client brought.
     pub startup: &'a Params,
+    /// Who hears for the client.
+    pub ear: Option<&'a Ear>,
     /// What the session goes by.
     pub terms: &'a Terms,
     /// All prepared statements.
@@ -68,6 +72,9 @@ impl Outgoing<'_, '_> {
         let waits = self.flow.restore.is_some() || !self.flow.redo.is_empty();
         if waits && self.flow.stop.is_none() {
             self.restore_behind()?;
+        }
+        if self.ear.is_some() && self.flow.stop.is_none() && !bytes.is_empty() {
+            self.bring_channels()?;
         }
         loop {
             if self.flow.pass > 0 {
@@ -106,6 +113,10 @@ impl Outgoing<'_, '_> {
         // The server reads nothing but Sync now.
         if self.server.ledger.is_skipping() && !matches!(header.tag, b'S' | b'X') {
             return Ok(Taken::Start(0));
+        }
+        if self.is_unsettled() {
+            self.flow.stop = Some(Stop::Settling);
+            return Ok(Taken::Not);
         }
         if self.terms.read_only {
             gate::check_reading(header, body, self.terms.statement_max)?;
@@ -178,6 +189,9 @@ impl Outgoing<'_, '_> {
         }
         if let Some(pin) = self.terms.pins.refuses(effects.leaves) {
             return self.refuse_query(pin);
+        }
+        if self.has_to_hear(&effects.channels) {
+            return Ok(Taken::Not);
         }
         let command = text.and_then(sql::command);
         if let Some(Command::Deallocate(name)) = &command {
@@ -280,6 +294,9 @@ impl Outgoing<'_, '_> {
             let effects = sql::effects(parse.text);
             if let Some(pin) = self.terms.pins.refuses(effects.leaves) {
                 return self.refuse_parse(pin, parse.name);
+            }
+            if self.has_to_hear(&effects.channels) {
+                return Ok(Taken::Not);
             }
             if effects.leaves.is_empty() {
                 self.unnamed_resets_nothing();

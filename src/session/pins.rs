@@ -25,11 +25,13 @@ pub enum Pin {
     LargeStatement,
     /// The server would not say what its session has.
     Unknown,
+    /// A channel that is listened to by code that we don't see.
+    Listener,
 }
 
 impl Pin {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Temporary,
         Self::Cursor,
         Self::Lock,
@@ -38,6 +40,7 @@ impl Pin {
         Self::Seed,
         Self::LargeStatement,
         Self::Unknown,
+        Self::Listener,
     ];
 
     /// What an operator reads.
@@ -51,10 +54,11 @@ impl Pin {
             Self::Seed => "seed of random numbers",
             Self::LargeStatement => "statement above max_statement_size",
             Self::Unknown => "session that the server says nothing of",
+            Self::Listener => "channel listened to by code",
         }
     }
 
-    /// What is done about it, and the key that says so. The last two are for want of anything
+    /// What is done about it, and the key that says so. The last three are for want of anything
     /// else that could be done.
     fn policy(self, general: &General) -> (&'static str, PinPolicy) {
         match self {
@@ -66,17 +70,18 @@ impl Pin {
             Self::Seed => ("pin_seed", general.pin_seed),
             Self::LargeStatement => ("max_statement_size", PinPolicy::Pin),
             Self::Unknown => ("server_reset_query_always", PinPolicy::Pin),
+            Self::Listener => ("pool_mode", PinPolicy::Pin),
         }
     }
 
-    fn bit(self) -> u8 {
+    fn bit(self) -> u16 {
         1 << self as u8
     }
 }
 
 /// A set of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pins(u8);
+pub struct Pins(u16);
 
 /// With the key that says what is done about it.
 impl fmt::Display for Pin {
@@ -176,6 +181,15 @@ impl Pins {
         *self != before
     }
 
+    /// This one, or not any more.
+    pub fn set(&mut self, pin: Pin, is: bool) {
+        if is {
+            self.add(pin);
+        } else {
+            self.0 &= !pin.bit();
+        }
+    }
+
     /// These objects were found, and no others.
     pub fn found(&mut self, objects: Leaves) {
         for (leaves, pin) in OBJECTS {
@@ -200,8 +214,10 @@ mod tests {
         let has =
             |pins: Pins| Pin::ALL.into_iter().filter(|pin| pins.has(*pin)).collect::<Vec<_>>();
         assert_eq!(has(pins), [Pin::Temporary, Pin::Lock, Pin::Library]);
-        pins.found(Leaves::CURSOR | Leaves::LISTENER);
-        assert_eq!(has(pins), [Pin::Cursor, Pin::Library]);
+        pins.set(Pin::Listener, true);
+        pins.found(Leaves::CURSOR);
+        assert_eq!(has(pins), [Pin::Cursor, Pin::Library, Pin::Listener]);
+        pins.set(Pin::Listener, false);
         assert_eq!(pins.reasons(), "cursor with hold, loaded library");
     }
 }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use super::clock::{Clock, Phase};
 use super::cut::{self, Need};
 use super::flow::{ClientFault, Flow, Stop};
-use super::incoming::{self, Incoming};
+use super::incoming::{self, Incoming, Numbers};
 use super::names::NamesUndo;
 use super::outgoing::Outgoing;
 use super::state::Known;
@@ -33,9 +33,12 @@ impl Session {
     pub(super) fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let relayed = scratch::with(|scratch| {
             loop {
+                self.tell_at_rest(cx)?;
                 let received = self.pull_server(cx, scratch)?;
                 if self.is_over()? {
-                    match self.find_out(cx)? {
+                    let known = self.find_out(cx);
+                    self.tell_kept_end(cx)?;
+                    match known? {
                         Known::All => return Ok(ControlFlow::Break(())),
                         Known::Asked | Known::Pinned => {}
                     }
@@ -76,6 +79,7 @@ impl Session {
             clock: timed.then(|| Box::new(Clock::start())),
             lease,
         }));
+        self.begin_to_hear();
         Ok(())
     }
 
@@ -122,11 +126,16 @@ impl Session {
             undo,
             flow,
             startup: &self.startup,
+            ear: self.ear.as_deref(),
             terms: &self.tenancy.terms,
             statements: &self.tenancy.house.statements,
             out: &mut out,
         }
         .run(bytes)?;
+        if flow.listening.bringing.is_some() {
+            // A cancel is for what the client runs.
+            self.seat.spare();
+        }
         let sent = server.outbox.send(&mut server.socket, cx, out.finish());
         sent.map_err(|_lost| End::ServerGone)?;
         output.clear();
@@ -150,11 +159,15 @@ impl Session {
             }
             output.clear();
         }
+        self.tune();
         Ok(used)
     }
 
     /// Reads from the server once and passes it on; says whether there was anything.
     fn pull_server(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, End> {
+        let Some(stopped) = self.pass_end(cx)? else {
+            return Ok(false);
+        };
         let Some(attached) = self.attached.as_deref_mut() else {
             return Ok(false);
         };
@@ -170,14 +183,24 @@ impl Session {
                 Err(gone) => return Err(client_gone(gone)),
             }
         }
-        let Server { socket, inbox, receiver, ledger, prepared, .. } = &mut ***lease;
-        let count = match socket.poll_read(cx, &mut scratch.input) {
-            Poll::Pending => return Ok(false),
-            Poll::Ready(Ok(count)) if count > 0 => count,
-            Poll::Ready(_) => return Err(End::ServerGone),
+        let Server { socket, inbox, receiver, ledger, prepared, key, .. } = &mut ***lease;
+        let count = match stopped {
+            // It is there already.
+            true => 0,
+            false => match socket.poll_read(cx, &mut scratch.input) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Ok(count)) if count > 0 => count,
+                Poll::Ready(_) => return Err(End::ServerGone),
+            },
         };
+        receiver.stop_at_ready(self.ear.is_some());
         let fresh = scratch.input.get(..count).unwrap_or_default();
-        let (mut settled, mut refused, mut learnt) = (false, None, None);
+        let (mut settled, mut refused, mut learnt, mut ceased) = (false, None, None, None);
+        let numbers = Numbers {
+            server: key,
+            client: self.seat.pid(),
+            processes: self.tenancy.house.hub.processes(),
+        };
         inbox.join(fresh, |bytes| -> Result<usize, End> {
             scratch.output.clear();
             let mut out = Splice::new(bytes, &mut scratch.output);
@@ -188,7 +211,10 @@ impl Session {
                 prepared,
                 known: &mut self.known,
                 flow,
+                ear: self.ear.as_deref(),
+                numbers,
                 learnt: None,
+                ceased: None,
                 settled: false,
                 refused: None,
                 told_fatal: false,
@@ -197,6 +223,7 @@ impl Session {
             refused = sink.refused.take();
             settled = sink.settled;
             learnt = sink.learnt.take();
+            ceased = sink.ceased.take();
             self.told_fatal |= sink.told_fatal;
             // What came before a fault is the client's all the same.
             match client.outbox.send(&mut client.socket, cx, out.finish()) {
@@ -213,7 +240,7 @@ impl Session {
         if !flow.redo.is_empty() && flow.stop.is_none() {
             flow.stop = Some(Stop::Replies);
         }
-        if settled {
+        if settled && flow.listening.bringing.is_none() {
             self.seat.settled(lease.key());
         }
         if lease.ledger.is_quiet() {
@@ -224,6 +251,9 @@ impl Session {
         undo.settle(settled);
         if let Some((question, reply)) = learnt {
             self.learn(*question, reply);
+        }
+        if let Some(reply) = ceased {
+            self.ceased(reply);
         }
         Ok(true)
     }
@@ -241,12 +271,21 @@ impl Session {
                 return Ok(false);
             }
         }
+        if flow.listening.kept_end {
+            return Ok(false);
+        }
         let count = match flow.stop {
             Some(Stop::Goodbye) => return Ok(false),
-            Some(Stop::Replies) if !lease.ledger.is_empty() && !lease.ledger.is_copying_in() => {
+            Some(Stop::Hearing) => match self.poll_caught_up(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(()) => 0,
+            },
+            Some(Stop::Replies | Stop::Settling)
+                if !lease.ledger.is_empty() && !lease.ledger.is_copying_in() =>
+            {
                 return Ok(false);
             }
-            Some(Stop::Replies) => {
+            Some(Stop::Replies | Stop::Settling) => {
                 flow.stop = None;
                 0
             }
@@ -258,6 +297,9 @@ impl Session {
                 Poll::Ready(_) => return Err(End::ClientGone),
             },
         };
+        if count > 0 {
+            self.hear_before_it_commits();
+        }
         let fresh = scratch.input.get(..count).unwrap_or_default();
         self.take_in(cx, fresh, &mut scratch.output)?;
         Ok(true)
@@ -287,7 +329,8 @@ impl Session {
         {
             return Err(End::Goodbye);
         }
-        if !at_rest || !flow.is_between_messages() || flow.stop.is_some() {
+        let stopped = flow.stop.is_some_and(|stop| stop != Stop::Settling);
+        if !at_rest || !flow.is_between_messages() || stopped {
             return Ok(false);
         }
         match (self.tenancy.terms.mode, lease.receiver.status()) {
@@ -302,7 +345,10 @@ impl Session {
     /// a message does that has to be seen whole and is longer than is collected without one.
     fn asks_again(&self) -> Result<bool, ClientFault> {
         let held = self.client.inbox.held();
-        if held.is_empty() {
+        let settling =
+            self.attached.as_deref().is_some_and(|a| a.flow.stop == Some(Stop::Settling));
+        // What waits for a question to be asked must not keep it from being asked.
+        if held.is_empty() || settling {
             return Ok(false);
         }
         Ok(cut::need(held, self.standing(), self.tenancy.terms.limits())? == Need::Server)

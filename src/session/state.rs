@@ -5,6 +5,7 @@
 
 use std::task::Context;
 
+use super::listen::settle;
 use super::names::Unnamed;
 use super::pins::Pin;
 use super::{Attached, End, Session};
@@ -45,7 +46,9 @@ impl Session {
         let ask = match flow.pins.is_empty() {
             true => !doubted.is_empty(),
             // What comes on top of a pin can wait for its end.
-            false => doubted.has(Leaves::ENDS) && !flow.pins.has(Pin::Unknown),
+            false => {
+                doubted.has_any(Leaves::ENDS | Leaves::LISTENER) && !flow.pins.has(Pin::Unknown)
+            }
         };
         // The question would cost the client a statement that is nowhere else.
         let ask = ask && *self.names.unnamed() != Unnamed::OnlyHere;
@@ -67,12 +70,14 @@ impl Session {
         if flow.pins.remove(self.tenancy.terms.pins.allowed) {
             lease.taint();
         }
-        if flow.pins == flow.shown {
-            return Ok(if flow.pins.is_empty() { Known::All } else { Known::Pinned });
+        if flow.pins != flow.shown {
+            self.may_keep()?;
+            self.show_pins();
         }
-        self.may_keep()?;
-        self.show_pins();
-        Ok(if self.is_pinned() { Known::Pinned } else { Known::All })
+        if self.is_pinned() {
+            return Ok(Known::Pinned);
+        }
+        Ok(if self.cease(cx)? { Known::Asked } else { Known::All })
     }
 
     fn is_pinned(&self) -> bool {
@@ -137,6 +142,10 @@ impl Session {
         }
         if let Some(objects) = found.objects {
             flow.pins.found(objects);
+        }
+        if let Some(channels) = found.channels {
+            let unknown = settle(&mut self.ear, &channels, flow.listening.in_vain);
+            flow.pins.set(Pin::Listener, unknown);
         }
     }
 }

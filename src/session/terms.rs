@@ -41,6 +41,8 @@ pub struct Terms {
     pub request_max: usize,
     /// Statement text up to this many bytes is kept, to be prepared again on other servers.
     pub statement_max: usize,
+    /// Bytes of notifications that may wait for a client.
+    pub listen_queue: usize,
 }
 
 impl Terms {
@@ -74,6 +76,7 @@ impl Terms {
             message_max: general.max_packet_size,
             request_max: general.request_buffer_size.len(),
             statement_max: general.max_statement_size.len(),
+            listen_queue: general.listen_queue_size.len(),
         }
     }
 

@@ -26,12 +26,18 @@ pub struct Effects {
     pub settings: Vec<Box<[u8]>>,
     /// Those that it resets, where that is among what it may leave.
     pub resets: Resets,
+    /// The channels that it may listen to, where they are known by name.
+    pub channels: Vec<Box<[u8]>>,
 }
 
 impl Effects {
     /// What has to be assumed of a text that was not looked at.
-    pub const WORST: Effects =
-        Effects { leaves: Leaves::ANYTHING, settings: Vec::new(), resets: Resets::NONE };
+    pub const WORST: Effects = Effects {
+        leaves: Leaves::ANYTHING,
+        settings: Vec::new(),
+        resets: Resets::NONE,
+        channels: Vec::new(),
+    };
 }
 
 /// Looks at a text.
@@ -67,6 +73,8 @@ enum Kind {
     Prepare,
     /// `DISCARD`.
     Discard,
+    /// `LISTEN`.
+    Listen,
     /// It leaves this, whatever the words.
     Leaves(Leaves),
 }
@@ -88,6 +96,10 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
         Kind::Set => settings::set(*scanner, effects)?,
         Kind::Reset => settings::reset(*scanner, effects)?,
         Kind::Leaves(leaves) => effects.leaves |= leaves,
+        Kind::Listen => {
+            effects.leaves |= Leaves::LISTENER;
+            effects.channels.extend(scanner.peek()?.and_then(channel));
+        }
         Kind::Rows | Kind::Definition | Kind::Plain => {}
         Kind::Cursor | Kind::Prepare | Kind::Discard => {}
     }
@@ -168,7 +180,8 @@ fn kind(first: Token<'_>) -> Kind {
         b"prepare" => Kind::Prepare,
         b"discard" => Kind::Discard,
         b"close" | b"drop" => Kind::Leaves(Leaves::ENDS),
-        b"listen" | b"unlisten" => Kind::Leaves(Leaves::LISTENER),
+        b"listen" => Kind::Listen,
+        b"unlisten" => Kind::Leaves(Leaves::LISTENER),
         b"reset" => Kind::Reset,
         b"load" => Kind::Leaves(Leaves::LIBRARY),
         b"deallocate" => Kind::Leaves(Leaves::NO_STATEMENTS | Leaves::ENDS),
@@ -176,6 +189,29 @@ fn kind(first: Token<'_>) -> Kind {
         _ => Kind::Leaves(Leaves::ANYTHING),
     }
 }
+
+/// The name of a channel as Postgres has it. One that it may cut off or fold in another way than
+/// we do is none: what is heard then is found out by asking.
+fn channel(name: Token<'_>) -> Option<Box<[u8]>> {
+    let name = match name {
+        Token::Word(word) if word.is_ascii() => word.to_ascii_lowercase(),
+        Token::Quoted(word) => {
+            let mut name = word.to_vec();
+            // Doubled quotes stand for one.
+            let mut last = false;
+            name.retain(|&byte| {
+                last = byte == b'"' && !last;
+                byte != b'"' || last
+            });
+            name
+        }
+        Token::Word(_) | Token::Value | Token::Symbol(_) => return None,
+    };
+    (1..NAME_SIZE).contains(&name.len()).then(|| name.into())
+}
+
+/// What a name takes on the server at most (NAMEDATALEN), its end included.
+const NAME_SIZE: usize = 64;
 
 /// What a word in this place means.
 fn left_by_word(kind: Kind, word: &[u8], before: Token<'_>, position: usize) -> Leaves {
@@ -204,7 +240,7 @@ fn left_by_word(kind: Kind, word: &[u8], before: Token<'_>, position: usize) -> 
             () if token.is("all") => Leaves::NEW_SESSION,
             () => Leaves::ANYTHING,
         },
-        Kind::Cursor | Kind::Prepare | Kind::Discard => Leaves::NOTHING,
+        Kind::Cursor | Kind::Prepare | Kind::Discard | Kind::Listen => Leaves::NOTHING,
         Kind::Plain | Kind::Set | Kind::Reset | Kind::Leaves(_) => Leaves::NOTHING,
     }
 }

@@ -102,6 +102,11 @@ pub fn backend_key(out: &mut Vec<u8>, pid: u32, secret: &[u8]) {
     raw(out, b'K', &[&pid.to_be_bytes(), secret]);
 }
 
+/// NotificationResponse: this process has said `payload` on a channel.
+pub fn notification(out: &mut Vec<u8>, pid: u32, channel: &[u8], payload: &[u8]) {
+    raw(out, b'A', &[&pid.to_be_bytes(), channel, b"\0", payload, b"\0"]);
+}
+
 /// CommandComplete with this tag.
 pub fn command_complete(out: &mut Vec<u8>, tag: &str) {
     raw(out, b'C', &[tag.as_bytes(), b"\0"]);

@@ -151,6 +151,14 @@ pub fn backend_key(body: &[u8]) -> Option<(u32, &[u8])> {
     (4..=256).contains(&secret.len()).then_some((pid, secret))
 }
 
+/// The process id, channel and payload of a NotificationResponse.
+pub fn notification(body: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+    let mut fields = Fields::new(body);
+    let pid = fields.word()?;
+    let (channel, payload) = (fields.cstr()?, fields.cstr()?);
+    fields.rest().is_empty().then_some((pid, channel, payload))
+}
+
 /// The value of one field of an ErrorResponse or NoticeResponse, of which `start` may be just
 /// the beginning: `C` is the SQLSTATE, `S` the severity, `M` the message.
 pub fn error_field(start: &[u8], field: u8) -> Option<&[u8]> {
@@ -218,6 +226,15 @@ mod tests {
         assert_eq!(error_field(&body[..25], b'M'), None);
         assert_eq!(error_field(body, b'D'), None);
         assert_eq!(error_field(b"", b'C'), None);
+    }
+
+    #[test]
+    fn notification_is_a_number_and_two_texts() {
+        let body = b"\0\0\0\x07jobs\x00one\0";
+        assert_eq!(notification(body), Some((7, &b"jobs"[..], &b"one"[..])));
+        for cut in 0..body.len() {
+            assert_eq!(notification(&body[..cut]), None, "cut at {cut}");
+        }
     }
 
     #[test]

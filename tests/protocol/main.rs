@@ -25,6 +25,7 @@ mod behaviour;
 mod cancel;
 mod caps;
 mod endings;
+mod listen;
 mod lost_servers;
 mod lying_servers;
 mod pins;

@@ -65,11 +65,35 @@ const STATEMENTS: &[&str] = &[
     "select pg_advisory_xact_lock(9)",
     "select count(*) from pg_locks where locktype = 'advisory' and objid < 900",
     "select pg_advisory_unlock_all(); close all; unlisten *; reset all",
+    "listen x",
+    "listen \"Y y\"",
+    "unlisten x",
+    "unlisten *",
+    "notify x, 'a'",
+    "notify x",
+    "notify \"Y y\", 'b'",
+    "select pg_notify('x', 'c'), pg_notify('z', 'd')",
+    "do $$ begin perform pg_notify('x', 'e'); end $$",
+    "do $$ begin execute 'listen z'; end $$",
+    "select c from pg_listening_channels() c order by 1",
+];
+
+/// Those that are about channels.
+const LISTENING: &[&str] = &[
+    "begin",
+    "commit",
+    "rollback",
+    "savepoint a",
+    "rollback to a",
+    "select 1/0",
+    "discard all",
+    "create temp table if not exists t1 (n int)",
+    "drop table if exists t1",
 ];
 
 /// A statement by itself, or some in one string.
-fn step() -> impl Strategy<Value = (Protocol, String)> {
-    let statement = || proptest::sample::select(STATEMENTS).prop_map(str::to_owned);
+fn step(from: Vec<&'static str>) -> impl Strategy<Value = (Protocol, String)> {
+    let statement = move || proptest::sample::select(from.clone()).prop_map(str::to_owned);
     prop_oneof![
         4 => statement().prop_map(|sql| (Protocol::Simple, sql)),
         // A string of several can't be prepared.
@@ -96,7 +120,7 @@ fn cases() -> u32 {
     std::env::var("GENERATED_CASES").ok().map_or(160, |text| text.parse().expect("a number"))
 }
 
-fn check(startup: &[(&str, &str)], cases: u32) {
+fn check(startup: &[(&str, &str)], cases: u32, from: Vec<&'static str>) {
     let config = Config {
         cases,
         failure_persistence: None,
@@ -104,7 +128,7 @@ fn check(startup: &[(&str, &str)], cases: u32) {
         max_shrink_time: 30_000,
         ..Config::default()
     };
-    let sequences = proptest::collection::vec(step(), 3..16);
+    let sequences = proptest::collection::vec(step(from), 3..16);
     let ran = TestRunner::new(config).run(&sequences, |mut script| {
         // The first is what a new session shows; custom settings are there from then on.
         script.insert(0, (Protocol::Simple, "set app.tenant = 'x'".to_owned()));
@@ -120,11 +144,21 @@ fn check(startup: &[(&str, &str)], cases: u32) {
 
 #[test]
 fn generated_sequences_are_answered_as_by_postgres() {
-    check(&[], cases());
+    check(&[], cases(), STATEMENTS.to_vec());
 }
 
 #[test]
 fn generated_sequences_hold_with_startup_settings() {
     let options = "-c app.tenant=start -c search_path=one,public";
-    check(&[("options", options), ("TimeZone", "Asia/Kolkata")], cases() / 3);
+    check(&[("options", options), ("TimeZone", "Asia/Kolkata")], cases() / 3, STATEMENTS.to_vec());
+}
+
+#[test]
+fn generated_sequences_listen_as_with_postgres() {
+    let about_channels = |sql: &&str| {
+        ["listen", "notify"].iter().any(|word| sql.contains(word)) && !sql.contains("; ")
+    };
+    let mut from: Vec<_> = STATEMENTS.iter().copied().filter(about_channels).collect();
+    from.extend(LISTENING);
+    check(&[], cases(), from);
 }

@@ -97,8 +97,12 @@ impl Bench {
     ) -> Result<(), String> {
         let mut direct = self.direct(startup);
         let mut expected = Vec::new();
+        let (mut told, mut told_pooled) = (Vec::new(), Vec::new());
         for (protocol, sql) in script {
-            expected.push(run(&mut direct, *protocol, sql));
+            expected.push(run(&mut direct, *protocol, sql, &mut told));
+        }
+        for sql in LAST {
+            run(&mut direct, Protocol::Simple, sql, &mut told);
         }
         direct.say("X");
         drop(direct);
@@ -107,7 +111,7 @@ impl Bench {
         let mut disturber = Disturber::start(self);
         for (index, (protocol, sql)) in script.iter().enumerate() {
             disturber.disturb();
-            let heard = run(&mut pooled, *protocol, sql);
+            let heard = run(&mut pooled, *protocol, sql, &mut told_pooled);
             if heard != expected[index] {
                 let before: Vec<_> = script[..index].iter().map(|(_, sql)| sql.as_str()).collect();
                 return Err(format!(
@@ -115,6 +119,18 @@ impl Bench {
                     expected[index]
                 ));
             }
+        }
+        for sql in LAST {
+            run(&mut pooled, Protocol::Simple, sql, &mut told_pooled);
+        }
+        // Their order is that of each channel.
+        told.sort_by_key(channel);
+        told_pooled.sort_by_key(channel);
+        if told_pooled != told {
+            let all: Vec<_> = script.iter().map(|(_, sql)| sql.as_str()).collect();
+            return Err(format!(
+                "after {all:#?}\n     direct: {told:?}\nthe pooler: {told_pooled:?}"
+            ));
         }
         pooled.say("X");
         drop(pooled);
@@ -180,8 +196,18 @@ impl Disturber {
     }
 }
 
-/// Sends one statement and gives all that is heard of it.
-fn run(client: &mut Client, protocol: Protocol, sql: &str) -> String {
+/// Of `A[channel payload ]`.
+#[expect(clippy::ptr_arg, reason = "it is a key of strings")]
+fn channel(told: &String) -> String {
+    told.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// What was notified has been told after these.
+const LAST: [&str; 2] = ["rollback", "select 1"];
+
+/// Sends one statement and gives all that is heard of it. Notifications are put apart: those that
+/// a transaction which listens sends itself may come behind its end.
+fn run(client: &mut Client, protocol: Protocol, sql: &str, told: &mut Vec<String>) -> String {
     match protocol {
         Protocol::Simple => client.send(&message(b'Q', format!("{sql}\0").as_bytes())),
         Protocol::Extended => {
@@ -197,7 +223,10 @@ fn run(client: &mut Client, protocol: Protocol, sql: &str) -> String {
     loop {
         let message = client.hear();
         // Where Postgres reports a setting among the other replies is of no consequence.
-        if message.tag != b'S' {
+        if message.tag == b'A' {
+            assert_eq!(message.body[..4], client.key[..4], "it is the client's own");
+            told.push(message.text());
+        } else if message.tag != b'S' {
             heard.push(shown(&message));
         }
         if message.tag == b'Z' {

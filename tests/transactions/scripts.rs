@@ -438,3 +438,35 @@ fn what_is_set_after_a_reset_stays_set() {
         ),
     );
 }
+
+#[test]
+fn channels_follow_their_transaction() {
+    let channels = "select c from pg_listening_channels() c order by 1";
+    same(&format!(
+        "listen a
+         {channels}
+         notify a, '1'
+         begin
+         listen b
+         {channels}
+         notify b, '2'
+         notify a, '3'
+         commit
+         {channels}
+         begin
+         unlisten a
+         savepoint s
+         listen c
+         rollback to s
+         rollback
+         {channels}
+         select pg_notify('b', '4')
+         Q begin; unlisten b; notify b, '5'; commit
+         {channels}
+         discard all
+         {channels}
+         Q listen a; listen b; notify a, '6'
+         Q unlisten *; notify a, '7'
+         notify a, '8'"
+    ));
+}

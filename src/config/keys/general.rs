@@ -347,6 +347,13 @@ pub(crate) static GENERAL: &[Group] = &[
                 "Text of a prepared statement up to this size is kept, to be prepared again on \
                  other servers."
             ),
+            key!(
+                listen_queue_size,
+                Kind::Size(4 * KIB, GIB),
+                "In transaction mode, notifications that wait for a client which listens: it does \
+                 not read, or is in a transaction. One with more is disconnected after its \
+                 transaction."
+            ),
         ],
     },
     Group {

@@ -17,7 +17,23 @@ impl Server {
         if leaves.has(Leaves::CODE) {
             self.taint();
         }
+        self.listens |= leaves.has(Leaves::LISTENER);
         self.doubt.add(leaves, settings);
+    }
+
+    /// It listens to channels from now on, or may.
+    pub fn listens(&mut self) {
+        self.listens = true;
+    }
+
+    /// It listens to none any more.
+    pub fn unlistened(&mut self) {
+        self.listens = false;
+    }
+
+    /// Whether it may listen to channels.
+    pub fn may_listen(&self) -> bool {
+        self.listens
     }
 
     /// What may have been left in its session since it was last known.
@@ -70,6 +86,7 @@ impl Server {
             self.taint();
         }
         self.objects = found.objects.unwrap_or(self.objects);
+        self.listens = found.channels.as_ref().map_or(self.listens, |found| !found.is_empty());
         found
     }
 

@@ -56,6 +56,9 @@ impl Outgoing<'_, '_> {
     /// Whether the server has the statement. `None` when that depends on replies that are owed, or
     /// what has to be closed to make room for it does: the flow is stopped until then.
     pub(super) fn is_there(&mut self, statement: &Statement) -> Option<There> {
+        if self.has_to_hear(&statement.effects.channels) {
+            return None;
+        }
         if !statement.effects.leaves.is_empty() {
             let text = Fields::new(&statement.identity).cstr();
             self.suspect(statement.effects.leaves, text.unwrap_or_default());

@@ -31,17 +31,13 @@ impl Outgoing<'_, '_> {
         if leaves.has(Leaves::NO_STATEMENTS) {
             self.server.prepared.forget();
         }
-        // What can't be asked for, and ends with a reset at the earliest.
-        if leaves.has(Leaves::LISTENER) {
-            self.server.taint();
-        }
         for (kind, pin) in OTHERS {
             if leaves.has(kind) && leaves != Leaves::ANYTHING {
                 self.flow.pins.add(pin);
                 self.server.give_up();
             }
         }
-        let asked_for = leaves & !(Leaves::LISTENER | Leaves::LIBRARY | Leaves::SEED);
+        let asked_for = leaves & !(Leaves::LIBRARY | Leaves::SEED);
         if !asked_for.is_empty() {
             self.server.doubt(asked_for, settings);
         }
@@ -63,6 +59,7 @@ impl Outgoing<'_, '_> {
             Some(known) => {
                 known.leaves |= effects.leaves;
                 known.settings.extend(effects.settings);
+                known.channels.clear();
                 known.resets = effects.resets;
                 if known.settings.len() > SETTINGS_MAX {
                     known.leaves |= Leaves::ANY_SETTINGS | Leaves::CODE;

@@ -37,7 +37,7 @@ leaves! {
     LOCK = 5;
     /// Statements prepared by SQL.
     PREPARED = 6;
-    /// Channels that are listened to.
+    /// Channels that are listened to, or no longer.
     LISTENER = 7;
     /// A library that was loaded.
     LIBRARY = 8;
@@ -69,8 +69,13 @@ impl Leaves {
         Self::UNSEEN.0 | Self::LISTENER.0 | Self::LIBRARY.0 | Self::SEED.0 | Self::NO_STATEMENTS.0,
     );
     /// What `DISCARD ALL` leaves.
-    pub const NEW_SESSION: Self =
-        Self(Self::ANY_SETTINGS.0 | Self::RESET.0 | Self::ENDS.0 | Self::NO_STATEMENTS.0);
+    pub const NEW_SESSION: Self = Self(
+        Self::ANY_SETTINGS.0
+            | Self::RESET.0
+            | Self::ENDS.0
+            | Self::NO_STATEMENTS.0
+            | Self::LISTENER.0,
+    );
     /// What can be asked for as an object of the session.
     pub const OBJECTS: Self =
         Self(Self::TEMPORARY.0 | Self::CURSOR.0 | Self::LOCK.0 | Self::PREPARED.0 | Self::ENDS.0);

@@ -196,3 +196,23 @@ fn what_is_reset_and_not_set_again_is_known() {
         assert_eq!(resets.is_empty(), reset.is_empty(), "{text}");
     }
 }
+
+#[test]
+fn channels_are_known_by_name() {
+    for (text, channels) in [
+        ("LISTEN Jobs", "jobs"),
+        ("listen \"Jobs\"\"x\" ; listen b", "Jobs\"x b"),
+        ("begin; listen a; unlisten c; commit", "a"),
+        ("unlisten *", ""),
+        ("listen", ""),
+        ("listen \"\"", ""),
+        ("listen caf\u{e9}", ""),
+        (&format!("listen {}", "x".repeat(64)), ""),
+    ] {
+        let found = effects(text.as_bytes());
+        assert_eq!(found.leaves, Leaves::LISTENER, "{text}");
+        let found: Vec<_> =
+            found.channels.iter().map(|name| String::from_utf8_lossy(name)).collect();
+        assert_eq!(found.join(" "), channels, "{text}");
+    }
+}

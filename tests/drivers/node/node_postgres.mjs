@@ -174,6 +174,46 @@ check('notices', () => connected(async client => {
   equal(seen, Array.from({ length: 10 }, (_, n) => `note ${n}`))
 }))
 
+// A worker that is told of its jobs, and takes them in transactions of its own.
+check('queue_worker_that_listens', () => connected(worker => connected(async sender => {
+  const jobs = `${schema}_jobs`
+  await worker.query(`CREATE TABLE ${schema}.job (id int PRIMARY KEY, done boolean NOT NULL DEFAULT false)`)
+  const heard = []
+  let wake = () => {}
+  worker.on('notification', ({ channel, payload, processId }) => {
+    heard.push([channel, payload, processId === worker.processID, processId === sender.processID])
+    wake()
+  })
+  await worker.query(`LISTEN ${jobs}`)
+  await worker.query('SELECT pg_notify($1, $2)', [jobs, 'probe'])
+  equal(heard, [[jobs, 'probe', true, false]])
+  const sending = (async () => {
+    for (let n = 0; n < 300; n++) {
+      await sender.query('BEGIN')
+      await sender.query(`INSERT INTO ${schema}.job VALUES ($1)`, [n])
+      await sender.query('SELECT pg_notify($1, $2)', [jobs, String(n)])
+      await sender.query('COMMIT')
+    }
+  })()
+  const take = `UPDATE ${schema}.job SET done = true WHERE id IN
+    (SELECT id FROM ${schema}.job WHERE NOT done ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 3)`
+  for (let done = 0; done < 300;) {
+    const told = new Promise(resolve => (wake = resolve))
+    await worker.query('BEGIN')
+    const { rowCount } = await worker.query(take)
+    await worker.query('COMMIT')
+    done += rowCount
+    if (rowCount === 0 && heard.length < 301) await told
+  }
+  await sending
+  await worker.query('SELECT 1')
+  equal(heard.slice(1), Array.from({ length: 300 }, (_, n) => [jobs, String(n), false, true]))
+  await worker.query(`UNLISTEN ${jobs}`)
+  await sender.query(`NOTIFY ${jobs}, 'nobody'`)
+  await worker.query('SELECT 1')
+  equal(heard.length, 301)
+})))
+
 check('cancel', () => connected(client => connected(async other => {
   for (let n = 0; n < 3; n++) {
     const tag = `${schema}_${n}`

@@ -272,6 +272,29 @@ async def notices():
 
 
 @check
+async def listen_and_notify():
+    channel = f"{SCHEMA}_channel"
+    conn, other = await connect(), await connect()
+    try:
+        heard = asyncio.Queue()
+        await conn.add_listener(channel, lambda _, pid, __, text: heard.put_nowait((pid, text)))
+        await conn.execute(f"NOTIFY {channel}, 'probe'")
+        equal(await asyncio.wait_for(heard.get(), 60), (conn.get_server_pid(), "probe"))
+        for n in range(100):
+            await other.execute("SELECT pg_notify($1, $2)", channel, str(n))
+            if n % 3 == 0:
+                equal(await conn.fetchval("SELECT $1::int", n), n)
+        for n in range(100):
+            want = (other.get_server_pid(), str(n))
+            equal(await asyncio.wait_for(heard.get(), 60), want)
+        await conn.reset()
+        equal(await conn.fetch("SELECT pg_listening_channels()"), [])
+    finally:
+        await conn.close()
+        await other.close()
+
+
+@check
 async def cancel():
     conn, other = await connect(), await connect()
     for n in range(3):

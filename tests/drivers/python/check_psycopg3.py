@@ -321,6 +321,25 @@ def notices():
 
 
 @check
+def listen_and_notify():
+    channel = f"{SCHEMA}_channel"
+    with connect(autocommit=True) as conn, connect(autocommit=True) as other:
+        conn.execute(f"LISTEN {channel}")
+        conn.execute("SELECT pg_notify(%s, 'probe')", (channel,))
+        for n in range(100):
+            other.execute("SELECT pg_notify(%s, %s)", (channel, str(n)))
+            equal(value(conn, "SELECT %s::int", n), n)
+        heard = [(n.payload, n.pid) for n in conn.notifies(timeout=60, stop_after=101)]
+        own, others = conn.info.backend_pid, other.info.backend_pid
+        equal(heard, [("probe", own)] + [(str(n), others) for n in range(100)])
+        with conn.transaction(force_rollback=True):
+            conn.execute(f"UNLISTEN {channel}")
+        equal(value(conn, "SELECT pg_listening_channels()"), channel)
+        conn.execute(f"UNLISTEN {channel}")
+        equal(conn.execute("SELECT pg_listening_channels()").fetchall(), [])
+
+
+@check
 def cancel():
     with connect(autocommit=True) as conn, connect(autocommit=True) as other:
         for method in (conn.cancel, conn.cancel_safe):
