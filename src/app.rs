@@ -49,6 +49,7 @@ use crate::net::loops::Loops;
 use crate::net::notify::Manager;
 use crate::notify::Hub;
 use crate::server::prepared::StatementTable;
+use crate::server::schema::Schemas;
 use crate::session::House;
 
 /// Why the pooler did not start.
@@ -158,6 +159,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
     let house = Arc::new(House {
         cancels: Cancels::new(tcp, general.cancel_wait_timeout),
         statements: StatementTable::default(),
+        schemas: Schemas::default(),
         tcp,
         cancel_wait: general.cancel_wait_timeout,
         complaints: Arc::new(Complaints::default()),

@@ -160,6 +160,23 @@ impl Ledger {
         self.first
     }
 
+    /// Whether all that is owed is the end of one extended request.
+    pub fn owes_one_sync(&self) -> bool {
+        self.entries.len() == 1 && self.awaited() == Some(Awaited::Sync)
+    }
+
+    /// The client does not get what is owed next.
+    pub fn hide_next(&mut self) {
+        if let Some((_, audience)) = self.entries.front_mut() {
+            *audience = Audience::Pooler;
+        }
+    }
+
+    /// The number of the message that is sent next.
+    pub fn next(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
     /// Whether an extended request was sent and no Sync behind it: the server is in an implicit
     /// transaction, and keeps its replies back.
     pub fn is_open(&self) -> bool {

@@ -11,6 +11,7 @@ pub mod prepared;
 pub mod processes;
 pub mod receive;
 pub mod reported;
+pub mod schema;
 pub mod undo;
 
 pub use connection::{CancelKey, Cleanliness, Server, ServerError, Upkeep};

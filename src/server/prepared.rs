@@ -26,6 +26,9 @@ pub struct Statement {
     ///
     /// [`Params::lookup`]: super::params::Params::lookup
     pub lookup: Box<[u8]>,
+    /// The version of its database's schema under which it was prepared ([`super::schema`]): under
+    /// another one it may have other columns.
+    pub version: u64,
     /// What it may leave in the session that runs it.
     pub effects: Effects,
 }
@@ -109,20 +112,23 @@ struct TableInner {
 }
 
 impl StatementTable {
-    /// The statement with this identity and lookup; what it may leave is asked only for a new
-    /// one.
+    /// The statement with this identity, lookup and version; what it may leave is asked only for
+    /// a new one.
     pub fn share(
         &self,
         identity: &[u8],
         lookup: &[u8],
+        version: u64,
         effects: impl FnOnce() -> Effects,
     ) -> Arc<Statement> {
-        let hash = self.hasher.hash_one((identity, lookup));
+        let hash = self.hasher.hash_one((identity, lookup, version));
         let mut inner = self.inner.lock();
         let mut found = None;
         inner.buckets.find(hash, |(_, weak)| {
             let same = |statement: &Arc<Statement>| {
-                *statement.identity == *identity && *statement.lookup == *lookup
+                *statement.identity == *identity
+                    && *statement.lookup == *lookup
+                    && statement.version == version
             };
             found = weak.upgrade().filter(same);
             found.is_some()
@@ -138,6 +144,7 @@ impl StatementTable {
             id: inner.last_id,
             identity: identity.into(),
             lookup: lookup.into(),
+            version,
             effects: effects(),
         });
         let entry = (hash, Arc::downgrade(&statement));
@@ -286,10 +293,10 @@ mod tests {
     #[test]
     fn identity_is_text_and_types() {
         let table = StatementTable::default();
-        let a = table.share(b"select $1\0\0\0", b"", Effects::default);
-        let b = table.share(b"select $1\0\0\0", b"", || panic!("known already"));
-        let c = table.share(b"select $1\0\0\x01\0\0\0\x17", b"", Effects::default);
-        let d = table.share(b"select $1\0\0\0", b"elsewhere", Effects::default);
+        let a = table.share(b"select $1\0\0\0", b"", 0, Effects::default);
+        let b = table.share(b"select $1\0\0\0", b"", 0, || panic!("known already"));
+        let c = table.share(b"select $1\0\0\x01\0\0\0\x17", b"", 0, Effects::default);
+        let d = table.share(b"select $1\0\0\0", b"elsewhere", 0, Effects::default);
         assert!(Arc::ptr_eq(&a, &b));
         assert!(a.id != c.id && a.id != d.id);
     }
@@ -300,7 +307,7 @@ mod tests {
         let mut last = 0;
         for index in 0..10_000 {
             let statement =
-                table.share(format!("select {index}\0\0\0").as_bytes(), b"", Effects::default);
+                table.share(format!("select {index}\0\0\0").as_bytes(), b"", 0, Effects::default);
             assert!(statement.id > last);
             last = statement.id;
         }
@@ -310,7 +317,7 @@ mod tests {
     #[test]
     fn what_an_unanswered_batch_did_is_doubtful_behind_it() {
         let table = StatementTable::default();
-        let statement = |n: u8| table.share(&[n], b"", Effects::default);
+        let statement = |n: u8| table.share(&[n], b"", 0, Effects::default);
         let [a, b, c] = [statement(1), statement(2), statement(3)];
         let mut set = PreparedSet::default();
         set.prepared(0, a.clone());
@@ -326,7 +333,7 @@ mod tests {
     #[test]
     fn least_recently_used_goes_first_and_undo_restores() {
         let table = StatementTable::default();
-        let statement = |n: u8| table.share(&[n], b"", Effects::default);
+        let statement = |n: u8| table.share(&[n], b"", 0, Effects::default);
         let [a, b, c] = [statement(1), statement(2), statement(3)];
         let mut set = PreparedSet::default();
         set.prepared(0, a.clone());

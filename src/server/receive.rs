@@ -25,6 +25,11 @@ pub trait Sink {
     fn failed(&mut self, messages: Range<u64>, error: &[u8]) -> bool;
     /// A notification, which is this part of the input: its body.
     fn notified(&mut self, part: Range<usize>, body: &[u8]);
+    /// Whether the request, which has failed with this error before anything was shown of it, is
+    /// run once more instead. These messages of it have had no effect.
+    fn runs_again(&mut self, _: &Range<u64>, _: &[u8]) -> bool {
+        false
+    }
     /// What the server reports of its session has changed, and the client is told by the part
     /// that was forwarded last.
     fn reported(&mut self, reported: &Arc<Reported>);
@@ -236,6 +241,12 @@ impl Receiver {
                     self.pass = 0;
                 }
                 Fate::Forward => {}
+                Fate::Failed(undone)
+                    if ledger.owes_one_sync() && sink.runs_again(&undone, body) =>
+                {
+                    self.pass_forward = false;
+                    ledger.hide_next();
+                }
                 Fate::Failed(undone) => self.pass_forward = sink.failed(undone, body),
                 Fate::OursFailed => sink.own_refused(sequence, body),
                 Fate::Skip if header.tag == b'Z' => {

@@ -4,9 +4,11 @@ use thiserror::Error;
 
 use super::pins::{Pin, Pins};
 use super::tenancy::Kept;
+use crate::net::socket::Inbox;
 use crate::notify::Ticket;
 use crate::server::doubt::Question;
 use crate::server::ledger::Violation;
+use crate::server::schema::Schema;
 use crate::sql::Effects;
 use crate::wire::frame::FrameError;
 
@@ -46,6 +48,24 @@ pub(super) struct Flow {
     pub redo: Vec<Vec<u8>>,
     /// What there is to do about channels.
     pub listening: Listening,
+    /// A statement was sent that may change what others return, and may not be committed yet.
+    pub alters: bool,
+    /// The version of the schema under which the statement was prepared that was named last.
+    pub version: Option<u64>,
+    /// The last request, where it can be run once more.
+    pub again: Option<Again>,
+}
+
+/// A request that fails by its first message if a statement has other columns now, and can be run
+/// once more then without anybody noticing.
+#[derive(Debug)]
+pub(super) struct Again {
+    /// The number of its first message.
+    pub sequence: u64,
+    /// As its client sent it.
+    pub request: Box<[u8]>,
+    /// It has failed so.
+    pub is_due: bool,
 }
 
 /// A query of ours that reset settings, or set them again.
@@ -136,6 +156,27 @@ impl From<Violation> for ClientFault {
 }
 
 impl Flow {
+    /// What has to be sent once more goes before what its client has sent behind it.
+    pub(super) fn do_again(&mut self, inbox: &mut Inbox) {
+        if !self.redo.is_empty() && self.stop.is_none() {
+            self.stop = Some(Stop::Replies);
+        }
+        if let Some(again) = self.again.take_if(|again| again.is_due) {
+            let behind = std::mem::take(inbox);
+            inbox.hold(&again.request);
+            inbox.hold(behind.held());
+        }
+    }
+
+    /// All has been answered: outside of a transaction, what it did to the schema is done.
+    #[inline]
+    pub(super) fn settle_schema(&mut self, schema: &Schema, status: u8) {
+        if self.alters && status == b'I' {
+            self.alters = false;
+            schema.changed();
+        }
+    }
+
     /// No message is under way.
     #[inline]
     pub(super) fn is_between_messages(&self) -> bool {

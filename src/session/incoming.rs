@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::flow::{Flow, Restore};
+use super::flow::{Again, Flow, Restore, Stop};
 use super::names::{Names, NamesUndo};
 use super::outgoing::REFUSED_CODE;
 use super::state::Reply;
@@ -16,6 +16,7 @@ use crate::server::prepared::PreparedSet;
 use crate::server::processes::Processes;
 use crate::server::receive::Sink;
 use crate::server::reported::Reported;
+use crate::server::schema::Schema;
 use crate::wire::splice::Splice;
 use crate::wire::{reply, view};
 
@@ -31,6 +32,8 @@ pub(super) struct Incoming<'a, 'b> {
     pub prepared: &'a mut PreparedSet,
     /// What the client knows of its session.
     pub known: &'a mut Arc<Reported>,
+    /// What is known of the database's schema.
+    pub schema: &'a Schema,
     /// Where the reading of the client's messages stands.
     pub flow: &'a mut Flow,
     /// Who hears for the client.
@@ -48,6 +51,12 @@ pub(super) struct Incoming<'a, 'b> {
     /// The server has told the client that this is the end.
     pub told_fatal: bool,
 }
+
+/// The routine of a server that finds that a statement has other columns than it had.
+const OTHER_COLUMNS: &[u8] = b"RevalidateCachedQuery";
+/// What is wrong with a statement that was prepared before a table or type of it was changed: no
+/// such column, object, operator or table, or another type.
+const OUTDATED: [&[u8]; 5] = [b"42703", b"42704", b"42883", b"42P01", b"42804"];
 
 impl Sink for Incoming<'_, '_> {
     #[inline]
@@ -70,9 +79,11 @@ impl Sink for Incoming<'_, '_> {
         );
         self.names.undo(self.undo, messages.clone());
         self.prepared.undo(messages.clone());
-        // A plan of another shape than its statement was prepared with: each is prepared anew.
-        if view::error_field(error, b'R') == Some(b"RevalidateCachedQuery") {
-            self.prepared.forget();
+        // A statement has other columns than it was prepared with.
+        if view::error_field(error, b'R') == Some(OTHER_COLUMNS)
+            && let Some(version) = flow.version
+        {
+            self.schema.outlived(version);
         }
         let refused = flow.refused.iter().find(|(message, _)| *message == messages.start).copied();
         flow.refused.retain(|(message, _)| *message >= messages.end);
@@ -96,6 +107,24 @@ impl Sink for Incoming<'_, '_> {
         }
         let pid = self.numbers.of(pid);
         self.out.insert(|out| reply::notification(out, pid, channel, payload));
+    }
+
+    fn runs_again(&mut self, messages: &Range<u64>, error: &[u8]) -> bool {
+        let field = |field| view::error_field(error, field).unwrap_or_default();
+        let outdated = field(b'R') == OTHER_COLUMNS || OUTDATED.contains(&field(b'C'));
+        let first = |again: &&mut Again| again.sequence == messages.start;
+        let flow = &mut *self.flow;
+        let (Some(again), None, Some(version), true) =
+            (flow.again.as_mut().filter(first), flow.stop, flow.version, outdated)
+        else {
+            return false;
+        };
+        again.is_due = true;
+        flow.stop = Some(Stop::Replies);
+        self.schema.outlived(version);
+        self.names.undo(self.undo, messages.clone());
+        self.prepared.undo(messages.clone());
+        true
     }
 
     fn reported(&mut self, reported: &Arc<Reported>) {

@@ -57,6 +57,7 @@ use crate::server::params::{Params, Reset};
 use crate::server::prepared::StatementTable;
 use crate::server::receive::Fault;
 use crate::server::reported::Reported;
+use crate::server::schema::Schemas;
 use crate::sql::Command;
 use crate::wire::frame::{self};
 use crate::wire::reply::{self, Report};
@@ -72,6 +73,8 @@ pub struct House {
     pub cancels: Arc<Cancels>,
     /// All prepared statements.
     pub statements: StatementTable,
+    /// The schemas of all databases.
+    pub schemas: Schemas,
     /// Socket options, for the cancels that we send.
     pub tcp: TcpOptions,
     /// How long a cancel may take to reach a server.

@@ -207,8 +207,10 @@ mod tests {
     #[test]
     fn undo_restores_what_was() {
         let table = StatementTable::default();
-        let [a, b] =
-            [table.share(b"a", b"", Effects::default), table.share(b"b", b"", Effects::default)];
+        let [a, b] = [
+            table.share(b"a", b"", 0, Effects::default),
+            table.share(b"b", b"", 0, Effects::default),
+        ];
         let (mut names, mut undo) = (Names::default(), NamesUndo::default());
         names.prepare(&mut undo, 0, b"x", Arc::clone(&a));
         undo.settle(1);
@@ -227,8 +229,10 @@ mod tests {
     #[test]
     fn undo_leaves_what_later_batches_did() {
         let table = StatementTable::default();
-        let [a, b] =
-            [table.share(b"a", b"", Effects::default), table.share(b"b", b"", Effects::default)];
+        let [a, b] = [
+            table.share(b"a", b"", 0, Effects::default),
+            table.share(b"b", b"", 0, Effects::default),
+        ];
         let id = |names: &Names, name: &[u8]| names.get(name).map(|statement| statement.id);
         let here = |text: &[u8]| Unnamed::Here(text.into());
         let (mut names, mut undo) = (Names::default(), NamesUndo::default());

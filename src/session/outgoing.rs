@@ -4,6 +4,7 @@
 //! prepared on it first, with replies that the client doesn't see; statements that it has are
 //! not prepared again, with replies that we give ourselves.
 
+mod again;
 mod channels;
 mod refusal;
 mod statements;
@@ -11,6 +12,7 @@ mod traces;
 
 use std::sync::Arc;
 
+use self::again::Telling;
 pub(super) use self::refusal::REFUSED_CODE;
 use self::statements::{Resolved, There};
 use super::flow::{ClientFault, Flow, Restore, Stop};
@@ -23,6 +25,7 @@ use crate::server::Server;
 use crate::server::ledger::{Audience, Awaited, Local, Violation};
 use crate::server::params::Params;
 use crate::server::prepared::{NAME_PREFIX, Statement, StatementTable};
+use crate::server::schema::Schema;
 use crate::sql::{self, Command, Effects, Leaves};
 use crate::wire::frame::{self, HEADER_LEN, Header};
 use crate::wire::request;
@@ -47,6 +50,8 @@ pub(super) struct Outgoing<'a, 'b> {
     pub terms: &'a Terms,
     /// All prepared statements.
     pub statements: &'a StatementTable,
+    /// What is known of the database's schema.
+    pub schema: &'a Schema,
     /// What goes to the server.
     pub out: &'a mut Splice<'b>,
 }
@@ -183,6 +188,7 @@ impl Outgoing<'_, '_> {
     fn query(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
         let text = view::query_text(body);
         let effects = text.map_or(Effects::WORST, sql::effects);
+        self.flow.alters |= effects.alters;
         if effects.leaves.is_empty() {
             self.begin_query()?;
             return Ok(Taken::Start(0));
@@ -251,6 +257,7 @@ impl Outgoing<'_, '_> {
     /// anything.
     fn long_query(&mut self) -> Result<Taken, ClientFault> {
         self.note(Leaves::ANYTHING, &[]);
+        self.flow.alters = true;
         self.begin_query()?;
         Ok(Taken::Start(0))
     }
@@ -273,6 +280,7 @@ impl Outgoing<'_, '_> {
             return self.parse_again(header, name, &statement);
         }
         self.note(Leaves::ANYTHING, &[]);
+        self.flow.alters = true;
         self.flow.unnamed = Some(Box::new(Effects::WORST));
         self.flow.pins.add(Pin::LargeStatement);
         if let Some(sequence) = self.sent(Awaited::Parse)?
@@ -292,6 +300,7 @@ impl Outgoing<'_, '_> {
         };
         if parse.name.is_empty() {
             let effects = sql::effects(parse.text);
+            self.flow.alters |= effects.alters;
             if let Some(pin) = self.terms.pins.refuses(effects.leaves) {
                 return self.refuse_parse(pin, parse.name);
             }
@@ -326,9 +335,9 @@ impl Outgoing<'_, '_> {
             self.server.taint();
             return self.verbatim(Awaited::Parse);
         }
-        let statement =
-            self.statements
-                .share(parse.identity, self.server.applied().lookup(), || sql::effects(parse.text));
+        let (lookup, version) = (self.server.applied().lookup(), self.schema.version());
+        let effects = || sql::effects(parse.text);
+        let statement = self.statements.share(parse.identity, lookup, version, effects);
         if let Some(pin) = self.terms.pins.refuses(statement.effects.leaves) {
             return self.refuse_parse(pin, parse.name);
         }
@@ -377,11 +386,16 @@ impl Outgoing<'_, '_> {
             self.server.give_up();
             return self.verbatim(Awaited::Bind);
         };
-        match self.resolve(bind.statement)? {
+        let telling = self.told_by(&bind, header, rest);
+        let before = self.server.ledger.owes_only_us().then(|| self.server.ledger.next());
+        match self.resolve(bind.statement, telling)? {
             Resolved::Later => Ok(Taken::Not),
             Resolved::Same => self.verbatim(Awaited::Bind),
             Resolved::As(name) => {
-                self.sent(Awaited::Bind)?;
+                let sent = self.sent(Awaited::Bind)?;
+                if sent == before && telling == Telling::Anew {
+                    self.keep_to_run_again(sent, rest);
+                }
                 self.out.insert(|out| {
                     request::bind_start(out, &bind, header.body_len, name.as_bytes())
                 });
@@ -395,7 +409,7 @@ impl Outgoing<'_, '_> {
             Some(view::Target::Statement(name)) => name,
             Some(view::Target::Portal(_)) | None => return self.verbatim(Awaited::Describe),
         };
-        match self.resolve(name)? {
+        match self.resolve(name, Telling::Anew)? {
             Resolved::Later => Ok(Taken::Not),
             Resolved::Same => self.verbatim(Awaited::Describe),
             Resolved::As(name) => {

@@ -129,6 +129,7 @@ impl Session {
             ear: self.ear.as_deref(),
             terms: &self.tenancy.terms,
             statements: &self.tenancy.house.statements,
+            schema: &self.tenancy.schema,
             out: &mut out,
         }
         .run(bytes)?;
@@ -210,6 +211,7 @@ impl Session {
                 undo,
                 prepared,
                 known: &mut self.known,
+                schema: &self.tenancy.schema,
                 flow,
                 ear: self.ear.as_deref(),
                 numbers,
@@ -237,14 +239,13 @@ impl Session {
         if let Some(error) = refused {
             return Err(End::Refused(error));
         }
-        if !flow.redo.is_empty() && flow.stop.is_none() {
-            flow.stop = Some(Stop::Replies);
-        }
+        flow.do_again(&mut client.inbox);
         if settled && flow.listening.bringing.is_none() {
             self.seat.settled(lease.key());
         }
         if lease.ledger.is_quiet() {
             lease.know_reported();
+            flow.settle_schema(&self.tenancy.schema, lease.receiver.status());
         }
         let settled = lease.ledger.settled_to();
         lease.prepared.settle(settled);

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{House, ServerPool, Terms};
 use crate::client::card::Login;
+use crate::server::schema::Schema;
 
 /// What all sessions of a user on a database share.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Tenancy {
     pub terms: Terms,
     /// What all share.
     pub house: Arc<House>,
+    /// What is known of the schema of their database.
+    pub schema: Arc<Schema>,
     revision: u64,
     line: Arc<Line>,
 }
@@ -63,7 +66,8 @@ impl Tenancy {
             latest: Mutex::default(),
             pinned: AtomicUsize::new(0),
         });
-        let first = Arc::new(Self { login, pool, terms, house, revision: 0, line });
+        let schema = house.schemas.of(&login.database);
+        let first = Arc::new(Self { login, pool, terms, house, schema, revision: 0, line });
         *first.line.latest.lock() = Arc::downgrade(&first);
         first
     }
@@ -78,6 +82,7 @@ impl Tenancy {
             pool: Arc::clone(&self.pool),
             terms,
             house: Arc::clone(&self.house),
+            schema: Arc::clone(&self.schema),
             revision,
             line: Arc::clone(&self.line),
         });

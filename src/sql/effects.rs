@@ -28,6 +28,8 @@ pub struct Effects {
     pub resets: Resets,
     /// The channels that it may listen to, where they are known by name.
     pub channels: Vec<Box<[u8]>>,
+    /// It may change what other statements return, as the columns of a table that they name.
+    pub alters: bool,
 }
 
 impl Effects {
@@ -37,6 +39,7 @@ impl Effects {
         settings: Vec::new(),
         resets: Resets::NONE,
         channels: Vec::new(),
+        alters: true,
     };
 }
 
@@ -148,6 +151,8 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
         }
         before = token;
     }
+    // What is dropped has to be created before it can be anything else.
+    effects.alters |= kind == Kind::Definition && temporary.is_empty();
     if on_commit_drop < ON_COMMIT_DROP.len() {
         effects.leaves |= temporary;
     }

@@ -19,6 +19,7 @@ mod support;
 #[path = "../protocol/wire.rs"]
 mod wire;
 
+mod altered;
 mod generated;
 mod runner;
 mod scripts;

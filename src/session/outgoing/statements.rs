@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::again::Telling;
 use super::{ClientFault, NAME_PREFIX, Names, Outgoing, Restore, Stop, Unnamed};
 use crate::server::ledger::{Audience, Awaited};
 use crate::server::prepared::{Statement, StatementName};
@@ -59,6 +60,7 @@ impl Outgoing<'_, '_> {
         if self.has_to_hear(&statement.effects.channels) {
             return None;
         }
+        self.flow.alters |= statement.effects.alters;
         if !statement.effects.leaves.is_empty() {
             let text = Fields::new(&statement.identity).cstr();
             self.suspect(statement.effects.leaves, text.unwrap_or_default());
@@ -107,7 +109,11 @@ impl Outgoing<'_, '_> {
 
     /// Makes sure that the server knows the statement of this name, and gives the name that it
     /// knows it by. `None` for a name to be passed on as it is.
-    pub(super) fn resolve(&mut self, name: &[u8]) -> Result<Resolved, ClientFault> {
+    pub(super) fn resolve(
+        &mut self,
+        name: &[u8],
+        telling: Telling,
+    ) -> Result<Resolved, ClientFault> {
         if self.has_to_wait_for(name) {
             return Ok(Resolved::Later);
         }
@@ -123,24 +129,19 @@ impl Outgoing<'_, '_> {
             self.note(Leaves::UNSEEN, &[]);
             return Ok(Resolved::Same);
         };
-        let statement = self.as_looked_up_here(statement);
+        let known = statement.version;
+        let statement = self.as_it_is_now(statement, telling);
+        self.flow.version = Some(statement.version);
         let _any = self.note_resets(&statement.effects.resets, Restore::BeforeSync);
-        match self.is_there(&statement) {
+        let sent = match self.is_there(&statement) {
             None => return Ok(Resolved::Later),
-            Some(There::Yes) => {}
-            Some(There::No) => drop(self.prepare(&statement, Audience::Pooler)?),
+            Some(There::Yes) => Some(self.server.ledger.next()),
+            Some(There::No) => self.prepare(&statement, Audience::Pooler)?,
+        };
+        if let Some(sequence) = sent.filter(|_| statement.version != known) {
+            self.names.prepare(self.undo, sequence, name, Arc::clone(&statement));
         }
         Ok(Resolved::As(self.server.prepared.name(statement.id)))
-    }
-
-    /// The same statement with the client's search path of now, where it was prepared under
-    /// another one.
-    fn as_looked_up_here(&self, statement: Arc<Statement>) -> Arc<Statement> {
-        let lookup = self.server.applied().lookup();
-        if *statement.lookup == *lookup {
-            return statement;
-        }
-        self.statements.share(&statement.identity, lookup, || statement.effects.clone())
     }
 
     pub(super) fn resolve_unnamed(&mut self) -> Result<Resolved, ClientFault> {

@@ -81,6 +81,7 @@ impl Outgoing<'_, '_> {
         if let Some(identity) = elsewhere {
             let text = Fields::new(identity).cstr();
             let effects = text.map_or(Effects::WORST, sql::effects);
+            self.flow.alters |= effects.alters;
             if effects.leaves.is_empty() {
                 self.unnamed_resets_nothing();
             } else {

@@ -42,7 +42,8 @@ fn clean_statements_leave_nothing() {
         "show search_path",
         "select extract(epoch from now()), coalesce(a, 0) from generate_series(1, 3) as a",
     ] {
-        assert_eq!(effects(text.as_bytes()), Effects::default(), "{text}");
+        let found = Effects { alters: false, ..effects(text.as_bytes()) };
+        assert_eq!(found, Effects::default(), "{text}");
     }
 }
 
@@ -214,5 +215,21 @@ fn channels_are_known_by_name() {
         let found: Vec<_> =
             found.channels.iter().map(|name| String::from_utf8_lossy(name)).collect();
         assert_eq!(found.join(" "), channels, "{text}");
+    }
+}
+
+#[test]
+fn what_changes_the_columns_of_others_is_seen() {
+    for (text, alters) in [
+        ("alter table t add column a int", true),
+        ("select 1; create or replace view v as select 1", true),
+        ("create table t (a int)", true),
+        ("create temp table t (a int)", false),
+        ("create temp table t (a int) on commit drop", false),
+        ("drop table t", false),
+        ("insert into t values (1)", false),
+        ("select 'unclosed", true),
+    ] {
+        assert_eq!(effects(text.as_bytes()).alters, alters, "{text}");
     }
 }

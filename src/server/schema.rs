@@ -1,0 +1,69 @@
+//! Versions of the databases' schemas, as far as they are seen to change.
+//!
+//! What was prepared under an earlier version may give other columns now. A server goes on
+//! running it as long as they are the same, and refuses to otherwise.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+/// Counts the changes of one database's schema that were seen.
+#[derive(Debug, Default)]
+pub struct Schema(AtomicU64);
+
+impl Schema {
+    /// Which version is in force.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// It may be another one from now on.
+    pub fn changed(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A statement of this version was found not to be in force any more. Where that is no news,
+    /// nothing changes.
+    pub fn outlived(&self, version: u64) {
+        let next = version.wrapping_add(1);
+        let _known = self.0.compare_exchange(version, next, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+/// Those of all databases.
+#[derive(Debug, Default)]
+pub struct Schemas {
+    by_database: Mutex<HashMap<Box<str>, Weak<Schema>>>,
+}
+
+impl Schemas {
+    /// The one of this database.
+    pub fn of(&self, database: &str) -> Arc<Schema> {
+        let mut known = self.by_database.lock();
+        if let Some(schema) = known.get(database).and_then(Weak::upgrade) {
+            return schema;
+        }
+        known.retain(|_, schema| schema.strong_count() > 0);
+        let schema = Arc::default();
+        known.insert(database.into(), Arc::downgrade(&schema));
+        schema
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_to_have_changed_does_not_change_again() {
+        let schemas = Schemas::default();
+        let (shop, same, other) = (schemas.of("shop"), schemas.of("shop"), schemas.of("other"));
+        shop.outlived(0);
+        shop.outlived(0);
+        same.changed();
+        assert_eq!((shop.version(), other.version()), (2, 0));
+    }
+}
