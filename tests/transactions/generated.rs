@@ -117,7 +117,7 @@ fn without_more_behind_a_reset((protocol, sql): (Protocol, String)) -> Vec<(Prot
 
 /// How many sequences are tried.
 fn cases() -> u32 {
-    std::env::var("GENERATED_CASES").ok().map_or(160, |text| text.parse().expect("a number"))
+    std::env::var("GENERATED_CASES").ok().map_or(300, |text| text.parse().expect("a number"))
 }
 
 fn check(startup: &[(&str, &str)], cases: u32, from: Vec<&'static str>) {
