@@ -1,5 +1,5 @@
-//! Real drivers and Postgres's own tools through the pooler, with another server at every
-//! checkout and two servers per pool. The scripts are beside this file; see README.md there.
+//! Real drivers, migration tools and Postgres's own tools through the pooler, with another server
+//! at every checkout and few servers per pool. The scripts are beside this file; see README.md there.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,12 +15,15 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use support::{APP_DATABASE, APP_USER, Cluster, PASSWORD, Pooler, SUPERUSER, cluster};
+use support::{
+    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, SUPERUSER, cluster, eventually,
+    psql_rows,
+};
 
 #[test]
 fn drivers_pass_under_forced_hops() {
     let cluster = cluster();
-    let pooler = Pooler::start(&configuration(&cluster, &[APP_DATABASE]));
+    let pooler = Pooler::start(&configuration(&cluster, &[APP_DATABASE], 2));
     check("run", &["--url", &pooler.url(APP_USER, PASSWORD, APP_DATABASE)]);
 }
 
@@ -29,15 +32,27 @@ fn postgres_tools_pass_under_forced_hops() {
     let cluster = cluster();
     // pg_basebackup names the database "replication".
     let databases = [APP_DATABASE, "restored", "replication"];
-    let pooler = Pooler::start(&configuration(&cluster, &databases));
+    let pooler = Pooler::start(&configuration(&cluster, &databases, 2));
     let url = pooler.url(SUPERUSER, PASSWORD, APP_DATABASE);
     check("tools", &["--url", &url, "--second", "restored"]);
 }
 
-fn configuration(cluster: &Cluster, databases: &[&str]) -> String {
-    let mut toml =
-        "listen_port = 0\nhttp_listen = \"\"\ndefault_pool_size = 2\ndebug_force_hop = true\n"
-            .to_owned();
+#[test]
+fn migrations_run_twice_at_once_under_forced_hops() {
+    let cluster = cluster();
+    // One has a server for its lock and one for its work, the other waits at a third, the script
+    // holds a fourth and asks on a fifth.
+    let pooler = Pooler::start(&configuration(&cluster, &[APP_DATABASE], 5));
+    check("run", &["--migrations", "--url", &pooler.url(APP_USER, PASSWORD, APP_DATABASE)]);
+    let console = pooler.url(SUPERUSER, PASSWORD, "pgweir");
+    eventually("no client is pinned", LIMIT, || psql_rows(&console, "SHOW PINS").is_empty());
+}
+
+fn configuration(cluster: &Cluster, databases: &[&str], pool_size: usize) -> String {
+    let mut toml = format!(
+        "listen_port = 0\nhttp_listen = \"\"\nstats_users = \"{SUPERUSER}\"\n\
+         default_pool_size = {pool_size}\ndebug_force_hop = true\n"
+    );
     let port = cluster.primary().port();
     for name in databases {
         toml += &format!("[databases.{name}]\nhost = \"127.0.0.1\"\nport = {port}\n");

@@ -272,6 +272,45 @@ public class Pgjdbc {
         });
     }
 
+    // The driver changes its session's characteristics where no transaction can say it.
+    static void readOnlyToggles() throws Exception {
+        String insert = "INSERT INTO " + TABLE + " (tag, n) VALUES ('toggled', ?)";
+        clients(4, (number, plain) -> {
+            try (Connection conn = connect("readOnlyMode", "always")) {
+                for (int n = 0; n < 15; n++) {
+                    int value = n;
+                    conn.setReadOnly(true);
+                    equal(value(conn, "SHOW default_transaction_read_only"), "on");
+                    raises("25006", () -> execute(conn, insert, value));
+                    conn.setAutoCommit(false);
+                    raises("25006", () -> execute(conn, insert, value));
+                    conn.rollback();
+                    try (PreparedStatement many = prepared(conn, "SELECT g FROM generate_series(1, ?::int) g", 500)) {
+                        many.setFetchSize(60);
+                        ResultSet rows = many.executeQuery();
+                        for (int row = 1; row <= 500; row++) equal(rows.next() ? rows.getInt(1) : 0, row);
+                    }
+                    conn.commit();
+                    conn.setAutoCommit(true);
+                    execute(plain, insert, n);
+                    conn.setReadOnly(false);
+                    execute(conn, insert, n);
+                    conn.setTransactionIsolation(Connection.TRANSACTION_SERIALIZABLE);
+                    equal(value(conn, "SHOW transaction_isolation"), "serializable");
+                    equal(value(plain, "SHOW transaction_isolation"), "read committed");
+                    conn.setTransactionIsolation(Connection.TRANSACTION_READ_COMMITTED);
+                    conn.setSchema(SCHEMA + number);
+                    conn.setClientInfo("ApplicationName", "toggler " + number);
+                    equal(value(conn, "SHOW search_path"), SCHEMA + number);
+                    equal(value(conn, "SELECT current_setting('application_name')"), "toggler " + number);
+                }
+            }
+        });
+        try (Connection conn = connect()) {
+            equal(value(conn, "SELECT count(*) FROM " + TABLE + " WHERE tag = 'toggled'"), 120L);
+        }
+    }
+
     static void copy() throws Exception {
         clients(4, (number, conn) -> {
             StringBuilder lines = new StringBuilder();
@@ -450,6 +489,7 @@ public class Pgjdbc {
         checks.put("errors_leave_the_connection_usable", Pgjdbc::errorsLeaveTheConnectionUsable);
         checks.put("batches", Pgjdbc::batches);
         checks.put("fetch_size", Pgjdbc::fetchSize);
+        checks.put("read_only_toggles", Pgjdbc::readOnlyToggles);
         checks.put("copy", Pgjdbc::copy);
         checks.put("large_object", Pgjdbc::largeObject);
         checks.put("large_values_and_results", Pgjdbc::largeValuesAndResults);

@@ -111,6 +111,22 @@ check('pool', async () => {
   await pool.end()
 })
 
+check('pool_sets_state_at_connect', async () => {
+  const pool = new pg.Pool({ connectionString: url, max: 4 })
+  let number = 0
+  pool.on('connect', client => {
+    client.tag = `${2000 + number++}kB`
+    client.query(`SET work_mem = '${client.tag}'; SET search_path = ${schema}`)
+  })
+  await atOnce(100, async n => {
+    const client = await pool.connect()
+    equal(await rows(client, "SELECT current_setting('work_mem'), $1::int", [n]), [[client.tag, n]])
+    equal(await value(client, 'SHOW search_path'), schema)
+    client.release()
+  })
+  await pool.end()
+})
+
 check('cursor_in_transaction', () => atOnce(4, number => connected(async client => {
   for (let round = 0; round < 3; round++) {
     await client.query('BEGIN')

@@ -131,6 +131,25 @@ check('copy', () => atOnce(4, async number => {
   equal(plain(await sql`SELECT count(*)::int AS n FROM ${rows} WHERE tag = ${`copy${number}`}`), [{ n: 5000 }])
 }))
 
+// Reserved connections, two at once, as a temporary table keeps each on its server.
+check('session_state_outlives_transactions', () => atOnce(2, async number => {
+  const own = open({ max: 1 })
+  const sql = await own.reserve()
+  await sql.unsafe(`SET work_mem = '${2000 + number}kB'; CREATE TEMPORARY TABLE mine (n int)`)
+  for (let n = 0; n < 20; n++) {
+    await sql`INSERT INTO mine VALUES (${n})`
+    await sql`BEGIN`
+    await sql`SET work_mem = '99kB'`
+    await sql`ROLLBACK`
+    equal(plain(await sql`SHOW work_mem`), [{ work_mem: `${2000 + number}kB` }])
+    equal(plain(await sql`SELECT count(*)::int AS n FROM mine`), [{ n: n + 1 }])
+  }
+  await sql`DISCARD ALL`.simple()
+  equal(plain(await sql`SELECT to_regclass('mine') IS NULL AS gone`), [{ gone: true }])
+  await sql.release()
+  await own.end()
+}))
+
 check('large_values_and_results', async () => {
   const blob = Buffer.alloc(1 << 20, 'abc')
   const [row] = await sql`SELECT ${blob}::bytea AS blob`

@@ -115,6 +115,39 @@ async def pooled_connections_are_reset():
 
 
 @check
+async def pooled_connections_forget_their_state():
+    """The pool ends each use with a string of its own, RESET ALL among it."""
+
+    async def init(conn):
+        await conn.execute("SET extra_float_digits = 2")
+
+    async def client(pool, number):
+        for n in range(15):
+            async with pool.acquire() as conn:
+                query = "SELECT current_setting('work_mem'), current_setting('extra_float_digits')"
+                fresh = await conn.fetchrow(query)
+                equal(fresh["current_setting"] != "1234kB", True)
+                await conn.execute("SET work_mem = '1234kB'")
+                await conn.execute("SET search_path = pg_catalog")
+                equal(await conn.fetchval("SHOW work_mem"), "1234kB")
+                if n % 5 == 0:
+                    lock = "SELECT pg_try_advisory_lock(hashtext($1))"
+                    equal(await conn.fetchval(lock, f"{SCHEMA} {number}"), True)
+
+    async with asyncpg.create_pool(URL, min_size=2, max_size=2, init=init) as pool:
+        async with asyncio.TaskGroup() as group:
+            for number in range(4):
+                group.create_task(client(pool, number))
+    conn = await connect()
+    query = """SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+        WHERE locktype = 'advisory' AND datname = current_database()"""
+    async with asyncio.timeout(20):
+        while await conn.fetchval(query):
+            pass
+    await conn.close()
+
+
+@check
 async def many_distinct_statements():
     async def client(conn, number):
         for n in list(range(DISTINCT)) + list(range(0, DISTINCT, 7)):

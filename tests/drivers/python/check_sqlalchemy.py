@@ -142,6 +142,58 @@ def autocommit():
 
 
 @check
+def session_state_outlives_transactions():
+    """Settings and a temporary table; two connections at once, as each keeps a server."""
+
+    def client(number):
+        with engine.connect() as conn:
+            conn.execute(sa.text(f"SET work_mem = '{2000 + number}kB'"))
+            conn.execute(sa.text("CREATE TEMPORARY TABLE mine (n int)"))
+            conn.commit()
+            for n in range(20):
+                conn.execute(sa.text("INSERT INTO mine VALUES (:n)"), {"n": n})
+                conn.commit()
+                conn.execute(sa.text("SET work_mem = '99kB'"))
+                conn.rollback()
+                equal(conn.scalar(sa.text("SHOW work_mem")), f"{2000 + number}kB")
+                equal(conn.scalar(sa.text("SELECT count(*) FROM mine")), n + 1)
+                conn.commit()
+            conn.execute(sa.text("DROP TABLE mine"))
+            conn.execute(sa.text("RESET work_mem"))
+            conn.commit()
+
+    in_threads(client, 2)
+
+
+@check
+def connections_are_reset_on_return():
+    """The pool's own reset replaced by DISCARD ALL."""
+    own = sa.create_engine(ADDRESS, pool_size=2, max_overflow=0, pool_reset_on_return=None)
+
+    @sa.event.listens_for(own, "reset")
+    def returned(conn, _, state):
+        if not state.terminate_only:
+            conn.rollback()
+            auto, conn.autocommit = conn.autocommit, True
+            with conn.cursor() as cursor:
+                cursor.execute("DISCARD ALL")
+            conn.autocommit = auto
+
+    def client(_):
+        for n in range(20):
+            with own.connect() as conn:
+                equal(conn.scalar(sa.text("SELECT to_regclass('mine') IS NULL")), True)
+                equal(conn.scalar(sa.text("SHOW work_mem")) != "1234kB", True)
+                equal(conn.scalar(sa.text("SELECT CAST(:n AS int)"), {"n": n}), n)
+                conn.execute(sa.text("SET work_mem = '1234kB'"))
+                conn.execute(sa.text("CREATE TEMPORARY TABLE mine AS SELECT 1"))
+                conn.commit()
+
+    in_threads(client, 4)
+    own.dispose()
+
+
+@check
 def batches():
     rows = [{"name": f"batch {n}", "tags": [str(n)]} for n in range(3000)]
     with orm.Session(engine) as session:

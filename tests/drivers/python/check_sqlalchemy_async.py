@@ -135,6 +135,29 @@ async def autocommit():
 
 
 @check
+async def session_state_outlives_transactions():
+    """Settings and a temporary table; two connections at once, as each keeps a server."""
+    engine = engine_of(pool_size=2)
+
+    async def client(number):
+        async with engine.connect() as conn:
+            await conn.execute(sa.text(f"SET work_mem = '{2000 + number}kB'"))
+            await conn.execute(sa.text("CREATE TEMPORARY TABLE mine (n int)"))
+            await conn.commit()
+            for n in range(20):
+                await conn.execute(sa.text("INSERT INTO mine VALUES (:n)"), {"n": n})
+                await conn.commit()
+                await conn.execute(sa.text("SET work_mem = '99kB'"))
+                await conn.rollback()
+                equal(await conn.scalar(sa.text("SHOW work_mem")), f"{2000 + number}kB")
+                equal(await conn.scalar(sa.text("SELECT count(*) FROM mine")), n + 1)
+                await conn.commit()
+
+    await asyncio.gather(client(0), client(1))
+    await engine.dispose()
+
+
+@check
 async def batches_and_streams():
     engine = engine_of()
     async with engine.begin() as conn:

@@ -358,6 +358,39 @@ async fn startup_parameters(number: i32) -> Result<()> {
     Ok(())
 }
 
+/// What Npgsql writes ahead of the first command of a connection from its pool: `DISCARD ALL`, or
+/// its parts where statements are to stay prepared.
+async fn resets_ahead_of_the_first_command(number: i32) -> Result<()> {
+    const PARTS: &str = "SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; \
+        SELECT pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP";
+    const STATE: &str = "SELECT current_setting('work_mem'), to_regclass('mine') IS NULL, $1, \
+        (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())";
+    let client = connect().await?;
+    let fresh = client.query_one("SHOW work_mem", &[]).await?;
+    for n in 0..30 {
+        let kept = client.prepare("SELECT $1::int").await?;
+        let state = "SET work_mem = '1234kB'; CREATE TEMPORARY TABLE mine (n int)";
+        client.batch_execute(state).await?;
+        client.query_one("SELECT pg_advisory_lock($1, 0)", &[&number]).await?;
+        let params = [(&n as &(dyn ToSql + Sync), Type::INT4)];
+        let first = client.query_typed(STATE, &params);
+        let reset = client.batch_execute(if n % 2 == 0 { PARTS } else { "DISCARD ALL" });
+        // Both are written at once.
+        let (reset, first) = future::join(reset, first).await;
+        reset?;
+        let first = first?;
+        let first = first.first().ok_or(anyhow!("no row"))?;
+        equal(row::<&str>(first, 0)?, row::<&str>(&fresh, 0)?)?;
+        let got = (row::<bool>(first, 1)?, row::<i32>(first, 2)?, row::<i64>(first, 3)?);
+        equal(got, (true, n, 0))?;
+        match n % 2 {
+            0 => equal(client.query(&kept, &[&n]).await?.len(), 1)?,
+            _ => raised("26000", client.query(&kept, &[&n]).await)?,
+        }
+    }
+    Ok(())
+}
+
 async fn closed_in_transaction() -> Result<()> {
     for n in 0..40 {
         let client = connect().await?;
@@ -393,6 +426,8 @@ async fn run() {
     checks.check("notices", notices()).await;
     checks.check("cancel", cancel()).await;
     checks.check("startup_parameters", at_once(4, startup_parameters)).await;
+    let resets = at_once(2, resets_ahead_of_the_first_command);
+    checks.check("resets_ahead_of_the_first_command", resets).await;
     checks.check("closed_in_transaction", closed_in_transaction()).await;
     checks.check("reconnect", reconnect()).await;
     checks.finish()
