@@ -358,6 +358,19 @@ impl Server {
         Ok(())
     }
 
+    /// Reads the end of a transaction, where that was left unread: its client is gone.
+    pub fn read_on(&mut self) {
+        let Self { inbox, receiver, ledger, .. } = self;
+        if !receiver.is_stopped() && !receiver.may_go_on() {
+            return;
+        }
+        receiver.stop_at_ready(false);
+        let read = inbox.join(&[], |held| receiver.receive(held, ledger, &mut Own::default()));
+        if read.is_err() {
+            self.give_up();
+        }
+    }
+
     /// Reads replies that nobody wants any more, until no more than this many are owed.
     ///
     /// # Errors

@@ -505,8 +505,9 @@ impl Session {
     async fn finish(&mut self, end: End) -> End {
         let whole = self.complete_message(&end).await;
         let landing = self.seat.leave();
-        if let Some(attached) = self.attached.take() {
+        if let Some(mut attached) = self.attached.take() {
             let on = self.on;
+            attached.lease.read_on();
             let parting = Parting::of(&attached, &end);
             let tenancy = Arc::clone(&self.tenancy);
             tokio::spawn(async move {

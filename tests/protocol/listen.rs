@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Barrier};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::setup::{file, pooler, pooler_for, shared};
 use crate::support::{APP_DATABASE, APP_USER, LIMIT, PASSWORD, Pooler, PostgresServer};
@@ -357,6 +357,56 @@ fn client_that_does_not_read_is_disconnected_and_nobody_else_notices() {
     reads.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
     sender.talk("Q notify x, 'end'", "C[NOTIFY] ZI");
     reads.hears("A[x end ]");
+}
+
+/// The process that listens.
+fn listener_pid(server: &PostgresServer) -> String {
+    let sql = "select pid from pg_stat_activity where application_name = 'pgweir listener'";
+    server.sql(APP_DATABASE, sql).unwrap().trim().to_owned()
+}
+
+fn signal(name: &str, pid: &str) {
+    let status = std::process::Command::new("sh").args(["-c", "kill -$0 $1", name, pid]).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn listener_that_does_not_answer_holds_nobody_up_for_long() {
+    let cluster = cluster();
+    let server = cluster.primary();
+    let pooler = pooler_for(server, "default_pool_size = 1; server_connect_timeout = '2 s'");
+    let mut client = Client::login(pooler.port());
+    client.talk("Q listen x", "C[LISTEN] ZI");
+    let stuck = listener_pid(server);
+    signal("STOP", &stuck);
+    client.say("Q notify x, '1'");
+    let mut told = client.hears_up_to("ZI");
+    assert!(told.starts_with("C[NOTIFY] N[01000]"), "{told}");
+    // By another connection, before or after the answer.
+    while told.matches("N[01000]").count() < 2 {
+        told += &client.hear().text();
+    }
+    client.talk("Q notify x, '2'", "C[NOTIFY] A[x 2 ] ZI");
+    signal("CONT", &stuck);
+}
+
+#[test]
+fn client_that_leaves_while_it_is_caught_up_for_keeps_no_server() {
+    let cluster = cluster();
+    let server = cluster.primary();
+    let settings = "default_pool_size = 1; cancel_wait_timeout = '60 s'";
+    let pooler = pooler_for(server, &format!("{settings}; server_connect_timeout = '60 s'"));
+    let mut client = Client::login(pooler.port());
+    client.talk("Q listen x", "C[LISTEN] ZI");
+    client.talk("Q begin", "C[BEGIN] ZT");
+    let stuck = listener_pid(server);
+    signal("STOP", &stuck);
+    client.talk("Q commit", "C[COMMIT]");
+    drop(client);
+    let mut next = Client::login(pooler.port());
+    next.say(&format!("Q {CHANNELS}"));
+    next.hears_within("T D[] C[SELECT 1] ZI", Duration::from_secs(20), "");
+    signal("CONT", &stuck);
 }
 
 #[test]
