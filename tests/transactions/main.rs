@@ -20,6 +20,7 @@ mod support;
 mod wire;
 
 mod altered;
+mod crossing;
 mod generated;
 mod runner;
 mod scripts;
