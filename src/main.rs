@@ -94,8 +94,10 @@ enum Command {
 enum ConfigQuestion {
     /// Show every setting with its value; secrets are ***.
     Show {
-        /// pooler.toml.
-        file: PathBuf,
+        /// pooler.toml; without it, what flags and variables make.
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        direct: Direct,
         /// Show where each comes from: a variable, a line of the file, or the default.
         #[arg(long)]
         origins: bool,
@@ -128,8 +130,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let form = if json { Form::Json } else { Form::Lines };
             check(&file, if connect { Depth::Servers } else { Depth::File }, form)
         }
-        Some(Command::Config { question: ConfigQuestion::Show { file, origins } }) => {
-            for Shown { text, origin } in config::origin::show(&file, &environment())? {
+        Some(Command::Config { question: ConfigQuestion::Show { file, direct, origins } }) => {
+            let environment = environment();
+            let shown = match file {
+                Some(file) => config::origin::show(&file, &environment)?,
+                None => show_direct(direct, &environment)?,
+            };
+            for Shown { text, origin } in shown {
                 match origin.filter(|_| origins) {
                     Some(origin) => print(&format!("{text:<50} # {origin}")),
                     None => print(&text),
@@ -177,6 +184,9 @@ fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
     let config = told.and_then(|told| Ok((told.config(&environment)?, told)));
     begin_log(&environment, config.as_ref().ok().map(|(config, _)| config));
     let (mut config, told) = config?;
+    if told.flags.url.is_none() {
+        tracing::info!("servers from the environment: {}", environment.naming_servers().join(", "));
+    }
     let sized = environment.sets("default_pool_size");
     let found = look_around(&mut config, if sized { Size::Given } else { Size::Advised })?;
     // What was found out now holds for as long as the process runs.
@@ -189,21 +199,40 @@ fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
     serve(config, source, &found)
 }
 
+/// What a start without a file would go by; the pool size is found out at the start.
+fn show_direct(flags: Direct, environment: &Environment) -> anyhow::Result<Vec<Shown>> {
+    let told = Told::new(flags, environment)?;
+    let config = told.config(environment)?;
+    let given = |flag: &str| flag.to_owned();
+    let Direct { url, listen, port, http, .. } = &told.flags;
+    let keys = [
+        ("listen_addr", listen.as_ref().map(|_| given("--listen"))),
+        ("listen_port", port.map(|_| given("--port"))),
+        ("http_listen", http.as_ref().map(|_| given("--http"))),
+    ];
+    let flags: Vec<_> = keys.into_iter().filter_map(|(key, flag)| Some((key, flag?))).collect();
+    let named = || environment.naming_servers().join(", ");
+    let servers = url.as_ref().map_or_else(named, |_| given("--url"));
+    Ok(config::origin::show_config(&config, environment, &flags, &servers))
+}
+
 /// What flags say, and variables in their place.
 struct Told {
-    primary: ServerUrl,
+    servers: Vec<ServerUrl>,
     replicas: Vec<ServerUrl>,
     flags: Direct,
 }
 
 impl Told {
     fn new(flags: Direct, environment: &Environment) -> anyhow::Result<Self> {
-        let primary = match &flags.url {
-            Some(url) => ServerUrl::parse(url).context("--url")?,
-            None => environment.server()?.context(
-                "--url, PGWEIR_URL, DATABASE_URL or a command is needed; see pgweir --help",
-            )?,
+        let servers = match &flags.url {
+            Some(url) => vec![ServerUrl::parse(url).context("--url")?],
+            None => environment.servers()?,
         };
+        anyhow::ensure!(
+            !servers.is_empty(),
+            "--url, PGWEIR_URL, DATABASE_URL or a command is needed; see pgweir --help"
+        );
         let replicas = if flags.replica.is_empty() {
             environment.replicas()?
         } else {
@@ -211,12 +240,12 @@ impl Told {
                 flags.replica.iter().map(|url| ServerUrl::parse(url)).collect();
             urls.context("--replica")?
         };
-        Ok(Self { primary, replicas, flags })
+        Ok(Self { servers, replicas, flags })
     }
 
     fn config(&self, environment: &Environment) -> Result<Config, Problems> {
-        let Self { primary, replicas, flags } = self;
-        let mut config = Config::from_urls_in(primary.clone(), replicas.clone(), environment)?;
+        let Self { servers, replicas, flags } = self;
+        let mut config = Config::from_servers_in(servers.clone(), replicas.clone(), environment)?;
         let general = &mut config.general;
         if let Some(listen) = &flags.listen {
             general.listen_addr = vec![listen.clone()];
@@ -238,54 +267,71 @@ enum Size {
     Advised,
 }
 
-/// Asks the servers what they are, and chooses the pool size by it. A server that can't be asked
-/// may come up later; two primaries are a mistake.
+/// Asks the servers what they are, and chooses the pool size by the smallest. A server that can't be
+/// asked may come up later; two primaries of one database are a mistake.
 fn look_around(config: &mut Config, size: Size) -> anyhow::Result<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let Some(database) = config.databases.values().next().cloned() else {
-        return Ok(Vec::new());
-    };
-    let mut lines = Vec::new();
-    let mut tls = "not known".to_owned();
-    let primary = database.host_port();
-    match runtime.block_on(discover(config, &database, &primary)) {
-        Ok(found) => {
-            let (advised, why) = advise_pool_size(&found);
-            tls = found.cipher.map_or_else(|| "no".to_owned(), |cipher| cipher.to_string());
-            lines.push(describe("server", &primary, &found));
-            if size == Size::Advised {
-                config.general.default_pool_size = advised;
-                lines.push(format!("pool      {advised} servers: {why}"));
+    let databases: Vec<_> = config.databases.values().cloned().collect();
+    let (mut lines, mut smallest) = (Vec::new(), None);
+    for database in &databases {
+        let primary = database.host_port();
+        let mut tls = "not known".to_owned();
+        match runtime.block_on(discover(config, database, &primary)) {
+            Ok(found) => {
+                tls = found.cipher.map_or_else(|| "no".to_owned(), |cipher| cipher.to_string());
+                lines.push(describe("server", &primary, &found));
+                lines.push(format!(
+                    "login     clients by {}, with the server's user and password; to the server by {}",
+                    config.general.auth_type.name(),
+                    found.method,
+                ));
+                lines.push(others(config, &found));
+                let (advised, why) = advise_pool_size(&found);
+                if smallest.as_ref().is_none_or(|(least, _)| advised < *least) {
+                    smallest = Some((advised, why));
+                }
             }
-            lines.push(format!(
-                "login     clients by {}, with the server's user and password; to the server by {}",
-                config.general.auth_type.name(),
-                found.method,
-            ));
-            lines.push(if found.shows_secrets {
-                "others    every user of the server can log in whose secret there is SCRAM: it is looked \
-                 up, and passed through"
-                    .into()
-            } else {
-                // Nobody else is known, and each look-up would fail.
-                let user = config.general.auth_user.take().unwrap_or_default();
-                format!("others    no other user can log in: {user} may not read pg_authid; list users in a file")
-            });
+            Err(error) => lines.push(format!("server    {primary}: {error}")),
         }
-        Err(error) => lines.push(format!("server    {primary}: {error}")),
-    }
-    for replica in &database.replicas {
-        match runtime.block_on(discover(config, &database, replica)) {
-            Ok(found) if found.role == Role::Primary => {
-                anyhow::bail!("--replica {replica} is a primary; give it with --url, or not at all")
+        for replica in &database.replicas {
+            match runtime.block_on(discover(config, database, replica)) {
+                Ok(found) if found.role == Role::Primary => {
+                    anyhow::bail!(
+                        "--replica {replica} is a primary; give it with --url, or not at all"
+                    )
+                }
+                Ok(found) => lines.push(describe("replica", replica, &found)),
+                Err(error) => lines.push(format!("replica   {replica}: {error}")),
             }
-            Ok(found) => lines.push(describe("replica", replica, &found)),
-            Err(error) => lines.push(format!("replica   {replica}: {error}")),
         }
+        let mode = database.server_tls_sslmode.name();
+        lines.push(format!("TLS       clients: no; server: {tls} (sslmode {mode})"));
     }
-    let mode = database.server_tls_sslmode.name();
-    lines.push(format!("TLS       clients: no; server: {tls} (sslmode {mode})"));
+    if let Some((advised, why)) = smallest.filter(|_| size == Size::Advised) {
+        config.general.default_pool_size = advised;
+        lines.push(format!("pool      {advised} servers: {why}"));
+    }
     Ok(lines)
+}
+
+/// Who else can log in, without being listed.
+fn others(config: &mut Config, found: &Found) -> String {
+    match &config.general.auth_user {
+        None => "others    no other user can log in: with several servers, list users in a file".into(),
+        Some(_) if found.shows_secrets => {
+            "others    every user of the server can log in whose secret there is SCRAM: it is looked \
+             up, and passed through"
+                .into()
+        }
+        Some(user) => {
+            let line = format!(
+                "others    no other user can log in: {user} may not read pg_authid; list users in a file"
+            );
+            // Nobody else is known, and each look-up would fail.
+            config.general.auth_user = None;
+            line
+        }
+    }
 }
 
 fn describe(what: &str, host: &HostPort, found: &Found) -> String {

@@ -15,7 +15,7 @@ use super::nearest::nearest;
 use super::problem::{Problem, Problems};
 use super::secret::Secret;
 use super::setting::{Key, quote};
-use super::url::ServerUrl;
+use super::url::{ServerUrl, UrlError};
 
 /// The variables of a process, those that are empty left out.
 #[derive(Clone, Default)]
@@ -28,18 +28,23 @@ pub struct Environment {
 /// Prefix of our own variables.
 const OURS: &str = "PGWEIR_";
 /// Variables of ours that are no general key.
-const SPECIAL: [&str; 4] = ["URL", "URL_FILE", "REPLICA_URLS", "LOG"];
+const SPECIAL: [&str; 5] = ["URL", "URL_FILE", "REPLICA_URLS", "REPLICA_URLS_FILE", "LOG"];
 /// URLs of the server, the first that is set counts.
 const URLS: [&str; 2] = ["PGWEIR_URL", "DATABASE_URL"];
 /// A list of URLs, with commas between them.
 const LIST: &str = "DATABASE_URLS";
+/// Replicas of the one server.
+const REPLICAS: &str = "PGWEIR_REPLICA_URLS";
 /// Variables of images that have no meaning here, and what to do instead.
-const NOT_NEEDED: [(&str, &str); 4] = [
+const NOT_NEEDED: [(&str, &str); 6] = [
+    ("PGBOUNCER_EXTRA_FLAGS", FLAGS),
+    ("PGBOUNCER_EXTRA_ARGS", FLAGS),
     ("LOG_STATS", FIGURES),
     ("STATS_PERIOD", FIGURES),
     ("PGBOUNCER_LOG_STATS", FIGURES),
     ("PGBOUNCER_STATS_PERIOD", FIGURES),
 ];
+const FLAGS: &str = "the flags are PgBouncer's; use variables of keys, as PGWEIR_VERBOSE";
 const FIGURES: &str = "figures are at /metrics and in SHOW STATS, not in the log";
 /// The server in parts: host, port, user, password, database. The first set with a host counts.
 const PARTS: [[&str; 5]; 3] = [
@@ -94,17 +99,21 @@ const OF_IMAGES: &[&str] = &[
     "client_tls_cert_file",
     "client_tls_ca_file",
     "client_tls_protocols",
+    "client_tls_ciphers",
     "server_tls_sslmode",
     "server_tls_key_file",
     "server_tls_cert_file",
     "server_tls_ca_file",
     "server_tls_protocols",
+    "server_tls_ciphers",
     "log_connections",
     "log_disconnections",
+    "log_pooler_errors",
     "verbose",
 ];
 /// Names of images that differ from the key's.
-const ALIASES: [(&str, &str); 3] = [
+const ALIASES: [(&str, &str); 4] = [
+    ("LOG_PGWEIR_ERRORS", "log_pooler_errors"),
     ("POOL_SIZE", "default_pool_size"),
     ("PGBOUNCER_PORT", "listen_port"),
     ("PGBOUNCER_BIND_ADDRESS", "listen_addr"),
@@ -125,30 +134,20 @@ impl Environment {
         other
     }
 
-    /// The server that the variables name, if they name one.
+    /// The servers that the variables name: each has a database of its own.
     ///
     /// # Errors
     /// When what they say is no server, or a file of a secret can't be read.
-    pub fn server(&self) -> Result<Option<ServerUrl>, Problems> {
+    pub fn servers(&self) -> Result<Vec<ServerUrl>, Problems> {
         for name in URLS {
             if let Some(url) = self.secret(name)? {
                 let url = ServerUrl::parse(&url);
-                return url.map(Some).map_err(|error| problem(name, error.to_string()).into());
+                return url.map(|url| vec![url]).map_err(|error| not_a_url(name, &error));
             }
         }
-        if let Some(urls) = self.secret(LIST)? {
-            let mut urls = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
-            return match (urls.next(), urls.count()) {
-                (Some(url), 0) => {
-                    let url = ServerUrl::parse(url);
-                    url.map(Some).map_err(|error| problem(LIST, error.to_string()).into())
-                }
-                (_, more) => {
-                    let what = format!("names {} servers, a start without a file one", more + 1);
-                    let hint = "use a file with a [databases.NAME] for each, and its url below";
-                    Err(Problem { hint: Some(hint.to_owned()), ..problem(LIST, what) }.into())
-                }
-            };
+        let listed = self.urls(LIST)?;
+        if !listed.is_empty() {
+            return Ok(listed);
         }
         for [host, port, user, password, database] in PARTS {
             let Some(at) = self.get(host) else { continue };
@@ -162,20 +161,45 @@ impl Environment {
             url.user = self.get(user).map(str::to_owned);
             url.dbname = self.get(database).map(str::to_owned);
             url.password = self.secret(password)?.map(Secret::new);
-            return Ok(Some(url));
+            return Ok(vec![url]);
         }
-        Ok(None)
+        Ok(Vec::new())
     }
 
     /// The replicas that the variables name.
     ///
     /// # Errors
-    /// When one of them is no URL.
+    /// When one of them is no URL, or their file can't be read.
     pub fn replicas(&self) -> Result<Vec<ServerUrl>, Problems> {
-        const NAME: &str = "PGWEIR_REPLICA_URLS";
-        let urls = self.get(NAME).unwrap_or_default().split(',').map(str::trim);
-        let urls = urls.filter(|url| !url.is_empty()).map(ServerUrl::parse);
-        urls.collect::<Result<_, _>>().map_err(|error| problem(NAME, error.to_string()).into())
+        self.urls(REPLICAS)
+    }
+
+    /// URLs with commas between them.
+    fn urls(&self, name: &str) -> Result<Vec<ServerUrl>, Problems> {
+        let urls = self.secret(name)?.unwrap_or_default();
+        let urls = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
+        urls.map(ServerUrl::parse)
+            .collect::<Result<_, _>>()
+            .map_err(|error| not_a_url(name, &error))
+    }
+
+    /// The variables that name the servers, where neither a flag nor a file does.
+    pub fn naming_servers(&self) -> Vec<&str> {
+        let heads = PARTS.map(|parts| parts[0]);
+        let known = |name: &&str| self.set_by(name).is_some();
+        let Some(first) = URLS.into_iter().chain([LIST]).chain(heads).find(known) else {
+            return Vec::new();
+        };
+        let parts = PARTS.into_iter().find(|parts| parts[0] == first);
+        let names = parts.map_or_else(|| vec![first], Vec::from);
+        names.into_iter().chain([REPLICAS]).filter_map(|name| self.set_by(name)).collect()
+    }
+
+    /// The variable of this name, or the one that names its file.
+    fn set_by(&self, name: &str) -> Option<&str> {
+        let file = format!("{name}_FILE");
+        let set = self.variables.get_key_value(name).or(self.variables.get_key_value(&file));
+        set.map(|(name, _)| name.as_str())
     }
 
     /// The variables that are used beside a file, by name; values may be secret.
@@ -289,6 +313,10 @@ fn read(key: &Key<General>, value: &str) -> Result<super::value::Value, String> 
         }
     }
     Err(wrong)
+}
+
+fn not_a_url(variable: &str, error: &UrlError) -> Problems {
+    problem(variable, error.to_string()).into()
 }
 
 fn problem(variable: &str, what: String) -> Problem {

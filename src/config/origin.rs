@@ -5,9 +5,10 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
+use super::database::Database;
 use super::environment::Environment;
 use super::keys::{DATABASE, GENERAL, HBA, USER};
-use super::model::Config;
+use super::model::{Config, General};
 use super::problem::Problems;
 use super::read::text_of;
 use super::setting::{Key, quote};
@@ -32,6 +33,52 @@ pub fn show(path: impl AsRef<Path>, environment: &Environment) -> Result<Vec<Sho
     let (root, _) = DeTable::parse_recoverable(&text);
     let show = Show { name: &name, text: &text, lines: Vec::new() };
     Ok(show.all(root.get_ref(), &config, environment))
+}
+
+/// The same for a configuration without a file: general keys are those of `flags`, with the flags'
+/// names, or variables'; the rest is of the `servers`, which stand for what has named them.
+pub fn show_config(
+    config: &Config,
+    environment: &Environment,
+    flags: &[(&str, String)],
+    servers: &str,
+) -> Vec<Shown> {
+    let mut show = Show { name: "", text: "", lines: Vec::new() };
+    let default = General::default();
+    for key in GENERAL.iter().flat_map(|group| group.keys) {
+        let flag = flags.iter().find(|(name, _)| *name == key.name).map(|(_, flag)| flag.clone());
+        let variable = environment.variable(key.name).map(str::to_owned);
+        let value = (key.get)(&config.general);
+        let derived = (value != (key.get)(&default)).then(|| servers.to_owned());
+        let origin = flag.or(variable).or(derived).unwrap_or_else(|| "default".to_owned());
+        show.push(key.name, &value.toml(), origin);
+    }
+    for (name, database) in &config.databases {
+        let blank = Database::new(name.clone(), String::new(), &config.general);
+        show.head(head("databases", name));
+        for key in DATABASE {
+            let value = (key.get)(database);
+            if value != (key.get)(&blank) {
+                show.push(key.name, &value.toml(), servers.to_owned());
+            }
+        }
+    }
+    let mut of_variables = Config::empty(config.general.clone());
+    // Their problems were told when the configuration was made.
+    environment.add_users(&mut of_variables);
+    let listed = config.general.auth_file.as_ref().map(|path| path.display().to_string());
+    let urls = config.databases.len();
+    for name in config.users.keys() {
+        let origin = if of_variables.users.contains_key(name) {
+            environment.of_users().collect::<Vec<_>>().join(", ")
+        } else {
+            let more = listed.clone().filter(|_| config.users.len() > urls);
+            [Some(servers.to_owned()), more].into_iter().flatten().collect::<Vec<_>>().join(" or ")
+        };
+        show.head(head("users", name));
+        show.push("password", &quote("***"), origin);
+    }
+    show.lines
 }
 
 struct Show<'a> {

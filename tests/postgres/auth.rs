@@ -263,6 +263,27 @@ fn url_alone_lets_other_users_in_where_it_may_look_up_their_secrets() {
 }
 
 #[test]
+fn each_url_of_a_list_is_a_database() {
+    let roles = "CREATE ROLE second LOGIN PASSWORD 's3cond'; CREATE DATABASE second OWNER second";
+    let (one, other) = (shared(), cluster());
+    other.primary().sql("postgres", &roles.replace("; ", ";\n")).unwrap();
+    let urls = format!(
+        "{},{}",
+        one.url(APP_USER, PASSWORD, APP_DATABASE),
+        other.primary().url("second", "s3cond", "second")
+    );
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pgweir"));
+    command.args(["--port", "0", "--http", ""]).env("DATABASE_URLS", urls);
+    let pooler = Pooler::spawn(&mut command);
+    assert_eq!(login(&pooler, APP_USER, PASSWORD, APP_DATABASE), APP_USER);
+    assert_eq!(login(&pooler, "second", "s3cond", "second"), "second");
+    check_refused(&login(&pooler, "reader", "r3ader", APP_DATABASE), "reader");
+    let log = pooler.log();
+    assert!(log.contains("servers from the environment: DATABASE_URLS"), "{log}");
+    assert!(!log.contains(PASSWORD) && !log.contains("s3cond"), "{log}");
+}
+
+#[test]
 fn rules_decide_who_is_asked_for_what() {
     let rules = NamedTempFile::new().unwrap();
     let text = "host all blank samehost trust\n\

@@ -51,11 +51,7 @@ impl Environment {
     /// The variables that hold users' secrets and are set.
     pub(in crate::config) fn of_users(&self) -> impl Iterator<Item = &str> {
         let names = ROLES.iter().flat_map(|(one, several, _)| [*one, *several]).chain([LIST]);
-        names.filter_map(|name| {
-            let file = format!("{name}_FILE");
-            let set = self.variables.get_key_value(name).or(self.variables.get_key_value(&file));
-            set.map(|(name, _)| name.as_str())
-        })
+        names.filter_map(|name| self.set_by(name))
     }
 
     fn passwords(

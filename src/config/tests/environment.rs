@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::config::origin::show;
+use crate::config::origin::{Shown, show, show_config};
 use crate::config::{Config, Environment, PoolMode, Secret, ServerUrl};
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
@@ -10,7 +10,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 }
 
 fn password(environment: &Environment) -> String {
-    environment.server().unwrap().unwrap().password.unwrap().expose().to_owned()
+    environment.servers().unwrap().remove(0).password.unwrap().expose().to_owned()
 }
 
 #[test]
@@ -57,21 +57,21 @@ fn environment_comes_before_the_file() {
 #[test]
 fn servers_are_named_by_url_or_in_parts() {
     let both = [("DATABASE_URL", "postgres://a@one/x"), ("PGWEIR_URL", "postgres://b@two/y")];
-    assert_eq!(environment(&both).server().unwrap().unwrap().host, "two");
+    assert_eq!(environment(&both).servers().unwrap()[0].host, "two");
     let parts = [
         ("POSTGRESQL_HOST", "db"),
         ("POSTGRESQL_PORT", "5433"),
         ("POSTGRESQL_USERNAME", "app"),
         ("POSTGRESQL_DATABASE", "shop"),
     ];
-    let server = environment(&parts).server().unwrap().unwrap();
+    let server = environment(&parts).servers().unwrap().remove(0);
     assert_eq!((server.host.as_str(), server.port), ("db", 5433));
     assert_eq!((server.user.as_deref(), server.dbname.as_deref()), (Some("app"), Some("shop")));
-    assert_eq!(environment(&[("PGUSER", "app")]).server().unwrap(), None);
+    assert_eq!(environment(&[("PGUSER", "app")]).servers().unwrap(), []);
     let replicas = environment(&[("PGWEIR_REPLICA_URLS", "postgres://r1, postgres://r2:1")]);
     assert_eq!(replicas.replicas().unwrap().len(), 2);
     let wrong = environment(&[("PGHOST", "db"), ("PGPORT", "x")]);
-    let problems = wrong.server().unwrap_err().to_string();
+    let problems = wrong.servers().unwrap_err().to_string();
     assert_eq!(problems, "environment: PGPORT: must be a number from 1 to 65535");
 }
 
@@ -89,10 +89,10 @@ fn secret_that_stands_twice_or_nowhere_is_a_problem_that_does_not_show_it() {
         ("DB_PASSWORD", "s3cret"),
         ("DB_PASSWORD_FILE", "/nowhere"),
     ]);
-    let problems = twice.server().unwrap_err().to_string();
+    let problems = twice.servers().unwrap_err().to_string();
     assert_eq!(problems, "environment: DB_PASSWORD_FILE: DB_PASSWORD is set, too");
     let nowhere = environment(&[("DB_HOST", "db"), ("DB_PASSWORD_FILE", "/nowhere")]);
-    let problems = nowhere.server().unwrap_err().to_string();
+    let problems = nowhere.servers().unwrap_err().to_string();
     assert!(problems.contains("/nowhere can't be read"), "{problems}");
 }
 
@@ -153,14 +153,54 @@ fn secrets_of_users_come_from_variables_and_never_from_two_places() {
 }
 
 #[test]
-fn list_of_urls_names_one_server_or_is_refused() {
-    let urls = |list| environment(&[("DATABASE_URLS", list)]).server();
-    assert_eq!(urls("postgres://a:x@one/x,").unwrap().unwrap().host, "one");
-    assert_eq!(
-        urls("postgres://a:s3cret@one/x, postgres://b:s3cret@two/y").unwrap_err().to_string(),
-        "environment: DATABASE_URLS: names 2 servers, a start without a file one (use a file with a \
-         [databases.NAME] for each, and its url below)"
-    );
+fn list_of_urls_is_a_database_each() {
+    let read = |list: &str, replicas| {
+        let variables = environment(&[("DATABASE_URLS", list), ("PGWEIR_REPLICA_URLS", replicas)]);
+        assert_eq!(variables.naming_servers()[0], "DATABASE_URLS");
+        let servers = variables.servers().unwrap();
+        Config::from_servers_in(servers, variables.replicas().unwrap(), &variables)
+            .map_err(|problems| problems.to_string())
+    };
+    let one = read("postgres://a:x@one/x,", "").unwrap();
+    assert_eq!(one.general.auth_user.as_deref(), Some("a"));
+    let two = read("postgres://a:x@one/x, postgres://b:y@two:5433/y", "").unwrap();
+    let hosts: Vec<_> = two.databases.values().map(|db| db.host_port().to_string()).collect();
+    assert_eq!(hosts, ["one:5432", "two:5433"]);
+    assert_eq!(two.users.keys().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!((two.general.auth_user, two.general.admin_users), (None, vec!["a".to_owned()]));
+    for (list, replicas, wrong) in [
+        ("postgres://a:x@one/x,postgres://b:y@two/x", "", "two servers have the database x"),
+        ("postgres://a:s3cret@one/x,postgres://a:y@two/y", "", "user a has two passwords"),
+        ("postgres://a:s3cret@one/x,postgres://b@two/y", "", "missing: clients log in with it"),
+        ("postgres://a:x@one/x,postgres://b:y@two/y", "postgres://r", "there are several servers"),
+    ] {
+        let problems = read(list, replicas).unwrap_err();
+        assert!(problems.contains(wrong) && !problems.contains("s3cret"), "{problems}");
+    }
+}
+
+#[test]
+fn start_without_a_file_shows_where_its_settings_come_from() {
+    let variables = environment(&[
+        ("DATABASE_URLS", "postgres://a:s3cret@one/x,postgres://b:s3cret@two:5433/y"),
+        ("POOL_MODE", "session"),
+    ]);
+    let config = Config::from_servers_in(variables.servers().unwrap(), vec![], &variables).unwrap();
+    let servers = variables.naming_servers().join(", ");
+    let flags = [("listen_port", "--port".to_owned())];
+    let shown = show_config(&config, &variables, &flags, &servers);
+    let line = |text: &str, origin: Option<&str>| {
+        let wanted = Shown { text: text.to_owned(), origin: origin.map(str::to_owned) };
+        assert!(shown.contains(&wanted), "{wanted:?}: {shown:?}");
+    };
+    line("listen_port = 6432", Some("--port"));
+    line("pool_mode = \"session\"", Some("POOL_MODE"));
+    line("min_pool_size = 0", Some("default"));
+    line("[databases.y]", None);
+    line("port = 5433", Some("DATABASE_URLS"));
+    line("[users.b]", None);
+    line("password = \"***\"", Some("DATABASE_URLS"));
+    assert!(!format!("{shown:?}").contains("s3cret"));
 }
 
 #[test]

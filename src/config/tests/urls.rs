@@ -219,8 +219,8 @@ fn urls_that_cannot_be_served_are_refused_together() {
     let report = Config::from_urls(primary, replicas).unwrap_err();
     let found: Vec<_> = report.iter().map(|p| (p.file.as_str(), p.key.as_str())).collect();
     let wanted = [
-        ("--url", "password"),
         ("--replica", ""),
+        ("--url", "password"),
         ("--url", "dbname"),
         ("--url", "server_tls_key_file"),
     ];
