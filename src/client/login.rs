@@ -245,7 +245,7 @@ impl Stranger {
                     (auth, outcome) = self.check(auth, &body).await?;
                     if let Outcome::Rejected(Rejection::NotProven(_)) = outcome
                         && let Some((again, renewed)) = again.zip(renewed.take())
-                        && let Some(account) = renewed().await
+                        && let Some(account) = Box::pin(renewed()).await
                     {
                         (auth, outcome) = self.check(again.against(account), &body).await?;
                     }

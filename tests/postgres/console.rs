@@ -204,14 +204,17 @@ fn keys_are_set_until_the_restart_or_not_at_all() {
     );
     // It is what the pool goes by, too.
     let (holder, waiter) = std::thread::scope(|scope| {
-        let holder = scope.spawn(|| psql(&client, "SELECT pg_sleep(1)"));
+        let holder = scope.spawn(|| psql(&client, "SELECT pg_sleep(60)"));
         eventually("the server is in use", LIMIT, || {
             ask(&pooler, "boss", "SHOW POOLS").0.split('|').nth(6) == Some("1")
         });
         let waiter = psql(&client, "SELECT 1");
+        let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
+                      WHERE query = 'SELECT pg_sleep(60)'";
+        cluster.primary().sql("postgres", cancel).unwrap();
         (holder.join().unwrap(), waiter)
     });
-    assert!(holder.status.success(), "{}", holder.stderr);
+    assert!(holder.stderr.contains("canceling statement"), "{}", holder.stderr);
     assert!(waiter.stderr.contains("query_wait_timeout"), "{}", waiter.stderr);
 
     // A reload keeps it; what is wrong changes nothing, and says why.
