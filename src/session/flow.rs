@@ -40,6 +40,8 @@ pub(super) struct Flow {
     pub refusals: u8,
     /// What unnamed statements on this server may leave.
     pub unnamed: Option<Box<Effects>>,
+    /// The statement bound last frees all names when it runs.
+    pub frees_names: bool,
     /// SQL that sets again what the client brought, where that has been reset, and when.
     pub restore: Option<(Restore, Vec<u8>)>,
     /// Our queries that reset settings, or set them again, and are not answered yet.

@@ -140,7 +140,7 @@ impl Outgoing<'_, '_> {
                 Err(ClientFault::Unknown(header.tag))
             }
             (b'Q' | b'P' | b'D' | b'C', None) => Ok(Taken::Not),
-            (b'E', _) => self.verbatim(Awaited::Execute),
+            (b'E', _) => self.execute(),
             (b'S', _) => {
                 self.restore_before_sync()?;
                 let sent = self.sent(Awaited::Sync)?;
@@ -388,7 +388,9 @@ impl Outgoing<'_, '_> {
         };
         let telling = self.told_by(&bind, header, rest);
         let before = self.server.ledger.owes_only_us().then(|| self.server.ledger.next());
-        match self.resolve(bind.statement, telling)? {
+        let resolved = self.resolve(bind.statement, telling)?;
+        self.flow.frees_names = self.frees_names(bind.statement);
+        match resolved {
             Resolved::Later => Ok(Taken::Not),
             Resolved::Same => self.verbatim(Awaited::Bind),
             Resolved::As(name) => {
@@ -402,6 +404,16 @@ impl Outgoing<'_, '_> {
                 Ok(Taken::Start(HEADER_LEN + bind.names_len))
             }
         }
+    }
+
+    fn execute(&mut self) -> Result<Taken, ClientFault> {
+        let sent = self.sent(Awaited::Execute)?;
+        if let Some(sequence) = sent
+            && std::mem::take(&mut self.flow.frees_names)
+        {
+            self.names.free_all(self.undo, sequence);
+        }
+        Ok(Taken::Start(0))
     }
 
     fn describe(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {

@@ -455,6 +455,44 @@ fn deallocate_is_answered_as_postgres_does() {
 }
 
 #[test]
+fn names_are_free_once_all_are_deallocated_by_the_extended_protocol() {
+    let pooler = pooler(HOPS);
+    let mut client = Client::login(pooler.port());
+    for all in ["discard all", "deallocate all"] {
+        let tag = format!("C[{}]", all.to_uppercase());
+        check(
+            &mut client,
+            &[
+                ("P a select 1 / P b select 2 / S", "1 1 ZI"),
+                // Not before it runs, and not where it fails or is skipped.
+                (&format!("P - {all} / S"), "1 ZI"),
+                ("B a / E / S", "2 D[1] C[SELECT 1] ZI"),
+                (&format!("P - {all} / B - / B nope / E / S"), "1 2 E[26000] ZI"),
+                ("B a / E / S", "2 D[1] C[SELECT 1] ZI"),
+                (&format!("P - {all} / B - / E / S"), &format!("1 2 {tag} ZI")),
+                ("B a / E / S", "E[26000] ZI"),
+                // In one write with what takes a name anew.
+                ("P a select 3 / S", "1 ZI"),
+                (
+                    &format!("P all {all} / B all / E / S / P a select 4 / B a / E / S"),
+                    &format!("1 2 {tag} ZI 1 2 D[4] C[SELECT 1] ZI"),
+                ),
+                ("B all / E / S", "E[26000] ZI"),
+                ("C a / S", "3 ZI"),
+            ],
+        );
+    }
+    check(
+        &mut client,
+        &[
+            ("P a select 1 / P all discard all / S", "1 1 ZI"),
+            ("Q begin / B all / E / S / Q rollback", "C[BEGIN] ZT 2 E[25001] ZE C[ROLLBACK] ZI"),
+            ("B a / E / S", "2 D[1] C[SELECT 1] ZI"),
+        ],
+    );
+}
+
+#[test]
 fn discard_all_forgets_statements_only_when_it_succeeds() {
     let pooler = pooler(HOPS);
     let mut client = Client::login(pooler.port());

@@ -7,7 +7,7 @@ use super::again::Telling;
 use super::{ClientFault, NAME_PREFIX, Names, Outgoing, Restore, Stop, Unnamed};
 use crate::server::ledger::{Audience, Awaited};
 use crate::server::prepared::{Statement, StatementName};
-use crate::sql::Leaves;
+use crate::sql::{self, Command, Leaves};
 use crate::wire::request;
 use crate::wire::view::Fields;
 
@@ -142,6 +142,25 @@ impl Outgoing<'_, '_> {
             self.names.prepare(self.undo, sequence, name, Arc::clone(&statement));
         }
         Ok(Resolved::As(self.server.prepared.name(statement.id)))
+    }
+
+    /// Whether the statement of this name is `DEALLOCATE ALL` or `DISCARD ALL`.
+    pub(super) fn frees_names(&self, name: &[u8]) -> bool {
+        let identity = if !name.is_empty() {
+            let statement = self.names.get(name);
+            statement
+                .filter(|it| it.effects.leaves.has(Leaves::NO_STATEMENTS))
+                .map(|it| &*it.identity)
+        } else if self.flow.unnamed.is_some() {
+            match self.names.unnamed() {
+                Unnamed::Here(identity) | Unnamed::Elsewhere(identity) => Some(&**identity),
+                Unnamed::None | Unnamed::OnlyHere => None,
+            }
+        } else {
+            None
+        };
+        let command = identity.and_then(|it| Fields::new(it).cstr()).and_then(sql::command);
+        matches!(command, Some(Command::DeallocateAll | Command::DiscardAll))
     }
 
     pub(super) fn resolve_unnamed(&mut self) -> Result<Resolved, ClientFault> {
