@@ -326,10 +326,17 @@ fn every_key_of_the_configuration_is_read() {
 }
 
 #[test]
-fn invariants_have_their_tests() {
-    let document = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let named = tests_named(&document, "## Invariants");
-    assert!(named.len() >= 10, "{named:?}");
+fn invariants_and_attacks_have_their_tests() {
+    let mut named = Vec::new();
+    for (file, heading) in [
+        ("ARCHITECTURE.md", "## Invariants"),
+        ("docs/security.md", "## Attacks that have worked on poolers"),
+    ] {
+        let document = std::fs::read_to_string(root().join(file)).unwrap();
+        let found = tests_named(&document, heading);
+        assert!(found.len() >= 10, "{file}: {found:?}");
+        named.extend(found);
+    }
     let mut files = sources();
     files.extend(Source::below(root(), "tests"));
     let known = functions(&files);

@@ -284,7 +284,7 @@ impl<'a> Login<'a> {
                         error: body.into(),
                     });
                 }
-                b'N' | b'v' => {}
+                b'N' => {}
                 _ if auth.is_some() => return Err(self.lied("a message before the login")),
                 b'S' => {
                     let (name, value) = view::parameter_status(&body)

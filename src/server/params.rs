@@ -355,6 +355,16 @@ mod tests {
     }
 
     #[test]
+    fn a_name_cannot_end_its_quotes() {
+        let table = ParamsTable::default();
+        let odd = params(&table, &[("a.b\"; DROP TABLE t; --", "1")]);
+        assert_eq!(
+            String::from_utf8(odd.difference(&Params::default())).unwrap(),
+            "RESET \"a\".\"b\"\"; drop table t; --\";"
+        );
+    }
+
+    #[test]
     fn half_a_datestyle_does_not_keep_the_other_half_of_another_clients() {
         let table = ParamsTable::default();
         let german = params(&table, &[("DateStyle", "German"), ("timezone", "UTC")]);

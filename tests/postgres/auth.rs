@@ -75,6 +75,53 @@ fn users_of_the_server_log_in_with_their_secrets_there() {
 }
 
 #[test]
+fn unknown_user_is_never_the_one_who_looks_secrets_up() {
+    let port = shared().port();
+    let more = format!(
+        "[databases.forced]\nhost = \"127.0.0.1\"\nport = {port}\ndbname = \"{APP_DATABASE}\"\n\
+         user = \"{SUPERUSER}\"\npassword = \"{PASSWORD}\"\n"
+    );
+    for method in ["scram-sha-256", "md5", "plain"] {
+        let general = format!("auth_type = \"{method}\"\n{LOOKED_UP}");
+        let pooler = Pooler::start(&file(shared(), &general, &more));
+        for user in ["nobody", "pgweir", "blank"] {
+            for password in [PASSWORD, "r3ader", "wrong", ""] {
+                // Even where the server would let us in, whoever the client is.
+                for database in [APP_DATABASE, "forced"] {
+                    let url = pooler.url(user, "x", database);
+                    let sql = "select current_user";
+                    let ended =
+                        psql_with(&url.replace(":x@", "@"), sql, &[("PGPASSWORD", password)]);
+                    assert!(!ended.status.success(), "{method} {user} {password:?}: {ended:?}");
+                }
+            }
+        }
+        let told = pooler.log();
+        assert!(!told.contains("pgweir to server"), "nothing of it reached the server: {told}");
+        assert_eq!(login(&pooler, "reader", "r3ader", "forced"), SUPERUSER);
+    }
+}
+
+#[test]
+fn name_that_no_role_can_have_is_not_looked_up() {
+    let cluster = cluster();
+    let server = cluster.primary();
+    let (longest, longer) = ("n".repeat(63), "n".repeat(64));
+    let sql = format!("CREATE ROLE {longest} LOGIN PASSWORD 'r3ader'; CREATE SEQUENCE look_ups");
+    server.sql(APP_DATABASE, &sql).unwrap();
+    // It finds whoever begins with the name, and counts.
+    let query = "SELECT $1::text, rolpassword FROM pg_authid, \
+                 (SELECT nextval('public.look_ups')) counted WHERE rolname = $1::name";
+    let general = format!("{LOOKED_UP}\nauth_query = \"{query}\"\nauth_cache_time = 0");
+    let pooler = Pooler::start(&file(server, &general, ""));
+    check_refused(&login(&pooler, &longer, "r3ader", APP_DATABASE), &longer);
+    let count = "SELECT is_called FROM look_ups";
+    assert_eq!(server.sql(APP_DATABASE, count).unwrap().trim(), "f");
+    assert_eq!(login(&pooler, &longest, "r3ader", APP_DATABASE), longest);
+    assert_eq!(server.sql(APP_DATABASE, count).unwrap().trim(), "t");
+}
+
+#[test]
 fn md5_secrets_of_the_server_serve_both_sides() {
     let general = format!("auth_type = \"md5\"\n{LOOKED_UP}");
     let pooler = Pooler::start(&file(shared(), &general, ""));

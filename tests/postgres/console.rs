@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use pgweir::admin::commands::COMMANDS;
 use tokio_postgres::NoTls;
 
 use crate::support::{
@@ -95,6 +96,72 @@ fn only_those_who_are_listed_open_the_console() {
     let unknown = psql(&pooler.url("boss", PASSWORD, "pgweir"), "DROP TABLE t");
     let message = "ERROR:  invalid command 'DROP TABLE t', use SHOW HELP;";
     assert!(unknown.stderr.contains(message), "{}", unknown.stderr);
+}
+
+/// Each command that there is, in both protocols, and what PgBouncer lets only admins do.
+#[test]
+fn users_of_the_figures_can_only_look() {
+    let cluster = cluster();
+    let mut pooler = Pooler::start(&configuration(&cluster, ""));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let url = pooler.url(APP_USER, PASSWORD, APP_DATABASE);
+    let (inside, connection) = runtime.block_on(tokio_postgres::connect(&url, NoTls)).unwrap();
+    runtime.spawn(async move { drop(connection.await) });
+    let backend = || runtime.block_on(inside.simple_query("SELECT pg_backend_pid()")).unwrap();
+    let text = |messages: Vec<tokio_postgres::SimpleQueryMessage>| format!("{messages:?}");
+    let before = text(backend());
+
+    let url = pooler.url("eve", PASSWORD, "pgweir");
+    let (eve, connection) = runtime.block_on(tokio_postgres::connect(&url, NoTls)).unwrap();
+    runtime.spawn(async move { drop(connection.await) });
+    let ask = |sql: &str| {
+        let simple = runtime.block_on(eve.simple_query(sql)).map(drop);
+        let extended = runtime.block_on(eve.prepare(sql)).map(drop);
+        [simple, extended]
+            .map(|result| result.map_err(|error| error.code().map(|code| code.code().to_owned())))
+    };
+    let refused = |code: &str| [(); 2].map(|()| Err(Some(code.to_owned())));
+    let mut orders = 0;
+    for command in COMMANDS {
+        let name = command.name;
+        if name.starts_with("SHOW ") {
+            assert_eq!(ask(name), [Ok(()), Ok(())], "{name}");
+            continue;
+        }
+        orders += 1;
+        let texts =
+            [name.to_owned(), format!("{name} {APP_DATABASE}"), format!("SET a = 1; {name}")];
+        // What is no key may be a setting of a driver's, and nothing is done.
+        let texts = texts.iter().filter(|_| name != "SET");
+        for text in texts {
+            for result in ask(text) {
+                let code = result.expect_err(text).expect(text);
+                // For some, the database is missing or too much.
+                assert!(["42501", "08P01", "42601"].contains(&code.as_str()), "{text}: {code}");
+            }
+        }
+        let right = match name {
+            "SET" => "SET max_client_conn = 1".to_owned(),
+            "DISABLE" | "ENABLE" | "KILL_CLIENT" => format!("{name} 1"),
+            _ => name.to_owned(),
+        };
+        assert_eq!(ask(&right), refused("42501"), "{right}");
+    }
+    assert!(orders >= 10, "{orders}");
+    for name in [
+        "SHOW FDS",
+        "KILL_CLIENT 1",
+        "KILL_CLIENT 0x1",
+        "SUSPEND",
+        "SET max_client_conn = 1; KILL_CLIENT 1",
+        "select pg_terminate_backend(1)",
+    ] {
+        for result in ask(name) {
+            assert!(result.is_err(), "{name}");
+        }
+    }
+    assert_eq!(text(backend()), before, "whoever is inside has not noticed");
+    assert!(pooler.is_running());
 }
 
 #[test]

@@ -63,7 +63,8 @@ fn tables(port: u16, names: impl Iterator<Item = &'static str>) -> String {
 
 /// A pooler that has a database of each name on that server, and one that is well.
 fn pooler(fake: &Fake, names: impl Iterator<Item = &'static str>) -> Pooler {
-    let settings = "server_login_retry = 0.05; server_connect_timeout = 5";
+    // Longer than a client waits below: what is not noticed is not told in time.
+    let settings = "server_login_retry = 0.05; server_connect_timeout = 20";
     Pooler::start(&file(fake.port(), settings, &tables(fake.port(), names)))
 }
 
@@ -204,6 +205,13 @@ const BAD_LOGINS: &[BadLogin] = &[
         |server| scram(server, |nonce| first(nonce, &"x".repeat(10_240), "4096")),
         "28000",
     ),
+    (
+        "l_salt_10_kb",
+        |server| {
+            scram(server, |nonce| format!("r={nonce}x,s={},i=4096", "AAAA".repeat(2560)));
+        },
+        "28000",
+    ),
     ("l_nonce_other", |server| scram(server, |_| first("other", "x", "4096")), "28000"),
     ("l_nonce_same", |server| scram(server, |nonce| first(nonce, "", "4096")), "28000"),
     ("l_iterations_0", |server| scram(server, |nonce| first(nonce, "x", "0")), "28000"),
@@ -230,6 +238,13 @@ const BAD_LOGINS: &[BadLogin] = &[
             server.send(&greeting());
         },
         "28000",
+    ),
+    // Which the newest protocol has, that we did not ask for.
+    ("l_negotiates", |server| server.send(&[negotiation(), greeting()].concat()), "08006"),
+    (
+        "l_negotiates_twice",
+        |server| server.send(&[message(b'R', &[0; 4]), negotiation().repeat(2)].concat()),
+        "08006",
     ),
     ("l_twice_in", |server| server.send(&[message(b'R', &[0; 4]), greeting()].concat()), "08006"),
     (
@@ -269,6 +284,10 @@ const BAD_LOGINS: &[BadLogin] = &[
         "08006",
     ),
 ];
+
+fn negotiation() -> Vec<u8> {
+    message(b'v', &[0, 3, 0, 0, 0, 0, 0, 0])
+}
 
 fn first(client_nonce: &str, server_nonce: &str, iterations: &str) -> String {
     format!("r={client_nonce}{server_nonce},s=c2FsdHNhbHRzYWx0,i={iterations}")

@@ -21,6 +21,7 @@ mod wire;
 
 mod bad_clients;
 mod bad_logins;
+mod bare_errors;
 mod behaviour;
 mod cancel;
 mod caps;
