@@ -81,6 +81,9 @@ pub enum ServerAuthError {
     /// The server asked for something out of its turn.
     #[error("the server sent an authentication message out of turn")]
     OutOfTurn,
+    /// Our proof could not be computed.
+    #[error("the proof for the server could not be computed")]
+    NotComputed,
     /// The server sent something that is not the protocol.
     #[error("the server sent a malformed authentication message: {0}")]
     Malformed(#[from] Malformed),
@@ -119,6 +122,14 @@ impl ServerAuth {
     #[must_use]
     pub fn is_bound(&self) -> bool {
         matches!(&self.state, State::Opened(opened) if opened.is_bound())
+    }
+
+    /// Whether the next message may be hashed for milliseconds, or for as long as a server says: not
+    /// to be done where others wait.
+    #[must_use]
+    pub fn is_costly(&self) -> bool {
+        let hashes = |secret: &ServerSecret| matches!(secret.known, Known::Password(_));
+        matches!(self.state, State::Opened(_)) && self.secret.as_deref().is_some_and(hashes)
     }
 
     /// Takes the body of an `R` message: what follows its length word.

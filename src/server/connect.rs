@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::connection::CancelKey;
@@ -322,7 +323,7 @@ impl<'a> Login<'a> {
         body: &[u8],
         target: &Target,
     ) -> Result<(), ConnectError> {
-        let Some(pending) = auth.as_mut() else {
+        let Some(mut pending) = auth.take() else {
             return Err(self.lied("a second authentication"));
         };
         // https://www.postgresql.org/docs/current/protocol-message-formats.html: Authentication…
@@ -332,21 +333,38 @@ impl<'a> Login<'a> {
             [0, 0, 0, 10, ..] => self.method = Some("scram-sha-256"),
             _ => {}
         }
-        let progress = pending.received(body).map_err(|cause| ConnectError::Auth {
-            address: Arc::clone(self.address),
-            user: target.user.as_str().into(),
-            method: self.method,
-            cause,
-        })?;
+        let progress = if pending.is_costly() {
+            // As many at once as `max_server_logins` lets log in.
+            let body = body.to_vec();
+            let computed = spawn_blocking(move || {
+                let progress = pending.received(&body);
+                (pending, progress)
+            });
+            let (back, progress) = computed.await.map_err(|_panicked| {
+                let cause = ServerAuthError::NotComputed;
+                self.not_proven(target, cause)
+            })?;
+            pending = back;
+            progress
+        } else {
+            pending.received(body)
+        };
+        let progress = progress.map_err(|cause| self.not_proven(target, cause))?;
         if pending.is_bound() {
             self.method = Some("scram-sha-256-plus");
         }
         match progress {
             Progress::Send(message) => self.send(&message).await?,
             Progress::Wait => {}
-            Progress::Done => *auth = None,
+            Progress::Done => return Ok(()),
         }
+        *auth = Some(pending);
         Ok(())
+    }
+
+    fn not_proven(&self, target: &Target, cause: ServerAuthError) -> ConnectError {
+        let (address, user) = (Arc::clone(self.address), target.user.as_str().into());
+        ConnectError::Auth { address, user, method: self.method, cause }
     }
 
     async fn message(&mut self) -> Result<(u8, Vec<u8>), ConnectError> {

@@ -342,6 +342,35 @@ fn server_that_lies_at_login_is_refused_and_the_next_attempt_succeeds() {
 }
 
 #[test]
+fn server_that_has_us_hash_for_long_holds_nobody_up() {
+    let fake = Fake::start(|database, _, server| {
+        if database == "slow" {
+            // As often as is allowed.
+            scram(server, |nonce| first(nonce, "x", "1000000"));
+            return drop(server.hear());
+        }
+        server.let_in();
+        server.behave();
+    });
+    let settings = "workers = 1; server_connect_timeout = 60";
+    let tables = tables(fake.port(), ["slow"].into_iter());
+    let pooler = Pooler::start(&file(fake.port(), settings, &tables));
+    let mut beside = Client::login(pooler.port());
+    beside.talk("Q select 42", "T D[42] C[SELECT 1] ZI");
+    let mut client = Client::connect(pooler.port());
+    client.send(&crate::wire::startup(196_608, &[("user", "app"), ("database", "slow")]));
+    client.hears("R0");
+    let (started, mut longest) = (Instant::now(), Duration::ZERO);
+    while !client.has_something(Duration::from_millis(1)) {
+        let asked = Instant::now();
+        beside.talk("Q select 42", "T D[42] C[SELECT 1] ZI");
+        longest = longest.max(asked.elapsed());
+    }
+    let took = started.elapsed();
+    assert!(took > longest * 3, "it hashed for {took:?}, and a query took {longest:?}");
+}
+
+#[test]
 fn memory_does_not_grow_with_lies() {
     let fake = Fake::start(|database, before, server| {
         if database == "shop" || before % 2 == 0 {
