@@ -44,6 +44,7 @@ pub struct Builder {
     hba: Vec<String>,
     settings: Vec<(String, String)>,
     identity: u8,
+    install: Option<Install>,
 }
 
 impl Builder {
@@ -85,12 +86,19 @@ impl Builder {
         self
     }
 
+    /// Which Postgres the servers are; the one that [`Install::find`] finds unless set.
+    #[must_use]
+    pub fn install(mut self, install: Install) -> Self {
+        self.install = Some(install);
+        self
+    }
+
     /// Starts the servers; returns when the primary takes writes and all replicas stream.
     ///
     /// # Errors
     /// When there are no server binaries, or a server does not come up within 30 s.
-    pub fn start(self) -> Result<Cluster, ClusterError> {
-        let install = Arc::new(Install::find()?);
+    pub fn start(mut self) -> Result<Cluster, ClusterError> {
+        let install = Arc::new(self.install.take().map_or_else(Install::find, Ok)?);
         let cache = Cache::open(&install)?;
         let template = cache.template(&install, self.identity)?;
         let folder = Folder::create(&install)?;

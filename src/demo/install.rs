@@ -43,8 +43,16 @@ impl Install {
                 looked: format!("PG_BINDIR, /usr/lib/postgresql/*/bin, {}", looked.join(", ")),
             });
         };
+        Self::of(bin)
+    }
+
+    /// The binaries in this folder.
+    ///
+    /// # Errors
+    /// When they do not run, or when we are root and there is nobody else to run them as.
+    pub fn of(bin: &Path) -> Result<Self, ClusterError> {
         let mut install =
-            Self { bin: bin.clone(), version: String::new(), account: unprivileged()? };
+            Self { bin: bin.to_owned(), version: String::new(), account: unprivileged()? };
         let mut command = install.command("postgres", Path::new("/"));
         install.version = run_well(command.arg("--version"), "", Duration::from_secs(20))?
             .trim()

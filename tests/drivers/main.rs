@@ -5,12 +5,17 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
+    dead_code,
     unreachable_pub,
     reason = "a test fails by panicking and is read by nobody else"
 )]
 
 #[path = "../support/mod.rs"]
 mod support;
+
+#[path = "../tls/certificates.rs"]
+mod certificates;
+mod direct;
 
 use std::path::Path;
 use std::process::Command;
