@@ -371,7 +371,8 @@ fn map_of(options: &[String], method: HbaMethod) -> Result<Option<String>, Strin
             }
             Some(("map", _)) => return Err("`map` is for `cert` and `peer` alone".to_owned()),
             // What `cert` asks for anyway.
-            Some(("clientcert", "verify-full" | "1")) if method == HbaMethod::Cert => {}
+            Some(("clientcert", "verify-full" | "1") | ("clientname", "CN"))
+                if method == HbaMethod::Cert => {}
             _ => return Err(format!("option `{option}` is not supported")),
         }
     }

@@ -98,6 +98,62 @@ fn handshake_cut_at_any_byte_leaves_nothing() {
     });
 }
 
+#[test]
+fn crowd_of_handshakes_comes_in_turn_with_those_inside() {
+    const CROWD: usize = 200;
+    let house = House::without_tls();
+    // The most expensive kind of key.
+    house.openssl("req -x509 -newkey rsa:4096 -nodes -subj /CN=x -keyout long.key -out long.crt");
+    let tls = House::client_tls("prefer").replace("pgweir.", "long.");
+    let pooler = house.pooler("127.0.0.1", &format!("{tls}; workers = 1; auth_type = \"trust\""));
+    let mut inside = connect(pooler.port());
+    let ready = |inside: &mut TcpStream| {
+        let mut heard = Vec::new();
+        while !is_ready(&heard) {
+            let mut chunk = [0; 4096];
+            let count = inside.read(&mut chunk).unwrap();
+            assert!(count > 0, "{}", pooler.log());
+            heard.extend_from_slice(&chunk[..count]);
+        }
+    };
+    inside.write_all(&login()).unwrap();
+    ready(&mut inside);
+    let hello = recorded_hello();
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| connect(pooler.port())).collect();
+    for stranger in &mut crowd {
+        stranger.write_all(&hello).unwrap();
+    }
+    let last = crowd.last().unwrap();
+    last.set_nonblocking(true).unwrap();
+    let mut rounds = 0;
+    while last.peek(&mut [0]).is_err() {
+        inside.write_all(b"Q\0\0\0\x0dselect 1\0").unwrap();
+        ready(&mut inside);
+        rounds += 1;
+    }
+    // A query takes a few looks at the sockets; else there were 60 handshakes in each.
+    assert!(rounds > CROWD / 20, "{rounds} rounds");
+}
+
+#[test]
+fn versions_below_the_floor_are_refused() {
+    let house = House::without_tls();
+    let pooler = pooler(&house);
+    let port = pooler.port();
+    for (version, spoken) in [("tls1", false), ("tls1_1", false), ("tls1_2", true)] {
+        let mut command = std::process::Command::new("openssl");
+        command.args(["s_client", "-starttls", "postgres", "-cipher", "DEFAULT@SECLEVEL=0"]);
+        command.args([&format!("-{version}"), "-connect", &format!("127.0.0.1:{port}")]);
+        let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said.contains("New, TLSv1.2, Cipher is ECDHE"), spoken, "{version}: {said}");
+        assert_eq!(said.contains("New, (NONE), Cipher is (NONE)"), !spoken, "{version}: {said}");
+    }
+    eventually("it is logged", LIMIT, || {
+        pooler.log().contains("TLS handshake failed: nothing in common with the peer")
+    });
+}
+
 /// What a client says first that starts TLS at once.
 fn recorded_hello() -> Vec<u8> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -12,6 +12,7 @@ mod session;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod verify;
 
 use std::fmt;

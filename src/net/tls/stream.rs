@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 
 use super::certificate::{Certificate, Expiry};
 use super::session::{Seal, Session, Step, Work};
+use super::turn::in_turn;
 use super::{Cipher, TlsError};
 use crate::net::scratch::{self, INPUT_LEN};
 
@@ -94,7 +95,7 @@ impl TlsStream {
             written: 0,
         });
         let mut held = take(&mut stream.incoming);
-        let mut judged = stream.decrypt(&mut held, &mut []).map(|_| ());
+        let mut judged = in_turn(|| stream.decrypt(&mut held, &mut [])).await.map(|_| ());
         loop {
             // The last word may say why we refuse.
             let sent = poll_fn(|cx| stream.poll_flush(cx)).await;
@@ -107,14 +108,19 @@ impl TlsStream {
                     return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
                 }
             }
-            let read = poll_fn(|cx| {
-                stream.poll_decrypt(&mut [], |tcp, chunk| poll_tcp_read(tcp, cx, chunk))
+            // Nobody is waited for while it is our turn.
+            stream.tcp.readable().await?;
+            let read = in_turn(|| {
+                stream.poll_decrypt(&mut [], |tcp, chunk| or_pending(tcp.try_read(chunk)))
             });
             judged = match read.await {
-                Ok((0, _)) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Ok(_) => Ok(()),
-                Err(Broken::Io(error)) => return Err(error.into()),
-                Err(Broken::Tls(error)) => Err(error),
+                Poll::Pending => Ok(()),
+                Poll::Ready(Ok((0, _))) => {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                }
+                Poll::Ready(Ok(_)) => Ok(()),
+                Poll::Ready(Err(Broken::Io(error))) => return Err(error.into()),
+                Poll::Ready(Err(Broken::Tls(error))) => Err(error),
             };
         }
     }
