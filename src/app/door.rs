@@ -11,7 +11,7 @@ use super::design::target;
 use super::identify::{Attempt, Identified};
 use super::setup::Setup;
 use super::strangers::{Strangers, Visit};
-use super::wishes::{Replication, asks_for_replication, settings};
+use super::wishes::{Replication, asks_for_replication, settings, walsender_parameters};
 use super::{App, Stage, cores};
 use crate::admin::{self, Console, Role};
 use crate::auth::ServerSecret;
@@ -246,7 +246,9 @@ impl App {
         };
         let login =
             Arc::new(Login { database: entrance.database.name.clone(), user: user.to_owned() });
-        let label = startup.parameter("application_name").unwrap_or_default();
+        let label = startup.parameter("application_name");
+        let own = || entrance.database.application_name.as_deref().unwrap_or_default().as_bytes();
+        let label = label.unwrap_or_else(own);
         let card = ClientCard::new(login, label, peer, stranger.socket().cipher());
         if entrance.replication {
             let walsender = Walsender { stranger, startup, card, entrance };
@@ -338,7 +340,7 @@ impl App {
         let Entrance { ticket, database, identified, .. } = entrance;
         let Identified { person, proof, greeting } = identified;
         let secret = setup.users.server_secret(&database, &person, Some(proof));
-        let (tenancy, settings) = match self.prepare(setup, startup, &card, secret) {
+        let (tenancy, settings) = match self.prepare(setup, startup, &card, &database, secret) {
             Ok(prepared) => prepared,
             Err(report) => {
                 login::refuse(stranger.socket(), &greeting, &report);
@@ -371,10 +373,11 @@ impl App {
         setup: &Setup,
         startup: &Startup,
         card: &ClientCard,
+        database: &Database,
         secret: Option<Arc<ServerSecret>>,
     ) -> Result<(Arc<Tenancy>, Vec<Setting>), Report> {
         let user = setup.config.users.get(&card.login.user);
-        let settings = settings(startup, &setup.config.general, user)?;
+        let settings = settings(startup, &setup.config.general, database, user)?;
         let tenancy = self.tenancies.find_or_make(&card.login, &self.house, secret)?;
         Ok((tenancy, settings))
     }
@@ -426,12 +429,7 @@ impl App {
         let secret = setup.users.server_secret(&database, &person, Some(proof));
         let target = target(&setup.config, &setup.tls, self.house.tcp, &database, user, secret);
         drop(setup);
-        let parameters: Vec<_> = startup
-            .parameters
-            .iter()
-            .filter(|(name, _)| name != b"user" && name != b"database")
-            .cloned()
-            .collect();
+        let parameters = walsender_parameters(&startup, &database);
         let seat = self.house.cancels.seat(Secret::random(startup.minor), card);
         let done = replicate(stranger.socket(), greeting, &target, &parameters, &seat).await;
         if let Err(error) = done {

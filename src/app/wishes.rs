@@ -1,7 +1,7 @@
 //! What a startup packet wishes for, beside user and database.
 
 use crate::client::condition;
-use crate::config::{General, User};
+use crate::config::{Database, General, User};
 use crate::wire::reply::Report;
 use crate::wire::startup::{Setting, Startup, read_options};
 
@@ -22,10 +22,12 @@ pub(super) fn asks_for_replication(startup: &Startup) -> Option<Replication> {
     }
 }
 
-/// The settings in a startup packet, those in `options` first: what is given outright counts.
+/// The settings of a new session: the database's, then those in the startup packet's `options`,
+/// then what is given outright. The last of a name counts.
 pub(super) fn settings(
     startup: &Startup,
     general: &General,
+    database: &Database,
     user: Option<&User>,
 ) -> Result<Vec<Setting>, Report> {
     let options = startup.parameter("options").unwrap_or_default();
@@ -39,6 +41,7 @@ pub(super) fn settings(
         ignored.iter().any(|ignored| ignored.as_bytes().eq_ignore_ascii_case(name))
     };
     settings.retain(|(name, _)| !ignored(name));
+    settings.splice(..0, defaults(database));
     let writes = |name: &[u8]| {
         let mut known =
             [&b"default_transaction_read_only"[..], b"transaction_read_only"].into_iter();
@@ -50,4 +53,20 @@ pub(super) fn settings(
         return Err(condition::READ_ONLY_USER.about(String::from_utf8_lossy(name)));
     }
     Ok(settings)
+}
+
+/// What a walsender's server is told beside user and database: what the client has, and the
+/// settings of the database that it has not. `options` come first at a server, so those count.
+pub(super) fn walsender_parameters(startup: &Startup, database: &Database) -> Vec<Setting> {
+    let options = startup.parameter("options").unwrap_or_default();
+    let options = read_options(options).unwrap_or_default();
+    let brought = |name: &[u8]| options.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    let given = startup.parameters.iter();
+    let given = given.filter(|(name, _)| name != b"user" && name != b"database").cloned();
+    defaults(database).filter(|(name, _)| !brought(name)).chain(given).collect()
+}
+
+fn defaults(database: &Database) -> impl Iterator<Item = Setting> {
+    let owned = |(name, value): (&str, &str)| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+    database.settings().map(owned)
 }

@@ -49,6 +49,14 @@ pub struct Database {
     pub server_lifetime: Option<Duration>,
     /// Run on every new server before its first client.
     pub connect_query: Option<String>,
+    /// `client_encoding` of clients that bring none.
+    pub client_encoding: Option<String>,
+    /// `DateStyle` of clients that bring none.
+    pub datestyle: Option<String>,
+    /// `TimeZone` of clients that bring none.
+    pub timezone: Option<String>,
+    /// `application_name` of clients that bring none.
+    pub application_name: Option<String>,
     /// Who looks up secrets. [`Config::auth_user`] has the default in.
     pub auth_user: Option<String>,
     /// How secrets are looked up; `None` = as in general.
@@ -88,6 +96,10 @@ impl Database {
             query_wait_timeout: general.query_wait_timeout,
             server_lifetime: general.server_lifetime,
             connect_query: None,
+            client_encoding: None,
+            datestyle: None,
+            timezone: None,
+            application_name: None,
             auth_user: None,
             auth_query: None,
             auth_dbname: None,
@@ -106,11 +118,23 @@ impl Database {
         self.dbname = url.dbname.unwrap_or_else(|| self.dbname.clone());
         self.user = url.user.or(self.user.take());
         self.password = url.password.or(self.password.take());
+        self.application_name = url.application_name.or(self.application_name.take());
         self.server_tls_sslmode = url.sslmode.unwrap_or(self.server_tls_sslmode);
         self.server_tls_negotiation = url.sslnegotiation.unwrap_or(self.server_tls_negotiation);
         self.server_tls_ca_file = url.sslrootcert.or(self.server_tls_ca_file.take());
         self.server_tls_cert_file = url.sslcert.or(self.server_tls_cert_file.take());
         self.server_tls_key_file = url.sslkey.or(self.server_tls_key_file.take());
+    }
+
+    /// The settings of clients that bring none of their own.
+    pub fn settings(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let settings = [
+            ("client_encoding", &self.client_encoding),
+            ("datestyle", &self.datestyle),
+            ("timezone", &self.timezone),
+            ("application_name", &self.application_name),
+        ];
+        settings.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
     }
 
     /// Where the server listens.

@@ -25,6 +25,7 @@ mod bare_errors;
 mod behaviour;
 mod cancel;
 mod caps;
+mod defaults;
 mod endings;
 mod listen;
 mod lost_servers;

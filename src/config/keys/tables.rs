@@ -119,6 +119,34 @@ pub(crate) static DATABASE: &[Key<Database>] = &[
         "\"SET jit = off\""
     ),
     key!(
+        client_encoding,
+        Kind::Text,
+        "client_encoding of clients that bring none.",
+        "the server's",
+        "\"UTF8\""
+    ),
+    key!(
+        datestyle,
+        Kind::Text,
+        "DateStyle of clients that bring none.",
+        "the server's",
+        "\"ISO, DMY\""
+    ),
+    key!(
+        timezone,
+        Kind::Text,
+        "TimeZone of clients that bring none.",
+        "the server's",
+        "\"Europe/Berlin\""
+    ),
+    key!(
+        application_name,
+        Kind::Text,
+        "application_name of clients that bring none; as in the url.",
+        "the server's",
+        "\"shop\""
+    ),
+    key!(
         server_tls_sslmode,
         Kind::SslMode,
         "TLS with the server; as sslmode in the url.",
