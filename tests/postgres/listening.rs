@@ -208,5 +208,6 @@ fn verbose_has_more_words_logged() {
         let reloaded = || pooler.log().contains("configuration reloaded");
         eventually("what comes later is logged", LIMIT, reloaded);
         assert_eq!(pooler.log().contains(detail), wanted, "{}", pooler.log());
+        assert!(!pooler.log().contains('\u{1b}'), "colours, and no terminal: {}", pooler.log());
     }
 }
