@@ -225,7 +225,8 @@ impl App {
             Ok(Entered::Database(entrance)) => entrance,
             Ok(Entered::Console(role, greeting)) => {
                 if setup.config.general.log_connections {
-                    tracing::info!(user, %peer, "console login: ok");
+                    let method = attempt.method.unwrap_or_default();
+                    tracing::info!(user, %peer, %method, "console login: ok");
                 }
                 let (socket, ahead) = stranger.into_parts();
                 let registry = Arc::clone(self) as Arc<dyn admin::Registry>;
@@ -255,6 +256,9 @@ impl App {
             return Ok(Admitted::Walsender(Box::new(walsender)));
         }
         let guest = self.open(stranger, setup, &startup, card, entrance, on).await?;
+        if setup.config.general.log_connections {
+            attempt.log_success(guest.session.seat());
+        }
         Ok(Admitted::Guest(guest))
     }
 
@@ -356,9 +360,6 @@ impl App {
                 return Err(Refused::Told(report));
             }
         };
-        if setup.config.general.log_connections {
-            tracing::info!(client = %*seat, "login attempt: ok");
-        }
         let params = tenancy.pool.connector().params().share(settings);
         let (socket, ahead) = stranger.into_parts();
         let gate = self.door.gate(seat.card());

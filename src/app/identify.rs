@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::App;
 use super::door::Refused;
 use super::setup::Setup;
-use crate::auth::{ClientAuth, Method, Proof, Rejection};
+use crate::auth::{ClientAuth, Proof, Rejection};
+use crate::cancel::Seat;
 use crate::client::condition;
 use crate::client::login::{LoginError, Stranger};
 use crate::complaints::shown;
@@ -20,7 +21,8 @@ pub(super) struct Attempt {
     pub(super) peer: Peer,
     /// As whom and where to.
     pub(super) names: Option<(Arc<str>, Arc<str>)>,
-    method: Option<&'static str>,
+    /// How it is proven, as far as that has been asked.
+    pub(super) method: Option<&'static str>,
 }
 
 /// A stranger who has proven who it is.
@@ -34,6 +36,14 @@ pub(super) struct Identified {
 impl Attempt {
     pub(super) fn new(peer: Peer) -> Self {
         Self { peer, names: None, method: None }
+    }
+
+    /// Logs that it came to this client.
+    pub(super) fn log_success(&self, client: &Seat) {
+        let method = self.method.unwrap_or_default();
+        let cipher = client.card().cipher;
+        let tls = cipher.map_or_else(|| "no".to_owned(), |cipher| cipher.to_string());
+        tracing::info!(%method, %tls, %client, "login attempt: ok");
     }
 
     /// That it came to nothing, for the log.
@@ -84,11 +94,12 @@ impl App {
                 return self.identify_peer(setup, caller, attempt.peer, map.as_deref()).await;
             }
         };
-        attempt.method = Some(method_name(method));
+        attempt.method = Some(method.name());
         let mut person = self.person(setup, caller).await?;
         let (account, mock) = (person.account(), users.mock());
         let renewed = async || person.renew().await.then(|| person.account());
         let proven = stranger.authenticate(method, caller.user, account, mock, renewed).await;
+        attempt.method = stranger.method();
         if let Err(LoginError::Rejected(Rejection::NotProven(_))) = &proven {
             person.doubt();
         }
@@ -141,15 +152,5 @@ impl App {
     async fn person(&self, setup: &Setup, caller: &Caller<'_>) -> Result<Person, Refused> {
         let person = setup.users.person(caller.database, caller.user).await;
         person.map_err(|Unanswered| Refused::Told(condition::LOGIN_UNAVAILABLE.report()))
-    }
-}
-
-fn method_name(method: Method) -> &'static str {
-    match method {
-        Method::Scram => "scram-sha-256",
-        Method::Md5 => "md5",
-        Method::Plain => "password",
-        Method::Trust => "trust",
-        Method::Any => "any",
     }
 }

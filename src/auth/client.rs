@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::md5::Salt;
-use super::message::{self, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, code};
+use super::message::{self, BOUND_METHOD, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, code};
 use super::mock::{Md5Mock, Mock, SALT_LEN};
 use super::scram::accept::{Challenged, Offer};
 use super::scram::{self, Binding, Iterations, Malformed, ScramKeys, Verifier};
@@ -27,6 +27,20 @@ pub enum Method {
     Trust,
     /// No proof, any name.
     Any,
+}
+
+impl Method {
+    /// Its name in rules and in the log.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Scram => "scram-sha-256",
+            Method::Md5 => "md5",
+            Method::Plain => "password",
+            Method::Trust => "trust",
+            Method::Any => "any",
+        }
+    }
 }
 
 /// What is known about the user that a client names.
@@ -120,6 +134,7 @@ pub struct ClientAuth {
     state: State,
     /// What binds its channel, where something does.
     binding: Option<Binding>,
+    method: &'static str,
 }
 
 #[derive(Debug)]
@@ -147,21 +162,24 @@ impl ClientAuth {
         mock: &Mock,
         binding: Option<Binding>,
     ) -> (ClientAuth, Outcome) {
-        let (state, outcome) = match Exchange::choose(method, &account, mock) {
-            Exchange::None(proof) => (State::Over, accept(Vec::new(), proof)),
-            Exchange::Refused(why) => (State::Over, reject(why)),
+        let (method, state, outcome) = match Exchange::choose(method, &account, mock) {
+            Exchange::None(proof) => (method.name(), State::Over, accept(Vec::new(), proof)),
+            Exchange::Refused(why) => (method.name(), State::Over, reject(why)),
             Exchange::Plain => (
+                Method::Plain.name(),
                 State::PasswordAsked(account),
                 Outcome::Send(message::authentication(code::CLEARTEXT, &[])),
             ),
             Exchange::Md5 => {
                 let salt: Salt = rand::random();
                 (
+                    Method::Md5.name(),
                     State::Md5Asked(account, salt),
                     Outcome::Send(message::authentication(code::MD5, &salt)),
                 )
             }
             Exchange::Scram => (
+                Method::Scram.name(),
                 State::SaslOffered(Opponent::new(user, account, mock)),
                 Outcome::Send(message::sasl(match binding {
                     Some(_) => &[SCRAM_SHA_256_PLUS, SCRAM_SHA_256],
@@ -169,7 +187,7 @@ impl ClientAuth {
                 })),
             ),
         };
-        (ClientAuth { state, binding }, outcome)
+        (ClientAuth { state, binding, method }, outcome)
     }
 
     /// The end of a login whose proof is not in messages: a certificate, or the system's word. The
@@ -182,6 +200,13 @@ impl ClientAuth {
             Account::Unknown => Err(Rejection::NotProven(Why::UnknownUser)),
             _ => Ok((message::authentication(code::OK, &[]), Proof::Trust)),
         }
+    }
+
+    /// How the client proves who he is: by the exchange that is run, which his secret may decide,
+    /// and with SCRAM by the mechanism that he has chosen.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        self.method
     }
 
     /// Whether the next message will be hashed for milliseconds: not to be done where others wait.
@@ -218,6 +243,9 @@ impl ClientAuth {
             State::SaslOffered(opponent) => match challenge(body, &opponent, self.binding.as_ref())
             {
                 Ok(challenged) => {
+                    if challenged.is_bound() {
+                        self.method = BOUND_METHOD;
+                    }
                     let send =
                         message::authentication(code::SASL_CONTINUE, challenged.server_first());
                     let state = State::SaslChallenged(Box::new(challenged), opponent);
@@ -248,11 +276,11 @@ impl Again {
     /// The login against this account; it takes the message that the other has taken.
     #[must_use]
     pub fn against(self, account: Account) -> ClientAuth {
-        let state = match self {
-            Self::Plain => State::PasswordAsked(account),
-            Self::Md5(salt) => State::Md5Asked(account, salt),
+        let (method, state) = match self {
+            Self::Plain => (Method::Plain, State::PasswordAsked(account)),
+            Self::Md5(salt) => (Method::Md5, State::Md5Asked(account, salt)),
         };
-        ClientAuth { state, binding: None }
+        ClientAuth { state, binding: None, method: method.name() }
     }
 }
 

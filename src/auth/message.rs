@@ -27,6 +27,8 @@ pub(super) fn authentication(code: u32, payload: &[u8]) -> Vec<u8> {
 
 /// The name of SCRAM with channel binding.
 pub(super) const SCRAM_SHA_256_PLUS: &str = "SCRAM-SHA-256-PLUS";
+/// What the log calls a login by that.
+pub(super) const BOUND_METHOD: &str = "scram-sha-256-plus";
 
 /// AuthenticationSASL that offers these mechanisms, the preferred one first.
 pub(super) fn sasl(mechanisms: &[&str]) -> Vec<u8> {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::md5::Md5Hash;
-use super::message::{self, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, code};
+use super::message::{self, BOUND_METHOD, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, code};
 use super::scram::prove::{Channel, Expected, Opened};
 use super::scram::{self, Binding, Malformed};
 use super::secret::{Known, ServerSecret};
@@ -20,6 +20,7 @@ pub struct ServerAuth {
     /// What binds the channel, where something does.
     binding: Option<Binding>,
     state: State,
+    method: Option<&'static str>,
 }
 
 /// What to do next with the server.
@@ -109,7 +110,8 @@ impl ServerAuth {
     /// A login of `user`; without a secret only a server that trusts him lets him in.
     #[must_use]
     pub fn new(user: &str, secret: Option<Arc<ServerSecret>>) -> ServerAuth {
-        ServerAuth { user: user.to_owned(), secret, binding: None, state: State::Fresh }
+        let (user, binding, method) = (user.to_owned(), None, None);
+        ServerAuth { user, secret, binding, state: State::Fresh, method }
     }
 
     /// The same over a channel that something may bind, which is used where the server offers it.
@@ -118,10 +120,11 @@ impl ServerAuth {
         ServerAuth { binding, ..self }
     }
 
-    /// Whether the server proves that it is at the other end of the channel itself.
+    /// How the server wants us to prove who we are, and with SCRAM by which mechanism we do; `None`
+    /// as long as it has not asked.
     #[must_use]
-    pub fn is_bound(&self) -> bool {
-        matches!(&self.state, State::Opened(opened) if opened.is_bound())
+    pub fn method(&self) -> Option<&'static str> {
+        self.method
     }
 
     /// Whether the next message may be hashed for milliseconds, or for as long as a server says: not
@@ -143,7 +146,14 @@ impl ServerAuth {
         let state = std::mem::replace(&mut self.state, State::Over);
         let (asked, payload) =
             body.split_first_chunk::<4>().ok_or(Malformed("it has no authentication code"))?;
-        let (state, progress) = match (state, u32::from_be_bytes(*asked)) {
+        let asked = u32::from_be_bytes(*asked);
+        match (&state, asked) {
+            (State::Fresh, code::CLEARTEXT) => self.method = Some("password in clear"),
+            (State::Fresh, code::MD5) => self.method = Some("md5"),
+            (State::Fresh, code::SASL) => self.method = Some("scram-sha-256"),
+            _ => {}
+        }
+        let (state, progress) = match (state, asked) {
             (state, code::OK) => self.ok(&state, payload)?,
             (State::Fresh, code::CLEARTEXT) => self.cleartext(payload)?,
             (State::Fresh, code::MD5) => self.md5(payload)?,
@@ -153,6 +163,9 @@ impl ServerAuth {
             (State::Fresh, other) => return Err(unsupported(other)),
             _ => return Err(ServerAuthError::OutOfTurn),
         };
+        if matches!(&state, State::Opened(opened) if opened.is_bound()) {
+            self.method = Some(BOUND_METHOD);
+        }
         self.state = state;
         Ok(progress)
     }

@@ -66,6 +66,8 @@ struct Played {
     accepted: Result<Proof, Rejection>,
     let_in: Result<bool, ServerAuthError>,
     transcript: Vec<Vec<u8>>,
+    /// What the client's side and ours call it.
+    methods: [&'static str; 2],
 }
 
 fn play(
@@ -83,11 +85,12 @@ fn play_on(mut server: ServerAuth, client: (ClientAuth, Outcome)) -> Played {
     let (mut client, mut outcome) = client;
     let mut transcript = Vec::new();
     loop {
+        let methods = [client.method(), server.method().unwrap_or("none")];
         let (send, accepted) = match outcome {
             Outcome::Send(send) => (send, None),
             Outcome::Accepted { send, proof } => (send, Some(proof)),
             Outcome::Rejected(rejection) => {
-                return Played { accepted: Err(rejection), let_in: Ok(false), transcript };
+                return Played { accepted: Err(rejection), let_in: Ok(false), transcript, methods };
             }
         };
         transcript.push(send.clone());
@@ -99,7 +102,7 @@ fn play_on(mut server: ServerAuth, client: (ClientAuth, Outcome)) -> Played {
         match (accepted, reply) {
             (Some(proof), reply) => {
                 let let_in = reply.map(|progress| progress == Progress::Done);
-                return Played { accepted: Ok(proof), let_in, transcript };
+                return Played { accepted: Ok(proof), let_in, transcript, methods };
             }
             (None, Ok(Progress::Send(answer))) => {
                 transcript.push(answer.clone());
@@ -111,6 +114,7 @@ fn play_on(mut server: ServerAuth, client: (ClientAuth, Outcome)) -> Played {
                     accepted: Err(Rejection::Mechanism),
                     let_in: Err(error),
                     transcript,
+                    methods,
                 };
             }
         }

@@ -109,6 +109,8 @@ pub struct Stranger {
     certificate: Option<Box<ClientCertificate>>,
     /// What binds its channel.
     binding: Option<Binding>,
+    /// How it proves who it is, once it has been asked.
+    method: Option<&'static str>,
     /// What it has sent, among all strangers.
     share: Share,
 }
@@ -118,13 +120,18 @@ impl Stranger {
     pub fn new(socket: Socket, tls: Option<Arc<ClientTls>>, share: Share) -> Self {
         // A unix socket has none, and needs none.
         let tls = tls.filter(|_| !matches!(socket, Socket::Unix(_)));
-        let (certificate, binding) = (None, None);
-        Self { socket, sent: Vec::new(), looked_at: 0, tls, certificate, binding, share }
+        let (certificate, binding, method) = (None, None, None);
+        Self { socket, sent: Vec::new(), looked_at: 0, tls, certificate, binding, method, share }
     }
 
     /// The certificate that it has shown and that an authority of ours has signed.
     pub fn certificate(&self) -> Option<&ClientCertificate> {
         self.certificate.as_deref()
+    }
+
+    /// How it proves who it is; `None` before it has been asked.
+    pub fn method(&self) -> Option<&'static str> {
+        self.method
     }
 
     /// Its socket.
@@ -235,6 +242,7 @@ impl Stranger {
         let (mut auth, mut outcome) =
             ClientAuth::start(method, user, account, mock, self.binding.clone());
         loop {
+            self.method = Some(auth.method());
             match outcome {
                 Outcome::Rejected(rejection) => return Err(LoginError::Rejected(rejection)),
                 Outcome::Accepted { send, proof } => return Ok((proof, send)),

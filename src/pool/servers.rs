@@ -129,6 +129,7 @@ impl Connector {
     async fn open(&self, goal: &Goal, on: LoopId) -> Result<Box<Server>, ConnectError> {
         let Goal { target, upkeep, connect_query } = goal;
         let login = connect(target, &[]).await?;
+        let method = login.method;
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let unset = Arc::clone(&self.unset);
         let mut server = Server::new(login, on, id, unset, Arc::clone(upkeep), &self.processes);
@@ -139,10 +140,14 @@ impl Connector {
                 ServerError::Refused(error) => {
                     ConnectError::Refused { address, method: None, error: error.into() }
                 }
-                other => ConnectError::Lied { address, what: other.to_string().into() },
+                other => {
+                    ConnectError::Lied { address, method: None, what: other.to_string().into() }
+                }
             })?;
         }
-        tracing::debug!(server = %target.address, user = %target.user, "new connection to server");
+        let Target { address, user, .. } = target;
+        let tls = server.socket.cipher().map_or_else(|| "no".to_owned(), |tls| tls.to_string());
+        tracing::debug!(server = %address, %method, %tls, %user, "new connection to server");
         Ok(server)
     }
 }

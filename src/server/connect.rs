@@ -78,6 +78,8 @@ pub enum ConnectError {
     Closed {
         /// Where.
         address: Arc<str>,
+        /// How it wanted us to prove who we are, if it came to that.
+        method: Option<&'static str>,
     },
     /// The server said no: the body of its ErrorResponse.
     #[error("server at {address} refused the login: {}", text(.error))]
@@ -114,6 +116,8 @@ pub enum ConnectError {
     Lied {
         /// Where.
         address: Arc<str>,
+        /// How it wanted us to prove who we are, if it came to that.
+        method: Option<&'static str>,
         /// What was wrong.
         what: Arc<str>,
     },
@@ -150,8 +154,11 @@ impl ConnectError {
     /// How the server wanted us to prove who we are, as far as it came to that.
     fn method(&self) -> Option<&'static str> {
         match self {
-            Self::Refused { method, .. } | Self::Auth { method, .. } => *method,
-            _ => None,
+            Self::Refused { method, .. }
+            | Self::Auth { method, .. }
+            | Self::Closed { method, .. }
+            | Self::Lied { method, .. } => *method,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Tls { .. } => None,
         }
     }
 
@@ -326,13 +333,6 @@ impl<'a> Login<'a> {
         let Some(mut pending) = auth.take() else {
             return Err(self.lied("a second authentication"));
         };
-        // https://www.postgresql.org/docs/current/protocol-message-formats.html: Authentication…
-        match body {
-            [0, 0, 0, 3, ..] => self.method = Some("password in clear"),
-            [0, 0, 0, 5, ..] => self.method = Some("md5"),
-            [0, 0, 0, 10, ..] => self.method = Some("scram-sha-256"),
-            _ => {}
-        }
         let progress = if pending.is_costly() {
             // As many at once as `max_server_logins` lets log in.
             let body = body.to_vec();
@@ -349,11 +349,8 @@ impl<'a> Login<'a> {
         } else {
             pending.received(body)
         };
-        let progress = progress.map_err(|cause| self.not_proven(target, cause))?;
-        if pending.is_bound() {
-            self.method = Some("scram-sha-256-plus");
-        }
-        match progress {
+        self.method = pending.method();
+        match progress.map_err(|cause| self.not_proven(target, cause))? {
             Progress::Send(message) => self.send(&message).await?,
             Progress::Wait => {}
             Progress::Done => return Ok(()),
@@ -398,11 +395,12 @@ impl<'a> Login<'a> {
     }
 
     fn closed(&self) -> ConnectError {
-        ConnectError::Closed { address: Arc::clone(self.address) }
+        ConnectError::Closed { address: Arc::clone(self.address), method: self.method }
     }
 
     fn lied(&self, what: &str) -> ConnectError {
-        ConnectError::Lied { address: Arc::clone(self.address), what: what.into() }
+        let (address, method) = (Arc::clone(self.address), self.method);
+        ConnectError::Lied { address, method, what: what.into() }
     }
 }
 

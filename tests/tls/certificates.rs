@@ -16,6 +16,7 @@ pub struct Authority {
 }
 
 /// A certificate and its key, as PEM.
+#[derive(Clone)]
 pub struct Identity {
     pub certificate: String,
     pub key: String,

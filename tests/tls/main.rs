@@ -15,6 +15,7 @@
 mod support;
 
 mod attacks;
+mod bound;
 mod certificates;
 mod client;
 mod clients;

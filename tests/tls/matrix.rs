@@ -1,12 +1,14 @@
 //! Each way for a client to prove who it is, by each way for us to log in to the server, in clear
-//! and by TLS on both sides: who gets in, and what the others are told.
+//! and by TLS on both sides: who gets in and how that was proven on both, and what the others are told.
 
 use pgweir::auth::md5_hash;
 
 use crate::certificates::{Good, put};
 use crate::house::House;
 use crate::servers::set_hba;
-use crate::support::{APP_DATABASE, PASSWORD, Pooler, SUPERUSER, psql_rows, psql_with};
+use crate::support::{
+    APP_DATABASE, LIMIT, PASSWORD, Pooler, SUPERUSER, eventually, psql_rows, psql_with,
+};
 
 /// How a client proves who it is, and what we know of its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +112,42 @@ fn expected(client: Client, server: Server, server_tls: &str) -> Option<&'static
     }
 }
 
+/// How a client that has got in has proven who it is, as the log calls it.
+fn proven(client: Client, server: Server, way: Way) -> &'static str {
+    let bound = way == Way::Tls;
+    match client {
+        Client::Plain => "password",
+        Client::Md5 => "md5",
+        // The secrets of the roles decide.
+        Client::AuthQuery if server != Server::Scram => "md5",
+        Client::Scram | Client::Verifier | Client::AuthQuery if bound => "scram-sha-256-plus",
+        Client::Scram | Client::Verifier | Client::AuthQuery => "scram-sha-256",
+        Client::Certificate => "cert",
+        Client::Peer => "peer",
+    }
+}
+
+/// How we have proven to the server who we are, as the log calls it.
+fn shown(server: Server, server_tls: &str) -> &'static str {
+    match server {
+        Server::Md5 => "md5",
+        Server::Scram if server_tls == "disable" => "scram-sha-256",
+        Server::Scram => "scram-sha-256-plus",
+        // It asks for nothing by messages.
+        Server::Certificate => "trust",
+    }
+}
+
+/// The methods in the log's lines of this text about a role, in their order.
+fn methods(log: &str, text: &str, role: &str) -> Vec<String> {
+    let lines = log.lines().filter(|line| line.contains(text) && line.contains(role));
+    let method = |line: &str| {
+        let (_, rest) = line.split_once(" method=").unwrap();
+        rest.split_once(' ').unwrap().0.to_owned()
+    };
+    lines.map(method).collect()
+}
+
 /// The rows or the error of `select current_user`.
 fn login(house: &House, pooler: &Pooler, role: &str, way: Way, password: &str) -> String {
     let port = pooler.port();
@@ -166,7 +204,7 @@ fn each_proof_with_each_server_in_clear_and_by_tls() {
         CLIENTS.into_iter().flat_map(|client| [(client, "disable"), (client, "verify-full")])
     {
         let settings = format!(
-            "{client_tls}; {}; server_tls_sslmode = \"{server_tls}\"; \
+            "{client_tls}; {}; log_connections = true; verbose = 1; server_tls_sslmode = \"{server_tls}\"; \
              server_tls_ca_file = \"DIR/ca.crt\"; server_tls_cert_file = \"DIR/by_cert.crt\"; \
              server_tls_key_file = \"DIR/by_cert.key\"",
             client.settings()
@@ -190,13 +228,31 @@ fn each_proof_with_each_server_in_clear_and_by_tls() {
         {
             cells += 1;
             let role = server.role();
+            let before = pooler.log().len();
             let said = login(&house, &pooler, role, way, PASSWORD);
-            let fine = match expected(client, server, server_tls) {
+            let expected = expected(client, server, server_tls);
+            let fine = match expected {
                 None => said == role,
                 Some(text) => said.contains("FATAL: ") && said.contains(text),
             };
+            let cell = format!("{client:?} {way:?}, server {server:?} {server_tls}");
             if !fine {
-                wrong.push(format!("{client:?} {way:?}, server {server:?} {server_tls}: {said}"));
+                wrong.push(format!("{cell}: {said}"));
+            } else if expected.is_none() {
+                let mut inside = Vec::new();
+                eventually("the login is logged", LIMIT, || {
+                    inside = methods(&pooler.log()[before..], "login attempt: ok", role);
+                    !inside.is_empty()
+                });
+                // The pool may have opened its server for another way already.
+                let opened = methods(&pooler.log(), "new connection to server", role);
+                let outside = shown(server, server_tls);
+                if inside != [proven(client, server, way)]
+                    || opened.is_empty()
+                    || opened.iter().any(|method| method != outside)
+                {
+                    wrong.push(format!("{cell}: in by {inside:?}, out by {opened:?}"));
+                }
             }
             // A wrong proof is told one thing, whatever the server is like.
             let told = format!("FATAL:  password authentication failed for user \"{role}\"");

@@ -61,6 +61,11 @@ impl Challenged {
         Ok(Challenged { channel, client_first_bare: bare.to_vec(), server_first, nonce })
     }
 
+    /// Whether the client has bound the channel.
+    pub(in crate::auth) fn is_bound(&self) -> bool {
+        self.channel.starts_with(b"p")
+    }
+
     /// The server-first message.
     pub(in crate::auth) fn server_first(&self) -> &[u8] {
         self.server_first.as_bytes()

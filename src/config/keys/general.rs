@@ -390,7 +390,11 @@ pub(crate) static GENERAL: &[Group] = &[
     Group {
         title: "Logging and debugging",
         keys: &[
-            key!(log_connections, Kind::Flag, "Log each login of a client."),
+            key!(
+                log_connections,
+                Kind::Flag,
+                "Log each login of a client: who, from where, by which method, with which TLS."
+            ),
             key!(log_disconnections, Kind::Flag, "Log each disconnect, with its reason."),
             key!(
                 log_pooler_errors,
