@@ -86,8 +86,8 @@ impl Config {
         let mut report = |key: &str, what: &str, hint: &str| {
             problems.push(told("--url", key, what, hint));
         };
-        let (user, name, password) =
-            (server.login_user(), server.database(), server.password.clone());
+        let (user, password) = (server.login_user(), server.password.clone());
+        let name = server.alias.clone().unwrap_or_else(|| server.database());
         if password.is_none() {
             let hint = "postgres://user:password@host/database; or use a file, where auth_type = \
                         \"trust\" lets clients in without";
@@ -100,7 +100,8 @@ impl Config {
         let mut database = Database::new(name.clone(), String::new(), &self.general);
         database.replicas = replicas.iter().map(ServerUrl::host_port).collect();
         // Each client is itself on the server: others may be able to log in too.
-        database.take_url(ServerUrl { user: None, password: None, ..server });
+        let dbname = Some(server.database());
+        database.take_url(ServerUrl { dbname, user: None, password: None, ..server });
         for (key, what) in server_misfits(&database) {
             report(key, what, "");
         }

@@ -58,6 +58,8 @@ const PARTS: [[&str; 5]; 3] = [
     ],
     ["PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"],
 ];
+/// The name that clients ask for, beside the second of these sets, as in that image.
+const ALIAS: (&str, &str) = ("PGBOUNCER_DATABASE", "POSTGRESQL_HOST");
 /// General keys that images take by the key's own name, and with `PGBOUNCER_` before it.
 const OF_IMAGES: &[&str] = &[
     "listen_addr",
@@ -161,6 +163,7 @@ impl Environment {
             url.user = self.get(user).map(str::to_owned);
             url.dbname = self.get(database).map(str::to_owned);
             url.password = self.secret(password)?.map(Secret::new);
+            url.alias = self.get(ALIAS.0).filter(|_| host == ALIAS.1).map(str::to_owned);
             return Ok(vec![url]);
         }
         Ok(Vec::new())
@@ -192,7 +195,13 @@ impl Environment {
         };
         let parts = PARTS.into_iter().find(|parts| parts[0] == first);
         let names = parts.map_or_else(|| vec![first], Vec::from);
-        names.into_iter().chain([REPLICAS]).filter_map(|name| self.set_by(name)).collect()
+        let alias = (first == ALIAS.1).then_some(ALIAS.0);
+        names
+            .into_iter()
+            .chain(alias)
+            .chain([REPLICAS])
+            .filter_map(|name| self.set_by(name))
+            .collect()
     }
 
     /// The variable of this name, or the one that names its file.
@@ -241,7 +250,13 @@ impl Environment {
             });
         let others = NOT_NEEDED.iter().filter(|(name, _)| self.get(name).is_some());
         let others = others.map(|(name, instead)| format!("{name} means nothing here: {instead}"));
-        ours.chain(others).collect()
+        let names_nothing =
+            self.get(ALIAS.0).is_some() && !self.naming_servers().contains(&ALIAS.0);
+        let alias = names_nothing.then(|| {
+            let (name, host) = ALIAS;
+            format!("{name} means nothing here: it goes with {host}, which does not count")
+        });
+        ours.chain(others).chain(alias).collect()
     }
 
     /// Sets the general keys that the variables name.

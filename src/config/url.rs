@@ -25,6 +25,8 @@ pub struct ServerUrl {
     pub password: Option<Secret>,
     /// Database, if given. [`ServerUrl::database`] has the default in.
     pub dbname: Option<String>,
+    /// The name that clients ask for, where it is another than [`ServerUrl::database`].
+    pub alias: Option<String>,
     /// What was asked for as to TLS, if anything.
     pub sslmode: Option<SslMode>,
     /// How TLS is to start, if said.
@@ -119,6 +121,7 @@ impl ServerUrl {
             user: None,
             password: None,
             dbname: None,
+            alias: None,
             sslmode: None,
             sslnegotiation: None,
             sslrootcert: None,

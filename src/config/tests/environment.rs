@@ -180,6 +180,35 @@ fn list_of_urls_is_a_database_each() {
 }
 
 #[test]
+fn database_of_an_image_has_the_name_that_clients_ask_for() {
+    let image = [
+        ("POSTGRESQL_HOST", "db"),
+        ("POSTGRESQL_USERNAME", "app"),
+        ("POSTGRESQL_PASSWORD", "pw"),
+        ("POSTGRESQL_DATABASE", "shop"),
+    ];
+    let read = |name| {
+        let variables = environment(&[&image[..], &[("PGBOUNCER_DATABASE", name)]].concat());
+        assert!(variables.naming_servers().contains(&"PGBOUNCER_DATABASE"));
+        assert_eq!(variables.unknown(), [""; 0]);
+        Config::from_servers_in(variables.servers().unwrap(), vec![], &variables)
+    };
+    let named = read("front").unwrap();
+    assert_eq!(named.databases.keys().collect::<Vec<_>>(), ["front"]);
+    assert_eq!(named.databases["front"].dbname, "shop");
+    let any = read("*").unwrap();
+    assert_eq!(any.database("anything").unwrap().dbname, "shop");
+    let reserved = read("pgbouncer").unwrap_err().to_string();
+    assert!(reserved.contains("the console has this name"), "{reserved}");
+
+    let beside = environment(&[("DB_HOST", "db"), ("PGBOUNCER_DATABASE", "front")]);
+    assert_eq!(beside.servers().unwrap()[0].alias, None);
+    let wanted = "PGBOUNCER_DATABASE means nothing here: it goes with POSTGRESQL_HOST, which does \
+                  not count";
+    assert_eq!(beside.unknown(), [wanted]);
+}
+
+#[test]
 fn start_without_a_file_shows_where_its_settings_come_from() {
     let variables = environment(&[
         ("DATABASE_URLS", "postgres://a:s3cret@one/x,postgres://b:s3cret@two:5433/y"),
