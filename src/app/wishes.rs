@@ -66,7 +66,15 @@ pub(super) fn walsender_parameters(startup: &Startup, database: &Database) -> Ve
     defaults(database).filter(|(name, _)| !brought(name)).chain(given).collect()
 }
 
+/// What a database gives to clients that bring none of their own.
 fn defaults(database: &Database) -> impl Iterator<Item = Setting> {
-    let owned = |(name, value): (&str, &str)| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
-    database.settings().map(owned)
+    let settings = [
+        ("client_encoding", &database.client_encoding),
+        ("datestyle", &database.datestyle),
+        ("timezone", &database.timezone),
+        ("application_name", &database.application_name),
+    ];
+    settings.into_iter().filter_map(|(name, value)| {
+        Some((name.as_bytes().to_vec(), value.as_ref()?.as_bytes().to_vec()))
+    })
 }

@@ -126,17 +126,6 @@ impl Database {
         self.server_tls_key_file = url.sslkey.or(self.server_tls_key_file.take());
     }
 
-    /// The settings of clients that bring none of their own.
-    pub fn settings(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let settings = [
-            ("client_encoding", &self.client_encoding),
-            ("datestyle", &self.datestyle),
-            ("timezone", &self.timezone),
-            ("application_name", &self.application_name),
-        ];
-        settings.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
-    }
-
     /// Where the server listens.
     #[must_use]
     pub fn host_port(&self) -> HostPort {
