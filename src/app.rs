@@ -164,6 +164,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         cancel_wait: general.cancel_wait_timeout,
         complaints: Arc::new(Complaints::default()),
         hub: Hub::new(Arc::default()),
+        partings: watch::Sender::new(()),
     });
     let setup = Setup::new(Arc::clone(&config), &house, None)?;
     let (stop, stops) = mpsc::channel(1);

@@ -182,6 +182,8 @@ impl App {
         }
         let closed = timeout(LAST_MOMENT, async {
             self.house.cancels.emptied().await;
+            // What nobody waits for any more would run on at its server, with its locks.
+            self.house.partings.closed().await;
             self.tenancies.close().await;
         });
         if closed.await.is_err() {

@@ -32,6 +32,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use self::clock::Clock;
@@ -83,6 +84,8 @@ pub struct House {
     pub hub: Arc<Hub>,
     /// What goes wrong again and again.
     pub complaints: Arc<Complaints>,
+    /// Held by whatever settles a server for a client that has left.
+    pub partings: watch::Sender<()>,
 }
 
 /// A client that is logged in, and its way to servers. Idle ones are many: keep it small.
@@ -510,7 +513,9 @@ impl Session {
             attached.lease.read_on();
             let parting = Parting::of(&attached, &end);
             let tenancy = Arc::clone(&self.tenancy);
+            let parted = tenancy.house.partings.subscribe();
             tokio::spawn(async move {
+                let _parted = parted;
                 if let Some(landing) = landing
                     && !landing.landed().await
                 {
