@@ -32,7 +32,7 @@ use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 
-use self::accept::accept;
+use self::accept::Doorway;
 use self::door::Door;
 use self::listening::{listeners, tcp_options};
 use self::setup::{Setup, SetupError};
@@ -44,7 +44,7 @@ use crate::complaints::Complaints;
 use crate::config::{Config, General, Problems};
 use crate::http;
 use crate::net::host::raise_open_files;
-use crate::net::listen::{Endpoint, Listener};
+use crate::net::listen::Endpoint;
 use crate::net::loops::Loops;
 use crate::net::notify::Manager;
 use crate::notify::Hub;
@@ -101,7 +101,7 @@ pub type Source = Box<dyn Fn(&[Override]) -> Result<Config, Problems> + Send + S
 pub struct Running {
     control: Runtime,
     /// Unix sockets' files go with them.
-    listeners: Vec<Listener>,
+    doorways: Vec<Doorway>,
     http: Option<SocketAddr>,
     app: Arc<App>,
     stops: mpsc::Receiver<Haste>,
@@ -183,12 +183,8 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
     });
     let control = Builder::new_current_thread().enable_all().build().map_err(StartError::Loops)?;
     control.spawn(Arc::clone(&app).watch_files());
-    for listener in &listeners {
-        for on in app.loops.ids() {
-            let listener = listener.share().map_err(StartError::Loops)?;
-            app.loops.spawn(on, accept(Arc::clone(&app), listener, on));
-        }
-    }
+    let doorways = listeners.into_iter().map(|listener| Doorway::open(&app, listener));
+    let doorways = doorways.collect::<io::Result<_>>().map_err(StartError::Loops)?;
     control.spawn(Arc::clone(&app).sum_up_complaints());
     control.spawn(Arc::clone(&app).forget_idle_databases());
     let http = match pages {
@@ -199,13 +195,13 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         }
         None => None,
     };
-    Ok(Running { control, listeners, http, app, stops })
+    Ok(Running { control, doorways, http, app, stops })
 }
 
 impl Running {
     /// Where it listens; at least one.
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.listeners.iter().map(Listener::at)
+        self.doorways.iter().map(|doorway| doorway.listener().at())
     }
 
     /// Where it serves `/metrics`, `/livez` and `/readyz`; `None` when it does not.
@@ -215,10 +211,10 @@ impl Running {
 
     /// Runs the control plane on this thread until `end` is ready, then closes everything at once.
     pub fn wait(self, end: impl Future<Output = ()>) {
-        let Self { control, listeners, app, .. } = self;
+        let Self { control, doorways, app, .. } = self;
         control.block_on(async {
             end.await;
-            app.end(listeners).await;
+            app.end(doorways).await;
         });
     }
 
@@ -229,8 +225,8 @@ impl Running {
     /// # Errors
     /// When signals can't be caught.
     pub fn run(self, ready: impl FnOnce()) -> io::Result<()> {
-        let Self { control, listeners, app, stops, .. } = self;
-        control.block_on(app.control(listeners, stops, ready))
+        let Self { control, doorways, app, stops, .. } = self;
+        control.block_on(app.control(doorways, stops, ready))
     }
 }
 

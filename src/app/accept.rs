@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::door::Guest;
 use super::{App, Stage};
 use crate::client::{condition, login};
-use crate::net::listen::{Acceptor, Listening};
+use crate::net::listen::{Acceptor, Listener, Listening};
 use crate::net::loops::LoopId;
 use crate::net::peer::Peer;
 use crate::net::socket::Socket;
@@ -21,8 +23,45 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A loop that has this many clients more than another passes new ones on to it.
 const CROWD_SLACK: usize = 8;
 
+/// How many of those who have connected already a loop hears out when a port is closed: more than
+/// are waiting there, unless somebody keeps coming.
+const LAST_MAX: usize = 4096;
+
+/// A listener, and the loops that accept from it.
+#[derive(Debug)]
+pub(super) struct Doorway {
+    listener: Listener,
+    accepting: Vec<JoinHandle<()>>,
+}
+
+impl Doorway {
+    /// Has every loop accept from a listener.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn open(app: &Arc<App>, listener: Listener) -> io::Result<Self> {
+        let mut accepting = Vec::new();
+        for on in app.loops.ids() {
+            let task = accept(Arc::clone(app), listener.share()?, on);
+            accepting.extend(app.loops.spawn(on, task));
+        }
+        Ok(Self { listener, accepting })
+    }
+
+    /// Where it leads in from.
+    pub(super) fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// Closes it. The loops do their part by themselves when the stage has come, and are
+    /// returned: there is nobody left who accepts when all are done.
+    pub(super) fn close(self) -> Vec<JoinHandle<()>> {
+        self.accepting
+    }
+}
+
 /// Accepts clients on one loop, which serves them unless another has far fewer.
-pub(super) async fn accept(app: Arc<App>, listener: Listening, on: LoopId) {
+async fn accept(app: Arc<App>, listener: Listening, on: LoopId) {
     let mut stage = app.stage.subscribe();
     let acceptor = match listener.acceptor() {
         Ok(acceptor) => acceptor,
@@ -40,7 +79,8 @@ pub(super) async fn accept(app: Arc<App>, listener: Listening, on: LoopId) {
         };
         let Some(accepted) = accepted else {
             // Those who have connected already are told: closed now, they would be reset.
-            while let Some(Ok((socket, peer))) = acceptor.accept_waiting().await {
+            for _ in 0..LAST_MAX {
+                let Some(Ok((socket, peer))) = acceptor.accept_waiting().await else { break };
                 app.place(socket, peer, on);
             }
             return;

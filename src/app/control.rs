@@ -10,10 +10,10 @@ use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::accept::Doorway;
 use super::{App, Stage};
 use crate::admin::{Haste, Order};
 use crate::cancel::Summons;
-use crate::net::listen::Listener;
 
 /// How long clients may take to go when the end can't wait: to be sent the rest of a message, and
 /// then the last words.
@@ -70,7 +70,7 @@ impl App {
     /// When signals can't be caught.
     pub(super) async fn control(
         self: Arc<Self>,
-        mut listeners: Vec<Listener>,
+        mut doorways: Vec<Doorway>,
         mut stops: mpsc::Receiver<Haste>,
         ready: impl FnOnce(),
     ) -> io::Result<()> {
@@ -85,10 +85,10 @@ impl App {
             manager.stopping();
         }
         tokio::select! {
-            () = self.wind_down(haste, &mut listeners) => {}
+            () = self.wind_down(haste, &mut doorways) => {}
             () = hurried(&mut signals, &mut stops) => tracing::info!("stopping at once"),
         }
-        self.end(listeners).await;
+        self.end(doorways).await;
         Ok(())
     }
 
@@ -123,20 +123,20 @@ impl App {
     }
 
     /// The graceful part of a stop, within `drain_timeout`.
-    async fn wind_down(&self, haste: Haste, listeners: &mut Vec<Listener>) {
+    async fn wind_down(&self, haste: Haste, doorways: &mut Vec<Doorway>) {
         let general = &self.setup().config.general;
         let graceful = async {
             match haste {
                 Haste::AtOnce => {}
                 Haste::WaitForServers => {
-                    self.close(listeners);
+                    self.close(doorways).await;
                     self.set_paused(None, true);
                     self.paused(None).await;
                 }
                 Haste::WaitForClients => {
                     self.stage.send_replace(Stage::Leaving);
                     sleep(general.drain_delay).await;
-                    self.close(listeners);
+                    self.close(doorways).await;
                     self.dismiss(general.drain_pace).await;
                     self.house.cancels.emptied().await;
                 }
@@ -154,9 +154,19 @@ impl App {
     }
 
     /// Lets nobody in any more but operators, by the unix socket.
-    fn close(&self, listeners: &mut Vec<Listener>) {
+    /// When what is returned is ready, no port is open on any loop: whoever is asked to go then
+    /// does not come back to us.
+    fn close(&self, doorways: &mut Vec<Doorway>) -> impl Future<Output = ()> + use<> {
         self.stage.send_replace(Stage::Closing);
-        listeners.retain(|listener| !listener.is_tcp());
+        let ports = doorways.extract_if(.., |doorway| doorway.listener().is_tcp());
+        let accepting: Vec<_> = ports.flat_map(Doorway::close).collect();
+        async move {
+            for accepting in accepting {
+                if let Err(error) = accepting.await {
+                    tracing::error!(%error, "a loop has not closed its ports in order");
+                }
+            }
+        }
     }
 
     /// Asks every client to go at the end of its transaction, so many per second.
@@ -175,12 +185,13 @@ impl App {
     }
 
     /// The end: who is still there is told, where that can be done, and everything is closed.
-    pub(super) async fn end(&self, mut listeners: Vec<Listener>) {
-        self.close(&mut listeners);
+    pub(super) async fn end(&self, mut doorways: Vec<Doorway>) {
+        let ports_closed = self.close(&mut doorways);
         for seat in self.house.cancels.list() {
             seat.summon(Summons::Stop);
         }
         let closed = timeout(LAST_MOMENT, async {
+            ports_closed.await;
             self.house.cancels.emptied().await;
             // What nobody waits for any more would run on at its server, with its locks.
             self.house.partings.closed().await;

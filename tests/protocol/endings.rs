@@ -1,7 +1,10 @@
 //! The process ends while replies are under way: what their clients have then.
 
+use std::io::ErrorKind;
+use std::net::TcpStream;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use crate::fake::Fake;
 use crate::setup::{file, pooler};
@@ -101,4 +104,28 @@ fn reply_that_streams_ends_behind_a_whole_row() {
     assert_eq!(last.map(|message| message.text()).as_deref(), Some("FATAL[57P01]"));
     assert_eq!(client.broken_off(), 0);
     assert!(pooler.ended().success());
+}
+
+#[test]
+fn nobody_is_asked_to_go_before_every_loop_has_closed_the_port() {
+    for _ in 0..5 {
+        let pooler = pooler("workers = 8; max_client_conn = 100");
+        let port = pooler.port();
+        let clients: Vec<_> = (0..48)
+            .map(|_| {
+                let mut client = Client::login(port);
+                thread::spawn(move || {
+                    assert_eq!(client.hear().text(), "FATAL[57P01]");
+                    // At once: the connection is open still.
+                    TcpStream::connect(("127.0.0.1", port)).map(|_| client)
+                })
+            })
+            .collect();
+        pooler.signal("TERM");
+        for client in clients {
+            let came_back = client.join().unwrap();
+            assert_eq!(came_back.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        }
+        assert!(pooler.ended().success());
+    }
 }
