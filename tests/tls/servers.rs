@@ -1,8 +1,14 @@
 //! TLS with servers: every mode against every kind of server.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+
 use crate::certificates::{Good, Identity, put, self_signed};
 use crate::house::{House, SERVER_TLS, ask};
-use crate::support::{APP_DATABASE, APP_USER, Cluster, PASSWORD, Pooler};
+use crate::support::{
+    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, eventually, psql_rows,
+};
 
 const HERE: [&str; 2] = ["localhost", "127.0.0.1"];
 
@@ -74,10 +80,10 @@ pub fn set_hba(cluster: &Cluster, rule: &str) {
                      hostnossl all postgres 127.0.0.1/32 scram-sha-256\n";
     std::fs::write(&file, format!("{superuser}{rule}\n")).unwrap();
     let url = cluster.primary().url(crate::support::SUPERUSER, PASSWORD, APP_DATABASE);
-    crate::support::psql_rows(&url, "SELECT pg_reload_conf();");
-    crate::support::eventually("rules are read", crate::support::LIMIT, || {
+    psql_rows(&url, "SELECT pg_reload_conf();");
+    eventually("rules are read", LIMIT, || {
         let rules = "SELECT count(*) FROM pg_hba_file_rules WHERE error IS NOT NULL;";
-        crate::support::psql_rows(&url, rules) == "0"
+        psql_rows(&url, rules) == "0"
     });
 }
 
@@ -187,4 +193,79 @@ fn broken_files_are_named_when_starting() {
         assert!(!output.status.success() && said.contains(wanted), "{files}: {said}");
         assert_eq!(said.trim().lines().count(), 1, "{said}");
     }
+}
+
+/// Has the server speak these versions of TLS alone.
+fn speak(house: &House, min: &str, max: &str, ciphers: &str) {
+    let sql = format!(
+        "ALTER SYSTEM SET ssl_min_protocol_version = '{min}';\n\
+         ALTER SYSTEM SET ssl_max_protocol_version = '{max}';\n\
+         ALTER SYSTEM SET ssl_ciphers = '{ciphers}';\nSELECT pg_reload_conf();"
+    );
+    let url = format!("{}?sslmode=disable", house.admin_url());
+    psql_rows(&url, &sql);
+    let now = "SELECT current_setting('ssl_min_protocol_version') || ' ' || \
+               current_setting('ssl_max_protocol_version') || ' ' || current_setting('ssl_ciphers');";
+    eventually("the server goes by it", LIMIT, || {
+        psql_rows(&url, now) == format!("{min} {max} {ciphers}")
+    });
+}
+
+#[test]
+fn server_below_the_floor_is_refused_by_name() {
+    let house = House::new();
+    // Debian's OpenSSL has older versions only so.
+    speak(&house, "TLSv1", "TLSv1.1", "DEFAULT@SECLEVEL=0");
+    let old = "TLS with server failed: no version of TLS in common: ours are TLSv1.2 and TLSv1.3";
+    check_modes(&house, "TLS 1.1", ["f", "f", "f", old, old, old]);
+}
+
+#[test]
+fn server_that_breaks_off_is_asked_for_its_versions() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = thread::spawn(move || {
+        let (mut tcp, _) = listener.accept().unwrap();
+        tcp.read_exact(&mut [0; 8]).unwrap();
+        tcp.write_all(b"S").unwrap();
+        // What has come and was not read resets the connection.
+        tcp.peek(&mut [0]).unwrap();
+    });
+    let pooler = Pooler::start(&format!(
+        "listen_port = 0\nserver_tls_sslmode = \"require\"\n[databases.{APP_DATABASE}]\n\
+         host = \"127.0.0.1\"\nport = {port}\n[users.{APP_USER}]\npassword = \"{PASSWORD}\"\n"
+    ));
+    ask(&pooler, "", "SELECT 1;");
+    server.join().unwrap();
+    let cause = "pgweir to server: TLS with server failed: the server broke off without an answer \
+                 (Connection reset by peer (os error 104)): does it speak TLSv1.2 or TLSv1.3? (user";
+    eventually("it is logged", LIMIT, || pooler.log().contains(cause));
+}
+
+#[test]
+fn only_the_versions_that_are_configured_are_spoken_with_servers() {
+    let house = House::new();
+    let version = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid();";
+    for (max, protocols, wanted) in [
+        ("TLSv1.3", "secure", "TLSv1.3"),
+        ("TLSv1.3", "tlsv1.2", "TLSv1.2"),
+        ("TLSv1.3", "tlsv1.2,tlsv1.3", "TLSv1.3"),
+        ("TLSv1.2", "secure", "TLSv1.2"),
+        ("TLSv1.2", "tlsv1.3", "no version of TLS in common: ours is TLSv1.3"),
+    ] {
+        speak(&house, "TLSv1.2", max, "DEFAULT");
+        let settings =
+            format!("server_tls_sslmode = \"require\"; server_tls_protocols = \"{protocols}\"");
+        let ended = ask(&house.pooler("localhost", &settings), "", version);
+        assert!(format!("{}{}", ended.stdout, ended.stderr).contains(wanted), "{max}: {ended:?}");
+    }
+}
+
+#[test]
+fn older_server_is_named_that_does_not_take_tls_at_once() {
+    let house = House::new();
+    let settings = "server_tls_sslmode = \"require\"; server_tls_negotiation = \"direct\"";
+    let ended = ask(&house.pooler("localhost", settings), "", SERVER_TLS);
+    let wanted = "does it take TLS at once, as Postgres does since 17?";
+    assert!(ended.stderr.contains(wanted), "{}", ended.stderr);
 }

@@ -131,7 +131,8 @@ impl ClientTls {
         let made = self.made()?;
         let session = UnbufferedServerConnection::new(Arc::clone(&made.config))
             .map_err(|error| TlsError::handshake(&error))?;
-        let stream = TlsStream::accept(tcp, session, ahead).await?;
+        let accepted = TlsStream::accept(tcp, session, ahead).await;
+        let stream = accepted.map_err(|failed| TlsError::failed(&failed, self.plan.versions))?;
         if start == Start::Direct && stream.alpn() != Some(ALPN) {
             return Err(TlsError::NoProtocol);
         }

@@ -22,15 +22,17 @@ use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::{
-    AlertDescription, CertificateError, CommonState, Error, SupportedProtocolVersion, version,
+    AlertDescription, CertificateError, CommonState, Error, PeerIncompatible,
+    SupportedProtocolVersion, version,
 };
 use thiserror::Error as ThisError;
 
 pub use self::certificate::{ClientCertificate, Expiry};
 pub use self::clients::{Accepted, ClientTls, Start};
 pub use self::servers::{Connected, ServerTls, ServerTlsPlan};
+use self::stream::Failed;
 pub(super) use self::stream::TlsStream;
-use crate::config::{TLS_SUITES, TlsVersions};
+use crate::config::{SslNegotiation, TLS_SUITES, TlsVersions};
 
 /// Why there is no TLS. In a line, for the log and for who configures it.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
@@ -46,9 +48,23 @@ pub enum TlsError {
     /// The two sides did not agree, or do not trust each other.
     #[error("{0}")]
     Handshake(String),
+    /// There is no version that both sides speak.
+    #[error("no version of TLS in common: {}", spoken(*.0))]
+    NoVersion(TlsVersions),
     /// The connection was lost.
     #[error("{0}")]
     Lost(String),
+    /// The server ended the connection when we had begun, without a word. Postgres before 17 does
+    /// so when TLS starts at once, and OpenSSL where its settings leave it nothing to answer with.
+    #[error("the server broke off without an answer ({cause}): {}", doubt(*.negotiation, *.versions))]
+    Unanswered {
+        /// How the connection ended.
+        cause: String,
+        /// How we have begun.
+        negotiation: SslNegotiation,
+        /// What we speak.
+        versions: TlsVersions,
+    },
     /// The peer started TLS at once without saying that it is for Postgres.
     #[error("direct TLS without the protocol (ALPN) \"postgresql\"")]
     NoProtocol,
@@ -68,14 +84,60 @@ impl TlsError {
     fn handshake(error: &Error) -> Self {
         Self::Handshake(explain(error))
     }
+
+    /// Why a handshake of these versions has failed.
+    fn failed(failed: &Failed, versions: TlsVersions) -> Self {
+        match failed {
+            Failed::Tls(error) if is_about_versions(error) => Self::NoVersion(versions),
+            Failed::Tls(error) => Self::handshake(error),
+            Failed::Lost { error, .. } => Self::Lost(ended(error)),
+        }
+    }
 }
 
-impl From<io::Error> for TlsError {
-    fn from(error: io::Error) -> Self {
-        Self::Lost(match error.kind() {
-            io::ErrorKind::UnexpectedEof => "the peer closed the connection".to_owned(),
-            _ => error.to_string(),
-        })
+/// How a connection ended.
+fn ended(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the peer closed the connection".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether the sides have no version of TLS in common.
+fn is_about_versions(error: &Error) -> bool {
+    use PeerIncompatible as Is;
+    match error {
+        Error::AlertReceived(alert) => *alert == AlertDescription::ProtocolVersion,
+        Error::PeerIncompatible(what) => matches!(
+            what,
+            Is::Tls12NotOffered
+                | Is::Tls12NotOfferedOrEnabled
+                | Is::SupportedVersionsExtensionRequired
+                | Is::ServerDoesNotSupportTls12Or13
+                | Is::ServerTlsVersionIsDisabledByOurConfig
+                // Clients that speak nothing above 1.1 have no such extension.
+                | Is::SignatureAlgorithmsExtensionRequired
+        ),
+        _ => false,
+    }
+}
+
+/// What we speak.
+fn spoken(versions: TlsVersions) -> &'static str {
+    match versions {
+        TlsVersions::Secure => "ours are TLSv1.2 and TLSv1.3",
+        TlsVersions::Only12 => "ours is TLSv1.2",
+        TlsVersions::Only13 => "ours is TLSv1.3",
+    }
+}
+
+/// What a server that does not answer may lack.
+fn doubt(negotiation: SslNegotiation, versions: TlsVersions) -> &'static str {
+    match (negotiation, versions) {
+        (SslNegotiation::Direct, _) => "does it take TLS at once, as Postgres does since 17?",
+        (SslNegotiation::Postgres, TlsVersions::Secure) => "does it speak TLSv1.2 or TLSv1.3?",
+        (SslNegotiation::Postgres, TlsVersions::Only12) => "does it speak TLSv1.2?",
+        (SslNegotiation::Postgres, TlsVersions::Only13) => "does it speak TLSv1.3?",
     }
 }
 
@@ -142,6 +204,9 @@ fn explain(error: &Error) -> String {
         }
         Error::NoCertificatesPresented => "the peer showed no certificate".to_owned(),
         Error::InvalidMessage(_) => "what the peer sent is not TLS".to_owned(),
+        Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
+            "no cipher suite in common with the peer".to_owned()
+        }
         Error::PeerIncompatible(what) => format!("nothing in common with the peer: {what:?}"),
         Error::AlertReceived(alert) => match alert {
             AlertDescription::UnknownCA => "the peer does not know who signed our certificate",
@@ -150,7 +215,6 @@ fn explain(error: &Error) -> String {
             AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => {
                 "the peer does not accept our certificate"
             }
-            AlertDescription::ProtocolVersion => "the peer speaks other versions of TLS",
             other => return format!("the peer refused: {other:?}"),
         }
         .to_owned(),

@@ -10,9 +10,9 @@ use rustls::sign::SingleCertAndKey;
 
 use super::certificate::{Certificate, Expiry, end_point};
 use super::files::{self, SYSTEM_WORD, Watched};
-use super::stream::TlsStream;
+use super::stream::{Failed, TlsStream};
 use super::verify::{ServerVerifier, Trust};
-use super::{ALPN, TlsError, provider, versions};
+use super::{ALPN, TlsError, ended, provider, versions};
 use crate::config::{Database, General, SslMode, SslNegotiation, TlsVersions};
 use crate::net::socket::{Socket, TlsSocket};
 
@@ -76,6 +76,16 @@ impl ServerTlsPlan {
             (SslMode::Require, authorities) => authorities.as_deref(),
             (SslMode::VerifyCa | SslMode::VerifyFull, Some(path)) => Some(path),
             (SslMode::VerifyCa | SslMode::VerifyFull, None) => Some(Path::new(SYSTEM_WORD)),
+        }
+    }
+
+    fn explain(&self, failed: &Failed) -> TlsError {
+        let Self { negotiation, versions, .. } = *self;
+        match failed {
+            Failed::Lost { error, heard: false } => {
+                TlsError::Unanswered { cause: ended(error), negotiation, versions }
+            }
+            failed => TlsError::failed(failed, versions),
         }
     }
 
@@ -169,7 +179,8 @@ impl ServerTls {
             .map_err(|_invalid| TlsError::NoHost(host.to_owned()))?;
         let session = UnbufferedClientConnection::new(Arc::clone(&self.made()?.config), name)
             .map_err(|error| TlsError::handshake(&error))?;
-        let stream = TlsStream::connect(tcp, session).await?;
+        let connected = TlsStream::connect(tcp, session).await;
+        let stream = connected.map_err(|failed| self.plan.explain(&failed))?;
         if self.plan.negotiation == SslNegotiation::Direct && stream.alpn() != Some(ALPN) {
             return Err(TlsError::NoProtocol);
         }

@@ -19,10 +19,10 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::Cipher;
 use super::certificate::{Certificate, Expiry};
 use super::session::{Seal, Session, Step, Work};
 use super::turn::in_turn;
-use super::{Cipher, TlsError};
 use crate::net::scratch::{self, INPUT_LEN};
 
 /// See the module.
@@ -67,7 +67,7 @@ impl TlsStream {
         tcp: TcpStream,
         session: UnbufferedServerConnection,
         ahead: Vec<u8>,
-    ) -> Result<Box<Self>, TlsError> {
+    ) -> Result<Box<Self>, Failed> {
         Self::open(tcp, Session::Accepted(session), ahead).await
     }
 
@@ -75,7 +75,7 @@ impl TlsStream {
     pub(super) async fn connect(
         tcp: TcpStream,
         session: UnbufferedClientConnection,
-    ) -> Result<Box<Self>, TlsError> {
+    ) -> Result<Box<Self>, Failed> {
         Self::open(tcp, Session::Connected(session), Vec::new()).await
     }
 
@@ -83,7 +83,8 @@ impl TlsStream {
         tcp: TcpStream,
         session: Session,
         incoming: Vec<u8>,
-    ) -> Result<Box<Self>, TlsError> {
+    ) -> Result<Box<Self>, Failed> {
+        let mut heard = !incoming.is_empty();
         let mut stream = Box::new(Self {
             tcp,
             session,
@@ -99,27 +100,32 @@ impl TlsStream {
         loop {
             // The last word may say why we refuse.
             let sent = poll_fn(|cx| stream.poll_flush(cx)).await;
-            judged.map_err(|error| TlsError::handshake(&error))?;
-            sent?;
+            judged.map_err(Failed::Tls)?;
+            sent.map_err(|error| Failed::Lost { error, heard })?;
             match stream.stage {
                 Stage::Handshake => {}
                 Stage::Open => return Ok(stream),
                 Stage::Ended | Stage::Failed => {
-                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                    let error = io::ErrorKind::UnexpectedEof.into();
+                    return Err(Failed::Lost { error, heard });
                 }
             }
             // Nobody is waited for while it is our turn.
-            stream.tcp.readable().await?;
+            stream.tcp.readable().await.map_err(|error| Failed::Lost { error, heard })?;
             let read = in_turn(|| {
                 stream.poll_decrypt(&mut [], |tcp, chunk| or_pending(tcp.try_read(chunk)))
             });
             judged = match read.await {
                 Poll::Pending => Ok(()),
                 Poll::Ready(Ok((0, _))) => {
-                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                    let error = io::ErrorKind::UnexpectedEof.into();
+                    return Err(Failed::Lost { error, heard });
                 }
-                Poll::Ready(Ok(_)) => Ok(()),
-                Poll::Ready(Err(Broken::Io(error))) => return Err(error.into()),
+                Poll::Ready(Ok(_)) => {
+                    heard = true;
+                    Ok(())
+                }
+                Poll::Ready(Err(Broken::Io(error))) => return Err(Failed::Lost { error, heard }),
                 Poll::Ready(Err(Broken::Tls(error))) => Err(error),
             };
         }
@@ -418,6 +424,17 @@ impl TlsStream {
 
 /// An error of ours is said in one alert.
 const ALERTS_MAX: usize = 4;
+
+/// Why a handshake came to nothing.
+#[derive(Debug)]
+pub(super) enum Failed {
+    Tls(Error),
+    /// The connection was lost; whether the peer had said anything before.
+    Lost {
+        error: io::Error,
+        heard: bool,
+    },
+}
 
 /// Why nothing was read.
 enum Broken {
