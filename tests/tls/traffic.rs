@@ -193,32 +193,44 @@ fn poolers_speak_direct_tls_with_each_other() {
 #[test]
 fn servers_are_told_which_host_is_meant() {
     for (host, wanted) in [("localhost", Some("localhost")), ("127.0.0.1", None)] {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let hello = thread::spawn(move || {
-            let (mut tcp, _) = listener.accept().unwrap();
-            let mut acceptor = Acceptor::default();
-            loop {
-                acceptor.read_tls(&mut tcp).unwrap();
-                if let Some(accepted) = acceptor.accept().map_err(|(error, _)| error).unwrap() {
-                    let hello = accepted.client_hello();
-                    let protocols: Vec<_> =
-                        hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
-                    return (hello.server_name().map(str::to_owned), protocols);
+        for negotiation in ["postgres", "direct"] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let hello = thread::spawn(move || {
+                let (mut tcp, _) = listener.accept().unwrap();
+                if negotiation == "postgres" {
+                    let mut request = [0; 8];
+                    tcp.read_exact(&mut request).unwrap();
+                    assert_eq!(request, SSL_REQUEST);
+                    tcp.write_all(b"S").unwrap();
                 }
-            }
-        });
-        let pooler = Pooler::start(&format!(
-            "listen_port = 0\nserver_tls_sslmode = \"require\"\n\
-             server_tls_negotiation = \"direct\"\nserver_connect_timeout = 2\n\
-             [databases.{APP_DATABASE}]\nhost = \"{host}\"\nport = {port}\n\
-             [users.{APP_USER}]\npassword = \"{PASSWORD}\"\n"
-        ));
-        let ended = ask(&pooler, "", "SELECT 1;");
-        assert!(ended.stderr.contains("TLS with server failed"), "{}", ended.stderr);
-        let (name, protocols) = hello.join().unwrap();
-        assert_eq!(name.as_deref(), wanted);
-        assert_eq!(protocols, [b"postgresql"]);
+                read_hello(&mut tcp)
+            });
+            let pooler = Pooler::start(&format!(
+                "listen_port = 0\nserver_tls_sslmode = \"require\"\n\
+                 server_tls_negotiation = \"{negotiation}\"\nserver_connect_timeout = 2\n\
+                 [databases.{APP_DATABASE}]\nhost = \"{host}\"\nport = {port}\n\
+                 [users.{APP_USER}]\npassword = \"{PASSWORD}\"\n"
+            ));
+            let ended = ask(&pooler, "", "SELECT 1;");
+            assert!(ended.stderr.contains("TLS with server failed"), "{}", ended.stderr);
+            let (name, protocols) = hello.join().unwrap();
+            assert_eq!(name.as_deref(), wanted, "{negotiation}");
+            assert_eq!(protocols, [b"postgresql"], "{negotiation}");
+        }
+    }
+}
+
+/// The host that a client says first it means, and the protocols that it goes on with.
+fn read_hello(tcp: &mut TcpStream) -> (Option<String>, Vec<Vec<u8>>) {
+    let mut acceptor = Acceptor::default();
+    loop {
+        acceptor.read_tls(tcp).unwrap();
+        if let Some(accepted) = acceptor.accept().map_err(|(error, _)| error).unwrap() {
+            let hello = accepted.client_hello();
+            let protocols = hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
+            return (hello.server_name().map(str::to_owned), protocols);
+        }
     }
 }
 
