@@ -20,6 +20,7 @@ mod steer;
 mod strangers;
 mod tenancy;
 mod tls;
+mod topologies;
 mod wishes;
 
 use std::io;
@@ -38,6 +39,7 @@ use self::listening::{listeners, tcp_options};
 use self::setup::{Setup, SetupError};
 use self::tenancy::Tenancies;
 use self::tls::LOOK_EVERY;
+use self::topologies::Topologies;
 use crate::admin::{Haste, Override};
 use crate::cancel::Cancels;
 use crate::complaints::Complaints;
@@ -113,6 +115,7 @@ pub(crate) struct App {
     /// Clients per loop.
     crowds: Vec<AtomicUsize>,
     tenancies: Tenancies,
+    topologies: Topologies,
     house: Arc<House>,
     door: Arc<Door>,
     /// The lowest number of an open file that a newcomer may not have.
@@ -167,10 +170,14 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         partings: watch::Sender::new(()),
     });
     let setup = Setup::new(Arc::clone(&config), &house, None)?;
+    let control = Builder::new_current_thread().enable_all().build().map_err(StartError::Loops)?;
+    let topologies = Topologies::new(control.handle().clone(), tcp);
+    topologies.adopt(&setup);
     let (stop, stops) = mpsc::channel(1);
     let app = Arc::new(App {
         crowds: loops.ids().map(|_| AtomicUsize::new(0)).collect(),
         tenancies: Tenancies::new(setup, Arc::clone(&loops), tcp),
+        topologies,
         house,
         door: Arc::new(Door::new(general)),
         open_files_max: open_files_max(general),
@@ -181,7 +188,6 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         overrides: tokio::sync::Mutex::default(),
         loops,
     });
-    let control = Builder::new_current_thread().enable_all().build().map_err(StartError::Loops)?;
     control.spawn(Arc::clone(&app).watch_files());
     let doorways = listeners.into_iter().map(|listener| Doorway::open(&app, listener));
     let doorways = doorways.collect::<io::Result<_>>().map_err(StartError::Loops)?;

@@ -17,5 +17,6 @@ pub mod pool;
 pub mod server;
 pub mod session;
 pub mod sql;
+pub mod topology;
 pub mod users;
 pub mod wire;

@@ -276,34 +276,34 @@ fn look_around(config: &mut Config, size: Size) -> anyhow::Result<Vec<String>> {
     let databases: Vec<_> = config.databases.values().cloned().collect();
     let (mut lines, mut smallest) = (Vec::new(), None);
     for database in &databases {
-        let primary = database.host_port();
         let mut tls = "not known".to_owned();
-        match runtime.block_on(discover(config, database, &primary)) {
-            Ok(found) => {
+        let (mut first, mut primary) = (true, None);
+        for host in database.all_hosts() {
+            let found = match runtime.block_on(discover(config, database, &host)) {
+                Ok(found) => found,
+                Err(error) => {
+                    lines.push(format!("server    {host}: {error}"));
+                    continue;
+                }
+            };
+            if found.role == Role::Primary
+                && let Some(other) = primary.replace(host.clone())
+            {
+                anyhow::bail!("{other} and {host} are both primaries");
+            }
+            lines.push(describe(&host, &found));
+            let (advised, why) = advise_pool_size(&found);
+            if smallest.as_ref().is_none_or(|(least, _)| advised < *least) {
+                smallest = Some((advised, why));
+            }
+            if std::mem::take(&mut first) {
                 tls = found.cipher.map_or_else(|| "no".to_owned(), |cipher| cipher.to_string());
-                lines.push(describe("server", &primary, &found));
                 lines.push(format!(
                     "login     clients by {}, with the server's user and password; to the server by {}",
                     config.general.auth_type.name(),
                     found.method,
                 ));
                 lines.push(others(config, &found));
-                let (advised, why) = advise_pool_size(&found);
-                if smallest.as_ref().is_none_or(|(least, _)| advised < *least) {
-                    smallest = Some((advised, why));
-                }
-            }
-            Err(error) => lines.push(format!("server    {primary}: {error}")),
-        }
-        for replica in &database.replicas {
-            match runtime.block_on(discover(config, database, replica)) {
-                Ok(found) if found.role == Role::Primary => {
-                    anyhow::bail!(
-                        "--replica {replica} is a primary; give it with --url, or not at all"
-                    )
-                }
-                Ok(found) => lines.push(describe("replica", replica, &found)),
-                Err(error) => lines.push(format!("replica   {replica}: {error}")),
             }
         }
         let mode = database.server_tls_sslmode.name();
@@ -336,10 +336,10 @@ fn others(config: &mut Config, found: &Found) -> String {
     }
 }
 
-fn describe(what: &str, host: &HostPort, found: &Found) -> String {
+fn describe(host: &HostPort, found: &Found) -> String {
     let Found { version, role, max_connections, free, .. } = found;
     format!(
-        "{what:<9} {host}: Postgres {version}, {role}, max_connections {max_connections}, {free} free"
+        "server    {host}: Postgres {version}, {role}, max_connections {max_connections}, {free} free"
     )
 }
 

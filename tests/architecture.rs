@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["sql", "auth"],
     &["net"],
     &["client", "server"],
-    &["pool", "cancel", "notify"],
+    &["pool", "topology", "cancel", "notify"],
     &["session", "admin", "http", "users"],
     &["app", "demo", "main"],
 ];

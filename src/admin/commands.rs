@@ -2,7 +2,7 @@
 
 use super::order::{Haste, Order};
 use super::registry::Registry;
-use super::{Role, tables};
+use super::{Role, hosts, tables};
 use crate::wire::reply::{ColumnType, Value};
 
 /// A column: its name and type.
@@ -130,6 +130,13 @@ pub static COMMANDS: &[Command] = &[
         help: "The databases as configured, and the connections of each.",
         role: Role::Stats,
         answer: Answer::Table(tables::DATABASES, tables::databases),
+    },
+    Command {
+        name: "SHOW REPLICAS",
+        help: "The hosts of databases that have several: what each is, whether it is there and for \
+               how many seconds, and how far it is. Lag is NULL where it is not known.",
+        role: Role::Stats,
+        answer: Answer::Table(hosts::REPLICAS, hosts::replicas),
     },
     Command {
         name: "SHOW LISTS",

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::time::UNIX_EPOCH;
 
 use super::registry::{PoolFigures, Registry};
-use super::{PGBOUNCER_VERSION, VERSION};
+use super::{PGBOUNCER_VERSION, VERSION, hosts};
 use crate::notify::{Figures, State};
 
 /// One metric of a pool: its name, what it is, and its value.
@@ -72,6 +72,7 @@ pub fn text(registry: &dyn Registry) -> String {
         page.sample("pgweir_pinned_clients", &labels, pool.clients_pinned);
     }
     listeners(&mut page, registry);
+    hosts::metrics(&mut page, registry);
     page.0
 }
 
@@ -107,7 +108,7 @@ fn listeners(page: &mut Page, registry: &dyn Registry) {
 }
 
 #[derive(Default)]
-struct Page(String);
+pub(super) struct Page(String);
 
 impl Page {
     fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
@@ -115,11 +116,11 @@ impl Page {
         self.sample(name, &[], value);
     }
 
-    fn head(&mut self, name: &str, help: &str) {
+    pub(super) fn head(&mut self, name: &str, help: &str) {
         self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.0.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
             let text = text.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");

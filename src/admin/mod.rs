@@ -6,6 +6,7 @@
 
 pub mod commands;
 pub mod console;
+mod hosts;
 pub mod metrics;
 mod order;
 mod plan;

@@ -9,6 +9,7 @@ use crate::cancel::Seat;
 use crate::config::{Config, PoolMode};
 use crate::notify;
 use crate::pool::{PoolName, Snapshot};
+use crate::topology::HostFigures;
 
 /// Where figures come from.
 pub trait Registry: Send + Sync + 'static {
@@ -20,6 +21,8 @@ pub trait Registry: Send + Sync + 'static {
     fn clients(&self) -> Vec<Arc<Seat>>;
     /// Every connection that listens for clients, in no order.
     fn listeners(&self) -> Vec<notify::Figures>;
+    /// Every host of every database that has several, in their order.
+    fn hosts(&self) -> Vec<(String, HostFigures)>;
     /// How many are connected that have not logged in yet.
     fn strangers(&self) -> usize;
     /// When the certificate that clients are shown expires; `None` without TLS.

@@ -180,7 +180,7 @@ pub(super) fn databases(registry: &dyn Registry) -> Vec<Row> {
         let reserve = number(config.reserve_pool_size(database, None));
         vec![
             text(database.name.as_str()),
-            text(database.host.as_str()),
+            text(database.hosts_text()),
             number(database.port.into()),
             text(database.dbname.as_str()),
             database.user.as_deref().map_or(Value::Null, text),
@@ -321,16 +321,16 @@ pub(super) fn listeners(registry: &dyn Registry) -> Vec<Row> {
     listeners.into_iter().map(row).collect()
 }
 
-fn text(text: impl Into<String>) -> Value {
+pub(super) fn text(text: impl Into<String>) -> Value {
     Value::Text(text.into())
 }
 
-fn number(count: usize) -> Value {
+pub(super) fn number(count: usize) -> Value {
     Value::Integer(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
 /// The whole seconds.
-fn seconds(time: Duration) -> Value {
+pub(super) fn seconds(time: Duration) -> Value {
     Value::Integer(i32::try_from(time.as_secs()).unwrap_or(i32::MAX))
 }
 
@@ -340,7 +340,7 @@ fn micros(time: Duration) -> Value {
 }
 
 /// `YYYY-MM-DD HH:MM:SS UTC`.
-fn utc(time: SystemTime) -> String {
+pub(super) fn utc(time: SystemTime) -> String {
     let secs = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (mut days, rest) = (secs / 86_400, secs % 86_400);
     let is_leap = |year: u64| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::tls::Tls;
 use crate::auth::ServerSecret;
-use crate::config::{Config, Database, General, Secret};
+use crate::config::{Config, Database, General, HostPort, Secret};
 use crate::net::socket::{Address, TcpOptions};
 use crate::net::tls::ServerTlsPlan;
 use crate::pool::{Goal, Order, PoolSettings, SharedLimits};
@@ -22,18 +22,18 @@ pub(super) struct Design {
 }
 
 /// The servers of a pool as they are wanted.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Aim {
     address: Address,
     role: String,
-    dbname: String,
+    pub(super) dbname: String,
     /// As configured. What clients have shown instead is not known here.
     pub(super) password: Option<Secret>,
     connect_timeout: Duration,
     upkeep: Upkeep,
     connect_query: Option<String>,
     tls: Option<ServerTlsPlan>,
-    read_only: bool,
+    pub(super) read_only: bool,
 }
 
 impl Design {
@@ -136,9 +136,13 @@ pub(crate) fn target(
 
 /// Where a database's server listens.
 pub(crate) fn address(database: &Database) -> Address {
-    let at = database.host_port();
-    match at.unix_socket() {
+    address_of(&database.host_port())
+}
+
+/// The address of a host.
+pub(super) fn address_of(host: &HostPort) -> Address {
+    match host.unix_socket() {
         Some(path) => Address::Unix(path),
-        None => Address::Tcp(at.host, at.port),
+        None => Address::Tcp(host.host.clone(), host.port),
     }
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use crate::auth::ServerSecret;
 use crate::config::{Config, Database, HostPort};
-use crate::net::socket::Address;
 use crate::net::tls::{Cipher, ServerTls, ServerTlsPlan};
 use crate::server::ask::{Answer, AskError, ask};
 use crate::server::connect::Target;
+pub use crate::topology::Role;
 
+use super::design::address_of;
 use super::{cores, tcp_options};
 
 /// What a server says of itself.
@@ -28,24 +29,6 @@ pub struct Found {
     pub method: &'static str,
     /// What the connection to it is encrypted with.
     pub cipher: Option<Cipher>,
-}
-
-/// A server's role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It takes writes.
-    Primary,
-    /// It follows another.
-    Replica,
-}
-
-impl std::fmt::Display for Role {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Primary => "primary",
-            Self::Replica => "replica",
-        })
-    }
 }
 
 const QUESTION: &str = "SELECT current_setting('server_version'), pg_is_in_recovery(), \
@@ -89,10 +72,7 @@ pub(super) fn target(config: &Config, database: &Database, host: &HostPort, user
     let listed = || config.users.get(user).and_then(|user| user.password.as_ref());
     let secret = database.password.as_ref().or_else(listed);
     Target {
-        address: match host.unix_socket() {
-            Some(path) => Address::Unix(path),
-            None => Address::Tcp(host.host.clone(), host.port),
-        },
+        address: address_of(host),
         user: user.to_owned(),
         secret: secret.and_then(|secret| ServerSecret::parse(secret.expose()).ok()).map(Into::into),
         database: database.dbname.clone(),

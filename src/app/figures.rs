@@ -11,6 +11,7 @@ use crate::client::card::Login;
 use crate::config::Config;
 use crate::http::Pages;
 use crate::notify;
+use crate::topology::HostFigures;
 
 impl Registry for App {
     fn config(&self) -> Arc<Config> {
@@ -49,6 +50,10 @@ impl Registry for App {
 
     fn listeners(&self) -> Vec<notify::Figures> {
         self.house.hub.figures()
+    }
+
+    fn hosts(&self) -> Vec<(String, HostFigures)> {
+        self.topologies.figures()
     }
 
     fn strangers(&self) -> usize {

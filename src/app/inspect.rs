@@ -46,11 +46,10 @@ pub async fn inspect(config: &Config) -> Vec<Check> {
             database.dbname =
                 named.map_or_else(|| "postgres".to_owned(), |named| named.dbname.clone());
         }
-        let primary = database.host_port();
-        inspection.server(&database, &primary, Role::Primary).await;
-        for replica in &database.replicas {
-            inspection.server(&database, replica, Role::Replica).await;
+        for host in &database.all_hosts() {
+            inspection.server(&database, host).await;
         }
+        inspection.primary(&database);
     }
     inspection.connections();
     inspection.checks
@@ -67,7 +66,7 @@ struct Inspection<'a> {
 
 impl Inspection<'_> {
     /// Logs in to one server of a database as each of its users, and asks what was not yet asked.
-    async fn server(&mut self, database: &Database, host: &HostPort, wanted: Role) {
+    async fn server(&mut self, database: &Database, host: &HostPort) {
         let place = format!("databases.{} at {host}", database.name);
         if self.silent.contains(host) {
             let check = Check::ok("login", &place, "not tried: nobody answers there");
@@ -102,14 +101,14 @@ impl Inspection<'_> {
             self.checks.push(check.but(Level::Warning, "their passwords may be wrong"));
         }
         if let Some(asker) = answered {
-            self.ask(asker, &place, host, wanted).await;
+            self.ask(asker, &place, host).await;
         }
     }
 
     /// Asks a server what it is.
-    async fn ask(&mut self, mut asker: Asker, place: &str, host: &HostPort, wanted: Role) {
+    async fn ask(&mut self, mut asker: Asker, place: &str, host: &HostPort) {
         if let Some(facts) = self.hosts.get(host) {
-            self.checks.push(judge::role(place.to_owned(), wanted, facts));
+            self.checks.push(judge::role(place.to_owned(), facts));
             return;
         }
         if let Some(expiry) = asker.server_expiry() {
@@ -125,7 +124,7 @@ impl Inspection<'_> {
                 return;
             }
         };
-        self.checks.push(judge::role(place.to_owned(), wanted, &facts));
+        self.checks.push(judge::role(place.to_owned(), &facts));
         self.checks.push(judge::clock(host.to_string(), &facts));
         if facts.role == Role::Replica {
             self.checks.push(lag(&mut asker, host).await);
@@ -133,14 +132,28 @@ impl Inspection<'_> {
         self.hosts.insert(host.clone(), facts);
     }
 
+    /// Whether the hosts of a database have one primary between them.
+    fn primary(&mut self, database: &Database) {
+        let hosts = database.all_hosts();
+        let known: Vec<_> =
+            hosts.iter().filter_map(|host| Some((host, self.hosts.get(host)?.role))).collect();
+        let alone = matches!(*known, [(_, Role::Primary)] if hosts.len() == 1);
+        if !known.is_empty() && !alone {
+            self.checks.push(judge::primary(&database.name, hosts.len(), &known));
+        }
+    }
+
     /// Measures the pools of each host by what it can give.
     fn connections(&mut self) {
         let mut demands: BTreeMap<HostPort, Demand> = BTreeMap::new();
         for database in self.config.databases.values() {
-            let demand = demands.entry(database.host_port()).or_default();
-            demand.cap = self.config.general.max_server_connections;
-            demand.open |= is_open(self.config, database);
-            demand.parts.push((database.name.clone(), servers(self.config, database)));
+            // Each may come to be the primary.
+            for host in database.all_hosts() {
+                let demand = demands.entry(host).or_default();
+                demand.cap = self.config.general.max_server_connections;
+                demand.open |= is_open(self.config, database);
+                demand.parts.push((database.name.clone(), servers(self.config, database)));
+            }
         }
         for (host, demand) in demands {
             if let Some(facts) = self.hosts.get(&host) {

@@ -29,11 +29,16 @@ pub fn report(config: &Config) -> Vec<String> {
         ),
     )];
     let mut hosts: BTreeMap<HostPort, usize> = BTreeMap::new();
+    let mut sum: usize = 0;
     for database in config.databases.values() {
         let servers = servers(config, database);
         lines.push(database_line(config, database, servers));
-        let sum = hosts.entry(database.host_port()).or_default();
-        *sum = sum.saturating_add(servers);
+        sum = sum.saturating_add(servers);
+        // Each may come to be the primary.
+        for host in database.all_hosts() {
+            let of_host = hosts.entry(host).or_default();
+            *of_host = of_host.saturating_add(servers);
+        }
     }
     for (host, sum) in &hosts {
         lines.push(match general.max_server_connections {
@@ -43,7 +48,6 @@ pub fn report(config: &Config) -> Vec<String> {
             _ => format!("server {host}: up to {sum} (its max_connections must be above that)"),
         });
     }
-    let sum: usize = hosts.values().fold(0, |sum, servers| sum.saturating_add(*servers));
     let databases = count(config.databases.len(), "database");
     lines.push(format!("ok: {databases}, {}, sum of pool sizes {sum}", pools_text(config)));
     lines.extend(warnings(config).into_iter().map(|warning| format!("warning: {warning}")));
@@ -84,8 +88,8 @@ fn database_line(config: &Config, database: &Database, servers: usize) -> String
         config.pool_mode(database, user),
         count(servers, "server"),
     );
-    if !database.replicas.is_empty() {
-        line.push_str(&format!(", {}", count(database.replicas.len(), "replica")));
+    if database.has_several_hosts() {
+        line.push_str(&format!(", {}", count(database.all_hosts().len(), "host")));
     }
     line
 }

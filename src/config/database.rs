@@ -19,18 +19,23 @@ use super::url::ServerUrl;
 pub struct Database {
     /// The name that clients ask for.
     pub name: String,
-    /// Server's host name or address, or the directory of its unix socket (starts with `/`).
+    /// Server's host name or address, or the directory of its unix socket (starts with `/`);
+    /// several with commas between them. [`Database::all_hosts`] has all of them.
     pub host: String,
-    /// Server's port.
+    /// Port of each of these.
     pub port: u16,
+    /// Hosts with their ports, in the place of `host` and `port`.
+    pub hosts: Vec<HostPort>,
     /// Name of the database on the server.
     pub dbname: String,
     /// The user that all clients become on the server; `None` = their own.
     pub user: Option<String>,
     /// Password for logging in to the server.
     pub password: Option<Secret>,
-    /// Replicas of this database's server.
+    /// Further hosts, which are thought to be replicas.
     pub replicas: Vec<HostPort>,
+    /// Who asks the hosts for their roles. [`Config::check_user`] has the defaults in.
+    pub check_user: Option<String>,
     /// Servers per pool. [`Config::pool_size`] has the defaults in.
     pub pool_size: Option<usize>,
     /// Servers that a pool keeps open. [`Config::min_pool_size`] has the defaults in.
@@ -86,7 +91,9 @@ impl Database {
             name,
             user: None,
             password: None,
+            hosts: Vec::new(),
             replicas: Vec::new(),
+            check_user: None,
             pool_size: None,
             min_pool_size: None,
             reserve_pool_size: None,
@@ -115,6 +122,7 @@ impl Database {
     pub(super) fn take_url(&mut self, url: ServerUrl) {
         self.host = url.host;
         self.port = url.port;
+        self.hosts = url.hosts;
         self.dbname = url.dbname.unwrap_or_else(|| self.dbname.clone());
         self.user = url.user.or(self.user.take());
         self.password = url.password.or(self.password.take());
@@ -126,9 +134,42 @@ impl Database {
         self.server_tls_key_file = url.sslkey.or(self.server_tls_key_file.take());
     }
 
-    /// Where the server listens.
+    /// Every host, each once, in the order in which they are written; at least one.
+    #[must_use]
+    pub fn all_hosts(&self) -> Vec<HostPort> {
+        let at = |host: &str| HostPort { host: host.to_owned(), port: self.port };
+        let written: Vec<HostPort> = match self.hosts.is_empty() {
+            true => self.host.split(',').map(at).collect(),
+            false => self.hosts.clone(),
+        };
+        let mut all = Vec::new();
+        for host in written.into_iter().chain(self.replicas.iter().cloned()) {
+            if !all.contains(&host) {
+                all.push(host);
+            }
+        }
+        all
+    }
+
+    /// The hosts as the console shows them: without ports where all have the same.
+    #[must_use]
+    pub fn hosts_text(&self) -> String {
+        let all = self.all_hosts();
+        let alike = all.iter().all(|host| host.port == self.port);
+        let text = |host: &HostPort| if alike { host.host.clone() } else { host.to_string() };
+        all.iter().map(text).collect::<Vec<_>>().join(",")
+    }
+
+    /// The host that is written first.
     #[must_use]
     pub fn host_port(&self) -> HostPort {
-        HostPort { host: self.host.clone(), port: self.port }
+        let first = self.all_hosts().into_iter().next();
+        first.unwrap_or_else(|| HostPort { host: self.host.clone(), port: self.port })
+    }
+
+    /// Whether it has to be found out which host is the primary.
+    #[must_use]
+    pub fn has_several_hosts(&self) -> bool {
+        self.all_hosts().len() > 1
     }
 }

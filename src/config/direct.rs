@@ -99,6 +99,7 @@ impl Config {
         }
         let mut database = Database::new(name.clone(), String::new(), &self.general);
         database.replicas = replicas.iter().map(ServerUrl::host_port).collect();
+        database.check_user = Some(user.clone());
         // Each client is itself on the server: others may be able to log in too.
         let dbname = Some(server.database());
         database.take_url(ServerUrl { dbname, user: None, password: None, ..server });

@@ -180,7 +180,15 @@ impl Environment {
     /// URLs with commas between them.
     fn urls(&self, name: &str) -> Result<Vec<ServerUrl>, Problems> {
         let urls = self.secret(name)?.unwrap_or_default();
-        let urls = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
+        // What starts none belongs to the one before, as a further host of it.
+        let mut apart: Vec<String> = Vec::new();
+        for part in urls.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            match apart.last_mut().filter(|_| !part.contains("://")) {
+                Some(url) => url.extend([",", part]),
+                None => apart.push(part.to_owned()),
+            }
+        }
+        let urls = apart.iter().map(String::as_str);
         urls.map(ServerUrl::parse)
             .collect::<Result<_, _>>()
             .map_err(|error| not_a_url(name, &error))

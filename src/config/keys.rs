@@ -6,6 +6,7 @@
 
 mod access;
 mod general;
+mod hosts;
 mod pins;
 mod tables;
 mod times;

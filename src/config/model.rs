@@ -186,6 +186,13 @@ pub struct General {
     /// Ceiling of the back-off between failed connection attempts.
     pub server_login_retry: Duration,
 
+    /// Time between two looks at each of several hosts.
+    pub check_interval: Duration,
+    /// Longest look.
+    pub check_timeout: Duration,
+    /// Who looks; `None` = the database's user. [`Config::check_user`] has the defaults in.
+    pub check_user: Option<String>,
+
     /// Time for a client to log in.
     pub client_login_timeout: Duration,
     /// Idle time after which a client is closed.
@@ -363,6 +370,9 @@ impl Default for General {
             server_idle_timeout: Some(Duration::from_secs(600)),
             server_connect_timeout: Duration::from_secs(15),
             server_login_retry: Duration::from_secs(15),
+            check_interval: Duration::from_millis(500),
+            check_timeout: Duration::from_secs(3),
+            check_user: None,
             client_login_timeout: Duration::from_secs(60),
             client_idle_timeout: None,
             query_timeout: None,

@@ -4,6 +4,7 @@
 //! broken line would cause further on is not reported beside it.
 
 mod access;
+mod hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -23,7 +24,6 @@ use super::nearest::nearest;
 use super::problem::{Problem, Problems};
 use super::setting::{Key, quote};
 use super::tls::{Misfit, client_misfits, server_misfits};
-use super::url::ServerUrl;
 use super::user::User;
 use super::userlist;
 pub(super) use access::HbaEntry;
@@ -326,14 +326,7 @@ impl<'a> Reader<'a> {
             let hint = "name the database in which auth_query runs".to_owned();
             self.report_at(Some(header), &joined(path, "auth_dbname"), what, Some(hint));
         }
-        match seen.get("url") {
-            Some(_) => self.check_beside_url(path, table, &seen),
-            None if !seen.contains_key("host") && self.broken.is_empty() => {
-                let hint = "add host = \"…\" or url = \"postgres://…\"".to_owned();
-                self.report_at(Some(header), &joined(path, "host"), "missing", Some(hint));
-            }
-            None => {}
-        }
+        self.check_hosts(path, header, (table, &seen), (&database, general));
         if let (Some(line), Some(min)) = (seen.get("min_pool_size"), database.min_pool_size) {
             let size = database.pool_size.unwrap_or(general.default_pool_size);
             let name = if database.pool_size.is_some() { "pool_size" } else { "default_pool_size" };
@@ -346,32 +339,6 @@ impl<'a> Reader<'a> {
             self.report_at(Some(header), &joined(path, "user"), what, Some(hint));
         }
         database
-    }
-
-    /// Reports keys that say what the URL says.
-    fn check_beside_url(&mut self, path: &str, table: &DeTable<'_>, seen: &Seen) {
-        let url = table.get("url").and_then(|url| ServerUrl::parse(url.get_ref().as_str()?).ok());
-        let Some(url) = url else {
-            return;
-        };
-        let taken = [
-            ("host", true),
-            ("port", true),
-            ("dbname", url.dbname.is_some()),
-            ("user", url.user.is_some()),
-            ("password", url.password.is_some()),
-            ("server_tls_sslmode", url.sslmode.is_some()),
-            ("server_tls_negotiation", url.sslnegotiation.is_some()),
-            ("server_tls_ca_file", url.sslrootcert.is_some()),
-            ("server_tls_cert_file", url.sslcert.is_some()),
-            ("server_tls_key_file", url.sslkey.is_some()),
-        ];
-        for (name, taken) in taken {
-            if let (true, Some(line)) = (taken, seen.get(name)) {
-                let hint = "remove it, or take it out of the url".to_owned();
-                self.report_at(Some(*line), &joined(path, name), "url says it too", Some(hint));
-            }
-        }
     }
 
     fn check_general(&mut self, general: &General, seen: &Seen) {

@@ -84,7 +84,7 @@ pub(crate) enum Kind {
     TlsSuites(TlsVersion),
     /// A secret.
     Secret,
-    /// A server's host name, address or socket directory.
+    /// A server's host name, address or socket directory; several with commas between them.
     Host,
     /// A list of `host:port`.
     Hosts,
@@ -238,7 +238,11 @@ impl Kind {
                 Ok(url) => Ok(Value::Url(Box::new(url))),
                 Err(error) => Err(Wrong::new(error.to_string())),
             },
-            Self::Host => check_host(text).and_then(|()| plain()),
+            Self::Host => {
+                let hosts: Vec<&str> = text.split(',').map(str::trim).collect();
+                hosts.iter().try_for_each(|host| check_host(host))?;
+                Ok(Value::Text(hosts.join(",")))
+            }
             Self::SocketDir if text.is_empty() || text.starts_with(['/', '@']) => plain(),
             Self::SocketDir => Err(Wrong::new("must be a whole path, from /")
                 .hint("or @name, for the abstract namespace")),

@@ -19,6 +19,8 @@ pub struct ServerUrl {
     pub host: String,
     /// Port, 5432 unless given.
     pub port: u16,
+    /// All hosts with their ports, where there are several; `host` and `port` are the first then.
+    pub hosts: Vec<HostPort>,
     /// User, if given. [`ServerUrl::login_user`] has the default in.
     pub user: Option<String>,
     /// Password, if given.
@@ -61,9 +63,14 @@ pub enum UrlError {
          @ as %40; elsewhere write @ as %40"
     )]
     StrayAt,
-    /// More than one host.
-    #[error("one URL names one server: give each further one its own URL")]
-    SeveralHosts,
+    /// As many ports as hosts, or one for all.
+    #[error("there are {hosts} hosts and {ports} ports")]
+    Ports {
+        /// So many hosts.
+        hosts: usize,
+        /// So many ports.
+        ports: usize,
+    },
     /// `[` without `]`, or something between `]` and `:`.
     #[error("an IPv6 address stands in brackets: [::1]:5432")]
     Brackets,
@@ -118,6 +125,7 @@ impl ServerUrl {
         let mut url = Self {
             host: String::new(),
             port: 5432,
+            hosts: Vec::new(),
             user: None,
             password: None,
             dbname: None,
@@ -138,17 +146,23 @@ impl ServerUrl {
             url.user = given(user)?;
             url.password = password.map(given).transpose()?.flatten().map(Secret::new);
         }
-        url.read_address(address)?;
+        let mut places = Places::read(address)?;
         url.dbname = given(path.strip_prefix('/').unwrap_or(path))?;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').ok_or(UrlError::NoValue)?;
-            url.read_parameter(&decode(name)?, decode(value)?)?;
+            let value = decode(value)?;
+            match &*decode(name)? {
+                "host" => places.hosts = value.split(',').map(str::to_owned).collect(),
+                "port" => places.ports = read_ports(value.split(','))?,
+                name => url.read_parameter(name, value)?,
+            }
         }
-        if url.host.is_empty() {
-            "localhost".clone_into(&mut url.host);
-        }
-        if url.host.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(UrlError::Host);
+        url.hosts = places.join()?;
+        if let [first, rest @ ..] = &*url.hosts {
+            (url.host, url.port) = (first.host.clone(), first.port);
+            if rest.is_empty() {
+                url.hosts.clear();
+            }
         }
         Ok(url)
     }
@@ -172,23 +186,8 @@ impl ServerUrl {
         HostPort { host: self.host.clone(), port: self.port }
     }
 
-    fn read_address(&mut self, address: &str) -> Result<(), UrlError> {
-        if address.contains(',') {
-            return Err(UrlError::SeveralHosts);
-        }
-        let (host, port) = split_port(address)?;
-        self.host = decode(host)?;
-        if let Some(port) = port.filter(|port| !port.is_empty()) {
-            self.port = parse_port(port).ok_or(UrlError::Port)?;
-        }
-        Ok(())
-    }
-
     fn read_parameter(&mut self, name: &str, value: String) -> Result<(), UrlError> {
         match name {
-            "host" if value.contains(',') => return Err(UrlError::SeveralHosts),
-            "host" => self.host = value,
-            "port" => self.port = parse_port(&value).ok_or(UrlError::Port)?,
             // An empty value is no value, as in libpq.
             "user" => self.user = some(value),
             "password" => self.password = some(value).map(Secret::new),
@@ -240,7 +239,11 @@ impl fmt::Display for ServerUrl {
         if self.user.is_some() || self.password.is_some() {
             f.write_str("@")?;
         }
-        self.host_port().fmt(f)?;
+        let hosts: Vec<_> = self.hosts.iter().map(HostPort::to_string).collect();
+        match hosts.is_empty() {
+            true => self.host_port().fmt(f)?,
+            false => f.write_str(&hosts.join(","))?,
+        }
         match &self.dbname {
             Some(dbname) => write!(f, "/{dbname}"),
             None => Ok(()),
@@ -252,6 +255,49 @@ impl fmt::Debug for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ServerUrl({self})")
     }
+}
+
+/// Hosts and ports as they are given: in the one place or another.
+struct Places {
+    hosts: Vec<String>,
+    ports: Vec<Option<u16>>,
+}
+
+impl Places {
+    /// `host:port,host:port`, each part of which may be missing.
+    fn read(address: &str) -> Result<Self, UrlError> {
+        let (mut hosts, mut ports) = (Vec::new(), Vec::new());
+        for place in address.split(',') {
+            let (host, port) = split_port(place)?;
+            hosts.push(decode(host)?);
+            ports.extend(read_ports([port.unwrap_or_default()])?);
+        }
+        Ok(Self { hosts, ports })
+    }
+
+    /// Each host with its port.
+    fn join(self) -> Result<Vec<HostPort>, UrlError> {
+        let Self { hosts, ports } = self;
+        if ports.len() != 1 && ports.len() != hosts.len() {
+            return Err(UrlError::Ports { hosts: hosts.len(), ports: ports.len() });
+        }
+        let joined = hosts.into_iter().zip(ports.into_iter().cycle()).map(|(host, port)| {
+            let host = if host.is_empty() { "localhost".to_owned() } else { host };
+            if host.chars().any(|c| c.is_whitespace() || c.is_control()) {
+                return Err(UrlError::Host);
+            }
+            Ok(HostPort { host, port: port.unwrap_or(5432) })
+        });
+        joined.collect()
+    }
+}
+
+fn read_ports<'a>(ports: impl IntoIterator<Item = &'a str>) -> Result<Vec<Option<u16>>, UrlError> {
+    let read = |port: &str| match port {
+        "" => Ok(None),
+        port => parse_port(port).map(Some).ok_or(UrlError::Port),
+    };
+    ports.into_iter().map(read).collect()
 }
 
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];

@@ -85,6 +85,18 @@ impl Asker {
         self.login.socket.peer_expiry()
     }
 
+    /// Waits until something comes that was not asked for, the end of the connection above all.
+    /// What it was, the next question shows.
+    ///
+    /// # Cancel safety
+    /// Safe: what has come is kept for the next question.
+    pub async fn disturbed(&mut self) {
+        let mut chunk = [0; 1024];
+        if let Ok(count) = self.login.socket.read(&mut chunk).await {
+            self.held.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        }
+    }
+
     /// Asks one statement with parameters as text, and gives the rows.
     ///
     /// # Errors

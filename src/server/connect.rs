@@ -62,6 +62,8 @@ pub enum ConnectError {
     Unreachable {
         /// Where.
         address: Arc<str>,
+        /// What kind of failure it was.
+        kind: io::ErrorKind,
         /// The system's word.
         cause: Arc<str>,
     },
@@ -405,7 +407,8 @@ impl<'a> Login<'a> {
 }
 
 fn unreachable(address: &Arc<str>, error: &io::Error) -> ConnectError {
-    ConnectError::Unreachable { address: Arc::clone(address), cause: error.to_string().into() }
+    let (address, cause) = (Arc::clone(address), error.to_string().into());
+    ConnectError::Unreachable { address, kind: error.kind(), cause }
 }
 
 /// Asks the server to cancel what the holder of `key` runs, and waits until it has passed the

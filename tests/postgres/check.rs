@@ -35,7 +35,7 @@ fn connect(toml: &str, start: &str) -> (Vec<String>, Option<i32>) {
 fn servers_that_are_as_they_should_be_pass() {
     let cluster = cluster_with_replicas(1);
     let (primary, replica) = (cluster.primary().port(), cluster.replicas()[0].port());
-    let replicas = format!("replicas = [\"127.0.0.1:{replica}\"]");
+    let replicas = format!("replicas = [\"127.0.0.1:{replica}\"]\ncheck_user = \"{APP_USER}\"");
     let shop = database(APP_DATABASE, primary, &replicas);
     let toml = format!("{shop}{}{}", user(APP_USER, PASSWORD), user(SUPERUSER, PASSWORD));
     let ended = check(&toml, &["--connect"]);
@@ -55,6 +55,8 @@ fn servers_that_are_as_they_should_be_pass() {
     let sum = "pools may open 40 (sum 40: shop 40) of the ";
     let connections = format!("ok: connections 127.0.0.1:{primary}: {sum}");
     assert!(said.contains(&connections), "{said}");
+    let found = format!("ok: primary databases.shop: 127.0.0.1:{primary}\n");
+    assert!(said.contains(&found), "{said}");
     assert!(!said.contains("warning:") && !said.contains("error:"), "{said}");
 }
 
@@ -113,16 +115,28 @@ fn pools_that_the_server_cannot_bear_are_an_error() {
 }
 
 #[test]
-fn role_that_is_not_the_configured_one_is_told() {
+fn hosts_without_one_primary_between_them_are_told() {
     let cluster = cluster_with_replicas(1);
-    let (primary, replica) = (cluster.primary().port(), cluster.replicas()[0].port());
-    let swapped = database(APP_DATABASE, replica, &format!("replicas = [\"127.0.0.1:{primary}\"]"));
-    let toml = swapped + &user(APP_USER, PASSWORD);
-    let (lines, code) = connect(&toml, "error: role");
+    let (primary, replica) = (cluster.primary(), &cluster.replicas()[0]);
+    let of = |first: &PostgresServer, second: &PostgresServer| {
+        let more =
+            format!("replicas = [\"127.0.0.1:{}\"]\ncheck_user = \"{APP_USER}\"", second.port());
+        database(APP_DATABASE, first.port(), &more) + &user(APP_USER, PASSWORD)
+    };
+    let swapped = of(replica, primary);
+    let (lines, code) = connect(&swapped, "ok: primary");
+    assert_eq!(code, Some(0));
+    assert_eq!(lines, [format!("ok: primary databases.shop: 127.0.0.1:{}", primary.port())]);
+
+    let alone = database(APP_DATABASE, replica.port(), "") + &user(APP_USER, PASSWORD);
+    let (lines, code) = connect(&alone, "warning: primary databases.shop: none");
+    assert_eq!((lines.len(), code), (1, Some(0)), "{lines:?}");
+
+    replica.promote().unwrap();
+    let (lines, code) = connect(&swapped, "error: primary");
     assert_eq!(code, Some(1));
-    assert!(lines[0].contains("primary, Postgres"), "{lines:?}");
-    let (lines, _) = connect(&toml, "warning: role");
-    assert!(lines[0].contains("replica, Postgres"), "{lines:?}");
+    let ports = format!("127.0.0.1:{}, 127.0.0.1:{}", replica.port(), primary.port());
+    assert!(lines[0].contains(&ports), "{lines:?}");
 }
 
 #[test]

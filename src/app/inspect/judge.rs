@@ -7,6 +7,7 @@ use super::report::{Check, Level};
 use crate::app::discover::Role;
 use crate::app::tls::SOON;
 use crate::auth::ServerAuthError;
+use crate::config::HostPort;
 use crate::net::tls::Expiry;
 use crate::server::connect::ConnectError;
 
@@ -80,18 +81,27 @@ pub(super) fn refused(place: String, proof: Proof, error: &ConnectError) -> Chec
     check.but(Level::Error, hint)
 }
 
-pub(super) fn role(place: String, wanted: Role, facts: &Facts) -> Check {
-    let found = facts.role;
-    let check = Check::ok("role", place, format!("{found}, Postgres {}", facts.version));
-    match (wanted, found) {
-        (Role::Primary, Role::Replica) => {
+pub(super) fn role(place: String, facts: &Facts) -> Check {
+    Check::ok("role", place, format!("{}, Postgres {}", facts.role, facts.version))
+}
+
+/// `known` are those of a database's hosts, `hosts` in number, that could be asked.
+pub(super) fn primary(database: &str, hosts: usize, known: &[(&HostPort, Role)]) -> Check {
+    let primaries: Vec<String> = known
+        .iter()
+        .filter(|(_, role)| *role == Role::Primary)
+        .map(|(host, _)| host.to_string())
+        .collect();
+    let found = if primaries.is_empty() { "none".to_owned() } else { primaries.join(", ") };
+    let check = Check::ok("primary", format!("databases.{database}"), found);
+    match (primaries.len(), hosts) {
+        (1, _) => check,
+        (0, 1) => {
             let hint = "writes fail there; fine for a database that is only read";
             check.but(Level::Warning, hint)
         }
-        (Role::Replica, Role::Primary) => {
-            check.but(Level::Error, "it is listed under replicas: take it out")
-        }
-        _ => check,
+        (0, _) => check.but(Level::Error, "clients wait until one of the hosts is promoted"),
+        _ => check.but(Level::Error, "all but the one that was promoted last get nothing"),
     }
 }
 

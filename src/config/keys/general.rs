@@ -1,6 +1,7 @@
 //! The top-level keys.
 
 use super::access;
+use super::hosts::HOSTS;
 use super::pins::PINS;
 use super::times::{ENDING, TIMEOUTS};
 use super::{CONNECTIONS, DAY, GIB, Group, HOUR, KIB, YEAR, key, limit, off, seconds, time};
@@ -312,6 +313,7 @@ pub(crate) static GENERAL: &[Group] = &[
         ],
     },
     PINS,
+    HOSTS,
     TIMEOUTS,
     ENDING,
     Group {

@@ -28,11 +28,20 @@ pub(crate) static DATABASE: &[Key<Database>] = &[
     key!(
         host,
         Kind::Host,
-        "The server's host name, IP address, or the directory of its unix socket (starts with /).",
-        "url is needed",
+        "The server's host name, IP address, or the directory of its unix socket (starts with /). \
+         Several with commas between them are a primary and its replicas, in any order \
+         (docs/routing.md).",
+        "url or hosts is needed",
         "\"db.example\""
     ),
-    key!(port, Kind::Count(1, 65_535), "The server's port.", "5432", "5432"),
+    key!(port, Kind::Count(1, 65_535), "The server's port, at each host.", "5432", "5432"),
+    key!(
+        hosts,
+        Kind::Hosts,
+        "Hosts with a port of their own, instead of host and port.",
+        "host",
+        "[\"db1.example:5432\", \"db2.example:5433\"]"
+    ),
     key!(
         dbname,
         Kind::Name,
@@ -57,9 +66,18 @@ pub(crate) static DATABASE: &[Key<Database>] = &[
     key!(
         replicas,
         Kind::Hosts,
-        "Replicas of the server, as host:port. Kept for routing reads; not used yet.",
+        "Further hosts, as host:port, which are thought to be replicas. What they are is found out \
+         all the same: one that is promoted is the primary.",
         "none",
         "[\"replica1.example:5432\", \"replica2.example:5432\"]"
+    ),
+    key!(
+        check_user,
+        Kind::Text,
+        "The user who asks the hosts for their roles, where there are several. Its password is the \
+         one under [users] or in auth_file.",
+        "check_user; else user, else auth_user",
+        "\"pgweir_check\""
     ),
     key!(
         pool_size,

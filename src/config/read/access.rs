@@ -199,6 +199,13 @@ impl Reader<'_> {
 }
 
 impl Config {
+    /// Who asks a database's hosts for their roles, where there are several.
+    #[must_use]
+    pub fn check_user<'a>(&'a self, database: &'a Database) -> Option<&'a str> {
+        let configured = database.check_user.as_deref().or(self.general.check_user.as_deref());
+        configured.or(database.user.as_deref()).or_else(|| self.auth_user(database))
+    }
+
     /// Who looks up secrets for a database; `None` when they are not looked up.
     #[must_use]
     pub fn auth_user<'a>(&'a self, database: &'a Database) -> Option<&'a str> {

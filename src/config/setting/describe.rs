@@ -57,7 +57,9 @@ impl Kind {
                 format!("list of cipher suites of {}, empty = all", version.name())
             }
             Self::Secret => "text".to_owned(),
-            Self::Host => "host name, IP address or socket directory".to_owned(),
+            Self::Host => {
+                "host name, IP address or socket directory; several with commas".to_owned()
+            }
             Self::Hosts => "list of host:port".to_owned(),
             Self::Url => "postgres://user:password@host:port/database".to_owned(),
         }

@@ -97,7 +97,7 @@ fn problems_of_both_files_come_in_one_report() {
 fn report_sums_up_the_pools() {
     let config = load(
         "default_pool_size = 25\nreserve_pool_size = 5\nmax_server_connections = 80\n\
-         admin_users = \"root\"\n\
+         admin_users = \"root\"\ncheck_user = \"app\"\n\
          [databases.shop]\nhost = \"db\"\nreplicas = [\"r1\"]\n\
          [databases.stats]\nhost = \"db\"\nuser = \"app\"\npool_size = 4\n\
          [databases.far]\nhost = \"::1\"\nport = 99\nmax_db_connections = 10\n\
@@ -108,10 +108,11 @@ fn report_sums_up_the_pools() {
     let wanted = [
         "clients: 127.0.0.1:6432, up to 1000 clients; auth_type scram-sha-256, 3 users listed",
         "database far: [::1]:99/far, 3 pools of 25 in transaction mode, up to 10 servers",
-        "database shop: db:5432/shop, 3 pools of 25 in transaction mode, up to 67 servers, 1 replica",
+        "database shop: db:5432/shop, 3 pools of 25 in transaction mode, up to 67 servers, 2 hosts",
         "database stats: db:5432/stats, 1 pool of 4 in transaction mode, up to 9 servers",
         "server [::1]:99: up to 10 (its max_connections must be above that)",
         "server db:5432: up to 76 (its max_connections must be above that)",
+        "server r1:5432: up to 67 (its max_connections must be above that)",
         "ok: 3 databases, 7 pools, sum of pool sizes 86",
         "warning: user idle has no password and can't log in",
         "warning: user web has an md5 secret, which SCRAM can't check",

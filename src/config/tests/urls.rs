@@ -91,9 +91,9 @@ fn broken_urls_are_refused_with_the_cause() {
         ("postgres://u:%FF@h", UrlError::NotText),
         ("postgres://u:a/b@h/d", UrlError::StrayAt),
         ("postgres://u:a?b@h/d", UrlError::StrayAt),
-        ("postgres://a,b/d", UrlError::SeveralHosts),
-        ("postgres://a:1,b:2/d", UrlError::SeveralHosts),
-        ("postgres:///d?host=a,b", UrlError::SeveralHosts),
+        ("postgres://a:1,b:2,c/d?port=3,4", UrlError::Ports { hosts: 3, ports: 2 }),
+        ("postgres://a,b:x/d", UrlError::Port),
+        ("postgres://a,b c/d", UrlError::Host),
         ("postgres://[::1/d", UrlError::Brackets),
         ("postgres://[::1]x/d", UrlError::Brackets),
         ("postgres://::1/d", UrlError::Brackets),
@@ -123,6 +123,25 @@ fn broken_urls_are_refused_with_the_cause() {
         message("postgres://h?connect_timeout=-1"),
         "bad value of `connect_timeout`: must be a whole number of seconds, at most 3600"
     );
+}
+
+#[test]
+fn several_hosts_are_read_as_libpq_reads_them() {
+    for (text, wanted) in [
+        ("postgres://a,b/d", "a:5432,b:5432"),
+        ("postgres://u:p@a:1,b:2/d", "a:1,b:2"),
+        ("postgres://a:1,b/d", "a:1,b:5432"),
+        ("postgres://[::1]:1,,/d", "[::1]:1,localhost:5432,localhost:5432"),
+        ("postgres:///d?host=a,b&port=7", "a:7,b:7"),
+        ("postgres:///d?host=a,/run/pg&port=7,8", "a:7,/run/pg:8"),
+    ] {
+        let url = parse(text);
+        let hosts: Vec<String> = url.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts.join(","), wanted, "{text}");
+        assert_eq!(url.host_port(), url.hosts[0]);
+    }
+    assert_eq!(parse("postgres://a:1/d").hosts, []);
+    assert_eq!(parse("postgres://u:p@a:1,b/d").to_string(), "postgres://u:***@a:1,b:5432/d");
 }
 
 #[test]

@@ -1,0 +1,149 @@
+//! Databases with several hosts: whose hosts are watched, as whom, and together with whose.
+//!
+//! Databases that name the same hosts share one [`Topology`]. One with a single host has none.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use super::design::{Aim, Design, address_of};
+use super::setup::Setup;
+use crate::config::{Config, Database, HostPort};
+use crate::net::socket::TcpOptions;
+use crate::server::connect::Target;
+use crate::topology::{HostFigures, Pace, Topology};
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Topologies {
+    /// Where their tasks run.
+    on: Handle,
+    tcp: TcpOptions,
+    all: Mutex<Vec<Watched>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    plan: Plan,
+    /// Whose hosts they are.
+    databases: Vec<String>,
+    topology: Arc<Topology>,
+}
+
+/// What a configuration wants of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Plan {
+    hosts: Vec<HostPort>,
+    /// How the hosts are asked, in the first of the databases.
+    aim: Aim,
+    pace: Pace,
+}
+
+impl Topologies {
+    /// None yet; their tasks will run in the runtime of `on`.
+    pub(super) fn new(on: Handle, tcp: TcpOptions) -> Self {
+        Self { on, tcp, all: Mutex::default() }
+    }
+
+    /// Watches the hosts that this setup names from now on. What is known of those that were
+    /// watched before, still is.
+    pub(super) fn adopt(&self, setup: &Setup) {
+        let mut wanted: Vec<(Plan, Vec<String>, Arc<Database>)> = Vec::new();
+        for (name, database) in &setup.config.databases {
+            let Some(plan) = Plan::of(&setup.config, database) else { continue };
+            match wanted.iter_mut().find(|(other, ..)| other.is_like(&plan)) {
+                Some((_, databases, _)) => databases.push(name.clone()),
+                None => wanted.push((plan, vec![name.clone()], Arc::clone(database))),
+            }
+        }
+        let mut all = self.all.lock();
+        let before = std::mem::take(&mut *all);
+        for (plan, databases, database) in wanted {
+            let same = before.iter().find(|before| before.plan == plan);
+            let topology = match same {
+                Some(same) => Arc::clone(&same.topology),
+                None => {
+                    let shares = |before: &&Watched| {
+                        before.plan.hosts.iter().any(|host| plan.hosts.contains(host))
+                    };
+                    let before = before.iter().find(shares).map(|before| &*before.topology);
+                    let targets = plan.targets(setup, &database, self.tcp);
+                    Arc::new(Topology::watch(targets, plan.pace, before, &self.on))
+                }
+            };
+            all.push(Watched { plan, databases, topology });
+        }
+    }
+
+    /// What there is to tell of the hosts of each database that has several.
+    pub(super) fn figures(&self) -> Vec<(String, HostFigures)> {
+        let all = self.all.lock();
+        let figures = all.iter().flat_map(|Watched { databases, topology, .. }| {
+            let hosts = topology.figures();
+            let of = move |name: &String| {
+                let name = name.clone();
+                hosts.clone().into_iter().map(move |host| (name.clone(), host))
+            };
+            databases.iter().flat_map(of)
+        });
+        figures.collect()
+    }
+}
+
+impl Plan {
+    /// How the hosts of a database are watched, if it has several.
+    fn of(config: &Config, database: &Database) -> Option<Self> {
+        let hosts = database.all_hosts();
+        if hosts.len() < 2 {
+            return None;
+        }
+        let asked = asked(config, database)?;
+        let user = asked.user.clone().unwrap_or_default();
+        let mut aim = Design::new(config, &asked, &user).aim;
+        aim.read_only = false;
+        let general = &config.general;
+        let pace = Pace { every: general.check_interval, limit: general.check_timeout };
+        Some(Self { hosts, aim, pace })
+    }
+
+    /// Whether another database's hosts would be watched in the same way.
+    fn is_like(&self, other: &Self) -> bool {
+        let mut like = self.clone();
+        like.aim.dbname.clone_from(&other.aim.dbname);
+        like == *other
+    }
+
+    /// Where and as whom each host is asked.
+    fn targets(
+        &self,
+        setup: &Setup,
+        database: &Database,
+        tcp: TcpOptions,
+    ) -> Vec<(HostPort, Target)> {
+        let secret = asked(&setup.config, database)
+            .and_then(|asked| setup.users.role_secret(&asked, asked.user.as_deref()?));
+        let target = self.aim.clone().goal(&setup.tls, tcp, secret).target;
+        let at = |host: &HostPort| {
+            (host.clone(), Target { address: address_of(host), ..target.clone() })
+        };
+        self.hosts.iter().map(at).collect()
+    }
+}
+
+/// A database as the one who asks its hosts sees it.
+fn asked(config: &Config, database: &Database) -> Option<Database> {
+    let user = config.check_user(database)?.to_owned();
+    let mut asked = database.clone();
+    if asked.user.as_ref().is_some_and(|forced| *forced != user) {
+        asked.password = None;
+    }
+    asked.user = Some(user);
+    if asked.dbname == "*" {
+        // Any will do that every server has.
+        let place = database.auth_dbname.as_ref().or(config.general.auth_dbname.as_ref());
+        let place = place.and_then(|name| config.databases.get(name));
+        asked.dbname = place.map_or_else(|| "postgres".to_owned(), |place| place.dbname.clone());
+    }
+    Some(asked)
+}

@@ -1,0 +1,31 @@
+//! The top-level keys of databases with several hosts.
+
+use super::{Group, HOUR, key, time};
+use crate::config::field::Field;
+use crate::config::setting::{Key, Kind};
+
+/// How it is found out which host is the primary.
+pub(super) const HOSTS: Group = Group {
+    title: "Databases with several hosts",
+    keys: &[
+        key!(
+            check_interval,
+            time(50, HOUR),
+            "Time between two looks at each host of a database that has several: is it there, is \
+             it the primary, how far is it? Faster while no primary is known."
+        ),
+        key!(
+            check_timeout,
+            time(10, HOUR),
+            "Longest look at a host. One that has not answered three times in a row is down; where \
+             nobody listens any more it is so at once."
+        ),
+        key!(
+            check_user,
+            Kind::Text,
+            "The user who asks the hosts. Its password is the one under [users] or in auth_file. \
+             docs/routing.md says what it may need on the servers. \"\" is the database's user, \
+             or else auth_user."
+        ),
+    ],
+};

@@ -1,0 +1,274 @@
+//! Which host is the primary, decided from what looks at all of them have shown.
+//!
+//! - Only a host that is up and says so itself is the primary. Of several the one on the highest
+//!   timeline is: it was promoted last. Those on the same timeline are not told apart; the one that
+//!   is the primary stays it, and where none is, none becomes it.
+//! - A timeline that was seen once is never gone back on: who still writes an earlier one is a
+//!   primary of the past, whether or not the one of now can be reached.
+//! - Hosts belong to one cluster (`system_identifier`). Another one's get nothing, as long as
+//!   a host of this one is up.
+//! - Nobody is the primary before every host has been looked at once: the first to answer may be
+//!   one of the past.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Role;
+use super::freshness::Moments;
+use super::health::{Health, Sign, State};
+use super::lsn::Lsn;
+use super::probe::{Miss, Sample};
+use crate::config::HostPort;
+
+/// All hosts of a database, and what is known of them.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    hosts: Vec<Host>,
+    primary: Option<usize>,
+    /// The latest that had a primary.
+    line: Option<Line>,
+    /// Where the primary was, on that line.
+    moments: Moments,
+    /// Primaries that are none for us.
+    slighted: Vec<usize>,
+}
+
+/// A history that all positions on it belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Line {
+    system: u64,
+    timeline: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Host {
+    at: HostPort,
+    health: Health,
+    looked_at: bool,
+    sample: Option<Sample>,
+    /// When that was asked for.
+    requested: Instant,
+    error: Option<String>,
+}
+
+/// What a host is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not said yet what it is.
+    Unknown,
+    /// It gets what has to be done on a primary.
+    Primary,
+    /// It follows another.
+    Replica,
+    /// It takes itself for a primary, and gets nothing.
+    Slighted,
+}
+
+impl Standing {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Unknown, Self::Primary, Self::Replica, Self::Slighted];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Primary => "primary",
+            Self::Replica => "replica",
+            Self::Slighted => "second primary",
+        }
+    }
+}
+
+/// Something that has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It answers.
+    Up(HostPort),
+    /// It does not, for this reason.
+    Down(HostPort, String),
+    /// It is the primary now, on this timeline.
+    Primary(HostPort, u32),
+    /// There is no primary any more.
+    NoPrimary,
+    /// It takes itself for a primary, and another is, or none for want of a difference.
+    Slighted(HostPort),
+}
+
+/// What there is to tell of a host.
+#[derive(Clone, Debug)]
+pub struct HostFigures {
+    /// Where it listens.
+    pub at: HostPort,
+    /// What it is.
+    pub standing: Standing,
+    /// Whether it is there, and for how long.
+    pub state: State,
+    /// Since when.
+    pub since: Instant,
+    /// Its timeline.
+    pub timeline: Option<u32>,
+    /// How far it is.
+    pub lsn: Option<Lsn>,
+    /// The moment up to which it has everything, for a replica.
+    pub fresh_as_of: Option<Instant>,
+    /// How much it lacks of what the primary had when it was looked at last, for a replica.
+    pub lag_bytes: Option<u64>,
+    /// Why the last look showed nothing.
+    pub error: Option<String>,
+}
+
+impl HostFigures {
+    /// How long ago it had everything; `None` when that is not known.
+    pub fn lag(&self, now: Instant) -> Option<Duration> {
+        Some(now.saturating_duration_since(self.fresh_as_of?))
+    }
+}
+
+impl Cluster {
+    /// Hosts that nobody has looked at, but for those that are in `before` as well.
+    pub fn new(
+        hosts: impl IntoIterator<Item = HostPort>,
+        before: Option<&Self>,
+        now: Instant,
+    ) -> Self {
+        let known = |at: &HostPort| before?.hosts.iter().find(|host| host.at == *at).cloned();
+        let new = |at| {
+            let health = Health::new(now);
+            Host { at, health, looked_at: false, sample: None, requested: now, error: None }
+        };
+        let hosts: Vec<Host> =
+            hosts.into_iter().map(|at| known(&at).unwrap_or_else(|| new(at))).collect();
+        let primary = before.and_then(Self::primary);
+        let primary = primary.and_then(|at| hosts.iter().position(|host| host.at == *at));
+        let line = before.and_then(|before| before.line);
+        let moments = before.map(|before| before.moments.clone()).unwrap_or_default();
+        Self { hosts, primary, line, moments, slighted: Vec::new() }
+    }
+
+    /// The primary, where one is known.
+    pub fn primary(&self) -> Option<&HostPort> {
+        Some(&self.hosts.get(self.primary?)?.at)
+    }
+
+    /// Takes in what a look at a host has shown, which began at `requested`.
+    pub fn observe(
+        &mut self,
+        host: usize,
+        requested: Instant,
+        now: Instant,
+        look: Result<Sample, Miss>,
+    ) -> Vec<Event> {
+        let mut events = Vec::new();
+        let Some(seen) = self.hosts.get_mut(host) else { return events };
+        seen.looked_at = true;
+        let sign = look.as_ref().map_or_else(|miss| miss.sign, |_| Sign::Answer);
+        let changed = seen.health.saw(sign, now);
+        match look {
+            Ok(sample) => {
+                (seen.sample, seen.requested, seen.error) = (Some(sample), requested, None);
+            }
+            Err(miss) => seen.error = Some(miss.cause),
+        }
+        if changed {
+            let (at, error) = (seen.at.clone(), seen.error.clone());
+            events.push(match seen.health.state() {
+                State::Up => Event::Up(at),
+                State::Down | State::Unknown => Event::Down(at, error.unwrap_or_default()),
+            });
+        }
+        self.elect(&mut events);
+        // Once more does no harm, and the one that was chosen now has been asked before.
+        let primary = self.primary.and_then(|primary| self.hosts.get(primary));
+        if let Some((requested, lsn)) = primary.and_then(|it| Some((it.requested, it.sample?.lsn?)))
+        {
+            self.moments.sampled(requested, lsn);
+        }
+        events
+    }
+
+    fn elect(&mut self, events: &mut Vec<Event>) {
+        let line = self.line_of_now();
+        let primaries: Vec<(usize, Sample)> =
+            self.up().filter(|(_, sample)| sample.role == Role::Primary).collect();
+        let ready = self.line.is_some() || self.hosts.iter().all(|host| host.looked_at);
+        let fits = |(_, sample): &&(usize, Sample)| {
+            ready && line == Some(Line { system: sample.system, timeline: sample.timeline })
+        };
+        let best: Vec<usize> = primaries.iter().filter(fits).map(|(index, _)| *index).collect();
+        let chosen = match *best {
+            [only] => Some(only),
+            _ => self.primary.filter(|primary| best.contains(primary)),
+        };
+        if let Some(line) = line.filter(|line| chosen.is_some() && self.line != Some(*line)) {
+            self.line = Some(line);
+            self.moments = Moments::default();
+        }
+        if self.primary != chosen {
+            self.primary = chosen;
+            self.moments = Moments::default();
+            events.push(match (self.primary(), self.line) {
+                (Some(at), Some(line)) => Event::Primary(at.clone(), line.timeline),
+                _ => Event::NoPrimary,
+            });
+        }
+        let others = primaries.iter().map(|(index, _)| *index);
+        let slighted: Vec<usize> = others.filter(|index| ready && chosen != Some(*index)).collect();
+        for index in slighted.iter().filter(|index| !self.slighted.contains(index)) {
+            events.extend(self.hosts.get(*index).map(|host| Event::Slighted(host.at.clone())));
+        }
+        self.slighted = slighted;
+    }
+
+    /// The cluster that these hosts are of, and the highest timeline that was seen of it.
+    fn line_of_now(&self) -> Option<Line> {
+        let is_there = |line: &Line| self.up().any(|(_, sample)| sample.system == line.system);
+        let kept = self.line.filter(is_there);
+        let primary = || self.up().find(|(_, sample)| sample.role == Role::Primary);
+        let system = kept.map(|line| line.system).or_else(|| Some(primary()?.1.system))?;
+        let own = self.up().filter(|(_, sample)| sample.system == system);
+        let seen = own.map(|(_, sample)| sample.timeline).max();
+        let timeline = seen.max(kept.map(|line| line.timeline))?;
+        Some(Line { system, timeline })
+    }
+
+    fn up(&self) -> impl Iterator<Item = (usize, Sample)> {
+        let up = |(index, host): (usize, &Host)| match host.health.state() {
+            State::Up => Some((index, host.sample?)),
+            State::Unknown | State::Down => None,
+        };
+        self.hosts.iter().enumerate().filter_map(up)
+    }
+
+    /// What there is to tell, in the order of the hosts.
+    pub fn figures(&self) -> Vec<HostFigures> {
+        let figures = |(index, host): (usize, &Host)| {
+            let state = host.health.state();
+            let standing = match host.sample.map(|sample| sample.role) {
+                None => Standing::Unknown,
+                Some(Role::Replica) => Standing::Replica,
+                Some(Role::Primary) if self.primary == Some(index) => Standing::Primary,
+                Some(Role::Primary) => Standing::Slighted,
+            };
+            // Of another history, or silent: how far it is says nothing.
+            let answers = state == State::Up && host.error.is_none();
+            let replayed = host.sample.filter(|sample| {
+                let line = Line { system: sample.system, timeline: sample.timeline };
+                sample.role == Role::Replica && answers && self.line == Some(line)
+            });
+            let replayed = replayed.and_then(|sample| sample.lsn);
+            HostFigures {
+                at: host.at.clone(),
+                standing,
+                state,
+                since: host.health.since(),
+                timeline: host.sample.map(|sample| sample.timeline),
+                lsn: host.sample.and_then(|sample| sample.lsn),
+                fresh_as_of: replayed.and_then(|lsn| self.moments.fresh_as_of(lsn)),
+                lag_bytes: replayed.and_then(|lsn| Some(lsn.bytes_behind(self.moments.latest()?))),
+                error: host.error.clone(),
+            }
+        };
+        self.hosts.iter().enumerate().map(figures).collect()
+    }
+}

@@ -1,0 +1,132 @@
+//! The hosts of a database, looked at as long as somebody wants to know: one task and one connection
+//! per host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::cluster::{Cluster, Event, HostFigures};
+use super::probe::Probe;
+use crate::config::HostPort;
+use crate::server::connect::Target;
+
+/// How often hosts are looked at, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Between two looks at a host.
+    pub every: Duration,
+    /// The longest look.
+    pub limit: Duration,
+}
+
+/// Between two looks while no primary is known.
+const EVERY_SEARCHING: Duration = Duration::from_millis(100);
+/// For how long it is searched for at that pace.
+const SEARCH: Duration = Duration::from_secs(60);
+/// The least time between two looks, whatever happens.
+const APART: Duration = Duration::from_millis(20);
+
+/// The hosts of a database, under watch. Dropping it ends that.
+#[derive(Debug)]
+pub struct Topology {
+    books: Arc<Books>,
+    _watchers: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Books {
+    pace: Pace,
+    state: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    cluster: Cluster,
+    /// Since when there is no primary.
+    searching: Option<Instant>,
+}
+
+impl Topology {
+    /// Watches these hosts, each of which is asked at its target, with what is known `before` of
+    /// those that it had too. The tasks run in the runtime of `on`.
+    pub fn watch(
+        hosts: Vec<(HostPort, Target)>,
+        pace: Pace,
+        before: Option<&Self>,
+        on: &Handle,
+    ) -> Self {
+        let now = Instant::now();
+        let names = hosts.iter().map(|(host, _)| host.clone());
+        let known = before.map(|before| before.books.state.lock().cluster.clone());
+        let cluster = Cluster::new(names, known.as_ref(), now);
+        let searching = cluster.primary().is_none().then_some(now);
+        let state = Mutex::new(Known { cluster, searching });
+        let books = Arc::new(Books { pace, state });
+        let mut watchers = JoinSet::new();
+        for (host, (_, target)) in hosts.into_iter().enumerate() {
+            watchers.spawn_on(Arc::clone(&books).watch(host, target), on);
+        }
+        Self { books, _watchers: watchers }
+    }
+
+    /// What there is to tell of each host, in their order.
+    pub fn figures(&self) -> Vec<HostFigures> {
+        self.books.state.lock().cluster.figures()
+    }
+}
+
+impl Books {
+    /// Looks at a host again and again.
+    async fn watch(self: Arc<Self>, host: usize, target: Target) {
+        let mut probe = Probe::new(target, self.pace.limit);
+        loop {
+            let requested = Instant::now();
+            let look = probe.look().await;
+            let (events, every) = self.observe(host, requested, look);
+            events.iter().for_each(tell);
+            sleep_until(requested + APART).await;
+            tokio::select! {
+                () = sleep_until(requested + every) => {}
+                () = probe.disturbed() => {}
+            }
+        }
+    }
+
+    /// What has changed, and when to look again.
+    fn observe(
+        &self,
+        host: usize,
+        requested: Instant,
+        look: Result<super::Sample, super::Miss>,
+    ) -> (Vec<Event>, Duration) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let events = state.cluster.observe(host, requested, now, look);
+        state.searching = match state.cluster.primary() {
+            Some(_) => None,
+            None => Some(state.searching.unwrap_or(now)),
+        };
+        let searching = state.searching.is_some_and(|since| now < since + SEARCH);
+        let every = self.pace.every;
+        (events, if searching { every.min(EVERY_SEARCHING) } else { every })
+    }
+}
+
+/// Has the log say what has changed.
+fn tell(event: &Event) {
+    match event {
+        Event::Up(host) => tracing::info!(%host, "host is up"),
+        Event::Down(host, cause) => tracing::warn!(%host, "host is down: {cause}"),
+        Event::Primary(host, timeline) => tracing::info!(%host, timeline, "host is the primary"),
+        Event::NoPrimary => tracing::warn!("no host is the primary"),
+        Event::Slighted(host) => tracing::warn!(
+            %host,
+            "host takes itself for a primary, and is not the one with the latest history: \
+             it gets nothing"
+        ),
+    }
+}
