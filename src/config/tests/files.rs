@@ -147,3 +147,33 @@ fn report_counts_users_of_auth_file() {
     assert_eq!(lines.last().unwrap(), "ok: 1 database, 1 pool, sum of pool sizes 20");
     assert_eq!(Config::from_toml_file(good.path().join("none.toml")).unwrap_err().count(), 1);
 }
+
+/// The configuration files in a document: blocks of TOML, and what its shell lines write.
+fn examples(document: &str) -> Vec<String> {
+    let between = |start: &str, end: &str| {
+        let parts = document.split(start).skip(1).map(|part| part.split(end).next().unwrap());
+        parts.map(str::to_owned).collect::<Vec<_>>()
+    };
+    [between("```toml\n", "```"), between(".toml <<'END'\n", "\nEND\n")].concat()
+}
+
+#[test]
+fn every_example_in_the_documents_loads() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = std::fs::read_dir(root.join("docs")).unwrap().map(|page| page.unwrap().path());
+    let list = tempfile::NamedTempFile::new().unwrap();
+    let mut count = 0;
+    for page in pages.chain([root.join("README.md")]) {
+        for example in examples(&std::fs::read_to_string(&page).unwrap()) {
+            let list = list.path().display().to_string();
+            let mut text = example.replace("/etc/pgbouncer/userlist.txt", &list);
+            if !text.contains("[databases.") {
+                text.push_str("[databases.shop]\nhost = \"db\"\n");
+            }
+            let loaded = Config::from_toml_str("example", &text);
+            assert!(loaded.is_ok(), "{}: {}\n{example}", page.display(), loaded.unwrap_err());
+            count += 1;
+        }
+    }
+    assert!(count >= 3, "{count}");
+}
