@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use super::connect::LoggedIn;
 use super::doubt::Doubt;
 use super::ledger::{Audience, Awaited, Ledger, Local, Violation};
+use super::lent::Lent;
 use super::params::Params;
 use super::prepared::PreparedSet;
 use super::processes::{Process, Processes};
@@ -95,6 +96,8 @@ pub struct Server {
     pub ledger: Ledger,
     /// What it has prepared.
     pub prepared: PreparedSet,
+    /// What it has prepared under names of clients' own.
+    pub lent: Lent,
     /// Judges what it sends.
     pub receiver: Receiver,
     /// A message of it that is not complete yet.
@@ -152,6 +155,7 @@ impl Server {
             socket: login.socket,
             ledger: Ledger::default(),
             prepared: PreparedSet::default(),
+            lent: Lent::default(),
             receiver,
             inbox: Inbox::default(),
             outbox: Outbox::default(),
@@ -238,7 +242,8 @@ impl Server {
 
     /// These messages have had no effect.
     pub fn undo(&mut self, messages: Range<u64>) {
-        self.prepared.undo(messages);
+        self.prepared.undo(messages.clone());
+        self.lent.undo(messages);
     }
 
     /// Appends what makes its settings those of `wanted`, and gives the number of that message
@@ -307,6 +312,7 @@ impl Server {
         self.objects = Leaves::NOTHING;
         self.listens = false;
         self.prepared.clear();
+        self.lent.clear();
         self.know_reported();
         if self.state == State::Tainted {
             self.state = State::Fresh;

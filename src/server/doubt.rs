@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use super::lent::Listed;
 use super::params::{Params, ParamsTable, quote_text};
 use crate::sql::Leaves;
 use crate::wire::startup::Setting;
@@ -43,6 +44,10 @@ impl Doubt {
     #[inline]
     pub fn leaves(&self) -> Leaves {
         self.leaves
+    }
+
+    fn asks_for_statements(&self) -> bool {
+        self.leaves.has_any(Leaves::STATEMENTS | Leaves::NO_STATEMENTS)
     }
 
     fn asks_for_channels(&self) -> bool {
@@ -86,6 +91,9 @@ impl Doubt {
         if self.leaves.has_any(Leaves::OBJECTS | Leaves::NO_STATEMENTS) {
             sql.extend_from_slice(OBJECTS.as_bytes());
         }
+        if self.asks_for_statements() {
+            sql.extend_from_slice(STATEMENTS.as_bytes());
+        }
         if self.asks_for_channels() {
             sql.extend_from_slice(CHANNELS.as_bytes());
         }
@@ -115,26 +123,27 @@ const HIDDEN_NAMES: &str = " UNION SELECT pg_catalog.lower(m[1]) FROM pg_catalog
     WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
 
 /// Temporary objects (whatever is in this session's schema depends on it; 2615 is pg_namespace),
-/// held cursors, statements that SQL prepared, session locks, and how many statements
-/// of ours there are.
+/// held cursors, session locks, and how many statements of ours there are.
 const OBJECTS: &str = "SELECT 'o',\
     CASE WHEN pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN false \
     ELSE EXISTS(SELECT FROM pg_catalog.pg_depend d WHERE d.refclassid OPERATOR(pg_catalog.=) \
     2615::pg_catalog.oid AND d.refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) END,\
     EXISTS(SELECT FROM pg_catalog.pg_cursor() c WHERE c.is_holdable),\
-    EXISTS(SELECT FROM pg_catalog.pg_prepared_statement() p WHERE p.from_sql AND NOT \
-    pg_catalog.starts_with(p.name,'pgweir_')),\
     EXISTS(SELECT FROM pg_catalog.pg_lock_status() l WHERE l.pid OPERATOR(pg_catalog.=) \
     pg_catalog.pg_backend_pid() AND l.locktype OPERATOR(pg_catalog.=) 'advisory'),\
     (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statement() p WHERE \
     pg_catalog.starts_with(p.name,'pgweir_'));";
 
+/// Statements under names that are not ours, with the text of those that SQL has prepared.
+const STATEMENTS: &str = "SELECT 'p',p.name,CASE WHEN p.from_sql THEN CASE WHEN \
+    pg_catalog.octet_length(p.statement) OPERATOR(pg_catalog.<) 262144 THEN p.statement ELSE '' END \
+    END FROM pg_catalog.pg_prepared_statement() p WHERE NOT pg_catalog.starts_with(p.name,'pgweir_');";
+
 /// The channels that are listened to, in the client's encoding, in which notifications are told.
 const CHANNELS: &str = "SELECT 'l',c FROM pg_catalog.pg_listening_channels() c";
 
 /// In the order of the columns above.
-const OBJECT_KINDS: [Leaves; 4] =
-    [Leaves::TEMPORARY, Leaves::CURSOR, Leaves::PREPARED, Leaves::LOCK];
+const OBJECT_KINDS: [Leaves; 3] = [Leaves::TEMPORARY, Leaves::CURSOR, Leaves::LOCK];
 
 /// They say who the session is, and are in none of the server's lists.
 fn is_identity(name: &[u8]) -> bool {
@@ -177,6 +186,7 @@ pub struct Question {
     named: Vec<Setting>,
     defaults: Vec<Setting>,
     objects: Option<Leaves>,
+    statements: Option<Vec<Listed>>,
     channels: Option<Vec<Box<[u8]>>>,
     /// The server has as many of our statements as it is believed to have.
     statements_stand: bool,
@@ -189,6 +199,8 @@ pub struct Found {
     pub settings: Option<Arc<Params>>,
     /// Its objects, if they were asked for.
     pub objects: Option<Leaves>,
+    /// Its prepared statements under names that are not ours, if they were asked for.
+    pub statements: Option<Vec<Listed>>,
     /// The channels that it listens to, if they were asked for.
     pub channels: Option<Vec<Box<[u8]>>>,
     /// The server has the statements that it is believed to have.
@@ -208,6 +220,7 @@ impl Question {
             return Err(doubt);
         };
         let channels = doubt.asks_for_channels().then(Vec::new);
+        let statements = doubt.asks_for_statements().then(Vec::new);
         let question = Self {
             doubt,
             sequence: 0,
@@ -217,6 +230,7 @@ impl Question {
             named: Vec::new(),
             defaults: Vec::new(),
             objects: None,
+            statements,
             channels,
             statements_stand: true,
         };
@@ -243,6 +257,12 @@ impl Question {
                 }
             }
             Some(b"o") => self.take_objects(&mut fields),
+            Some(b"p") => {
+                if let (Some(list), Some(name)) = (&mut self.statements, text(&mut fields)) {
+                    let sql = text(&mut fields).map(Box::from);
+                    list.push(Listed { name: name.into(), sql });
+                }
+            }
             Some(b"l") => {
                 if let (Some(channels), Some(name)) = (&mut self.channels, text(&mut fields)) {
                     channels.push(name.into());
@@ -262,9 +282,9 @@ impl Question {
         table: &ParamsTable,
     ) -> Found {
         let (objects, channels) = (self.objects, self.channels.take());
-        let statements_stand = self.statements_stand;
+        let (statements, statements_stand) = (self.statements.take(), self.statements_stand);
         let settings = self.settings(before, startup, user, table);
-        Found { settings, objects, channels, statements_stand }
+        Found { settings, objects, statements, channels, statements_stand }
     }
 
     fn settings(

@@ -6,6 +6,7 @@ mod connection;
 pub mod doubt;
 pub mod encrypt;
 pub mod ledger;
+pub mod lent;
 pub mod params;
 pub mod prepared;
 pub mod processes;

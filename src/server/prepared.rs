@@ -12,14 +12,16 @@ use ahash::RandomState;
 use parking_lot::Mutex;
 
 use super::undo::UndoLog;
-use crate::sql::Effects;
+use crate::sql::{self, Effects, Prepare};
 
 /// A statement that clients have prepared by name.
 #[derive(Debug)]
 pub struct Statement {
     /// Unique as long as the process runs; names are made of it, so it is never used again.
     pub id: u64,
-    /// What follows the name in a Parse: text, NUL, parameter types.
+    /// How it is prepared.
+    pub by: By,
+    /// What follows the name in a Parse: text, NUL, parameter types; or the whole SQL command.
     pub identity: Box<[u8]>,
     /// Where the names in it are looked up ([`Params::lookup`]): the same text may be another
     /// statement there.
@@ -31,6 +33,15 @@ pub struct Statement {
     pub version: u64,
     /// What it may leave in the session that runs it.
     pub effects: Effects,
+}
+
+/// How a statement is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum By {
+    /// By a Parse.
+    Parse,
+    /// By the command `PREPARE`, under the name that is in it.
+    Sql,
 }
 
 /// A name of ours on servers: `pgweir_`, the statement's number, and the server's epoch where it
@@ -121,12 +132,30 @@ impl StatementTable {
         version: u64,
         effects: impl FnOnce() -> Effects,
     ) -> Arc<Statement> {
-        let hash = self.hasher.hash_one((identity, lookup, version));
+        self.find(By::Parse, identity, lookup, version, effects)
+    }
+
+    /// The statement that this SQL command prepares, under this lookup and version.
+    pub fn share_sql(&self, prepare: &Prepare<'_>, lookup: &[u8], version: u64) -> Arc<Statement> {
+        let effects = || sql::effects(prepare.statement);
+        self.find(By::Sql, prepare.command, lookup, version, effects)
+    }
+
+    fn find(
+        &self,
+        by: By,
+        identity: &[u8],
+        lookup: &[u8],
+        version: u64,
+        effects: impl FnOnce() -> Effects,
+    ) -> Arc<Statement> {
+        let hash = self.hasher.hash_one((by, identity, lookup, version));
         let mut inner = self.inner.lock();
         let mut found = None;
         inner.buckets.find(hash, |(_, weak)| {
             let same = |statement: &Arc<Statement>| {
-                *statement.identity == *identity
+                statement.by == by
+                    && *statement.identity == *identity
                     && *statement.lookup == *lookup
                     && statement.version == version
             };
@@ -142,6 +171,7 @@ impl StatementTable {
         inner.last_id += 1;
         let statement = Arc::new(Statement {
             id: inner.last_id,
+            by,
             identity: identity.into(),
             lookup: lookup.into(),
             version,

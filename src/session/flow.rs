@@ -11,6 +11,7 @@ use crate::server::ledger::Violation;
 use crate::server::schema::Schema;
 use crate::sql::Effects;
 use crate::wire::frame::FrameError;
+use crate::wire::view;
 
 /// Where the reading of a client's bytes stands.
 #[derive(Debug, Default)]
@@ -26,12 +27,12 @@ pub(super) struct Flow {
     pub pins: Pins,
     /// Those that operators can see.
     pub shown: Pins,
+    /// The start of the text that may have led to them.
+    pub suspect: Box<[u8]>,
     /// Its place among the clients that keep their servers.
     pub kept: Option<Kept>,
     /// Messages that were refused, and why; in their place others were sent, which fail.
     pub refused: Vec<(u64, Pin)>,
-    /// The start of the text that may have led to them.
-    pub suspect: Box<[u8]>,
     /// The number of our message that makes the server's settings the client's.
     pub adopting: Option<u64>,
     /// What the server is asked of its session.
@@ -40,8 +41,12 @@ pub(super) struct Flow {
     pub refusals: u8,
     /// What unnamed statements on this server may leave.
     pub unnamed: Option<Box<Effects>>,
-    /// The statement bound last frees all names when it runs.
-    pub frees_names: bool,
+    /// What the statement bound last frees when it runs.
+    pub frees: Option<Frees>,
+    /// What went ahead of the client's last Query for its sake.
+    pub ahead: Option<Ahead>,
+    /// Queries of ours that prepare what code may name; nothing is lost if they fail.
+    pub maybe: Vec<u64>,
     /// SQL that sets again what the client brought, where that has been reset, and when.
     pub restore: Option<(Restore, Vec<u8>)>,
     /// Our queries that reset settings, or set them again, and are not answered yet.
@@ -56,6 +61,56 @@ pub(super) struct Flow {
     pub version: Option<u64>,
     /// The last request, where it can be run once more.
     pub again: Option<Again>,
+}
+
+/// Names that a statement frees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Frees {
+    /// All of them.
+    All,
+    /// This one.
+    One(Box<[u8]>),
+}
+
+/// Messages of ours that prepare the statements that a Query names.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    /// The number of the first of them.
+    pub first: u64,
+    /// The name of each statement, and the number of the message behind it. Behind the last one
+    /// comes the Query.
+    pub lent: Vec<(u64, Box<[u8]>)>,
+    /// The first that could not be prepared, and what the server said: that is why the Query does
+    /// not find it.
+    pub failed: Option<(Box<[u8]>, Vec<u8>)>,
+}
+
+impl Ahead {
+    /// The message of this number has failed with this error; `false` where it is none of these.
+    pub(super) fn fails(&mut self, sequence: u64, error: &[u8]) -> bool {
+        let found = self.lent.iter().find(|(behind, _)| sequence < *behind);
+        let Some((_, name)) = found.filter(|_| sequence >= self.first) else {
+            return false;
+        };
+        self.failed.get_or_insert_with(|| (name.clone(), error.to_vec()));
+        true
+    }
+
+    /// What is to be told instead of this error of the message of this number.
+    pub(super) fn instead_of(&mut self, sequence: u64, error: &[u8]) -> Option<Vec<u8>> {
+        let field = |field| view::error_field(error, field).unwrap_or_default();
+        let (_, name) = self
+            .failed
+            .as_ref()
+            .filter(|_| self.lent.last().is_some_and(|(behind, _)| *behind == sequence))?;
+        let quoted = [b"\"", &**name, b"\""].concat();
+        let is_why = match field(b'C') {
+            b"25P02" => true,
+            b"26000" => memchr::memmem::find(field(b'M'), &quoted).is_some(),
+            _ => false,
+        };
+        self.failed.take_if(|_| is_why).map(|(_, error)| error)
+    }
 }
 
 /// A request that fails by its first message if a statement has other columns now, and can be run

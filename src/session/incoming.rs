@@ -12,6 +12,7 @@ use crate::notify::Ear;
 use crate::server::CancelKey;
 use crate::server::doubt::Question;
 use crate::server::ledger::Local;
+use crate::server::lent::Lent;
 use crate::server::prepared::PreparedSet;
 use crate::server::processes::Processes;
 use crate::server::receive::Sink;
@@ -30,6 +31,8 @@ pub(super) struct Incoming<'a, 'b> {
     pub undo: &'a mut NamesUndo,
     /// The server's.
     pub prepared: &'a mut PreparedSet,
+    /// Those that it has under clients' names.
+    pub lent: &'a mut Lent,
     /// What the client knows of its session.
     pub known: &'a mut Arc<Reported>,
     /// What is known of the database's schema.
@@ -73,17 +76,25 @@ impl Sink for Incoming<'_, '_> {
 
     fn failed(&mut self, messages: Range<u64>, error: &[u8]) -> bool {
         self.told_fatal |= matches!(view::error_field(error, b'V'), Some(b"FATAL" | b"PANIC"));
-        let flow = &mut *self.flow;
-        flow.restore.take_if(
+        self.flow.restore.take_if(
             |(when, _)| matches!(when, Restore::Behind(message) if messages.contains(message)),
         );
-        self.names.undo(self.undo, messages.clone());
-        self.prepared.undo(messages.clone());
+        self.undone(messages.clone());
+        let flow = &mut *self.flow;
         // A statement has other columns than it was prepared with.
         if view::error_field(error, b'R') == Some(OTHER_COLUMNS)
             && let Some(version) = flow.version
         {
             self.schema.outlived(version);
+        }
+        if let Some(ahead) = &mut flow.ahead {
+            if ahead.fails(messages.start, error) {
+                return false;
+            }
+            if let Some(error) = ahead.instead_of(messages.start, error) {
+                self.out.insert(|out| reply::raw(out, b'E', &[&error]));
+                return false;
+            }
         }
         let refused = flow.refused.iter().find(|(message, _)| *message == messages.start).copied();
         flow.refused.retain(|(message, _)| *message >= messages.end);
@@ -122,8 +133,7 @@ impl Sink for Incoming<'_, '_> {
         again.is_due = true;
         flow.stop = Some(Stop::Replies);
         self.schema.outlived(version);
-        self.names.undo(self.undo, messages.clone());
-        self.prepared.undo(messages.clone());
+        self.undone(messages.clone());
         true
     }
 
@@ -145,6 +155,7 @@ impl Sink for Incoming<'_, '_> {
         }
         self.settled = true;
         self.flow.resets.retain(|reset| reset.sequence > sequence);
+        self.flow.maybe.retain(|maybe| *maybe > sequence);
         if let Some(question) = self.flow.asked.take_if(|asked| asked.sequence == sequence) {
             self.learnt = Some((question, Reply::Answered));
         }
@@ -153,7 +164,11 @@ impl Sink for Incoming<'_, '_> {
     }
 
     fn own_refused(&mut self, sequence: u64, error: &[u8]) {
-        if self.flow.listening.bringing == Some(sequence) {
+        let flow = &mut *self.flow;
+        let ahead = flow.ahead.as_mut().is_some_and(|ahead| ahead.fails(sequence, error));
+        if ahead || flow.maybe.contains(&sequence) {
+            self.lent.undo(sequence..sequence + 1);
+        } else if self.flow.listening.bringing == Some(sequence) {
             self.flow.listening.in_vain = true;
         } else if self.flow.listening.ceasing.take_if(|ceasing| *ceasing == sequence).is_some() {
             self.ceased = Some(Reply::Refused);
@@ -172,6 +187,15 @@ impl Sink for Incoming<'_, '_> {
             }
         }
         // Else the client's transaction has failed, and what we asked for with it.
+    }
+}
+
+impl Incoming<'_, '_> {
+    /// These messages have had no effect.
+    fn undone(&mut self, messages: Range<u64>) {
+        self.names.undo(self.undo, messages.clone());
+        self.prepared.undo(messages.clone());
+        self.lent.undo(messages);
     }
 }
 

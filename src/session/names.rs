@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
-use crate::server::prepared::Statement;
+use crate::server::prepared::{By, Statement};
 use crate::server::undo::UndoLog;
 
 /// See the module. Small when empty: most clients are idle, and many prepare nothing.
@@ -72,6 +72,23 @@ impl Names {
     /// The statement that the client prepared under this name.
     pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
         self.named.as_ref()?.get(name)
+    }
+
+    /// Those that SQL has prepared.
+    pub(super) fn sql(&self) -> impl Iterator<Item = (Box<[u8]>, Arc<Statement>)> {
+        let all = self.named.iter().flat_map(|named| named.iter());
+        let sql = all.filter(|(_, statement)| statement.by == By::Sql);
+        sql.map(|(name, statement)| (name.clone(), Arc::clone(statement)))
+    }
+
+    /// It has turned out what this name stands for, whatever messages do that are not answered yet.
+    pub(super) fn learn(
+        &mut self,
+        undo: &mut NamesUndo,
+        name: Box<[u8]>,
+        statement: Option<Arc<Statement>>,
+    ) {
+        self.restore(undo, name, statement);
     }
 
     /// The unnamed statement.

@@ -6,6 +6,8 @@
 
 mod again;
 mod channels;
+mod lending;
+mod long;
 mod refusal;
 mod statements;
 mod traces;
@@ -13,9 +15,10 @@ mod traces;
 use std::sync::Arc;
 
 use self::again::Telling;
+use self::lending::{For, Lending};
 pub(super) use self::refusal::REFUSED_CODE;
 use self::statements::{Resolved, There};
-use super::flow::{ClientFault, Flow, Restore, Stop};
+use super::flow::{ClientFault, Flow, Frees, Restore, Stop};
 use super::gate;
 use super::names::{Names, NamesUndo, Unnamed};
 use super::pins::Pin;
@@ -24,7 +27,7 @@ use crate::notify::Ear;
 use crate::server::Server;
 use crate::server::ledger::{Audience, Awaited, Local, Violation};
 use crate::server::params::Params;
-use crate::server::prepared::{NAME_PREFIX, Statement, StatementTable};
+use crate::server::prepared::{By, NAME_PREFIX, Statement, StatementTable};
 use crate::server::schema::Schema;
 use crate::sql::{self, Command, Effects, Leaves};
 use crate::wire::frame::{self, HEADER_LEN, Header};
@@ -148,6 +151,7 @@ impl Outgoing<'_, '_> {
                 Ok(Taken::Start(0))
             }
             (b'F', _) => {
+                self.close_foreign()?;
                 // Any function may be called; what it leaves behind can't be seen.
                 self.note(Leaves::UNSEEN, &[]);
                 self.verbatim(Awaited::FunctionCall)
@@ -193,6 +197,7 @@ impl Outgoing<'_, '_> {
             self.begin_query()?;
             return Ok(Taken::Start(0));
         }
+        let effects = self.with_executed(&effects).into_owned();
         if let Some(pin) = self.terms.pins.refuses(effects.leaves) {
             return self.refuse_query(pin);
         }
@@ -204,27 +209,40 @@ impl Outgoing<'_, '_> {
             if self.has_to_wait_for(name) {
                 return Ok(Taken::Not);
             }
-            if self.names.get(name).is_some() {
+            if self.names.get(name).is_some() && !self.doubts_statements() {
                 return self.deallocate(name);
             }
         }
-        self.suspect(effects.leaves, text.unwrap_or_default());
-        self.note(effects.leaves, &effects.settings);
+        if self.lend(&effects, For::Query)? == Lending::Later {
+            return Ok(Taken::Not);
+        }
+        let prepare = match effects.leaves == Leaves::PREPARED {
+            true => text.and_then(sql::prepare),
+            false => None,
+        };
+        let prepare = prepare.filter(|prepare| !prepare.name.starts_with(NAME_PREFIX));
+        if prepare.is_none() {
+            self.suspect(effects.leaves, text.unwrap_or_default());
+            self.note(effects.leaves, &effects.settings);
+        }
         if let (Some(text), Some(command)) = (text, &command)
             && self.reset_and_restore(text, command, &effects.resets)?
         {
             return Ok(Taken::Whole);
         }
-        let sent = self.begin_query()?;
-        if let Some(sequence) = sent
-            && self.note_resets(&effects.resets, Restore::Behind(sequence))
-        {
+        let Some(sequence) = self.begin_query()? else {
+            return Ok(Taken::Start(0));
+        };
+        if self.note_resets(&effects.resets, Restore::Behind(sequence)) {
             self.flow.stop = Some(Stop::Replies);
         }
-        if let (Some(Command::DeallocateAll | Command::DiscardAll), Some(sequence)) =
-            (&command, sent)
-        {
-            self.names.free_all(self.undo, sequence);
+        if let Some(prepare) = prepare {
+            self.prepare_by_sql(sequence, &prepare);
+        }
+        match command {
+            Some(Command::Deallocate(name)) => self.free(sequence, Frees::One(name.into())),
+            _ if effects.mentions.is_some_and(|it| it.frees_all) => self.free(sequence, Frees::All),
+            _ => {}
         }
         Ok(Taken::Start(0))
     }
@@ -253,45 +271,6 @@ impl Outgoing<'_, '_> {
         Ok(sent)
     }
 
-    /// A text that is too long to be kept passes through unseen, which is to say that it may be
-    /// anything.
-    fn long_query(&mut self) -> Result<Taken, ClientFault> {
-        self.note(Leaves::ANYTHING, &[]);
-        self.flow.alters = true;
-        self.begin_query()?;
-        Ok(Taken::Start(0))
-    }
-
-    /// See [`long_query`](Self::long_query). The statement is known to this server only, under
-    /// the client's own name.
-    fn long_parse(&mut self, header: Header, rest: &[u8]) -> Result<Taken, ClientFault> {
-        let body = rest.get(HEADER_LEN..).unwrap_or_default();
-        let Some(name) = view::Fields::new(body).cstr() else {
-            if body.len() < PARSE_NAME_MAX {
-                return Ok(Taken::Not);
-            }
-            self.server.give_up();
-            return self.verbatim(Awaited::Parse);
-        };
-        if self.has_to_wait_for(name) {
-            return Ok(Taken::Not);
-        }
-        if let Some(statement) = self.names.get(name).map(Arc::clone) {
-            return self.parse_again(header, name, &statement);
-        }
-        self.note(Leaves::ANYTHING, &[]);
-        self.flow.alters = true;
-        self.flow.unnamed = Some(Box::new(Effects::WORST));
-        self.flow.pins.add(Pin::LargeStatement);
-        if let Some(sequence) = self.sent(Awaited::Parse)?
-            && name.is_empty()
-        {
-            self.names.drop_unnamed_first(self.undo, sequence);
-            self.names.set_unnamed(self.undo, sequence, Unnamed::OnlyHere);
-        }
-        Ok(Taken::Start(0))
-    }
-
     fn parse(&mut self, header: Header, body: &[u8]) -> Result<Taken, ClientFault> {
         let Some(parse) = view::Parse::read(body) else {
             // The server will refuse it; should it not, nobody else may get that server.
@@ -310,8 +289,12 @@ impl Outgoing<'_, '_> {
             if effects.leaves.is_empty() {
                 self.unnamed_resets_nothing();
             } else {
-                self.suspect(effects.leaves, parse.text);
-                self.note(effects.leaves, &effects.settings);
+                if self.lend(&effects, For::Request)? == Lending::Later {
+                    return Ok(Taken::Not);
+                }
+                let all = self.with_executed(&effects);
+                self.suspect(all.leaves, parse.text);
+                self.note(all.leaves, &all.settings);
                 self.note_unnamed(effects);
             }
             if let Some(sequence) = self.sent(Awaited::Parse)? {
@@ -324,6 +307,11 @@ impl Outgoing<'_, '_> {
             return Ok(Taken::Not);
         }
         if let Some(statement) = self.names.get(parse.name).map(Arc::clone) {
+            // It may turn out to be free.
+            if self.flow.asked.is_some() && self.server.lent.get(parse.name).is_some() {
+                self.flow.stop = Some(Stop::Replies);
+                return Ok(Taken::Not);
+            }
             return self.parse_again(header, parse.name, &statement);
         }
         if self.terms.max_prepared_statements == 0 || body.len() > self.terms.statement_max {
@@ -332,16 +320,18 @@ impl Outgoing<'_, '_> {
                 self.flow.pins.add(Pin::LargeStatement);
             }
             // It stays there under the client's own name.
+            self.close_foreign()?;
             self.server.taint();
             return self.verbatim(Awaited::Parse);
         }
         let (lookup, version) = (self.server.applied().lookup(), self.schema.version());
         let effects = || sql::effects(parse.text);
         let statement = self.statements.share(parse.identity, lookup, version, effects);
+        let statement = self.as_it_is_now(statement, Telling::Nothing);
         if let Some(pin) = self.terms.pins.refuses(statement.effects.leaves) {
             return self.refuse_parse(pin, parse.name);
         }
-        let Some(there) = self.is_there(&statement) else {
+        let Some(there) = self.is_there(&statement)? else {
             return Ok(Taken::Not);
         };
         let sent = match there {
@@ -364,7 +354,14 @@ impl Outgoing<'_, '_> {
         name: &[u8],
         statement: &Arc<Statement>,
     ) -> Result<Taken, ClientFault> {
-        match self.is_there(statement) {
+        if statement.by == By::Sql {
+            let wanted = vec![(name.into(), Arc::clone(statement))];
+            return match self.lend_these(wanted, For::Request)? {
+                Lending::Later => Ok(Taken::Not),
+                Lending::Done => self.verbatim(Awaited::Parse),
+            };
+        }
+        match self.is_there(statement)? {
             None => return Ok(Taken::Not),
             Some(There::Yes) => {}
             Some(There::No) => drop(self.prepare(statement, Audience::Pooler)?),
@@ -386,10 +383,13 @@ impl Outgoing<'_, '_> {
             self.server.give_up();
             return self.verbatim(Awaited::Bind);
         };
-        let telling = self.told_by(&bind, header, rest);
+        let own = self.names.get(bind.statement).map(Arc::clone);
+        let told = |own: &Arc<Statement>| self.told_by(&bind, header, rest, own);
+        let telling = own.as_ref().map_or(Telling::Nothing, told);
         let before = self.server.ledger.owes_only_us().then(|| self.server.ledger.next());
-        let resolved = self.resolve(bind.statement, telling)?;
-        self.flow.frees_names = self.frees_names(bind.statement);
+        let frees = self.frees(own.as_deref());
+        let resolved = self.resolve(bind.statement, own, telling)?;
+        self.flow.frees = frees;
         match resolved {
             Resolved::Later => Ok(Taken::Not),
             Resolved::Same => self.verbatim(Awaited::Bind),
@@ -408,10 +408,8 @@ impl Outgoing<'_, '_> {
 
     fn execute(&mut self) -> Result<Taken, ClientFault> {
         let sent = self.sent(Awaited::Execute)?;
-        if let Some(sequence) = sent
-            && std::mem::take(&mut self.flow.frees_names)
-        {
-            self.names.free_all(self.undo, sequence);
+        if let (Some(sequence), Some(frees)) = (sent, self.flow.frees.take()) {
+            self.free(sequence, frees);
         }
         Ok(Taken::Start(0))
     }
@@ -421,7 +419,8 @@ impl Outgoing<'_, '_> {
             Some(view::Target::Statement(name)) => name,
             Some(view::Target::Portal(_)) | None => return self.verbatim(Awaited::Describe),
         };
-        match self.resolve(name, Telling::Anew)? {
+        let own = self.names.get(name).map(Arc::clone);
+        match self.resolve(name, own, Telling::Anew)? {
             Resolved::Later => Ok(Taken::Not),
             Resolved::Same => self.verbatim(Awaited::Describe),
             Resolved::As(name) => {
@@ -439,6 +438,18 @@ impl Outgoing<'_, '_> {
             return Ok(Taken::Not);
         }
         match view::Target::read(body) {
+            // The server may have it by what we have not seen.
+            Some(view::Target::Statement(name))
+                if !name.is_empty()
+                    && !name.starts_with(NAME_PREFIX)
+                    && self.doubts_statements() =>
+            {
+                self.note(Leaves::PREPARED | Leaves::ENDS, &[]);
+                if let Some(sequence) = self.sent(Awaited::Close)? {
+                    self.free(sequence, Frees::One(name.into()));
+                }
+                Ok(Taken::Start(0))
+            }
             Some(view::Target::Statement(name)) if self.names.get(name).is_some() => {
                 if let Some(sequence) = self.reply(Local::CloseComplete)? {
                     self.names.close(self.undo, sequence, name);

@@ -179,6 +179,7 @@ const FIRST_PATIENCE: Duration = Duration::from_millis(20);
 pub(super) fn at_rest(mut lease: Lease<Connector>, terms: &Terms) -> Lease<Connector> {
     let settled = lease.ledger.settled_to();
     lease.prepared.settle(settled);
+    lease.lent.settle(settled);
     if terms.reset_always || terms.mode == PoolMode::Session {
         lease.taint();
     }

@@ -148,7 +148,7 @@ const OBJECTS: [(Leaves, Pin); 4] = [
     (Leaves::TEMPORARY, Pin::Temporary),
     (Leaves::CURSOR, Pin::Cursor),
     (Leaves::LOCK, Pin::Lock),
-    (Leaves::PREPARED, Pin::Prepared),
+    (Leaves::FIXED, Pin::Prepared),
 ];
 
 impl Pins {

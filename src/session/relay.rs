@@ -118,6 +118,7 @@ impl Session {
         // What has been answered stands: also what was answered without the server.
         let settled = server.ledger.settled_to();
         server.prepared.settle(settled);
+        server.lent.settle(settled);
         undo.settle(settled);
         let mut out = Splice::new(bytes, output);
         let used = Outgoing {
@@ -184,7 +185,7 @@ impl Session {
                 Err(gone) => return Err(client_gone(gone)),
             }
         }
-        let Server { socket, inbox, receiver, ledger, prepared, key, .. } = &mut ***lease;
+        let Server { socket, inbox, receiver, ledger, prepared, lent, key, .. } = &mut ***lease;
         let count = match stopped {
             // It is there already.
             true => 0,
@@ -210,6 +211,7 @@ impl Session {
                 names: &mut self.names,
                 undo,
                 prepared,
+                lent,
                 known: &mut self.known,
                 schema: &self.tenancy.schema,
                 flow,
@@ -247,16 +249,27 @@ impl Session {
             lease.know_reported();
             flow.settle_schema(&self.tenancy.schema, lease.receiver.status());
         }
-        let settled = lease.ledger.settled_to();
-        lease.prepared.settle(settled);
-        undo.settle(settled);
         if let Some((question, reply)) = learnt {
+            // What was sent behind the question changes what was found.
+            self.settle(Some(question.sequence));
             self.learn(*question, reply);
         }
+        self.settle(None);
         if let Some(reply) = ceased {
             self.ceased(reply);
         }
         Ok(true)
+    }
+
+    /// What has been answered below this number stands, or all that has been.
+    fn settle(&mut self, below: Option<u64>) {
+        let Some(Attached { lease, undo, .. }) = self.attached.as_deref_mut() else {
+            return;
+        };
+        let below = below.unwrap_or(lease.ledger.settled_to());
+        lease.prepared.settle(below);
+        lease.lent.settle(below);
+        undo.settle(below);
     }
 
     /// Reads from the client once and passes it on; says whether there was anything.

@@ -9,11 +9,13 @@
 
 mod functions;
 mod leaves;
+mod mentions;
 pub(super) mod settings;
 
 use super::scan::{Scanner, Token, Unclear};
 use functions::Name;
 pub use leaves::Leaves;
+pub use mentions::{Mentions, Prepare, prepare, prepares};
 pub use settings::Resets;
 
 /// Facts about a text of one or several statements.
@@ -30,6 +32,8 @@ pub struct Effects {
     pub channels: Vec<Box<[u8]>>,
     /// It may change what other statements return, as the columns of a table that they name.
     pub alters: bool,
+    /// The prepared statements that it names.
+    pub mentions: Option<Box<Mentions>>,
 }
 
 impl Effects {
@@ -40,7 +44,12 @@ impl Effects {
         resets: Resets::NONE,
         channels: Vec::new(),
         alters: true,
+        mentions: None,
     };
+
+    fn mentions(&mut self) -> &mut Mentions {
+        self.mentions.get_or_insert_default()
+    }
 }
 
 /// Looks at a text.
@@ -74,6 +83,10 @@ enum Kind {
     Cursor,
     /// `PREPARE`, of a statement or of a transaction.
     Prepare,
+    /// `EXECUTE`, of a prepared statement.
+    Execute,
+    /// `DEALLOCATE`.
+    Deallocate,
     /// `DISCARD`.
     Discard,
     /// `LISTEN`.
@@ -101,12 +114,17 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
         Kind::Leaves(leaves) => effects.leaves |= leaves,
         Kind::Listen => {
             effects.leaves |= Leaves::LISTENER;
-            effects.channels.extend(scanner.peek()?.and_then(channel));
+            effects.channels.extend(scanner.peek()?.and_then(identifier));
         }
+        Kind::Deallocate => mentions::deallocate(*scanner, effects)?,
+        Kind::Prepare => mentions::prepared(*scanner, effects)?,
+        Kind::Execute => mentions::executed(scanner, effects)?,
         Kind::Rows | Kind::Definition | Kind::Plain => {}
-        Kind::Cursor | Kind::Prepare | Kind::Discard => {}
+        Kind::Cursor | Kind::Discard => {}
     }
-    let mut calls_count = !matches!(kind, Kind::Definition | Kind::Set | Kind::Reset);
+    // What is prepared does not run yet.
+    let mut calls_count =
+        !matches!(kind, Kind::Definition | Kind::Set | Kind::Reset | Kind::Prepare);
     let mut position = 0_usize;
     let mut before = first;
     // How much of ON COMMIT DROP has just been read: a table that goes with its transaction.
@@ -127,19 +145,29 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
                 let leaves = left_by_word(kind, word, before, position);
                 if leaves == Leaves::NEW_SESSION {
                     effects.resets.all();
+                    effects.mentions().frees_all = true;
                 }
                 match kind {
                     Kind::Definition if leaves == Leaves::TEMPORARY => temporary |= leaves,
                     _ => effects.leaves |= leaves,
                 }
-                calls_count |= token.is("as") || token.is("using") || token.is("default");
+                calls_count |= kind == Kind::Definition
+                    && (token.is("as") || token.is("using") || token.is("default"));
                 name = Some(Name::after(before, name, word));
+                if matches!(kind, Kind::Rows | Kind::Definition) && token.is("execute") {
+                    mentions::executed(scanner, effects)?;
+                    name = None;
+                } else if mentions::is_list(word) {
+                    mentions::all(effects);
+                }
             }
             // Might be any function; case is kept, so it is none of the built-in ones unless
             // written in lower case.
             Token::Quoted(word) => {
                 if word.starts_with(b"pg_temp") {
                     effects.leaves |= Leaves::TEMPORARY;
+                } else if mentions::is_list(word) {
+                    mentions::all(effects);
                 }
                 name = Some(Name::after(before, name, word));
             }
@@ -189,15 +217,16 @@ fn kind(first: Token<'_>) -> Kind {
         b"unlisten" => Kind::Leaves(Leaves::LISTENER),
         b"reset" => Kind::Reset,
         b"load" => Kind::Leaves(Leaves::LIBRARY),
-        b"deallocate" => Kind::Leaves(Leaves::NO_STATEMENTS | Leaves::ENDS),
-        b"do" | b"call" | b"execute" => Kind::Leaves(Leaves::UNSEEN),
+        b"deallocate" => Kind::Deallocate,
+        b"execute" => Kind::Execute,
+        b"do" | b"call" => Kind::Leaves(Leaves::UNSEEN),
         _ => Kind::Leaves(Leaves::ANYTHING),
     }
 }
 
-/// The name of a channel as Postgres has it. One that it may cut off or fold in another way than
-/// we do is none: what is heard then is found out by asking.
-fn channel(name: Token<'_>) -> Option<Box<[u8]>> {
+/// A name as Postgres has it. One that it may cut off or fold in another way than we do is none:
+/// what it stands for is found out by asking.
+fn identifier(name: Token<'_>) -> Option<Box<[u8]>> {
     let name = match name {
         Token::Word(word) if word.is_ascii() => word.to_ascii_lowercase(),
         Token::Quoted(word) => {
@@ -230,7 +259,6 @@ fn left_by_word(kind: Kind, word: &[u8], before: Token<'_>, position: usize) -> 
         return Leaves::TEMPORARY;
     }
     match kind {
-        Kind::Rows | Kind::Definition if token.is("execute") => Leaves::UNSEEN,
         Kind::Rows => {
             let placed = before.is("into") || before.is("local") || before.is("global");
             temporary_if(placed && temporary())
@@ -238,7 +266,6 @@ fn left_by_word(kind: Kind, word: &[u8], before: Token<'_>, position: usize) -> 
         // CREATE [OR REPLACE] [GLOBAL|LOCAL] TEMP …
         Kind::Definition => temporary_if((position <= 4 || before.is("into")) && temporary()),
         Kind::Cursor if token.is("hold") => Leaves::CURSOR,
-        Kind::Prepare if position == 1 && !token.is("transaction") => Leaves::PREPARED,
         Kind::Discard if position == 1 => match () {
             () if token.is("plans") || token.is("sequences") => Leaves::NOTHING,
             () if temporary() => Leaves::ENDS,
@@ -246,6 +273,7 @@ fn left_by_word(kind: Kind, word: &[u8], before: Token<'_>, position: usize) -> 
             () => Leaves::ANYTHING,
         },
         Kind::Cursor | Kind::Prepare | Kind::Discard | Kind::Listen => Leaves::NOTHING,
+        Kind::Execute | Kind::Deallocate => Leaves::NOTHING,
         Kind::Plain | Kind::Set | Kind::Reset | Kind::Leaves(_) => Leaves::NOTHING,
     }
 }

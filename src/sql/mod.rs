@@ -10,5 +10,5 @@ mod scan;
 mod words;
 
 pub use commands::{Command, Discarded, command, commands};
-pub use effects::{Effects, Leaves, Resets, effects};
+pub use effects::{Effects, Leaves, Mentions, Prepare, Resets, effects, prepare, prepares};
 pub use words::{Words, statements};

@@ -76,7 +76,7 @@ pub fn statement(out: &mut Vec<u8>, sql: &str, parameters: &[&str]) {
         out.extend_from_slice(&[0; 2]); // rows as text
     });
     message(out, b'E', |out| out.extend_from_slice(&[0; 5])); // all rows
-    message(out, b'S', |_| ());
+    sync(out);
 }
 
 /// A Parse under this name; `identity` is what follows the name in the body.
@@ -155,6 +155,11 @@ pub fn copy_fail(out: &mut Vec<u8>, why: &[u8]) {
 /// A Flush.
 pub fn flush(out: &mut Vec<u8>) {
     message(out, b'H', |_| {});
+}
+
+/// A Sync.
+pub fn sync(out: &mut Vec<u8>) {
+    message(out, b'S', |_| {});
 }
 
 /// A Terminate.

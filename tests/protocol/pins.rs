@@ -15,7 +15,7 @@ const KINDS: [(&str, &str, &str); 6] = [
     ("pin_temporary", "create temp table mine (n int)", "C[CREATE TABLE] ZI"),
     ("pin_cursor", "declare c cursor with hold for select 1", "C[DECLARE CURSOR] ZI"),
     ("pin_lock", "select pg_advisory_lock(4711)", "T D[] C[SELECT 1] ZI"),
-    ("pin_prepared", "prepare mine as select 1", "C[PREPARE] ZI"),
+    ("pin_prepared", "prepare mine as select E'\\t'", "C[PREPARE] ZI"),
     ("pin_library", "load 'plpgsql'", "C[LOAD] ZI"),
     ("pin_seed", "select setseed(0.5)", "T D[] C[SELECT 1] ZI"),
 ];

@@ -16,7 +16,6 @@ mod support;
 
 mod attacks;
 mod bound;
-mod causes;
 mod certificates;
 mod client;
 mod clients;

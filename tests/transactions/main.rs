@@ -22,5 +22,6 @@ mod wire;
 mod altered;
 mod crossing;
 mod generated;
+mod named;
 mod runner;
 mod scripts;

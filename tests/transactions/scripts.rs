@@ -448,3 +448,85 @@ fn channels_follow_their_transaction() {
          notify a, '8'"
     ));
 }
+
+#[test]
+fn statements_prepared_by_sql_travel() {
+    const LIST: &str = "select name, from_sql, statement, parameter_types from pg_prepared_statements \
+        where name <> '' and name !~ '^pgweir' order by 1";
+    same(&format!(
+        "prepare p (int) as select $1 + 1 as n
+         execute p (1)
+         execute p (41)
+         {LIST}
+         explain (costs off) execute p (1)
+         create temp table t1 on commit drop as execute p (1)
+         prepare p as select 2
+         execute p (2)
+         begin
+         prepare q as select name from place
+         select 1/0
+         rollback
+         execute q
+         prepare q as select 3
+         begin
+         deallocate p
+         rollback
+         execute p (1)
+         {LIST}
+         prepare \"P q\" as select set_config('app.tenant', 'set by it', false)
+         execute \"P q\"
+         select current_setting('app.tenant')
+         prepare j as insert into serial (note) values ($1) returning note
+         execute j ('x')
+         execute nothing
+         deallocate nothing
+         deallocate prepare q
+         execute q
+         {LIST}
+         deallocate all
+         {LIST}
+         prepare p as select * from place
+         begin
+         execute p
+         select 1/0
+         execute p
+         rollback
+         execute p
+         discard all
+         execute p"
+    ));
+}
+
+#[test]
+fn what_strings_and_code_prepare_travels() {
+    const LIST: &str = "select name, from_sql from pg_prepared_statements \
+        where name <> '' and name !~ '^pgweir' order by 1";
+    same(&format!(
+        "prepare p (int) as select $1 + 1
+         show statement_timeout
+         Q prepare r as select set_config('app.tenant', 'g', false); execute s; select '2020-02-01'::date
+         execute r
+         select current_setting('app.tenant')
+         create temp table t1 on commit drop as execute p
+         Q select 1; prepare q as select 'a;b'; execute q; deallocate p
+         execute q
+         execute p (1)
+         Q deallocate q; prepare q as select 'anew'; select 1/0
+         execute q
+         do $$ begin execute 'prepare c as select 7'; end $$
+         execute c
+         {LIST}
+         do $$ begin execute 'deallocate c'; end $$
+         execute c
+         do $$ declare found text; begin execute 'execute q' into found; raise notice '%', found; end $$
+         Q deallocate all; select 1
+         {LIST}
+         execute q
+         prepare fixed as select E'a\\tb', 'Zoë'
+         execute fixed
+         select 1
+         execute fixed
+         deallocate fixed
+         execute fixed"
+    ));
+}

@@ -29,7 +29,11 @@ pub(super) const PINS: Group = Group {
         ),
         key!(pin_cursor, Kind::Pin, "The same for cursors WITH HOLD."),
         key!(pin_lock, Kind::Pin, "The same for session advisory locks."),
-        key!(pin_prepared, Kind::Pin, "The same for PREPARE in SQL."),
+        key!(
+            pin_prepared,
+            Kind::Pin,
+            "The same for PREPARE in SQL, where the text has to stay on its server."
+        ),
         key!(pin_library, Kind::Pin, "The same for LOAD."),
         key!(pin_seed, Kind::Pin, "The same for setseed() and SET seed."),
     ],

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Server;
 use crate::server::doubt::{Doubt, Found, Question};
 use crate::server::ledger::{Audience, Awaited, Violation};
+use crate::server::lent::Listed;
 use crate::server::params::{Params, ParamsTable};
 use crate::sql::Leaves;
 use crate::wire::request;
@@ -72,7 +73,7 @@ impl Server {
     pub fn answered(&mut self, question: Question, startup: &Params, table: &ParamsTable) -> Found {
         let reported = self.unset.proven();
         let user = reported.and_then(|reported| reported.get("session_authorization"));
-        let found = question.found(&self.applied, startup, user.unwrap_or_default(), table);
+        let mut found = question.found(&self.applied, startup, user.unwrap_or_default(), table);
         match &found.settings {
             Some(settings) => {
                 settings.prove(Arc::clone(self.receiver.reported()));
@@ -84,6 +85,13 @@ impl Server {
         if !found.statements_stand {
             self.prepared.forget();
             self.taint();
+        }
+        let fixed = match &found.statements {
+            Some(list) => list.iter().any(Listed::is_fixed),
+            None => self.objects.has(Leaves::FIXED),
+        };
+        if let Some(objects) = found.objects.as_mut().filter(|_| fixed) {
+            *objects |= Leaves::FIXED;
         }
         self.objects = found.objects.unwrap_or(self.objects);
         self.listens = found.channels.as_ref().map_or(self.listens, |found| !found.is_empty());

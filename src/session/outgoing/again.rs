@@ -20,10 +20,13 @@ pub(super) enum Telling {
 
 impl Outgoing<'_, '_> {
     /// What the request that begins with this Bind tells of its statement.
-    pub(super) fn told_by(&self, bind: &Bind<'_>, header: Header, rest: &[u8]) -> Telling {
-        let Some(statement) = self.names.get(bind.statement) else {
-            return Telling::Nothing;
-        };
+    pub(super) fn told_by(
+        &self,
+        bind: &Bind<'_>,
+        header: Header,
+        rest: &[u8],
+        statement: &Statement,
+    ) -> Telling {
         let values = rest.get(HEADER_LEN + bind.names_len..header.message_len());
         let next = rest.get(header.message_len()..).unwrap_or_default();
         let Ok(Some((described, body))) = frame::message(next, self.terms.message_max) else {
@@ -46,7 +49,7 @@ impl Outgoing<'_, '_> {
         statement: Arc<Statement>,
         telling: Telling,
     ) -> Arc<Statement> {
-        let lookup = self.server.applied().lookup();
+        let lookup = self.lookup(&statement.effects);
         let version = match telling {
             Telling::Anew => self.schema.version(),
             Telling::Nothing => statement.version,
@@ -55,7 +58,7 @@ impl Outgoing<'_, '_> {
             return statement;
         }
         let effects = || statement.effects.clone();
-        self.statements.share(&statement.identity, lookup, version, effects)
+        self.statements.share(&statement.identity, &lookup, version, effects)
     }
 
     /// Keeps a request that has just begun with the message of this number, so that it can be run

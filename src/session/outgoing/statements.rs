@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::again::Telling;
-use super::{ClientFault, NAME_PREFIX, Names, Outgoing, Restore, Stop, Unnamed};
+use super::lending::{For, Lending};
+use super::{ClientFault, Frees, NAME_PREFIX, Names, Outgoing, Restore, Stop, Unnamed};
 use crate::server::ledger::{Audience, Awaited};
-use crate::server::prepared::{Statement, StatementName};
+use crate::server::prepared::{By, Statement, StatementName};
 use crate::sql::{self, Command, Leaves};
 use crate::wire::request;
 use crate::wire::view::Fields;
@@ -56,15 +57,12 @@ impl Outgoing<'_, '_> {
 
     /// Whether the server has the statement. `None` when that depends on replies that are owed, or
     /// what has to be closed to make room for it does: the flow is stopped until then.
-    pub(super) fn is_there(&mut self, statement: &Statement) -> Option<There> {
+    pub(super) fn is_there(&mut self, statement: &Statement) -> Result<Option<There>, ClientFault> {
         if self.has_to_hear(&statement.effects.channels) {
-            return None;
+            return Ok(None);
         }
-        self.flow.alters |= statement.effects.alters;
-        if !statement.effects.leaves.is_empty() {
-            let text = Fields::new(&statement.identity).cstr();
-            self.suspect(statement.effects.leaves, text.unwrap_or_default());
-            self.note(statement.effects.leaves, &statement.effects.settings);
+        if !self.may_run(statement)? {
+            return Ok(None);
         }
         let there = self.server.prepared.touch(statement.id);
         let surplus = if there { None } else { self.surplus() };
@@ -76,9 +74,27 @@ impl Outgoing<'_, '_> {
         });
         if doubtful {
             self.flow.stop = Some(Stop::Replies);
-            return None;
+            return Ok(None);
         }
-        Some(if there { There::Yes } else { There::No })
+        Ok(Some(if there { There::Yes } else { There::No }))
+    }
+
+    /// Notes what the statement may leave, and lends what it names. `false` where that has to
+    /// wait: the flow is stopped.
+    fn may_run(&mut self, statement: &Statement) -> Result<bool, ClientFault> {
+        let effects = &statement.effects;
+        self.flow.alters |= effects.alters;
+        if effects.leaves.is_empty() {
+            return Ok(true);
+        }
+        if self.lend(effects, For::Request)? == Lending::Later {
+            return Ok(false);
+        }
+        let all = self.with_executed(effects);
+        let text = Fields::new(&statement.identity).cstr();
+        self.suspect(all.leaves, text.unwrap_or(&statement.identity));
+        self.note(all.leaves, &all.settings);
+        Ok(true)
     }
 
     fn surplus(&self) -> Option<Arc<Statement>> {
@@ -112,6 +128,7 @@ impl Outgoing<'_, '_> {
     pub(super) fn resolve(
         &mut self,
         name: &[u8],
+        own: Option<Arc<Statement>>,
         telling: Telling,
     ) -> Result<Resolved, ClientFault> {
         if self.has_to_wait_for(name) {
@@ -120,20 +137,31 @@ impl Outgoing<'_, '_> {
         if name.is_empty() {
             return self.resolve_unnamed();
         }
-        let Some(statement) = self.names.get(name).map(Arc::clone) else {
+        let Some(statement) = own else {
             // The server says that it doesn't know it; but it may know one of our names.
             if name.starts_with(NAME_PREFIX) {
                 return Ok(Resolved::As(StatementName::nobody()));
             }
             // Under its own name only this server may have it, and we know nothing of it.
+            self.close_foreign()?;
             self.note(Leaves::UNSEEN, &[]);
             return Ok(Resolved::Same);
         };
+        if statement.by == By::Sql {
+            let is_ready = self.may_run(&statement)?
+                && self.lend_these(vec![(name.into(), statement)], For::Request)? == Lending::Done;
+            return Ok(if is_ready { Resolved::Same } else { Resolved::Later });
+        }
+        // The server knows whether there still is one of this name.
+        if self.doubts_statements() && self.server.lent.get(name).is_some() {
+            self.note(Leaves::UNSEEN, &[]);
+            return Ok(Resolved::Same);
+        }
         let known = statement.version;
         let statement = self.as_it_is_now(statement, telling);
         self.flow.version = Some(statement.version);
         let _any = self.note_resets(&statement.effects.resets, Restore::BeforeSync);
-        let sent = match self.is_there(&statement) {
+        let sent = match self.is_there(&statement)? {
             None => return Ok(Resolved::Later),
             Some(There::Yes) => Some(self.server.ledger.next()),
             Some(There::No) => self.prepare(&statement, Audience::Pooler)?,
@@ -144,30 +172,35 @@ impl Outgoing<'_, '_> {
         Ok(Resolved::As(self.server.prepared.name(statement.id)))
     }
 
-    /// Whether the statement of this name is `DEALLOCATE ALL` or `DISCARD ALL`.
-    pub(super) fn frees_names(&self, name: &[u8]) -> bool {
-        let identity = if !name.is_empty() {
-            let statement = self.names.get(name);
-            statement
-                .filter(|it| it.effects.leaves.has(Leaves::NO_STATEMENTS))
-                .map(|it| &*it.identity)
-        } else if self.flow.unnamed.is_some() {
-            match self.names.unnamed() {
-                Unnamed::Here(identity) | Unnamed::Elsewhere(identity) => Some(&**identity),
-                Unnamed::None | Unnamed::OnlyHere => None,
-            }
-        } else {
-            None
+    /// What the client's own statement frees, or the unnamed one, if it does nothing else.
+    pub(super) fn frees(&self, own: Option<&Statement>) -> Option<Frees> {
+        let identity = match own {
+            Some(own) => own.effects.mentions.as_ref().map(|_some| &*own.identity),
+            None => match (&self.flow.unnamed, self.names.unnamed()) {
+                (Some(_), Unnamed::Here(identity) | Unnamed::Elsewhere(identity)) => {
+                    Some(&**identity)
+                }
+                _ => None,
+            },
         };
-        let command = identity.and_then(|it| Fields::new(it).cstr()).and_then(sql::command);
-        matches!(command, Some(Command::DeallocateAll | Command::DiscardAll))
+        match identity.and_then(|it| Fields::new(it).cstr()).and_then(sql::command)? {
+            Command::DeallocateAll | Command::DiscardAll => Some(Frees::All),
+            Command::Deallocate(name) => Some(Frees::One(name.into())),
+            _ => None,
+        }
     }
 
     pub(super) fn resolve_unnamed(&mut self) -> Result<Resolved, ClientFault> {
         match self.names.unnamed().clone() {
-            Unnamed::Here(_) | Unnamed::OnlyHere => self.note_bound(None),
+            Unnamed::Here(_) | Unnamed::OnlyHere => {
+                if self.note_bound(None)? == Lending::Later {
+                    return Ok(Resolved::Later);
+                }
+            }
             Unnamed::Elsewhere(identity) => {
-                self.note_bound(Some(&identity));
+                if self.note_bound(Some(&identity))? == Lending::Later {
+                    return Ok(Resolved::Later);
+                }
                 if let Some(sequence) = self.sent_own(Awaited::Parse)? {
                     self.out.insert(|out| request::parse(out, b"", &identity));
                     self.names.set_unnamed(self.undo, sequence, Unnamed::Here(identity));

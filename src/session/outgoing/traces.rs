@@ -1,20 +1,23 @@
 //! What messages may leave in the server's session, noted as they are sent.
 
+use super::lending::{For, Lending};
 use super::{ClientFault, Outgoing, Restore, Stop};
 use crate::server::ledger::{Awaited, Local};
 use crate::session::flow::OwnReset;
 use crate::session::pins::OTHERS;
-use crate::sql::{self, Command, Effects, Leaves, Resets};
+use crate::sql::{self, Command, Effects, Leaves, Mentions, Resets};
 use crate::wire::request;
 use crate::wire::view::Fields;
 
 /// What may pin a session to its server.
-const PINNING: Leaves =
-    Leaves::OBJECTS.without(Leaves::ENDS).with(Leaves::LIBRARY).with(Leaves::SEED);
+const PINNING: Leaves = Leaves::OBJECTS
+    .without(Leaves::ENDS.with(Leaves::PREPARED))
+    .with(Leaves::LIBRARY)
+    .with(Leaves::SEED);
 /// How much of a text is shown.
 const TEXT_SHOWN: usize = 200;
-/// More settings of unnamed statements are not kept by name.
-const SETTINGS_MAX: usize = 32;
+/// More settings of unnamed statements, and more statements that they name, are not kept by name.
+const NAMES_MAX: usize = 32;
 /// The name of a statement and portal of ours, which are gone before anything else is sent.
 const OWN: &[u8] = b"pgweir_";
 
@@ -37,7 +40,7 @@ impl Outgoing<'_, '_> {
                 self.server.give_up();
             }
         }
-        let asked_for = leaves & !(Leaves::LIBRARY | Leaves::SEED);
+        let asked_for = leaves & !(Leaves::LIBRARY | Leaves::SEED | Leaves::EXECUTED);
         if !asked_for.is_empty() {
             self.server.doubt(asked_for, settings);
         }
@@ -60,10 +63,21 @@ impl Outgoing<'_, '_> {
                 known.leaves |= effects.leaves;
                 known.settings.extend(effects.settings);
                 known.channels.clear();
+                match (&mut known.mentions, effects.mentions) {
+                    (Some(known), Some(more)) => known.extend(*more),
+                    (known @ None, more) => *known = more,
+                    (Some(_), None) => {}
+                }
                 known.resets = effects.resets;
-                if known.settings.len() > SETTINGS_MAX {
+                if known.settings.len() > NAMES_MAX {
                     known.leaves |= Leaves::ANY_SETTINGS | Leaves::CODE;
                     known.settings.clear();
+                }
+                if let Some(mentions) = known.mentions.as_deref_mut()
+                    && mentions.names().count() > NAMES_MAX
+                {
+                    known.leaves |= Leaves::UNSEEN;
+                    *mentions = Mentions { any: true, ..Mentions::default() };
                 }
             }
         }
@@ -77,7 +91,7 @@ impl Outgoing<'_, '_> {
     }
 
     /// The unnamed statement, or the one of this identity in its place, is about to run.
-    pub(super) fn note_bound(&mut self, elsewhere: Option<&[u8]>) {
+    pub(super) fn note_bound(&mut self, elsewhere: Option<&[u8]>) -> Result<Lending, ClientFault> {
         if let Some(identity) = elsewhere {
             let text = Fields::new(identity).cstr();
             let effects = text.map_or(Effects::WORST, sql::effects);
@@ -88,11 +102,17 @@ impl Outgoing<'_, '_> {
                 self.note_unnamed(effects);
             }
         }
-        if let Some(effects) = self.flow.unnamed.take() {
-            self.note(effects.leaves, &effects.settings);
+        let Some(effects) = self.flow.unnamed.take() else {
+            return Ok(Lending::Done);
+        };
+        let lending = self.lend(&effects, For::Request)?;
+        if lending == Lending::Done {
+            let all = self.with_executed(&effects);
+            self.note(all.leaves, &all.settings);
             let _any = self.note_resets(&effects.resets, Restore::BeforeSync);
-            self.flow.unnamed = Some(effects);
         }
+        self.flow.unnamed = Some(effects);
+        Ok(lending)
     }
 
     /// What the client brought of these settings is to be set again, if there is any.
@@ -179,26 +199,29 @@ impl Outgoing<'_, '_> {
         if self.server.ledger.is_skipping() || self.server.ledger.is_copying_in() {
             return Ok(());
         }
-        let awaited = [
-            Awaited::Close,
-            Awaited::Parse,
-            Awaited::Bind,
-            Awaited::Execute,
-            Awaited::Close,
-            Awaited::Close,
-        ];
-        for message in awaited {
+        identity.extend_from_slice(b"\0\0\0");
+        self.run_own(&identity)?;
+        Ok(())
+    }
+
+    /// Runs a statement of ours within an extended request of the client's; the number is that of
+    /// its Execute.
+    pub(super) fn run_own(&mut self, identity: &[u8]) -> Result<Option<u64>, ClientFault> {
+        for message in [Awaited::Close, Awaited::Parse, Awaited::Bind] {
             self.sent_own(message)?;
         }
-        identity.extend_from_slice(b"\0\0\0");
+        let sent = self.sent_own(Awaited::Execute)?;
+        for message in [Awaited::Close, Awaited::Close] {
+            self.sent_own(message)?;
+        }
         self.out.insert(|out| {
             request::close_statement(out, OWN);
-            request::parse(out, OWN, &identity);
+            request::parse(out, OWN, identity);
             request::bind(out, OWN, OWN);
             request::execute(out, OWN);
             request::close_portal(out, OWN);
             request::close_statement(out, OWN);
         });
-        Ok(())
+        Ok(sent)
     }
 }

@@ -35,7 +35,7 @@ leaves! {
     CURSOR = 4;
     /// Advisory locks that outlive their transaction.
     LOCK = 5;
-    /// Statements prepared by SQL.
+    /// Statements prepared by SQL, or deallocated.
     PREPARED = 6;
     /// Channels that are listened to, or no longer.
     LISTENER = 7;
@@ -49,6 +49,10 @@ leaves! {
     NO_STATEMENTS = 11;
     /// Settings of any name, those that no server lists among them.
     CODE = 12;
+    /// Statements prepared by SQL that can't be prepared elsewhere.
+    FIXED = 13;
+    /// What is left by the prepared statements that it executes by name.
+    EXECUTED = 14;
 }
 
 impl Leaves {
@@ -61,7 +65,7 @@ impl Leaves {
             | Self::TEMPORARY.0
             | Self::CURSOR.0
             | Self::LOCK.0
-            | Self::PREPARED.0
+            | Self::STATEMENTS.0
             | Self::ENDS.0,
     );
     /// What commands may leave that we don't understand.
@@ -78,7 +82,9 @@ impl Leaves {
     );
     /// What can be asked for as an object of the session.
     pub const OBJECTS: Self =
-        Self(Self::TEMPORARY.0 | Self::CURSOR.0 | Self::LOCK.0 | Self::PREPARED.0 | Self::ENDS.0);
+        Self(Self::TEMPORARY.0 | Self::CURSOR.0 | Self::LOCK.0 | Self::STATEMENTS.0 | Self::ENDS.0);
+    /// What can be asked for of prepared statements that go by clients' own names.
+    pub const STATEMENTS: Self = Self(Self::PREPARED.0 | Self::FIXED.0);
 
     /// This and `other`.
     #[must_use]

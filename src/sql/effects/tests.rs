@@ -126,11 +126,22 @@ fn it_is_known_what_may_be_left() {
         ("load 'x'", Leaves::LIBRARY),
         ("listen x", Leaves::LISTENER),
         ("prepare p as select 1", Leaves::PREPARED),
-        ("explain execute p", Leaves::UNSEEN),
+        ("prepare p as select f()", Leaves::PREPARED),
+        ("prepare p as select 'a\\b'", Leaves::PREPARED | Leaves::FIXED),
+        ("prepare p as select E'a\\tb'", Leaves::PREPARED | Leaves::FIXED),
+        ("prepare p as select '\u{e9}'", Leaves::PREPARED | Leaves::FIXED),
+        ("execute p", Leaves::EXECUTED),
+        ("execute p(f(1))", Leaves::EXECUTED | Leaves::UNSEEN),
+        ("explain (analyze) execute p(1)", Leaves::EXECUTED),
+        ("create table t as execute p", Leaves::EXECUTED),
+        ("execute", Leaves::UNSEEN),
+        ("select * from pg_prepared_statements", Leaves::PREPARED),
         ("discard;", Leaves::ANYTHING),
         ("discard temp", Leaves::ENDS),
         ("discard all", Leaves::NEW_SESSION),
-        ("deallocate p", Leaves::NO_STATEMENTS | Leaves::ENDS),
+        ("deallocate p", Leaves::PREPARED | Leaves::ENDS),
+        ("deallocate pgweir_1", Leaves::PREPARED | Leaves::NO_STATEMENTS | Leaves::ENDS),
+        ("deallocate prepare all", Leaves::NO_STATEMENTS | Leaves::ENDS),
         ("select 'unclosed", Leaves::ANYTHING),
         ("prepare", Leaves::ANYTHING),
         ("begin; set a.b = 1; listen x; commit", Leaves::SETTINGS | Leaves::LISTENER),
@@ -231,5 +242,54 @@ fn what_changes_the_columns_of_others_is_seen() {
         ("select 'unclosed", true),
     ] {
         assert_eq!(effects(text.as_bytes()).alters, alters, "{text}");
+    }
+}
+
+#[test]
+fn prepared_statements_are_known_by_name() {
+    for (text, executed, defined, any, frees_all) in [
+        ("EXECUTE P(1, 2)", "p", "", false, false),
+        ("explain execute \"P\"; execute q", "P q", "", false, false),
+        ("create temp table t as execute p with no data", "p", "", false, false),
+        ("prepare P (int) as select $1; deallocate prepare q", "", "p q", false, false),
+        ("deallocate prepare", "", "prepare", false, false),
+        ("deallocate all", "", "", false, true),
+        ("DISCARD ALL", "", "", false, true),
+        ("select count(*) from pg_catalog.\"pg_prepared_statements\"", "", "", true, false),
+        ("select name from PG_prepared_statement()", "", "", true, false),
+        ("execute caf\u{e9}", "", "", true, false),
+    ] {
+        let found = effects(text.as_bytes()).mentions.unwrap();
+        let words = |names: &[Box<[u8]>]| {
+            names.iter().map(|name| String::from_utf8_lossy(name)).collect::<Vec<_>>().join(" ")
+        };
+        let found = (words(&found.executed), words(&found.defined), found.any, found.frees_all);
+        assert_eq!(found, (executed.into(), defined.into(), any, frees_all), "{text}");
+    }
+    for text in ["select 1", "prepare transaction 'x'", "grant execute on function f to x"] {
+        assert_eq!(effects(text.as_bytes()).mentions, None, "{text}");
+    }
+}
+
+#[test]
+fn commands_that_prepare_are_found_in_their_text() {
+    let command = |text: &'static str, name: &str| {
+        let found = prepares(text.as_bytes(), name.as_bytes())?;
+        let text = |bytes| std::str::from_utf8(bytes).unwrap();
+        Some((text(found.command), text(found.statement)))
+    };
+    let text = "select 1; PREPARE \"P\" (int) AS select ';' , $1 as as ; prepare q as values (1)";
+    let found = Some(("PREPARE \"P\" (int) AS select ';' , $1 as as", "select ';' , $1 as as"));
+    assert_eq!(command(text, "P"), found);
+    assert_eq!(command(text, "q"), Some(("prepare q as values (1)", "values (1)")));
+    assert_eq!(command(text, "p"), None);
+    assert_eq!(command("prepare p as select 1; prepare p as select 2", "p"), None);
+    assert_eq!(command("prepare p as select E'\\t'", "p"), None);
+    assert_eq!(command("prepare transaction 'p'", "transaction"), None);
+    let alone = |text: &'static str| prepare(text.as_bytes()).map(|found| found.name);
+    assert_eq!(alone(" ; prepare p as select 1;"), Some((*b"p").into()));
+    for text in ["prepare p as select 1; select 2", "select 2; prepare p as select 1", "prepare p"]
+    {
+        assert_eq!(alone(text), None, "{text}");
     }
 }
