@@ -13,7 +13,7 @@ pub use self::lookup::Unanswered;
 use self::lookup::{Age, Source};
 use self::rules::Caller;
 use crate::auth::{
-    Account, Method, Mock, Proof, SecretError, ServerSecret, StoredSecret, UserSecret,
+    Account, Method, Mock, Others, Proof, SecretError, ServerSecret, StoredSecret, UserSecret,
 };
 use crate::complaints::Complaints;
 use crate::config::hba::{HbaMethod, HbaRule, IdentLine};
@@ -97,13 +97,22 @@ impl Users {
         complaints: &Arc<Complaints>,
         before: Option<&Self>,
     ) -> Result<Self, UsersError> {
-        let mock = before.map_or_else(Mock::random, |before| before.mock.clone());
-        let mut listed = HashMap::new();
+        let mut secrets = Vec::new();
         for (name, user) in &config.users {
             let secret = user.password.as_ref().map(|secret| StoredSecret::parse(secret.expose()));
             let secret = secret
                 .transpose()
                 .map_err(|cause| UsersError { whose: format!("user \"{name}\""), cause })?;
+            secrets.push((name, secret));
+        }
+        let mut databases = config.databases.values();
+        let looks_up = config.general.auth_user.is_some()
+            || databases.any(|database| config.auth_user(database).is_some());
+        let others = if looks_up { Others::LookedUp } else { Others::None };
+        let mock = before.map_or_else(Mock::random, |before| before.mock.clone());
+        let mock = mock.beside(secrets.iter().filter_map(|(_, secret)| secret.as_ref()), others);
+        let mut listed = HashMap::new();
+        for (name, secret) in secrets {
             let server = secret.as_ref().and_then(StoredSecret::to_server_secret).map(Arc::new);
             let stored = secret.map(|stored| Arc::new(UserSecret::new(name, stored, &mock)));
             listed.insert(name.clone(), Arc::new(Known { exists: true, stored, server }));
@@ -210,9 +219,19 @@ impl Users {
         rules::may_be(&self.maps, map, outside, user)
     }
 
-    /// What unknown users are held against.
-    pub fn mock(&self) -> &Mock {
-        &self.mock
+    /// What unknown users of a database are held against.
+    pub fn mock(&self, database: &str) -> Mock {
+        let mock = self.mock.clone();
+        match self.source(database) {
+            Some(source) => mock.with_md5(source.under_md5()),
+            None => mock,
+        }
+    }
+
+    /// Where the secrets of a database's users are looked up.
+    fn source(&self, database: &str) -> Option<&Arc<Source>> {
+        let any = || self.sources.get("*").or(self.source.as_ref());
+        self.sources.get(database).or_else(any)
     }
 
     /// Whom a client of this name wants to be: one of the list, or one who is looked up.
@@ -220,9 +239,7 @@ impl Users {
     /// # Errors
     /// When a look-up was due and was not possible.
     pub async fn person(&self, database: &str, user: &str) -> Result<Person, Unanswered> {
-        let listed = self.listed.get(user);
-        let any = || self.sources.get("*").or(self.source.as_ref());
-        let source = self.sources.get(database).or_else(any);
+        let (listed, source) = (self.listed.get(user), self.source(database));
         let name = user.to_owned();
         match (listed, source) {
             (Some(known), _) if known.stored.is_some() => {

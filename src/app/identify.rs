@@ -96,9 +96,9 @@ impl App {
         };
         attempt.method = Some(method.name());
         let mut person = self.person(setup, caller).await?;
-        let (account, mock) = (person.account(), users.mock());
+        let (account, mock) = (person.account(), users.mock(caller.database));
         let renewed = async || person.renew().await.then(|| person.account());
-        let proven = stranger.authenticate(method, caller.user, account, mock, renewed).await;
+        let proven = stranger.authenticate(method, caller.user, account, &mock, renewed).await;
         attempt.method = stranger.method();
         if let Err(LoginError::Rejected(Rejection::NotProven(_))) = &proven {
             person.doubt();

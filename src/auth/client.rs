@@ -139,8 +139,8 @@ pub struct ClientAuth {
 
 #[derive(Debug)]
 enum State {
-    /// AuthenticationCleartextPassword was sent.
-    PasswordAsked(Account),
+    /// AuthenticationCleartextPassword was sent. The decoy makes the check cost the same for all.
+    PasswordAsked(Account, Option<Verifier>),
     /// AuthenticationMD5Password was sent with this salt.
     Md5Asked(Account, Salt),
     /// AuthenticationSASL was sent.
@@ -167,7 +167,7 @@ impl ClientAuth {
             Exchange::Refused(why) => (method.name(), State::Over, reject(why)),
             Exchange::Plain => (
                 Method::Plain.name(),
-                State::PasswordAsked(account),
+                State::PasswordAsked(account, mock.decoy(user)),
                 Outcome::Send(message::authentication(code::CLEARTEXT, &[])),
             ),
             Exchange::Md5 => {
@@ -213,7 +213,8 @@ impl ClientAuth {
     #[must_use]
     pub fn is_costly(&self) -> bool {
         match &self.state {
-            State::PasswordAsked(Account::WithSecret(secret)) => {
+            State::PasswordAsked(_, Some(_)) => true,
+            State::PasswordAsked(Account::WithSecret(secret), None) => {
                 matches!(secret.stored().0, Stored::Scram(_))
             }
             State::SaslChallenged(_, Opponent::Real(secret)) => secret.makes_verifier(),
@@ -226,7 +227,7 @@ impl ClientAuth {
     #[must_use]
     pub fn again(&self) -> Option<Again> {
         match &self.state {
-            State::PasswordAsked(_) => Some(Again::Plain),
+            State::PasswordAsked(_, decoy) => Some(Again::Plain(decoy.clone())),
             State::Md5Asked(_, salt) => Some(Again::Md5(*salt)),
             State::SaslOffered(_) | State::SaslChallenged(..) | State::Over => None,
         }
@@ -238,7 +239,9 @@ impl ClientAuth {
     /// secret, and each plain login against a verifier, hash for milliseconds.
     pub fn received(&mut self, body: &[u8]) -> Outcome {
         let (state, outcome) = match std::mem::replace(&mut self.state, State::Over) {
-            State::PasswordAsked(account) => (State::Over, check_password(body, &account)),
+            State::PasswordAsked(account, decoy) => {
+                (State::Over, check_password(body, &account, decoy.as_ref()))
+            }
             State::Md5Asked(account, salt) => (State::Over, check_md5(body, &account, salt)),
             State::SaslOffered(opponent) => match challenge(body, &opponent, self.binding.as_ref())
             {
@@ -264,10 +267,10 @@ impl ClientAuth {
 }
 
 /// A login that has come as far as another, whose account was out of date.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Again {
-    /// A password was asked for.
-    Plain,
+    /// A password was asked for. The decoy makes the check cost the same for all.
+    Plain(Option<Verifier>),
     /// The answer to this salt was.
     Md5(Salt),
 }
@@ -277,7 +280,7 @@ impl Again {
     #[must_use]
     pub fn against(self, account: Account) -> ClientAuth {
         let (method, state) = match self {
-            Self::Plain => (Method::Plain, State::PasswordAsked(account)),
+            Self::Plain(decoy) => (Method::Plain, State::PasswordAsked(account, decoy)),
             Self::Md5(salt) => (Method::Md5, State::Md5Asked(account, salt)),
         };
         ClientAuth { state, binding: None, method: method.name() }
@@ -302,14 +305,16 @@ impl Exchange {
             (Method::Trust, _) => Exchange::None(Proof::Trust),
             (Method::Plain, _) => Exchange::Plain,
             (Method::Scram, _) => Exchange::Scram,
-            (Method::Md5, Account::WithSecret(secret)) => match secret.stored().0 {
-                Stored::Scram(_) => Exchange::Scram,
-                Stored::Plain(_) | Stored::Md5(_) => Exchange::Md5,
-            },
-            (Method::Md5, Account::Unknown | Account::WithoutSecret) => match mock.md5() {
-                Md5Mock::Md5 => Exchange::Md5,
-                Md5Mock::Scram => Exchange::Scram,
-            },
+            (Method::Md5, account) => {
+                let asked = match account {
+                    Account::WithSecret(secret) => secret.stored().under_md5(),
+                    Account::Unknown | Account::WithoutSecret => mock.md5(),
+                };
+                match asked {
+                    Md5Mock::Md5 => Exchange::Md5,
+                    Md5Mock::Scram => Exchange::Scram,
+                }
+            }
         }
     }
 }
@@ -344,16 +349,23 @@ impl Opponent {
     }
 }
 
-fn check_password(body: &[u8], account: &Account) -> Outcome {
+fn check_password(body: &[u8], account: &Account, decoy: Option<&Verifier>) -> Outcome {
     let Some(password) = message::read_password(body) else {
         return malformed("the password message is not one string");
     };
-    let secret = match secret_of(account) {
+    let secret = secret_of(account);
+    let hashes = secret.is_ok_and(|secret| matches!(secret.stored().0, Stored::Scram(_)));
+    if let Some(decoy) = decoy.filter(|_| !hashes) {
+        // Time must not tell whose password is hashed. Nothing is proven by it.
+        std::hint::black_box(decoy.is_of_password(password));
+    }
+    let secret = match secret {
         Ok(secret) => secret,
         Err(why) => return reject(why),
     };
+    let is_right = secret.is_of_password(password);
     // A stored hash may be that of an empty password, which lets nobody in, as in Postgres.
-    if password.is_empty() || !secret.is_of_password(password) {
+    if password.is_empty() || !is_right {
         return reject(Why::WrongPassword);
     }
     let shown = ServerSecret::new(Known::Password(password.to_vec()));

@@ -5,9 +5,11 @@
 //! twice gives the same salt. Secrets that are kept as plain text take their salts here as well:
 //! creating such a user does not change what an outsider sees.
 
+use std::collections::HashMap;
 use std::fmt;
 
-use super::scram::{Iterations, hmac};
+use super::scram::{Iterations, Verifier, hmac};
+use super::secret::{Stored, StoredSecret};
 
 /// The key of mock exchanges; one per process, shared by all logins.
 #[derive(Clone)]
@@ -15,6 +17,7 @@ pub struct Mock {
     key: [u8; 32],
     iterations: Iterations,
     md5: Md5Mock,
+    clear: ClearMock,
 }
 
 /// What an unknown user is asked for under [`Method::Md5`](super::Method::Md5): whatever most
@@ -27,6 +30,25 @@ pub enum Md5Mock {
     Scram,
 }
 
+/// What it costs to check a password in clear ([`Method::Plain`](super::Method::Plain)), whoever it
+/// is of: as much as it costs for those users for whom it costs most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClearMock {
+    /// No known user has a SCRAM verifier.
+    Nothing,
+    /// Some have, or may have.
+    Hashing,
+}
+
+/// Whether there are users beside those who are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// There are none.
+    None,
+    /// They are looked up, with secrets of any form.
+    LookedUp,
+}
+
 impl Mock {
     /// A mock with a fresh random key.
     #[must_use]
@@ -37,7 +59,8 @@ impl Mock {
     /// A mock with a key that the caller keeps, for processes that serve one address together.
     #[must_use]
     pub fn from_key(key: [u8; 32]) -> Mock {
-        Mock { key, iterations: Iterations::DEFAULT, md5: Md5Mock::Md5 }
+        let (md5, clear) = (Md5Mock::Md5, ClearMock::Nothing);
+        Mock { key, iterations: Iterations::DEFAULT, md5, clear }
     }
 
     /// Sets the iterations of mock exchanges and of verifiers made from plain secrets.
@@ -50,6 +73,41 @@ impl Mock {
     #[must_use]
     pub fn with_md5(self, md5: Md5Mock) -> Mock {
         Mock { md5, ..self }
+    }
+
+    /// The mock that stands beside users with these secrets, and those who are looked up.
+    #[must_use]
+    pub fn beside<'s>(
+        self,
+        secrets: impl IntoIterator<Item = &'s StoredSecret>,
+        others: Others,
+    ) -> Mock {
+        let (mut all, mut counts) = (0, HashMap::new());
+        for secret in secrets {
+            all += 1;
+            if let Stored::Scram(verifier) = &secret.0 {
+                *counts.entry(verifier.iterations()).or_insert(0) += 1;
+            }
+        }
+        let verifiers: usize = counts.values().sum();
+        let most = counts.into_iter().max_by_key(|(iterations, count)| (*count, iterations.get()));
+        let iterations = most.map_or(Iterations::DEFAULT, |(iterations, _)| iterations);
+        let some = verifiers > 0 || others == Others::LookedUp;
+        let clear = if some { ClearMock::Hashing } else { ClearMock::Nothing };
+        let md5 = if verifiers * 2 > all { Md5Mock::Scram } else { Md5Mock::Md5 };
+        self.with_iterations(iterations).with_clear(clear).with_md5(md5)
+    }
+
+    /// Sets what it costs to check a password in clear.
+    #[must_use]
+    pub fn with_clear(self, clear: ClearMock) -> Mock {
+        Mock { clear, ..self }
+    }
+
+    /// What a password in clear is hashed against where there is no verifier, if it is.
+    pub(super) fn decoy(&self, user: &str) -> Option<Verifier> {
+        let decoy = || Verifier::unprovable(&self.salt_of(user), self.iterations);
+        (self.clear == ClearMock::Hashing).then(decoy)
     }
 
     pub(super) fn iterations(&self) -> Iterations {
@@ -77,6 +135,7 @@ impl fmt::Debug for Mock {
             .field("key", &"***")
             .field("iterations", &self.iterations)
             .field("md5", &self.md5)
+            .field("clear", &self.clear)
             .finish()
     }
 }

@@ -19,7 +19,7 @@ mod tests;
 
 pub use client::{Account, Again, ClientAuth, Method, Outcome, Proof, Rejection, Why};
 pub use md5::md5_hash;
-pub use mock::{Md5Mock, Mock};
+pub use mock::{ClearMock, Md5Mock, Mock, Others};
 pub use scram::{Binding, Iterations, Malformed, ScramKeys, Verifier};
 pub use secret::{SecretError, ServerSecret, StoredSecret, UserSecret};
 pub use server::{Progress, ServerAuth, ServerAuthError};

@@ -135,6 +135,12 @@ impl fmt::Debug for Verifier {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has hashed, for tests of what time might tell.
+    pub(super) static ROUNDS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// The keys that a password gives under one salt: enough to log in wherever the same verifier
 /// is stored, without the password.
 #[derive(Clone, PartialEq, Eq)]
@@ -149,6 +155,8 @@ impl ScramKeys {
     pub(super) fn of_password(password: &[u8], salt: &[u8], iterations: Iterations) -> ScramKeys {
         let mut salted = [0; 32];
         let rounds = iterations.get();
+        #[cfg(test)]
+        ROUNDS.set(ROUNDS.get() + u64::from(rounds));
         pbkdf2::pbkdf2_hmac::<Sha256>(&normalized(password), salt, rounds, &mut salted);
         ScramKeys {
             iterations,

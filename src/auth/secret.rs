@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
 use super::md5::Md5Hash;
-use super::mock::Mock;
+use super::mock::{Md5Mock, Mock};
 use super::scram::{Iterations, ScramKeys, VERIFIER_PREFIX, Verifier};
 
 /// A secret of a user list or of `pg_authid`: plain, md5 hash or SCRAM verifier.
@@ -61,6 +61,15 @@ impl StoredSecret {
             Stored::Plain(_) => "plain",
             Stored::Md5(_) => "md5",
             Stored::Scram(_) => "scram-sha-256",
+        }
+    }
+
+    /// What its user is asked for under [`Method::Md5`](super::Method::Md5).
+    #[must_use]
+    pub fn under_md5(&self) -> Md5Mock {
+        match self.0 {
+            Stored::Scram(_) => Md5Mock::Scram,
+            Stored::Plain(_) | Stored::Md5(_) => Md5Mock::Md5,
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::message;
+use super::scram::ROUNDS;
 use super::scram::accept::{Challenged, Offer};
 use super::scram::prove::{Channel, Opened};
 use super::*;
@@ -419,6 +420,75 @@ fn unknown_user_is_answered_like_a_wrong_password() {
     let scram = mock.clone().with_md5(Md5Mock::Scram);
     let unknown = play(Method::Md5, Account::Unknown, &scram, password("wrong"));
     assert_eq!(outline(&unknown), outline(&known));
+}
+
+#[test]
+fn password_in_clear_costs_the_same_whoever_it_is_of() {
+    let verifier = Verifier::of_password("pencil", Iterations::DEFAULT).to_secret_text();
+    let hash = md5_hash(USER, "pencil");
+    let rounds = |mock: &Mock, account: Account, password: &str| {
+        let (mut auth, _) = ClientAuth::start(Method::Plain, USER, account, mock, None);
+        let (costly, before) = (auth.is_costly(), ROUNDS.get());
+        auth.received(&[password.as_bytes(), b"\0"].concat());
+        let rounds = ROUNDS.get() - before;
+        assert_eq!(costly, rounds > 0);
+        rounds
+    };
+    let mock = mock();
+    let hashing = mock.clone().with_clear(ClearMock::Hashing);
+    for password in ["pencil", "wrong", ""] {
+        for known in ["pencil", &hash, &verifier] {
+            assert_eq!(rounds(&hashing, account(known, &hashing), password), 4096, "{known}");
+        }
+        for account in [Account::Unknown, Account::WithoutSecret] {
+            assert_eq!(rounds(&hashing, account, password), 4096, "{password}");
+        }
+        // Where nobody has a verifier nothing is hashed.
+        assert_eq!(rounds(&mock, account("pencil", &mock), password), 0);
+        assert_eq!(rounds(&mock, Account::Unknown, password), 0);
+    }
+    // The decoy lets nobody in, and a right password still does.
+    for (account, let_in) in [
+        (account("pencil", &hashing), true),
+        (account(&hash, &hashing), true),
+        (account(&verifier, &hashing), true),
+        (Account::Unknown, false),
+        (Account::WithoutSecret, false),
+    ] {
+        let played = play(Method::Plain, account, &hashing, password("pencil"));
+        assert_eq!(played.accepted.is_ok(), let_in);
+    }
+}
+
+#[test]
+fn mock_is_like_most_of_those_beside_it() {
+    let verifier = |rounds: u32| {
+        let verifier = Verifier::of_password("pencil", Iterations::new(rounds).unwrap());
+        StoredSecret::parse(&verifier.to_secret_text()).unwrap()
+    };
+    let plain = || StoredSecret::parse("pencil").unwrap();
+    let hash = || StoredSecret::parse(MD5_OF_M).unwrap();
+    for (secrets, others, rounds, md5, hashes) in [
+        (vec![], Others::None, 4096, Md5Mock::Md5, false),
+        (vec![], Others::LookedUp, 4096, Md5Mock::Md5, true),
+        (vec![plain(), hash()], Others::None, 4096, Md5Mock::Md5, false),
+        (vec![verifier(7)], Others::None, 7, Md5Mock::Scram, true),
+        (vec![verifier(7), plain()], Others::None, 7, Md5Mock::Md5, true),
+        (
+            vec![verifier(7), plain(), verifier(9), verifier(9)],
+            Others::None,
+            9,
+            Md5Mock::Scram,
+            true,
+        ),
+        (vec![verifier(9), verifier(7)], Others::None, 9, Md5Mock::Scram, true),
+    ] {
+        let mock = mock().beside(&secrets, others);
+        assert_eq!(mock.iterations().get(), rounds, "{secrets:?}");
+        assert_eq!(mock.md5(), md5, "{secrets:?}");
+        assert_eq!(mock.decoy(USER).is_some(), hashes, "{secrets:?}");
+        assert_eq!(mock.salt_of(USER), Mock::from_key([7; 32]).salt_of(USER));
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use super::Known;
-use crate::auth::{Mock, StoredSecret, UserSecret};
+use crate::auth::{Md5Mock, Mock, StoredSecret, UserSecret};
 use crate::complaints::{Complaints, shown};
 use crate::config::General;
 use crate::server::ask::{AskError, Asker};
@@ -71,6 +71,8 @@ struct Desk {
     line: VecDeque<Question>,
     workers: usize,
     idle: usize,
+    /// What the user was asked for under md5 who was found last.
+    under_md5: Option<Md5Mock>,
 }
 
 #[derive(Debug)]
@@ -165,6 +167,12 @@ impl Source {
         let answer = answer.wait_for(Option::is_some).await;
         let answer = answer.ok().and_then(|answer| answer.clone()).unwrap_or(Err(Unanswered));
         answer.map(|known| (known, Age::Fresh))
+    }
+
+    /// What users here are most likely asked for under md5: what the one was who was found last, and
+    /// before that what Postgres makes of passwords by itself.
+    pub(super) fn under_md5(&self) -> Md5Mock {
+        self.desk.lock().under_md5.unwrap_or(Md5Mock::Scram)
     }
 
     /// A secret did not fit: it may have been changed since it was looked up. The next login asks
@@ -278,7 +286,9 @@ impl Source {
         let user = question.user.as_str();
         let mut values = row.unwrap_or_default().into_iter();
         if values.next().flatten().as_deref() != Some(user) {
-            return Arc::default();
+            // Nobody again is the same nobody.
+            let before = question.before.as_ref().filter(|before| !before.exists);
+            return before.map_or_else(Arc::default, Arc::clone);
         }
         let secret = values.next().flatten().filter(|secret| !secret.is_empty());
         let stored = secret.map(|secret| StoredSecret::parse(&secret)).transpose();
@@ -307,6 +317,9 @@ impl Source {
             let mut desk = self.desk.lock();
             match &answer {
                 Ok(known) => {
+                    if let Some(secret) = &known.stored {
+                        desk.under_md5 = Some(secret.stored().under_md5());
+                    }
                     desk.make_room(self.answers_max, now);
                     desk.answers.insert(user, Entry::Kept(Arc::clone(known), now + self.keep));
                 }

@@ -2,8 +2,11 @@
 //! through.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::LazyLock;
 
+use pgweir::auth::{Iterations, Verifier};
 use tempfile::NamedTempFile;
 
 use crate::support::{
@@ -247,6 +250,58 @@ fn failing_look_ups_end_in_time_and_say_nothing_of_users() {
         assert_eq!(login(&pooler, SUPERUSER, PASSWORD, APP_DATABASE), SUPERUSER);
         assert!(pooler.log().contains(logged), "{}", pooler.log());
     }
+}
+
+/// The code of the first AuthenticationXxx that a client of this name gets, and of a SCRAM
+/// challenge how often it wants the password to be hashed.
+fn asked(pooler: &Pooler, user: &str) -> (u32, String) {
+    let mut tcp = TcpStream::connect(("127.0.0.1", pooler.port())).unwrap();
+    tcp.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut message = |tag: &[u8], body: &[u8]| {
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        tcp.write_all(&[tag, &length, body].concat()).unwrap();
+        let mut header = [0; 9];
+        tcp.read_exact(&mut header).unwrap();
+        assert_eq!(header[0], b'R');
+        let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
+        let mut rest = vec![0; word(1) as usize - 8];
+        tcp.read_exact(&mut rest).unwrap();
+        (word(5), String::from_utf8_lossy(&rest).into_owned())
+    };
+    let startup = format!("\0\u{3}\0\0user\0{user}\0database\0{APP_DATABASE}\0\0");
+    let (code, _) = message(b"", startup.as_bytes());
+    if code != 10 {
+        return (code, String::new());
+    }
+    let (_, challenge) = message(b"p", b"SCRAM-SHA-256\0\0\0\0\x0bn,,n=,r=abc");
+    (code, challenge.rsplit_once(",i=").unwrap().1.to_owned())
+}
+
+#[test]
+fn unknown_user_is_asked_for_what_known_ones_are() {
+    let listed = |users: &[(&str, &str)]| {
+        let secret =
+            |(name, secret): &(&str, &str)| format!("[users.{name}]\npassword = \"{secret}\"\n");
+        users.iter().map(secret).collect::<String>()
+    };
+    let rare = Verifier::of_password("r3ader", Iterations::new(5000).unwrap()).to_secret_text();
+    let scram = |rounds: &str| (10, rounds.to_owned());
+    let md5 = (5, String::new());
+    for (general, more, known, expected) in [
+        ("", listed(&[("reader", "r3ader")]), "reader", &md5),
+        ("", listed(&[("reader", &rare), ("other", &rare)]), "reader", &scram("5000")),
+        (LOOKED_UP, String::new(), "reader", &scram("4096")),
+        (LOOKED_UP, String::new(), "hashed", &md5),
+        (LOOKED_UP, String::new(), "lasting", &scram("4096")),
+    ] {
+        let pooler =
+            Pooler::start(&file(shared(), &format!("auth_type = \"md5\"\n{general}"), &more));
+        assert_eq!(asked(&pooler, known), *expected, "{known}");
+        assert_eq!(asked(&pooler, "nobody"), *expected, "nobody beside {known}");
+    }
+    // Before anybody was looked up it is what Postgres makes of passwords by itself.
+    let pooler = Pooler::start(&file(shared(), &format!("auth_type = \"md5\"\n{LOOKED_UP}"), ""));
+    assert_eq!(asked(&pooler, "nobody"), scram("4096"));
 }
 
 #[test]
