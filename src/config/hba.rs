@@ -365,16 +365,33 @@ fn method_of(word: &str, kind: HbaKind) -> Result<HbaMethod, String> {
 fn map_of(options: &[String], method: HbaMethod) -> Result<Option<String>, String> {
     let mut map = None;
     for option in options {
-        match option.split_once('=') {
-            Some(("map", name)) if matches!(method, HbaMethod::Cert | HbaMethod::Peer) => {
-                map = Some(name.to_owned());
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let what = match (name, value, method) {
+            ("map", "", _) => "has no name",
+            ("map", name, HbaMethod::Cert | HbaMethod::Peer) => {
+                if map.replace(name.to_owned()).is_none() {
+                    continue;
+                }
+                "is given twice"
             }
-            Some(("map", _)) => return Err("`map` is for `cert` and `peer` alone".to_owned()),
+            ("map", ..) => "is for `cert` and `peer` alone",
             // What `cert` asks for anyway.
-            Some(("clientcert", "verify-full" | "1") | ("clientname", "CN"))
-                if method == HbaMethod::Cert => {}
-            _ => return Err(format!("option `{option}` is not supported")),
-        }
+            ("clientcert", "verify-full" | "1", HbaMethod::Cert)
+            | ("clientname", "CN", HbaMethod::Cert) => continue,
+            ("clientcert", _, HbaMethod::Cert) => {
+                "is not supported: with `cert` the name is always verified (verify-full)"
+            }
+            ("clientcert", ..) => {
+                "is not supported beside another method than `cert`: \
+                 client_tls_sslmode = \"verify-ca\" demands a certificate of every client"
+            }
+            ("clientname", ..) => {
+                "is not supported: whose a certificate is, is its common name (CN), for which \
+                 `map` may have other users"
+            }
+            _ => "is not supported",
+        };
+        return Err(format!("option `{option}` {what}"));
     }
     Ok(map)
 }

@@ -177,11 +177,27 @@ fn rules_ask_for_certificates_and_tell_tls_from_clear() {
     let logged = "its certificate is \"stranger\", who may not be this user";
     eventually("it is logged", LIMIT, || pooler.log().contains(logged));
 
-    // Without a map the name has to be the user's.
-    put(house.folder(), "hba", "hostssl all all all cert\n");
+    // Without a map the name has to be the user's, whatever else says so.
+    for options in ["", "clientcert=verify-full", "clientcert=1", "clientname=CN"] {
+        put(house.folder(), "hba", &format!("hostssl all all samenet cert {options}\n"));
+        let pooler = house.pooler("localhost", &format!("{tls}; {rules}"));
+        check(&house, &pooler, &own("app"), "in");
+        check(&house, &pooler, &own("laptop"), refused);
+        check(&house, &pooler, "sslmode=disable", "FATAL:  login rejected");
+    }
+    // A map may have any user.
+    put(house.folder(), "ident", "laptops laptop-7 all\n");
+    put(house.folder(), "hba", "hostssl all all samehost cert clientname=CN map=laptops\n");
     let pooler = house.pooler("localhost", &format!("{tls}; {rules}"));
-    check(&house, &pooler, &own("app"), "in");
-    check(&house, &pooler, &own("laptop"), refused);
+    check(&house, &pooler, &own("laptop"), "in");
+    check(&house, &pooler, &own("app"), refused);
+    // What would let in others than it says is no rule.
+    put(house.folder(), "hba", "hostssl all all all cert clientname=DN\n");
+    let ended = crate::support::check(&house.toml("localhost", &format!("{tls}; {rules}")), &[]);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.stdout);
+    let wrong =
+        "hba:1: option `clientname=DN` is not supported: whose a certificate is, is its common";
+    assert!(format!("{}{}", ended.stdout, ended.stderr).contains(wrong), "{ended:?}");
 }
 
 #[test]

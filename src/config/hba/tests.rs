@@ -82,14 +82,39 @@ fn what_cannot_be_carried_out_is_a_problem_of_its_line() {
         ("host all all all nothing", "is no method"),
         ("host all all all peer", "`local` alone"),
         ("host all all all cert", "`hostssl` alone"),
-        ("host all all all md5 map=x", "`cert` and `peer`"),
-        ("host all all all md5 clientcert=verify-ca", "not supported"),
+        ("host all all all md5 map=x", "option `map=x` is for `cert` and `peer` alone"),
+        ("hostssl all all all cert map=x map=y", "option `map=y` is given twice"),
+        ("hostssl all all all cert map=", "option `map=` has no name"),
+        ("local all all peer map", "option `map` has no name"),
+        ("host all all all md5 clientcert=verify-ca", "client_tls_sslmode = \"verify-ca\""),
+        ("hostssl all all all scram-sha-256 clientcert=verify-full", "beside another method"),
+        ("hostssl all all all cert clientcert=verify-ca", "(verify-full)"),
+        ("hostssl all all all cert clientcert=no-verify", "(verify-full)"),
+        ("hostssl all all all cert clientname=DN", "is its common name (CN)"),
+        ("local all all peer clientname=CN", "is its common name (CN)"),
+        ("hostssl all all all cert pamservice=x", "option `pamservice=x` is not supported"),
+        ("host all all all md5 nonsense", "option `nonsense` is not supported"),
         ("host all all,, all md5", "comma"),
         ("host all \"all all md5", "not closed"),
         ("host all @users all md5", "can't be read"),
         ("host,local all all all md5", "one word"),
     ] {
         check_wrong(line, expected);
+    }
+}
+
+#[test]
+fn options_that_say_what_holds_anyway_are_taken() {
+    for (options, map) in [
+        ("", None),
+        ("clientcert=verify-full", None),
+        ("clientcert=1", None),
+        ("clientname=CN", None),
+        ("map=laptops", Some("laptops")),
+        ("clientname=CN map=laptops clientcert=verify-full", Some("laptops")),
+    ] {
+        let rules = rules(&format!("hostssl all all all cert {options}\n"));
+        assert_eq!(rules[0].map.as_deref(), map, "{options}");
     }
 }
 
