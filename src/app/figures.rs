@@ -61,7 +61,7 @@ impl Registry for App {
     }
 
     fn certificate_expires(&self) -> Option<SystemTime> {
-        Some(self.setup().tls.with_clients()?.expiry()?.at)
+        Some(self.setup().tls.with_clients()?.validity()?.to.at)
     }
 
     fn is_paused(&self, database: Option<&str>) -> bool {

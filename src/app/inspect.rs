@@ -111,10 +111,10 @@ impl Inspection<'_> {
             self.checks.push(judge::role(place.to_owned(), facts));
             return;
         }
-        if let Some(expiry) = asker.server_expiry() {
+        if let Some(validity) = asker.server_validity() {
             // Where it counts, there is no login any more.
             let place = format!("of the server at {host}");
-            self.checks.push(judge::expiry(place, &expiry, SystemTime::now(), Level::Warning));
+            self.checks.push(judge::validity(place, &validity, SystemTime::now(), Level::Warning));
         }
         let facts = match facts(&mut asker).await {
             Ok(facts) => facts,
@@ -244,8 +244,8 @@ fn own_certificates(config: &Config, now: SystemTime) -> Vec<Check> {
     match ClientTls::new(&config.general) {
         Ok(None) => {}
         Ok(Some(tls)) => {
-            let at = tls.expiry();
-            checks.extend(at.map(|at| judge::expiry(clients, &at, now, Level::Error)));
+            let own = tls.validity();
+            checks.extend(own.map(|own| judge::validity(clients, &own, now, Level::Error)));
         }
         Err(error) => checks.push(
             Check::ok("certificate", clients, error.to_string())
@@ -261,8 +261,8 @@ fn own_certificates(config: &Config, now: SystemTime) -> Vec<Check> {
         if let Err(error) = tls.check() {
             let check = Check::ok("certificate", place, error.to_string());
             checks.push(check.but(Level::Error, "see the files of server_tls"));
-        } else if let Some(at) = tls.expiry() {
-            checks.push(judge::expiry(place, &at, now, Level::Error));
+        } else if let Some(own) = tls.validity() {
+            checks.push(judge::validity(place, &own, now, Level::Error));
         }
     }
     checks

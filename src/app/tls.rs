@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 
 use crate::config::{Config, Database, SslMode};
-use crate::net::tls::{ClientTls, Expiry, ServerTls, ServerTlsPlan, TlsError};
+use crate::net::tls::{ClientTls, ServerTls, ServerTlsPlan, TlsError, Validity};
 
 /// Why there is no TLS as it is configured.
 #[derive(Debug, Error)]
@@ -76,9 +76,9 @@ impl Tls {
 
     /// Goes by another configuration from now on. Connections that are there stay.
     pub(crate) fn adopt(&self, prepared: Prepared) {
-        warn_of("clients", prepared.clients.as_ref().and_then(|clients| clients.expiry()));
+        warn_of("clients", prepared.clients.as_ref().and_then(|clients| clients.validity()));
         for servers in prepared.servers.values() {
-            warn_of("servers", servers.expiry());
+            warn_of("servers", servers.validity());
         }
         *self.clients.write() = prepared.clients;
         *self.servers.lock() = prepared.servers;
@@ -107,22 +107,22 @@ impl Tls {
         if let Some(clients) = self.with_clients()
             && let Some(refreshed) = clients.refresh()
         {
-            report("clients", &refreshed, clients.expiry());
+            report("clients", &refreshed, clients.validity());
         }
         let servers: Vec<_> = self.servers.lock().values().cloned().collect();
         for servers in servers {
             if let Some(refreshed) = servers.refresh() {
-                report("servers", &refreshed, servers.expiry());
+                report("servers", &refreshed, servers.validity());
             }
         }
     }
 }
 
-fn report(whom: &str, refreshed: &Result<(), TlsError>, expiry: Option<Expiry>) {
+fn report(whom: &str, refreshed: &Result<(), TlsError>, validity: Option<Validity>) {
     match refreshed {
         Ok(()) => {
             tracing::info!("TLS with {whom}: files have changed and were read again");
-            warn_of(whom, expiry);
+            warn_of(whom, validity);
         }
         Err(error) => {
             tracing::error!(
@@ -135,14 +135,18 @@ fn report(whom: &str, refreshed: &Result<(), TlsError>, expiry: Option<Expiry>) 
 /// A certificate of ours that expires this soon is worth a word.
 pub(super) const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
-fn warn_of(whom: &str, expiry: Option<Expiry>) {
-    let Some(expiry) = expiry else {
+fn warn_of(whom: &str, validity: Option<Validity>) {
+    let Some(Validity { from, to }) = validity else {
         return;
     };
-    match expiry.at.duration_since(SystemTime::now()) {
-        Err(_past) => tracing::error!("TLS with {whom}: our certificate has expired, on {expiry}"),
+    let now = SystemTime::now();
+    if now < from.at {
+        tracing::error!("TLS with {whom}: our certificate is not valid before {from}");
+    }
+    match to.at.duration_since(now) {
+        Err(_past) => tracing::error!("TLS with {whom}: our certificate has expired, on {to}"),
         Ok(left) if left < SOON => {
-            tracing::warn!("TLS with {whom}: our certificate expires on {expiry}");
+            tracing::warn!("TLS with {whom}: our certificate expires on {to}");
         }
         Ok(_) => {}
     }

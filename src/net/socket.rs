@@ -12,7 +12,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::tls::{Cipher, Expiry, TlsStream};
+use super::tls::{Cipher, TlsStream, Validity};
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -99,11 +99,11 @@ impl Socket {
         }
     }
 
-    /// When the certificate that the peer has shown expires; `None` where it has shown none.
-    pub fn peer_expiry(&self) -> Option<Expiry> {
+    /// How long the certificate that the peer has shown is good for; `None` where it has shown none.
+    pub fn peer_validity(&self) -> Option<Validity> {
         match self {
             Self::Tcp(_) | Self::Unix(_) => None,
-            Self::Tls(TlsSocket(stream)) => stream.peer_expiry(),
+            Self::Tls(TlsSocket(stream)) => stream.peer_validity(),
         }
     }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::connect::{ConnectError, LoggedIn, Target, connect};
-use crate::net::tls::{Cipher, Expiry};
+use crate::net::tls::{Cipher, Validity};
 use crate::wire::frame::{self, FrameError};
 use crate::wire::request;
 use crate::wire::view::{self, Fields};
@@ -80,9 +80,9 @@ impl Asker {
         self.login.socket.cipher()
     }
 
-    /// When the certificate that the server has shown expires.
-    pub fn server_expiry(&self) -> Option<Expiry> {
-        self.login.socket.peer_expiry()
+    /// How long the certificate that the server has shown is good for.
+    pub fn server_validity(&self) -> Option<Validity> {
+        self.login.socket.peer_validity()
     }
 
     /// Waits until something comes that was not asked for, the end of the connection above all.

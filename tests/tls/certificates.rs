@@ -27,6 +27,7 @@ pub struct Identity {
 pub enum Good {
     Now,
     InThePast,
+    InTheFuture,
 }
 
 impl Authority {
@@ -63,9 +64,13 @@ fn params(name: &str, hosts: &[&str], good: Good) -> (CertificateParams, KeyPair
     let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
     let mut params = CertificateParams::new(hosts).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
-    if let Good::InThePast = good {
-        params.not_before = date_time_ymd(2001, 1, 1);
-        params.not_after = date_time_ymd(2002, 2, 2);
+    let years = match good {
+        Good::Now => None,
+        Good::InThePast => Some((date_time_ymd(2001, 1, 1), date_time_ymd(2002, 2, 2))),
+        Good::InTheFuture => Some((date_time_ymd(2101, 1, 1), date_time_ymd(2102, 2, 2))),
+    };
+    if let Some((from, to)) = years {
+        (params.not_before, params.not_after) = (from, to);
     }
     (params, KeyPair::generate().unwrap())
 }

@@ -16,6 +16,7 @@ mod support;
 
 mod attacks;
 mod bound;
+mod causes;
 mod certificates;
 mod client;
 mod clients;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
-use crate::certificates::{Good, Identity, put, self_signed};
+use crate::certificates::{Good, Identity, self_signed};
 use crate::house::{House, SERVER_TLS, ask};
 use crate::support::{
     APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, eventually, psql_rows,
@@ -165,34 +165,6 @@ fn url_says_it_all() {
     let log = pooler.log();
     assert!(log.contains("to the server by scram-sha-256-plus"), "{log}");
     assert!(log.contains("TLS       clients: no; server: TLSv1.3/TLS_AES_256_GCM_SHA384"), "{log}");
-}
-
-#[test]
-fn broken_files_are_named_when_starting() {
-    let house = House::without_tls();
-    put(house.folder(), "text", "no certificate\n");
-    let other = house.authority.sign("other", &[], Good::Now);
-    other.write(house.folder(), "other");
-    for (files, wanted) in [
-        ("server_tls_ca_file = \"DIR/none\"", "none can't be read: No such file or directory"),
-        ("server_tls_ca_file = \"DIR/text\"", "text has no certificate in PEM"),
-        (
-            "server_tls_cert_file = \"DIR/other.crt\"; server_tls_key_file = \"DIR/other.crt\"",
-            "other.crt has no private key in PEM",
-        ),
-        (
-            "server_tls_cert_file = \"DIR/other.crt\"; server_tls_key_file = \"DIR/pgweir.key\"",
-            "pgweir.key is not the key of",
-        ),
-    ] {
-        let toml = house.toml("localhost", &format!("server_tls_sslmode = \"verify-ca\"; {files}"));
-        let file = put(house.folder(), "pooler.toml", &format!("http_listen = \"\"\n{toml}"));
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pgweir"));
-        let output = command.arg("run").arg(file).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains(wanted), "{files}: {said}");
-        assert_eq!(said.trim().lines().count(), 1, "{said}");
-    }
 }
 
 /// Has the server speak these versions of TLS alone.

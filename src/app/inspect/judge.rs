@@ -8,7 +8,7 @@ use crate::app::discover::Role;
 use crate::app::tls::SOON;
 use crate::auth::ServerAuthError;
 use crate::config::HostPort;
-use crate::net::tls::Expiry;
+use crate::net::tls::Validity;
 use crate::server::connect::ConnectError;
 
 /// What a server says of itself.
@@ -175,14 +175,25 @@ pub(super) fn connections(place: String, facts: &Facts, demand: &Demand) -> Chec
     }
 }
 
-/// `at_worst` is how bad it is if it has expired.
-pub(super) fn expiry(place: String, at: &Expiry, now: SystemTime, at_worst: Level) -> Check {
-    match at.at.duration_since(now) {
-        Err(_past) => Check::ok("certificate", place, format!("expired on {at}"))
+/// `at_worst` is how bad it is if it is not good now.
+pub(super) fn validity(
+    place: String,
+    validity: &Validity,
+    now: SystemTime,
+    at_worst: Level,
+) -> Check {
+    let Validity { from, to } = validity;
+    let check = |text| Check::ok("certificate", place, text);
+    if now < from.at {
+        return check(format!("not valid before {from}"))
+            .but(at_worst, "is the clock of this machine right? else wait, or replace it");
+    }
+    match to.at.duration_since(now) {
+        Err(_past) => check(format!("expired on {to}"))
             .but(at_worst, "replace it; files that have changed are read again by themselves"),
         Ok(left) => {
             let days = left.as_secs() / Duration::from_secs(24 * 3600).as_secs();
-            let check = Check::ok("certificate", place, format!("good for {days} days, to {at}"));
+            let check = check(format!("good for {days} days, to {to}"));
             if left < SOON { check.but(Level::Warning, "replace it soon") } else { check }
         }
     }

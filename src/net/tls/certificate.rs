@@ -13,6 +13,7 @@ use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::{Decode, Encode, Tag, Tagged};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
+use x509_cert::time::Time;
 use x509_cert::{Certificate as X509, Version};
 
 /// A certificate that could be read.
@@ -29,15 +30,30 @@ pub struct ClientCertificate {
     pub distinguished_name: String,
 }
 
-/// The last moment of a certificate. `2027-01-31T12:00:00Z`.
+/// The time that a certificate is good for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expiry {
+pub struct Validity {
+    /// Its first moment.
+    pub from: Moment,
+    /// Its last moment.
+    pub to: Moment,
+}
+
+/// A moment that a certificate names. `2027-01-31T12:00:00Z`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
     /// When it is.
     pub at: SystemTime,
     text: String,
 }
 
-impl fmt::Display for Expiry {
+impl From<Time> for Moment {
+    fn from(time: Time) -> Self {
+        Self { at: time.to_system_time(), text: time.to_string() }
+    }
+}
+
+impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -53,15 +69,14 @@ impl Certificate {
         self.0.tbs_certificate.version == Version::V1
     }
 
-    /// Its last moment.
-    pub(super) fn expiry(&self) -> Expiry {
-        let end = self.0.tbs_certificate.validity.not_after;
-        Expiry { at: end.to_system_time(), text: end.to_string() }
+    pub(super) fn validity(&self) -> Validity {
+        let validity = &self.0.tbs_certificate.validity;
+        Validity { from: validity.not_before.into(), to: validity.not_after.into() }
     }
 
     pub(super) fn check_dates(&self, now: UnixTime) -> Result<(), Error> {
         let validity = &self.0.tbs_certificate.validity;
-        let seconds = |time: x509_cert::time::Time| {
+        let seconds = |time: Time| {
             UnixTime::since_unix_epoch(Duration::from_secs(time.to_unix_duration().as_secs()))
         };
         let (not_before, not_after) = (seconds(validity.not_before), seconds(validity.not_after));

@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::sign::SingleCertAndKey;
 
-use super::certificate::{Certificate, ClientCertificate, Expiry, end_point};
+use super::certificate::{Certificate, ClientCertificate, Validity, end_point};
 use super::files::{self, Watched};
 use super::stream::TlsStream;
 use super::verify::{ClientVerifier, Demand};
@@ -39,7 +39,7 @@ struct Plan {
 struct Made {
     config: Arc<ServerConfig>,
     end_point: Option<Arc<[u8]>>,
-    expiry: Option<Expiry>,
+    validity: Option<Validity>,
 }
 
 /// How a client starts TLS.
@@ -97,9 +97,9 @@ impl ClientTls {
         self.plan.mode.demands_tls()
     }
 
-    /// When our certificate expires.
-    pub fn expiry(&self) -> Option<Expiry> {
-        self.made().ok()?.expiry.clone()
+    /// How long our certificate is good for.
+    pub fn validity(&self) -> Option<Validity> {
+        self.made().ok()?.validity.clone()
     }
 
     /// Reads the files again if they have changed, for clients that come from now on; `None` when
@@ -169,6 +169,6 @@ impl Plan {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Made { config: Arc::new(config), end_point, expiry: own.map(|own| own.expiry()) })
+        Ok(Made { config: Arc::new(config), end_point, validity: own.map(|own| own.validity()) })
     }
 }

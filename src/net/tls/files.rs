@@ -11,9 +11,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use super::TlsError;
 use super::certificate::Certificate;
 use super::verify::Authorities;
-use super::{TlsError, explain};
 
 /// Where systems keep the certificates of public authorities.
 const SYSTEM: [&str; 4] = [
@@ -51,13 +51,13 @@ pub(super) fn identity(
 ) -> Result<CertifiedKey, TlsError> {
     let chain = certificates(certificate)?;
     let own = chain.first().ok_or_else(|| TlsError::file(certificate, NO_CERTIFICATE))?;
-    let own =
-        Certificate::read(own).map_err(|error| TlsError::file(certificate, explain(&error)))?;
+    let own = Certificate::read(own)
+        .map_err(|_unreadable| TlsError::file(certificate, "is broken: no certificate of X.509"))?;
     let signer = PrivateKeyDer::from_pem_slice(&read(key)?)
         .map_err(|_none| TlsError::file(key, "has no private key in PEM, or one with a password"))
         .and_then(|der| {
             let loaded = provider.key_provider.load_private_key(der);
-            loaded.map_err(|error| TlsError::file(key, explain(&error)))
+            loaded.map_err(|_unusable| TlsError::file(key, BROKEN_KEY))
         })?;
     if let (Some(of_key), Ok(of_certificate)) = (signer.public_key(), own.public_key())
         && of_key != of_certificate
@@ -69,6 +69,7 @@ pub(super) fn identity(
 }
 
 const NO_CERTIFICATE: &str = "has no certificate in PEM";
+const BROKEN_KEY: &str = "is broken: neither a key for RSA, nor for ECDSA, nor for Ed25519";
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(path)?;

@@ -27,7 +27,7 @@ use rustls::{
 };
 use thiserror::Error as ThisError;
 
-pub use self::certificate::{ClientCertificate, Expiry};
+pub use self::certificate::{ClientCertificate, Moment, Validity};
 pub use self::clients::{Accepted, ClientTls, Start};
 pub use self::servers::{Connected, ServerTls, ServerTlsPlan};
 use self::stream::Failed;

@@ -8,7 +8,7 @@ use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 
-use super::certificate::{Certificate, Expiry, end_point};
+use super::certificate::{Certificate, Validity, end_point};
 use super::files::{self, SYSTEM_WORD, Watched};
 use super::stream::{Failed, TlsStream};
 use super::verify::{ServerVerifier, Trust};
@@ -41,7 +41,7 @@ pub struct ServerTls {
 struct Made {
     config: Arc<ClientConfig>,
     /// Of our certificate, where we have one.
-    expiry: Option<Expiry>,
+    validity: Option<Validity>,
 }
 
 /// A server that speaks TLS.
@@ -107,19 +107,19 @@ impl ServerTlsPlan {
             .map_err(|error| TlsError::handshake(&error))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(ServerVerifier { trust, algorithms }));
-        let mut expiry = None;
+        let mut validity = None;
         let mut config = match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => {
                 let identity = files::identity(certificate, key, &provider)?;
                 let own = identity.cert.first().and_then(|own| Certificate::read(own).ok());
-                expiry = own.map(|own| own.expiry());
+                validity = own.map(|own| own.validity());
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
             }
             _ => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(Made { config: Arc::new(config), expiry })
+        Ok(Made { config: Arc::new(config), validity })
     }
 }
 
@@ -139,9 +139,9 @@ impl ServerTls {
         self.made().map(|_made| ())
     }
 
-    /// When our certificate for servers expires, if we have one.
-    pub fn expiry(&self) -> Option<Expiry> {
-        self.made().ok()?.expiry.clone()
+    /// How long our certificate for servers is good for, if we have one.
+    pub fn validity(&self) -> Option<Validity> {
+        self.made().ok()?.validity.clone()
     }
 
     fn made(&self) -> Result<Arc<Made>, TlsError> {

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::Cipher;
-use super::certificate::{Certificate, Expiry};
+use super::certificate::{Certificate, Validity};
 use super::session::{Seal, Session, Step, Work};
 use super::turn::in_turn;
 use crate::net::scratch::{self, INPUT_LEN};
@@ -136,10 +136,10 @@ impl TlsStream {
         self.session.common().peer_certificates().unwrap_or_default()
     }
 
-    /// When the peer's own certificate expires.
-    pub(in crate::net) fn peer_expiry(&self) -> Option<Expiry> {
+    /// How long the peer's own certificate is good for.
+    pub(in crate::net) fn peer_validity(&self) -> Option<Validity> {
         let shown = Certificate::read(self.peer_certificates().first()?).ok()?;
-        Some(shown.expiry())
+        Some(shown.validity())
     }
 
     /// The protocol that was agreed on to go on with.
