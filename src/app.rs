@@ -32,6 +32,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use self::accept::Doorway;
 use self::door::Door;
@@ -53,6 +54,7 @@ use crate::notify::Hub;
 use crate::server::prepared::StatementTable;
 use crate::server::schema::Schemas;
 use crate::session::House;
+use crate::traffic::Traffics;
 
 /// Why the pooler did not start.
 #[derive(Debug, Error)]
@@ -94,6 +96,9 @@ fn by(owner: &Option<String>) -> String {
 
 /// How long repeats of what goes wrong are gathered before their number is logged.
 const GATHERED: Duration = Duration::from_secs(10);
+
+/// How long averages are taken over, as PgBouncer's `stats_period`.
+const STATS_PERIOD: Duration = Duration::from_secs(60);
 
 /// Reads the configuration again, for a reload, with general keys that an operator has set.
 pub type Source = Box<dyn Fn(&[Override]) -> Result<Config, Problems> + Send + Sync>;
@@ -167,6 +172,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         cancel_wait: general.cancel_wait_timeout,
         complaints: Arc::new(Complaints::default()),
         hub: Hub::new(Arc::default()),
+        traffics: Traffics::new(loops.len()),
         partings: watch::Sender::new(()),
     });
     let setup = Setup::new(Arc::clone(&config), &house, None)?;
@@ -192,6 +198,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
     let doorways = listeners.into_iter().map(|listener| Doorway::open(&app, listener));
     let doorways = doorways.collect::<io::Result<_>>().map_err(StartError::Loops)?;
     control.spawn(Arc::clone(&app).sum_up_complaints());
+    control.spawn(Arc::clone(&app).end_periods());
     control.spawn(Arc::clone(&app).forget_idle_databases());
     let http = match pages {
         Some((listener, address)) => {
@@ -289,6 +296,15 @@ impl App {
 
     async fn forget_idle_databases(self: Arc<Self>) {
         self.tenancies.forget_idle().await;
+    }
+
+    /// Ends one period of averages after the other, as long as the process runs.
+    async fn end_periods(self: Arc<Self>) {
+        loop {
+            let began = Instant::now();
+            tokio::time::sleep(STATS_PERIOD).await;
+            self.house.traffics.end_period(began.elapsed());
+        }
     }
 
     /// Logs what was repeated from time to time, as long as the process runs.

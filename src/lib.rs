@@ -18,5 +18,6 @@ pub mod server;
 pub mod session;
 pub mod sql;
 pub mod topology;
+pub mod traffic;
 pub mod users;
 pub mod wire;

@@ -2,7 +2,7 @@
 
 use super::order::{Haste, Order};
 use super::registry::Registry;
-use super::{Role, hosts, tables};
+use super::{Role, hosts, stats, tables};
 use crate::wire::reply::{ColumnType, Value};
 
 /// A column: its name and type.
@@ -137,6 +137,32 @@ pub static COMMANDS: &[Command] = &[
                how many seconds, and how far it is. Lag is NULL where it is not known.",
         role: Role::Stats,
         answer: Answer::Table(hosts::REPLICAS, hosts::replicas),
+    },
+    Command {
+        name: "SHOW STATS",
+        help: "What has passed through each database since the start, and on average in the last \
+               minute that is over. Times are microseconds.",
+        role: Role::Stats,
+        answer: Answer::Table(stats::STATS, stats::stats),
+    },
+    Command {
+        name: "SHOW STATS_TOTALS",
+        help: "What has passed through each database since the start.",
+        role: Role::Stats,
+        answer: Answer::Table(stats::STATS_TOTALS, stats::totals),
+    },
+    Command {
+        name: "SHOW STATS_AVERAGES",
+        help: "What has passed through each database on average in the last minute that is over: \
+               times per transaction, query or server given, all else per second.",
+        role: Role::Stats,
+        answer: Answer::Table(stats::STATS_AVERAGES, stats::averages),
+    },
+    Command {
+        name: "SHOW TOTALS",
+        help: "The same of all databases together.",
+        role: Role::Stats,
+        answer: Answer::Table(stats::TOTALS, stats::all_together),
     },
     Command {
         name: "SHOW LISTS",

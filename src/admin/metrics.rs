@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::time::UNIX_EPOCH;
 
 use super::registry::{PoolFigures, Registry};
-use super::{PGBOUNCER_VERSION, VERSION, hosts};
+use super::{PGBOUNCER_VERSION, VERSION, hosts, stats};
 use crate::notify::{Figures, State};
 
 /// One metric of a pool: its name, what it is, and its value.
@@ -72,6 +72,7 @@ pub fn text(registry: &dyn Registry) -> String {
         page.sample("pgweir_pinned_clients", &labels, pool.clients_pinned);
     }
     listeners(&mut page, registry);
+    stats::metrics(&mut page, registry);
     hosts::metrics(&mut page, registry);
     page.0
 }
@@ -118,6 +119,10 @@ impl Page {
 
     pub(super) fn head(&mut self, name: &str, help: &str) {
         self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
+    }
+
+    pub(super) fn head_of_counter(&mut self, name: &str, help: &str) {
+        self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n"));
     }
 
     pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {

@@ -10,6 +10,7 @@ use crate::config::{Config, PoolMode};
 use crate::notify;
 use crate::pool::{PoolName, Snapshot};
 use crate::topology::HostFigures;
+use crate::traffic::Traffic;
 
 /// Where figures come from.
 pub trait Registry: Send + Sync + 'static {
@@ -19,6 +20,8 @@ pub trait Registry: Send + Sync + 'static {
     fn pools(&self) -> Vec<PoolFigures>;
     /// Every client that is logged in, consoles apart, in no order.
     fn clients(&self) -> Vec<Arc<Seat>>;
+    /// What has passed through each database, by name.
+    fn traffic(&self) -> Vec<(String, Arc<Traffic>)>;
     /// Every connection that listens for clients, in no order.
     fn listeners(&self) -> Vec<notify::Figures>;
     /// Every host of every database that has several, in their order.

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::http::Pages;
 use crate::notify;
 use crate::topology::HostFigures;
+use crate::traffic::Traffic;
 
 impl Registry for App {
     fn config(&self) -> Arc<Config> {
@@ -46,6 +47,15 @@ impl Registry for App {
 
     fn clients(&self) -> Vec<Arc<Seat>> {
         self.house.cancels.list()
+    }
+
+    fn traffic(&self) -> Vec<(String, Arc<Traffic>)> {
+        // Those that nothing has passed through yet are shown, too.
+        let config = self.config();
+        for name in config.databases.keys().filter(|name| *name != "*") {
+            self.house.traffics.of(name);
+        }
+        self.house.traffics.list()
     }
 
     fn listeners(&self) -> Vec<notify::Figures> {

@@ -18,6 +18,8 @@ use std::ops::Range;
 
 use thiserror::Error;
 
+use crate::traffic::{Figure, Tally};
+
 /// What a message that was sent waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaited {
@@ -129,11 +131,20 @@ pub struct Ledger {
     /// an implicit transaction.
     open: bool,
     copy: Copy,
+    /// What was sent and answered for clients, until somebody takes it.
+    tally: Tally,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { entries: VecDeque::new(), first: 0, skipping: false, open: false, copy: Copy::None }
+        Self {
+            entries: VecDeque::new(),
+            first: 0,
+            skipping: false,
+            open: false,
+            copy: Copy::None,
+            tally: Tally::default(),
+        }
     }
 }
 
@@ -237,8 +248,35 @@ impl Ledger {
             _ => {}
         }
         self.open = awaited.opens(self.open);
+        self.count(awaited, audience);
         self.entries.push_back((awaited, audience));
         Ok(Some(self.first + self.entries.len() as u64 - 1))
+    }
+
+    fn count(&mut self, awaited: Awaited, audience: Audience) {
+        match (awaited, audience) {
+            (Awaited::Parse, Audience::Client) => {
+                self.tally.add(Figure::ClientParses, 1);
+                self.tally.add(Figure::ServerParses, 1);
+            }
+            (Awaited::Parse, Audience::Pooler) => self.tally.add(Figure::ServerParses, 1),
+            (Awaited::Local(Local::ParseComplete), _) => self.tally.add(Figure::ClientParses, 1),
+            (Awaited::Bind, Audience::Client) => self.tally.add(Figure::Binds, 1),
+            _ => {}
+        }
+    }
+
+    /// A request of a client has been answered, and left its session in this state.
+    pub(super) fn answered(&mut self, status: u8) {
+        self.tally.add(Figure::Queries, 1);
+        if status == b'I' {
+            self.tally.add(Figure::Transactions, 1);
+        }
+    }
+
+    /// What was sent and answered for clients since this was asked last.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     /// Judges a message of this type from the server.

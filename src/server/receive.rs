@@ -228,7 +228,12 @@ impl Receiver {
             let sequence = ledger.settled_to();
             let fate = ledger.received(header.tag)?;
             match header.tag {
-                b'Z' => self.ready(body)?,
+                b'Z' => {
+                    self.ready(body)?;
+                    if fate == Fate::Forward {
+                        ledger.answered(self.status);
+                    }
+                }
                 b'S' => self.parameter(body)?,
                 _ => {}
             }

@@ -13,6 +13,7 @@ mod gate;
 mod ignore;
 mod incoming;
 mod listen;
+mod meter;
 mod names;
 mod outgoing;
 mod parting;
@@ -41,6 +42,7 @@ pub use self::flow::ClientFault;
 use self::flow::Flow;
 pub use self::gate::Gate;
 use self::ignore::Ignore;
+use self::meter::Meter;
 use self::names::{Names, NamesUndo};
 use self::parting::{Parting, at_rest, part};
 pub use self::tenancy::Tenancy;
@@ -60,6 +62,7 @@ use crate::server::receive::Fault;
 use crate::server::reported::Reported;
 use crate::server::schema::Schemas;
 use crate::sql::Command;
+use crate::traffic::{Figure, Traffics};
 use crate::wire::frame::{self};
 use crate::wire::reply::{self, Report};
 use crate::wire::view::Target;
@@ -84,6 +87,8 @@ pub struct House {
     pub hub: Arc<Hub>,
     /// What goes wrong again and again.
     pub complaints: Arc<Complaints>,
+    /// What passes through each database.
+    pub traffics: Traffics,
     /// Held by whatever settles a server for a client that has left.
     pub partings: watch::Sender<()>,
 }
@@ -135,6 +140,13 @@ struct Attached {
     /// How to undo what messages did to the client's names.
     undo: NamesUndo,
     clock: Option<Box<Clock>>,
+    meter: Meter,
+}
+
+impl Attached {
+    fn stop_counting(&mut self, tenancy: &Tenancy, on: LoopId) {
+        self.meter.stop(&mut self.lease.ledger, &tenancy.traffic, on.index());
+    }
 }
 
 /// What a session is made of.
@@ -272,6 +284,7 @@ impl Session {
             }
             self.known = Arc::clone(reported);
         }
+        self.tenancy.traffic.add_one(self.on.index(), Figure::Logins, 1);
         reply::backend_key(&mut out, self.seat.pid(), self.seat.secret());
         out.extend_from_slice(&reply::ready(b'I'));
         // What the socket does not take at once goes out while the session is idle.
@@ -484,9 +497,10 @@ impl Session {
     /// Gives the server back: request and transaction are over.
     fn release(&mut self) {
         self.names.leave_server();
-        let Some(attached) = self.attached.take() else {
+        let Some(mut attached) = self.attached.take() else {
             return;
         };
+        attached.stop_counting(&self.tenancy, self.on);
         let lease = at_rest(attached.lease, &self.tenancy.terms);
         let on = self.on;
         match self.seat.leave() {
@@ -510,6 +524,7 @@ impl Session {
         let landing = self.seat.leave();
         if let Some(mut attached) = self.attached.take() {
             let on = self.on;
+            attached.stop_counting(&self.tenancy, on);
             attached.lease.read_on();
             let parting = Parting::of(&attached, &end);
             let tenancy = Arc::clone(&self.tenancy);

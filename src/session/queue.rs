@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{End, Session, client_gone, report};
+use super::{End, Session, Tenancy, client_gone, report};
 use crate::client::condition;
 use crate::net::scratch;
 use crate::pool::{CheckoutError, Connector, Lease, Snapshot, Waiting};
 use crate::server::ServerError;
 use crate::server::connect::ConnectError;
+use crate::traffic::Figure;
 use crate::wire::reply::{Report, Severity};
 
 /// How waiting came to an end.
@@ -90,7 +91,11 @@ impl Session {
                     }
                     alarm.as_mut().reset(earlier(None, deadline));
                 }
-                Ok(Waited::Server(Ok(lease))) => break Ok(Ok(lease)),
+                Ok(Waited::Server(Ok(lease))) => {
+                    let Tenancy { traffic, .. } = &*self.tenancy;
+                    traffic.add_time(self.on.index(), Figure::WaitTime, started.elapsed());
+                    break Ok(Ok(lease));
+                }
                 Ok(Waited::Server(Err(CheckoutError::Connect(error)))) => {
                     break Ok(Err(Vain::NoServer(error)));
                 }

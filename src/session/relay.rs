@@ -12,6 +12,7 @@ use super::clock::{Clock, Phase};
 use super::cut::{self, Need};
 use super::flow::{ClientFault, Flow, Stop};
 use super::incoming::{self, Incoming, Numbers};
+use super::meter::Meter;
 use super::names::NamesUndo;
 use super::outgoing::Outgoing;
 use super::state::Known;
@@ -77,6 +78,7 @@ impl Session {
             flow,
             undo: NamesUndo::default(),
             clock: timed.then(|| Box::new(Clock::start())),
+            meter: Meter::start(),
             lease,
         }));
         self.begin_to_hear();
@@ -113,7 +115,7 @@ impl Session {
         let Some(attached) = self.attached.as_deref_mut() else {
             return Ok(0);
         };
-        let Attached { lease, flow, undo, .. } = attached;
+        let Attached { lease, flow, undo, meter, .. } = attached;
         let server: &mut Server = lease;
         // What has been answered stands: also what was answered without the server.
         let settled = server.ledger.settled_to();
@@ -134,6 +136,7 @@ impl Session {
             out: &mut out,
         }
         .run(bytes)?;
+        meter.sent(used);
         if flow.listening.bringing.is_some() {
             // A cancel is for what the client runs.
             self.seat.spare();
@@ -173,7 +176,7 @@ impl Session {
         let Some(attached) = self.attached.as_deref_mut() else {
             return Ok(false);
         };
-        let Attached { lease, flow, undo, .. } = attached;
+        let Attached { lease, flow, undo, meter, .. } = attached;
         let leaving = flow.stop == Some(Stop::Goodbye);
         let client = &mut self.client;
         if !client.outbox.is_empty() {
@@ -229,6 +232,8 @@ impl Session {
             learnt = sink.learnt.take();
             ceased = sink.ceased.take();
             self.told_fatal |= sink.told_fatal;
+            // Before the client has it: who is answered has been counted.
+            meter.received(count, ledger, &self.tenancy.traffic, self.on.index());
             // What came before a fault is the client's all the same.
             match client.outbox.send(&mut client.socket, cx, out.finish()) {
                 Ok(()) => {}

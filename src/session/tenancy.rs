@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{House, ServerPool, Terms};
 use crate::client::card::Login;
 use crate::server::schema::Schema;
+use crate::traffic::Traffic;
 
 /// What all sessions of a user on a database share.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Tenancy {
     pub house: Arc<House>,
     /// What is known of the schema of their database.
     pub schema: Arc<Schema>,
+    /// What has passed through their database.
+    pub traffic: Arc<Traffic>,
     revision: u64,
     line: Arc<Line>,
 }
@@ -67,7 +70,9 @@ impl Tenancy {
             pinned: AtomicUsize::new(0),
         });
         let schema = house.schemas.of(&login.database);
-        let first = Arc::new(Self { login, pool, terms, house, schema, revision: 0, line });
+        let traffic = house.traffics.of(&login.database);
+        let first = Self { login, pool, terms, house, schema, traffic, revision: 0, line };
+        let first = Arc::new(first);
         *first.line.latest.lock() = Arc::downgrade(&first);
         first
     }
@@ -83,6 +88,7 @@ impl Tenancy {
             terms,
             house: Arc::clone(&self.house),
             schema: Arc::clone(&self.schema),
+            traffic: Arc::clone(&self.traffic),
             revision,
             line: Arc::clone(&self.line),
         });

@@ -119,6 +119,8 @@ pub enum ColumnType {
     Text,
     /// int4.
     Integer,
+    /// numeric.
+    Numeric,
 }
 
 impl ColumnType {
@@ -127,6 +129,7 @@ impl ColumnType {
         match self {
             Self::Text => (25, -1),
             Self::Integer => (23, 4),
+            Self::Numeric => (1700, -1),
         }
     }
 }
@@ -150,6 +153,8 @@ pub enum Value {
     Text(String),
     /// An int4.
     Integer(i32),
+    /// A whole numeric.
+    Numeric(u64),
 }
 
 /// RowDescription: a result of ours has these columns, the n-th in the n-th format.
@@ -176,10 +181,31 @@ pub fn data_row(out: &mut Vec<u8>, row: &[Value], format: impl Fn(usize) -> Form
                 field(&mut data, number.to_string().as_bytes())
             }
             (Value::Integer(number), Format::Binary) => field(&mut data, &number.to_be_bytes()),
+            (Value::Numeric(number), Format::Text) => {
+                field(&mut data, number.to_string().as_bytes())
+            }
+            (Value::Numeric(number), Format::Binary) => field(&mut data, &numeric(*number)),
         }
     }
     let count = i16::try_from(row.len()).unwrap_or(i16::MAX);
     write(out, &DataRow::new(data, count));
+}
+
+/// A numeric in binary: how many digits to the base of 10,000, the weight of the first, sign and
+/// scale, then the digits (`numeric_send` in src/backend/utils/adt/numeric.c).
+fn numeric(number: u64) -> Vec<u8> {
+    let mut digits = Vec::new();
+    let mut rest = number;
+    while rest > 0 {
+        digits.push(u16::try_from(rest % 10_000).unwrap_or_default());
+        rest /= 10_000;
+    }
+    let weight = u16::try_from(digits.len().saturating_sub(1)).unwrap_or_default();
+    // Those at the end that are zero are left out.
+    digits.drain(..digits.iter().take_while(|digit| **digit == 0).count());
+    let count = u16::try_from(digits.len()).unwrap_or_default();
+    let head = [count, weight, 0, 0];
+    head.into_iter().chain(digits.into_iter().rev()).flat_map(u16::to_be_bytes).collect()
 }
 
 fn field(data: &mut BytesMut, bytes: &[u8]) {
@@ -240,5 +266,20 @@ mod tests {
         parameter_status(&mut out, b"application_name", b"caf\xe9");
         let (_, body) = frame::message(&out, 1000).unwrap().unwrap();
         assert_eq!(view::parameter_status(body), Some((&b"application_name"[..], &b"caf\xe9"[..])));
+    }
+
+    #[test]
+    fn numerics_are_written_as_postgres_writes_them() {
+        // By numeric_send of Postgres: SELECT encode(numeric_send(x), 'hex').
+        for (number, hex) in [
+            (0, "0000000000000000"),
+            (7, "00010000000000000007"),
+            (12_345_678, "000200010000000004d2162e"),
+            (10_000, "00010001000000000001"),
+            (u64::MAX, "000500040000000007341a5802e103bb064f"),
+        ] {
+            let shown: String = numeric(number).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(shown, hex, "{number}");
+        }
     }
 }

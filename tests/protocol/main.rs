@@ -27,6 +27,7 @@ mod cancel;
 mod caps;
 mod defaults;
 mod endings;
+mod figures;
 mod listen;
 mod lost_servers;
 mod lying_servers;

@@ -49,6 +49,11 @@ impl Message {
     }
 
     fn columns(&self) -> String {
+        self.values().join("|")
+    }
+
+    /// The values of a DataRow.
+    pub fn values(&self) -> Vec<String> {
         let mut rest = &self.body[2..];
         let mut columns = Vec::new();
         while let Some((length, behind)) = rest.split_first_chunk::<4>() {
@@ -60,7 +65,20 @@ impl Message {
             });
             rest = behind;
         }
-        columns.join("|")
+        columns
+    }
+
+    /// The names in a RowDescription.
+    #[track_caller]
+    pub fn names(&self) -> Vec<String> {
+        assert_eq!(self.tag, b'T', "{}", self.text());
+        let mut rest = &self.body[2..];
+        let mut names = Vec::new();
+        while let Some(end) = rest.iter().position(|byte| *byte == 0) {
+            names.push(String::from_utf8_lossy(&rest[..end]).into_owned());
+            rest = &rest[end + 19..];
+        }
+        names
     }
 
     /// As in a transcript.

@@ -1,0 +1,153 @@
+//! What the console and the metrics say of what has passed.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+
+use crate::setup::{file, shared};
+use crate::support::{APP_DATABASE, LIMIT, Pooler, eventually, psql_rows};
+use crate::wire::{Client, USER};
+
+fn start(settings: &str) -> Pooler {
+    let settings = format!("admin_users = \"app\"; {settings}");
+    let text = file(shared().port(), &settings, "")
+        .replace("http_listen = \"\"", "http_listen = \"127.0.0.1:0\"\nlog_connections = false");
+    Pooler::start(&text)
+}
+
+/// The rows of a table of the console, by the names of its columns.
+#[track_caller]
+fn table(pooler: &Pooler, command: &str) -> Vec<HashMap<String, String>> {
+    let mut console = Client::login_as(pooler.port(), &[USER[0], ("database", "pgweir")]);
+    console.say(&format!("Q {command}"));
+    let names = console.hear().names();
+    let mut rows = Vec::new();
+    loop {
+        let message = console.hear();
+        match message.tag {
+            b'D' => {
+                let values = message.values();
+                assert_eq!(values.len(), names.len(), "{command}");
+                rows.push(names.iter().cloned().zip(values).collect());
+            }
+            b'C' => return rows,
+            other => panic!("{command}: {}", char::from(other)),
+        }
+    }
+}
+
+/// The numbers of a database's line.
+#[track_caller]
+fn numbers(pooler: &Pooler, command: &str, names: &[&str]) -> Vec<u64> {
+    let rows = table(pooler, command);
+    let row = rows.iter().find(|row| row["database"] == APP_DATABASE).unwrap();
+    names.iter().map(|name| row[*name].parse().unwrap()).collect()
+}
+
+#[test]
+fn all_that_passes_is_counted() {
+    let pooler = start("debug_force_hop = true; default_pool_size = 2");
+    let mut client = Client::login(pooler.port());
+    let counts = [
+        "server_assignment_count",
+        "xact_count",
+        "query_count",
+        "client_parse_count",
+        "server_parse_count",
+        "bind_count",
+        "client_login_count",
+    ];
+    let now = || numbers(&pooler, "SHOW STATS_TOTALS", &counts);
+    // The first server was for the client's settings.
+    let [first, ..] = now()[..] else { panic!() };
+    assert_eq!(now()[1..], [0, 0, 0, 0, 0, 1]);
+    client.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
+    assert_eq!(now(), [first + 1, 1, 1, 0, 0, 0, 1]);
+    client.talk("Q begin", "C[BEGIN] ZT");
+    assert_eq!(now()[1], 1, "a transaction counts when it is over");
+    client.talk("Q select 1", "T D[1] C[SELECT 1] ZT");
+    client.talk("Q select nothing", "E[42703] ZE");
+    client.talk("Q commit", "C[ROLLBACK] ZI");
+    assert_eq!(now(), [first + 2, 2, 5, 0, 0, 0, 1]);
+    client.talk("P s select 2 / S", "1 ZI");
+    assert_eq!(now(), [first + 3, 3, 6, 1, 1, 0, 1]);
+    // The other server has to be told of the statement first.
+    client.talk("B s / E / S", "2 D[2] C[SELECT 1] ZI");
+    assert_eq!(now(), [first + 4, 4, 7, 1, 2, 1, 1]);
+    // And both have it now: the answer is ours.
+    client.talk("P t select 2 / B t / E / S", "1 2 D[2] C[SELECT 1] ZI");
+    assert_eq!(now(), [first + 5, 5, 8, 2, 2, 2, 1]);
+    // Two transactions, in one go.
+    client.talk("Q select 3 / Q select 4", "T D[3] C[SELECT 1] ZI T D[4] C[SELECT 1] ZI");
+    assert_eq!(now()[1..3], [7, 10]);
+
+    let [before, ..] = numbers(&pooler, "SHOW STATS", &["total_sent"])[..] else { panic!() };
+    client.say("Q select repeat('x', 100000)");
+    client.hears_up_to("ZI");
+    let names = ["total_received", "total_sent", "total_query_time", "total_xact_time"];
+    let [received, sent, query, transaction] = numbers(&pooler, "SHOW STATS", &names)[..] else {
+        panic!()
+    };
+    assert!(sent >= before + 100_000 && sent < before + 101_000, "{before}, {sent}");
+    assert!(received > 100 && received < 2000, "{received}");
+    assert!(query > 0 && query <= transaction, "{query}, {transaction}");
+    client.talk("Q select pg_sleep(0.2)", "T D[] C[SELECT 1] ZI");
+    let [_, _, longer, _] = numbers(&pooler, "SHOW STATS", &names)[..] else { panic!() };
+    assert!(longer >= query + 200_000, "{query}, {longer}");
+    // Who leaves in a transaction has used a server all the same.
+    let assigned = now()[0];
+    client.talk("Q begin", "C[BEGIN] ZT");
+    drop(client);
+    eventually("it is counted", LIMIT, || now()[0] == assigned + 1);
+}
+
+#[test]
+fn waits_are_counted_and_every_table_says_the_same() {
+    let pooler = start("default_pool_size = 1");
+    let mut holder = Client::login(pooler.port());
+    holder.talk("Q begin", "C[BEGIN] ZT");
+    let mut waiter = Client::login(pooler.port());
+    let waits = thread::spawn(move || {
+        waiter.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
+        waiter
+    });
+    let url = pooler.url("app", "x", "pgweir");
+    eventually("it waits", LIMIT, || psql_rows(&url, "SHOW POOLS").split('|').nth(3) == Some("1"));
+    holder.talk("Q select pg_sleep(0.1)", "T D[] C[SELECT 1] ZT");
+    holder.talk("Q commit", "C[COMMIT] ZI");
+    let _waiter = waits.join().unwrap();
+    let wait = numbers(&pooler, "SHOW STATS", &["total_wait_time"])[0];
+    assert!(wait > 100_000, "{wait}");
+    let sums = table(&pooler, "SHOW STATS_TOTALS").remove(0);
+    let totals = table(&pooler, "SHOW TOTALS");
+    assert_eq!(totals.len(), 24);
+    for (name, column) in [
+        ("total_wait_time", "wait_time"),
+        ("total_query_count", "query_count"),
+        ("total_client_bytes", "bytes_received"),
+        ("total_ps_bind_count", "bind_count"),
+    ] {
+        let total = totals.iter().find(|row| row["name"] == name).unwrap();
+        assert_eq!(total["value"], sums[column], "{name}");
+    }
+    let averages = table(&pooler, "SHOW STATS_AVERAGES").remove(0);
+    assert_eq!(averages["avg_bind_count"], "0");
+
+    let log = pooler.log();
+    let address = log.lines().find_map(|line| line.strip_prefix("  metrics   http://")).unwrap();
+    let mut stream = TcpStream::connect(address.strip_suffix("/metrics").unwrap()).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: pgweir\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    for prefix in ["pgbouncer_stats", "pgbouncer_stats_totals"] {
+        let name = format!("{prefix}_queries_pooled_total");
+        assert!(page.contains(&format!("# TYPE {name} counter\n")), "{page}");
+        let line = format!("{name}{{database=\"{APP_DATABASE}\"}} {}\n", sums["query_count"]);
+        assert!(page.contains(&line), "{line}{page}");
+    }
+    let seconds = page.lines().find_map(|line| {
+        line.strip_prefix("pgbouncer_stats_client_wait_seconds_total{database=\"shop\"} ")
+    });
+    assert!(seconds.unwrap().parse::<f64>().unwrap() > 0.1);
+}
