@@ -39,7 +39,16 @@ pub fn file(port: u16, settings: &str, tables: &str) -> String {
 
 /// Memory that the process has in use, in KiB.
 pub fn memory_kib(pid: u32) -> u64 {
+    kib(pid, "VmRSS:")
+}
+
+/// The most that it has ever been.
+pub fn memory_most_kib(pid: u32) -> u64 {
+    kib(pid, "VmHWM:")
+}
+
+fn kib(pid: u32, figure: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }

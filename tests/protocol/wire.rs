@@ -296,6 +296,20 @@ impl Client {
         self.buffer.len()
     }
 
+    /// Whether the other side has closed, as far as is known now; what it has sent is not kept.
+    pub fn is_gone(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let gone = loop {
+            match self.stream.read(&mut [0; 1024]) {
+                Ok(0) => break true,
+                Ok(_) => {}
+                Err(error) => break error.kind() != ErrorKind::WouldBlock,
+            }
+        };
+        self.stream.set_nonblocking(false).unwrap();
+        gone
+    }
+
     /// The next message, of whatever type, as bytes before any framing: one byte.
     #[track_caller]
     pub fn hear_byte(&mut self) -> Option<u8> {
