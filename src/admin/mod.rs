@@ -11,7 +11,6 @@ pub mod metrics;
 mod order;
 mod plan;
 mod registry;
-mod sockets;
 mod stats;
 mod tables;
 

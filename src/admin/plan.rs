@@ -150,6 +150,7 @@ pub(super) fn error(sqlstate: &'static str, message: impl Into<String>) -> Repor
         message: message.into(),
         detail: None,
         hint: None,
+        routine: None,
     }
 }
 

@@ -36,6 +36,7 @@ impl Condition {
             sqlstate: self.sqlstate.into(),
             message: self.message.replace("{}", &what),
             detail: None,
+            routine: None,
             hint: (!self.hint.is_empty()).then(|| self.hint.replace("{}", &what)),
         }
     }
@@ -139,6 +140,8 @@ conditions! {
     /// The same, found when the transaction was over.
     PIN_REJECTED_LATE: Fatal "0A000" "rejected by the pooler: {}"
         "Code on the server has left it. Leave it out, or use session mode.";
+    /// A client would be given rows of another shape than it was told.
+    OTHER_COLUMNS: Error "0A000" "cached plan must not change result type" "";
     /// `max_pinned_clients`.
     PINS_FULL: Fatal "53400" "too many clients keep a server (max_pinned_clients): {}"
         "SHOW PINS, in the console, lists them.";

@@ -16,14 +16,13 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
-use super::card::ServerCard;
 use super::connect::LoggedIn;
 use super::doubt::Doubt;
 use super::ledger::{Audience, Awaited, Ledger, Local, Violation};
 use super::lent::Lent;
 use super::params::Params;
 use super::prepared::PreparedSet;
-use super::processes::Process;
+use super::processes::{Process, Processes};
 use super::receive::{Fault, Receiver, Sink};
 use super::reported::Reported;
 use crate::net::loops::LoopId;
@@ -119,6 +118,7 @@ pub struct Server {
     listens: bool,
     state: State,
     home: LoopId,
+    id: u64,
     created: Instant,
     process: Process,
     upkeep: Arc<Upkeep>,
@@ -140,9 +140,10 @@ impl Server {
     pub fn new(
         login: LoggedIn,
         home: LoopId,
+        id: u64,
         unset: Arc<Params>,
         upkeep: Arc<Upkeep>,
-        process: Process,
+        processes: &Arc<Processes>,
     ) -> Box<Self> {
         let reported = Arc::new(login.reported);
         unset.prove(Arc::clone(&reported));
@@ -163,19 +164,19 @@ impl Server {
             doubt: Doubt::default(),
             objects: Leaves::NOTHING,
             listens: false,
-            process,
+            process: processes.enrol(&login.key.address, login.key.pid),
             state: State::Fresh,
             home,
+            id,
             created: Instant::now(),
             key: Arc::new(login.key),
             upkeep,
         })
     }
 
-    /// What is told of it.
-    #[inline]
-    pub fn card(&self) -> &Arc<ServerCard> {
-        self.process.card()
+    /// Unique as long as the process runs.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// The loop that its socket is registered with.
@@ -195,7 +196,7 @@ impl Server {
 
     /// What its process does is this client's from now on.
     pub fn serve(&self, client: u32) {
-        self.card().serve(client);
+        self.process.serve(client);
     }
 
     /// The client's settings that are in force.

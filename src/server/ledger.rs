@@ -194,10 +194,14 @@ impl Ledger {
         self.open
     }
 
-    /// Whether what is answered next is a Query of ours.
+    /// Whether a message of this type is the answer to a Query of ours, or to a Describe.
     #[inline]
-    pub fn is_asked_by_us(&self) -> bool {
-        matches!(self.entries.front(), Some((Awaited::Query, Audience::Pooler)))
+    pub fn is_asked_by_us(&self, tag: u8) -> bool {
+        match self.entries.front() {
+            Some((Awaited::Query, Audience::Pooler)) => tag == b'D',
+            Some((Awaited::Describe, Audience::Pooler)) => tag != b'D',
+            _ => false,
+        }
     }
 
     /// Whether what is answered next was asked for by the client.
@@ -211,6 +215,17 @@ impl Ledger {
             && !self.skipping
             && self.copy == Copy::None
             && self.entries.iter().all(|(_, audience)| *audience == Audience::Pooler)
+    }
+
+    /// Whether the server owes nothing but replies to what we asked for ourselves, whatever we owe.
+    pub fn owes_only_ours(&self) -> bool {
+        let ours = |awaited: &Awaited, audience: &Audience| {
+            *audience == Audience::Pooler || matches!(awaited, Awaited::Local(_))
+        };
+        !self.open
+            && !self.skipping
+            && self.copy == Copy::None
+            && self.entries.iter().all(|(awaited, audience)| ours(awaited, audience))
     }
 
     /// Whether the server reads COPY rows from the client.

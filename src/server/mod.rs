@@ -1,7 +1,6 @@
 //! One connection to one Postgres: login, reply ledger, settings, prepared names, reset, cancel.
 
 pub mod ask;
-pub mod card;
 pub mod connect;
 mod connection;
 pub mod doubt;

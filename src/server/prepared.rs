@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use ahash::RandomState;
 use parking_lot::Mutex;
@@ -33,6 +33,8 @@ pub struct Statement {
     pub version: u64,
     /// What it may leave in the session that runs it.
     pub effects: Effects,
+    /// Its parameters and columns, once a server has said them.
+    pub shape: OnceLock<Box<[u8]>>,
 }
 
 /// How a statement is prepared.
@@ -176,6 +178,7 @@ impl StatementTable {
             lookup: lookup.into(),
             version,
             effects: effects(),
+            shape: OnceLock::new(),
         });
         let entry = (hash, Arc::downgrade(&statement));
         inner.buckets.insert_unique(hash, entry, |(hash, _)| *hash);
@@ -198,9 +201,23 @@ impl StatementTable {
 #[derive(Debug, Default)]
 pub struct PreparedSet {
     used: VecDeque<Arc<Statement>>,
+    /// Those of which it is not known yet whether they have the shape of their statement here, and
+    /// those that have not.
+    doubted: Vec<(u64, Shape)>,
     undo: UndoLog<Change>,
     /// Part of the names: a new one makes all names new.
     epoch: u32,
+}
+
+/// Whether a statement has its parameters and columns on a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// It has.
+    Known,
+    /// The server has not said yet.
+    Unknown,
+    /// It has others there.
+    Other,
 }
 
 #[derive(Debug)]
@@ -238,6 +255,22 @@ impl PreparedSet {
         StatementName::new(id, self.epoch)
     }
 
+    /// Whether what the server has prepared has the shape of the statement.
+    #[inline]
+    pub fn shape(&self, id: u64) -> Shape {
+        let doubted = self.doubted.iter().find(|(doubted, _)| *doubted == id);
+        doubted.map_or(Shape::Known, |(_, shape)| *shape)
+    }
+
+    /// The server has said what the shape is.
+    pub fn found(&mut self, id: u64, shape: Shape) {
+        let has = self.used.iter().any(|statement| statement.id == id);
+        self.doubted.retain(|(doubted, _)| *doubted != id);
+        if has && shape != Shape::Known {
+            self.doubted.push((id, shape));
+        }
+    }
+
     /// Whether the statement was prepared or closed by a message that is not answered yet and
     /// comes before this one: it may fail or be skipped, and what is sent now would not be.
     pub fn is_doubtful(&self, id: u64, before: u64) -> bool {
@@ -262,6 +295,7 @@ impl PreparedSet {
     /// A Parse for it was sent, under this sequence number of the ledger.
     pub fn prepared(&mut self, sequence: u64, statement: Arc<Statement>) {
         self.undo.record(sequence, Change::Prepared(statement.id));
+        self.doubted.push((statement.id, Shape::Unknown));
         self.used.push_back(statement);
     }
 
@@ -277,7 +311,10 @@ impl PreparedSet {
         for (_, change) in self.undo.undo(messages) {
             match change {
                 Change::Prepared(id) => drop(self.take(id)),
-                Change::Closed(statement) => self.used.push_front(statement),
+                Change::Closed(statement) => {
+                    self.doubted.push((statement.id, Shape::Unknown));
+                    self.used.push_front(statement);
+                }
             }
         }
     }
@@ -299,6 +336,7 @@ impl PreparedSet {
     }
 
     fn take(&mut self, id: u64) -> Option<Arc<Statement>> {
+        self.doubted.retain(|(doubted, _)| *doubted != id);
         let index = self.used.iter().position(|statement| statement.id == id)?;
         self.used.remove(index)
     }

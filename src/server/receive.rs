@@ -35,6 +35,8 @@ pub trait Sink {
     fn reported(&mut self, reported: &Arc<Reported>);
     /// A row of the answer to the request of our own with this number: its body.
     fn own_row(&mut self, sequence: u64, body: &[u8]);
+    /// A message of the answer to the Describe of our own with this number.
+    fn own_described(&mut self, _sequence: u64, _tag: u8, _body: &[u8]) {}
     /// The answer to the request of our own with this number is complete.
     fn own_complete(&mut self, sequence: u64, reported: &Arc<Reported>);
     /// The server refused the request of our own with this number; this is (the start of) its
@@ -209,9 +211,9 @@ impl Receiver {
                 b'A' if header.body_len <= NOTIFICATION_MAX => header.body_len,
                 b'A' => return Err(Fault::Malformed { tag: b'A' }),
                 b'E' => header.body_len.min(ERROR_LOOK),
-                b'D' if ledger.is_asked_by_us() => match header.body_len {
+                b'D' | b'T' | b't' if ledger.is_asked_by_us(header.tag) => match header.body_len {
                     ..=OWN_ROW_MAX => header.body_len,
-                    _ => return Err(Fault::Malformed { tag: b'D' }),
+                    _ => return Err(Fault::Malformed { tag: header.tag }),
                 },
                 _ => 0,
             };
@@ -259,6 +261,9 @@ impl Receiver {
                     sink.own_complete(sequence, &self.reported);
                 }
                 Fate::Skip if header.tag == b'D' => sink.own_row(sequence, body),
+                Fate::Skip if matches!(header.tag, b't' | b'T' | b'n') => {
+                    sink.own_described(sequence, header.tag, body);
+                }
                 Fate::Skip => {}
             }
             if header.tag == b'S' && self.pass_forward {

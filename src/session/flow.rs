@@ -1,5 +1,7 @@
 //! Where the reading of a client's messages stands while it has a server.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use super::pins::{Pin, Pins};
@@ -8,6 +10,7 @@ use crate::net::socket::Inbox;
 use crate::notify::Ticket;
 use crate::server::doubt::Question;
 use crate::server::ledger::Violation;
+use crate::server::prepared::Statement;
 use crate::server::schema::Schema;
 use crate::sql::Effects;
 use crate::wire::frame::FrameError;
@@ -32,7 +35,11 @@ pub(super) struct Flow {
     /// Its place among the clients that keep their servers.
     pub kept: Option<Kept>,
     /// Messages that were refused, and why; in their place others were sent, which fail.
-    pub refused: Vec<(u64, Pin)>,
+    pub refused: Vec<(u64, Refusal)>,
+    /// The name that was prepared last in the request under way: nothing is known of it yet.
+    pub parsed: Option<Box<[u8]>>,
+    /// Describes of ours, of statements that the server has prepared.
+    pub describing: Vec<Describing>,
     /// The number of our message that makes the server's settings the client's.
     pub adopting: Option<u64>,
     /// What the server is asked of its session.
@@ -61,6 +68,28 @@ pub(super) struct Flow {
     pub version: Option<u64>,
     /// The last request, where it can be run once more.
     pub again: Option<Again>,
+}
+
+/// Why a message was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It would leave what the client may not keep its server for.
+    Pin(Pin),
+    /// The statement has other columns on this server than its client was told.
+    OtherColumns,
+}
+
+/// A Describe of ours.
+#[derive(Debug)]
+pub(super) struct Describing {
+    /// Its number.
+    pub sequence: u64,
+    /// What is described.
+    pub statement: Arc<Statement>,
+    /// The name under which the client is told of it, whatever it is.
+    pub name: Option<Box<[u8]>>,
+    /// What the server has said so far.
+    pub shape: Vec<u8>,
 }
 
 /// Names that a statement frees.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::flow::{Again, Flow, Restore, Stop};
+use super::flow::{Again, Describing, Flow, Refusal, Restore, Stop};
 use super::names::{Names, NamesUndo};
 use super::outgoing::REFUSED_CODE;
 use super::state::Reply;
@@ -13,13 +13,14 @@ use crate::server::CancelKey;
 use crate::server::doubt::Question;
 use crate::server::ledger::Local;
 use crate::server::lent::Lent;
-use crate::server::prepared::PreparedSet;
+use crate::server::prepared::{PreparedSet, Shape, StatementTable};
 use crate::server::processes::Processes;
 use crate::server::receive::Sink;
 use crate::server::reported::Reported;
 use crate::server::schema::Schema;
+use crate::wire::reply::{self, Report};
 use crate::wire::splice::Splice;
-use crate::wire::{reply, view};
+use crate::wire::view;
 
 /// Takes what a server sends to one client.
 pub(super) struct Incoming<'a, 'b> {
@@ -35,6 +36,8 @@ pub(super) struct Incoming<'a, 'b> {
     pub lent: &'a mut Lent,
     /// What the client knows of its session.
     pub known: &'a mut Arc<Reported>,
+    /// All prepared statements.
+    pub statements: &'a StatementTable,
     /// What is known of the database's schema.
     pub schema: &'a Schema,
     /// Where the reading of the client's messages stands.
@@ -55,8 +58,12 @@ pub(super) struct Incoming<'a, 'b> {
     pub told_fatal: bool,
 }
 
+/// How often a schema may change while a statement is described.
+const VERSIONS_TRIED: usize = 4;
 /// The routine of a server that finds that a statement has other columns than it had.
 const OTHER_COLUMNS: &[u8] = b"RevalidateCachedQuery";
+/// There is no statement of this name.
+const NO_STATEMENT: &[u8] = b"26000";
 /// What is wrong with a statement that was prepared before a table or type of it was changed: no
 /// such column, object, operator or table, or another type.
 const OUTDATED: [&[u8]; 5] = [b"42703", b"42704", b"42883", b"42P01", b"42804"];
@@ -99,13 +106,18 @@ impl Sink for Incoming<'_, '_> {
         let refused = flow.refused.iter().find(|(message, _)| *message == messages.start).copied();
         flow.refused.retain(|(message, _)| *message >= messages.end);
         // In a failed transaction the server says that, as it does to everything.
-        match refused {
-            Some((_, pin)) if view::error_field(error, b'C') == Some(REFUSED_CODE) => {
-                self.out.insert(|out| condition::PIN_REJECTED.about(pin).write(out));
-                false
+        let report = match (refused, view::error_field(error, b'C')) {
+            (Some((_, Refusal::Pin(pin))), Some(REFUSED_CODE)) => {
+                condition::PIN_REJECTED.about(pin)
             }
-            _ => true,
-        }
+            (Some((_, Refusal::OtherColumns)), Some(NO_STATEMENT)) => {
+                let routine = std::str::from_utf8(OTHER_COLUMNS).ok();
+                Report { routine, ..condition::OTHER_COLUMNS.report() }
+            }
+            _ => return true,
+        };
+        self.out.insert(|out| report.write(out));
+        false
     }
 
     fn notified(&mut self, part: Range<usize>, body: &[u8]) {
@@ -145,6 +157,21 @@ impl Sink for Incoming<'_, '_> {
         if let Some(question) = self.flow.asked.as_mut().filter(|asked| asked.sequence == sequence)
         {
             question.row(body);
+        }
+    }
+
+    fn own_described(&mut self, sequence: u64, tag: u8, body: &[u8]) {
+        let describing = &mut self.flow.describing;
+        let Some(index) = describing.iter().position(|own| own.sequence == sequence) else {
+            return;
+        };
+        let Some(own) = describing.get_mut(index).filter(|_| tag != b'n') else {
+            return self.described(index);
+        };
+        if tag == b't' {
+            own.shape.extend_from_slice(body);
+        } else if view::columns(body, &mut own.shape).is_some() {
+            self.described(index);
         }
     }
 
@@ -191,8 +218,34 @@ impl Sink for Incoming<'_, '_> {
 }
 
 impl Incoming<'_, '_> {
+    /// The server has said all of a statement that it has prepared.
+    fn described(&mut self, index: usize) {
+        let Describing { statement, name, shape, .. } = self.flow.describing.swap_remove(index);
+        let shape: Box<[u8]> = shape.into();
+        if *statement.shape.get_or_init(|| shape.clone()) == shape {
+            return self.prepared.found(statement.id, Shape::Known);
+        }
+        // Clients that were told something else must not be given this.
+        self.prepared.found(statement.id, Shape::Other);
+        self.schema.outlived(statement.version);
+        let Some(name) = name else { return };
+        for _ in 0..VERSIONS_TRIED {
+            let version = self.schema.version();
+            let effects = || statement.effects.clone();
+            let now =
+                self.statements.share(&statement.identity, &statement.lookup, version, effects);
+            if *now.shape.get_or_init(|| shape.clone()) == shape {
+                return self.names.replace(self.undo, &name, statement.id, &now);
+            }
+            self.schema.outlived(version);
+        }
+        // It changes faster than that: the client has to prepare it anew.
+        self.names.learn(self.undo, name, None);
+    }
+
     /// These messages have had no effect.
     fn undone(&mut self, messages: Range<u64>) {
+        self.flow.describing.retain(|own| !messages.contains(&own.sequence));
         self.names.undo(self.undo, messages.clone());
         self.prepared.undo(messages.clone());
         self.lent.undo(messages);

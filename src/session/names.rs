@@ -69,11 +69,6 @@ impl Undo {
 }
 
 impl Names {
-    /// How many statements have names.
-    pub(super) fn count(&self) -> usize {
-        self.named.as_ref().map_or(0, |named| named.len())
-    }
-
     /// The statement that the client prepared under this name.
     pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
         self.named.as_ref()?.get(name)
@@ -94,6 +89,26 @@ impl Names {
         statement: Option<Arc<Statement>>,
     ) {
         self.restore(undo, name, statement);
+    }
+
+    /// What stands for this name is this statement now, where it was that one, also where what
+    /// comes later is taken back.
+    pub(super) fn replace(
+        &mut self,
+        undo: &mut NamesUndo,
+        name: &[u8],
+        before: u64,
+        now: &Arc<Statement>,
+    ) {
+        let named = self.named.as_mut().and_then(|named| named.get_mut(name));
+        let undone = undo.iter_mut().filter_map(|undo| match undo {
+            Undo::Name { name: own, before } if **own == *name => before.as_mut(),
+            Undo::All(named) => named.get_mut(name),
+            _ => None,
+        });
+        for statement in named.into_iter().chain(undone).filter(|own| own.id == before) {
+            *statement = Arc::clone(now);
+        }
     }
 
     /// The unnamed statement.

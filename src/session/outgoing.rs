@@ -137,7 +137,7 @@ impl Outgoing<'_, '_> {
                 self.long_parse(header, rest)
             }
             (b'B', _) => self.bind(header, rest),
-            (b'D', Some(body)) => self.describe(body),
+            (b'D', Some(body)) => self.describe(body, rest),
             (b'C', Some(body)) => self.close(body),
             (b'D' | b'C', None) if header.body_len > TARGET_MAX => {
                 Err(ClientFault::Unknown(header.tag))
@@ -145,6 +145,7 @@ impl Outgoing<'_, '_> {
             (b'Q' | b'P' | b'D' | b'C', None) => Ok(Taken::Not),
             (b'E', _) => self.execute(),
             (b'S', _) => {
+                self.flow.parsed = None;
                 self.restore_before_sync()?;
                 let sent = self.sent(Awaited::Sync)?;
                 self.flow.batch = sent.or(self.flow.batch);
@@ -267,6 +268,7 @@ impl Outgoing<'_, '_> {
         if let Some(sequence) = sent {
             self.names.drop_unnamed_first(self.undo, sequence);
             self.flow.batch = Some(sequence);
+            self.flow.parsed = None;
         }
         Ok(sent)
     }
@@ -331,16 +333,18 @@ impl Outgoing<'_, '_> {
         if let Some(pin) = self.terms.pins.refuses(statement.effects.leaves) {
             return self.refuse_parse(pin, parse.name);
         }
+        self.may_run(&statement);
         let Some(there) = self.is_there(&statement)? else {
             return Ok(Taken::Not);
         };
         let sent = match there {
             There::Yes if self.may_be_refused() => self.parse_to_ask(parse.identity)?,
             There::Yes => self.reply(Local::ParseComplete)?,
-            There::No => self.prepare(&statement, Audience::Client)?,
+            There::No => self.prepare(&statement, Audience::Client, Some(parse.name))?,
         };
         if let Some(sequence) = sent {
             self.names.prepare(self.undo, sequence, parse.name, statement);
+            self.flow.parsed = Some(parse.name.into());
         }
         Ok(Taken::Whole)
     }
@@ -361,10 +365,11 @@ impl Outgoing<'_, '_> {
                 Lending::Done => self.verbatim(Awaited::Parse),
             };
         }
+        self.may_run(statement);
         match self.is_there(statement)? {
             None => return Ok(Taken::Not),
             Some(There::Yes) => {}
-            Some(There::No) => drop(self.prepare(statement, Audience::Pooler)?),
+            Some(There::No) => drop(self.prepare(statement, Audience::Pooler, None)?),
         }
         self.sent(Awaited::Parse)?;
         let taken = self.server.prepared.name(statement.id);
@@ -386,16 +391,17 @@ impl Outgoing<'_, '_> {
         let own = self.names.get(bind.statement).map(Arc::clone);
         let told = |own: &Arc<Statement>| self.told_by(&bind, header, rest, own);
         let telling = own.as_ref().map_or(Telling::Nothing, told);
-        let before = self.server.ledger.owes_only_us().then(|| self.server.ledger.next());
+        let first = self.first();
         let frees = self.frees(own.as_deref());
         let resolved = self.resolve(bind.statement, own, telling)?;
         self.flow.frees = frees;
         match resolved {
             Resolved::Later => Ok(Taken::Not),
             Resolved::Same => self.verbatim(Awaited::Bind),
+            Resolved::Refused => self.refuse_bind(&bind, header),
             Resolved::As(name) => {
                 let sent = self.sent(Awaited::Bind)?;
-                if sent == before && telling == Telling::Anew {
+                if sent == first && telling == Telling::Anew {
                     self.keep_to_run_again(sent, rest);
                 }
                 self.out.insert(|out| {
@@ -414,17 +420,22 @@ impl Outgoing<'_, '_> {
         Ok(Taken::Start(0))
     }
 
-    fn describe(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
+    fn describe(&mut self, body: &[u8], rest: &[u8]) -> Result<Taken, ClientFault> {
         let name = match view::Target::read(body) {
             Some(view::Target::Statement(name)) => name,
             Some(view::Target::Portal(_)) | None => return self.verbatim(Awaited::Describe),
         };
         let own = self.names.get(name).map(Arc::clone);
+        let first = self.first();
         match self.resolve(name, own, Telling::Anew)? {
             Resolved::Later => Ok(Taken::Not),
-            Resolved::Same => self.verbatim(Awaited::Describe),
+            // What is described is told anew.
+            Resolved::Same | Resolved::Refused => self.verbatim(Awaited::Describe),
             Resolved::As(name) => {
-                self.sent(Awaited::Describe)?;
+                let sent = self.sent(Awaited::Describe)?;
+                if sent == first {
+                    self.keep_to_run_again(sent, rest);
+                }
                 self.out.insert(|out| request::describe_statement(out, name.as_bytes()));
                 Ok(Taken::Whole)
             }

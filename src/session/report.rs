@@ -63,5 +63,6 @@ pub fn from_server(severity: Severity, body: &[u8]) -> Report {
         message: field(b'M').unwrap_or(unsaid.message.into()),
         detail: field(b'D'),
         hint: field(b'H'),
+        routine: None,
     }
 }

@@ -63,6 +63,8 @@ pub struct Report {
     pub detail: Option<String>,
     /// What to do about it, if there is something.
     pub hint: Option<String>,
+    /// The routine of Postgres's that says it, where drivers go by that.
+    pub routine: Option<&'static str>,
 }
 
 impl Report {
@@ -77,6 +79,7 @@ impl Report {
         ];
         fields.extend(self.detail.as_deref().map(|text| (b'D', without_nul(text))));
         fields.extend(self.hint.as_deref().map(|text| (b'H', without_nul(text))));
+        fields.extend(self.routine.map(|name| (b'R', name.to_owned())));
         match self.severity {
             Severity::Notice => write(out, &NoticeResponse::new(fields)),
             Severity::Error | Severity::Fatal => write(out, &ErrorResponse::new(fields)),
@@ -249,6 +252,7 @@ mod tests {
             message: "too\0many".into(),
             detail: None,
             hint: Some("wait".into()),
+            routine: None,
         };
         let mut out = Vec::new();
         report.write(&mut out);

@@ -56,6 +56,22 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Appends what a client goes by of a RowDescription: names and types of columns. Where they come
+/// from, and how they are told, is left out. `None` if it is none.
+pub fn columns(body: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let mut fields = Fields::new(body);
+    let count = fields.short()?;
+    out.extend_from_slice(&count.to_be_bytes());
+    for _ in 0..count {
+        out.extend_from_slice(fields.cstr()?);
+        out.push(0);
+        fields.bytes(6)?; // table and column
+        out.extend_from_slice(fields.bytes(10)?); // type, its length, its modifier
+        fields.short()?; // format
+    }
+    Some(())
+}
+
 /// The body of a Parse message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parse<'a> {

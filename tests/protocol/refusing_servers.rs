@@ -1,6 +1,8 @@
 //! Servers that can't be had: each with what a waiting client is told, and how soon.
 
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -214,20 +216,25 @@ fn full_server_serves_many_clients_by_the_connections_that_there_are() {
     let pooler = pooler_for(server, "default_pool_size = 20; server_login_retry = 0.2");
     let port = pooler.port();
     let mut first = Client::login(port);
+    let all_used = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..12)
         .map(|_| {
+            let all_used = Arc::clone(&all_used);
             thread::spawn(move || {
                 let mut client = Client::login(port);
-                for _ in 0..20 {
+                let mut turns = 0;
+                while turns < 20 || !all_used.load(Ordering::Relaxed) {
                     client.talk("Q select 1 from pg_sleep(0.01)", "T D[1] C[SELECT 1] ZI");
+                    turns += 1;
                 }
             })
         })
         .collect();
+    let used = "select count(*) from pg_stat_activity where usename = 'app'";
+    eventually("all connections are used", LIMIT, || first.value(used) == "5");
+    all_used.store(true, Ordering::Relaxed);
     let ended: Vec<_> = clients.into_iter().map(|client| client.join().is_ok()).collect();
     assert!(ended.iter().all(|well| *well), "{ended:?}");
-    let used = "select count(*) from pg_stat_activity where usename = 'app'";
-    assert_eq!(first.value(used), "5");
 }
 
 #[test]

@@ -72,6 +72,97 @@ fn error_is_told_to_a_client_that_knows_other_columns_until_it_prepares_anew() {
 }
 
 #[test]
+fn client_that_is_not_told_the_columns_is_given_no_others() {
+    for seen in [true, false] {
+        let table = if seen { "seen" } else { "unseen" };
+        sql(&format!("create table {table} as select 1 as a; alter table {table} owner to app"));
+        let mut client = bench().pooled(&[]);
+        // On one server; the others lack it when the table changes.
+        client.talk(&format!("P s select * from {table} / D s / S"), "1 t T ZI");
+        let change = format!("alter table {table} add column b int default 2");
+        match seen {
+            true => bench().pooled(&[]).talk(&format!("Q {change}"), "C[ALTER TABLE] ZI"),
+            false => sql(&change),
+        }
+        for _ in 0..TURNS {
+            client.talk("B s / E / S", "E[0A000] ZI");
+        }
+        client.talk("Q begin", "C[BEGIN] ZT");
+        client.talk("B s / E / S", "E[0A000] ZE");
+        client.talk("B s / E / S", "E[25P02] ZE");
+        client.talk("Q rollback", "C[ROLLBACK] ZI");
+        client.talk(&format!("C s / P s select * from {table} / D s / S"), "3 1 t T ZI");
+        for _ in 0..TURNS {
+            client.talk("B s / E / S", "2 D[1|2] C[SELECT 1] ZI");
+        }
+    }
+}
+
+/// How many columns a client is told, and then is given again and again, until it hears an error.
+fn run_untold(bench: &Bench, ready: &Barrier, stop: &AtomicBool) -> usize {
+    let mut client = bench.pooled(&[]);
+    ready.wait();
+    let mut runs = 0;
+    while !stop.load(Ordering::Relaxed) {
+        client.say("C s / P s select * from wide / D s / S");
+        let mut told = 0;
+        loop {
+            let message = client.hear();
+            match message.tag {
+                b'T' => told = message.body[1],
+                b'Z' => break,
+                b'E' => panic!("{}", message.text()),
+                _ => {}
+            }
+        }
+        let mut fits = true;
+        while fits && !stop.load(Ordering::Relaxed) {
+            client.say("B s / E / S");
+            loop {
+                let message = client.hear();
+                match message.tag {
+                    b'D' => assert_eq!(message.body[1], told, "columns"),
+                    b'Z' => break,
+                    b'E' => {
+                        assert!(message.text().contains("0A000"), "{}", message.text());
+                        fits = false;
+                    }
+                    _ => runs += 1,
+                }
+            }
+        }
+    }
+    runs
+}
+
+#[test]
+fn rows_have_the_columns_that_were_told_while_a_table_is_altered_again_and_again() {
+    sql("create table public.wide as select 1 as a; alter table wide owner to app");
+    let (ready, stop) = (Barrier::new(21), AtomicBool::new(false));
+    let runs: usize = thread::scope(|scope| {
+        let (ready, stop) = (&ready, &stop);
+        let client = |_| scope.spawn(move || run_untold(bench(), ready, stop));
+        let clients: Vec<_> = (0..20).map(client).collect();
+        ready.wait();
+        let mut pooled = bench().pooled(&[]);
+        let port = bench().cluster().primary().port();
+        let mut direct = Client::login_as(port, &[("user", SUPERUSER), ("database", "shop")]);
+        for turn in 0..40 {
+            for change in ["add column b int default 2", "drop column b"] {
+                let alterer = if turn % 2 == 0 { &mut pooled } else { &mut direct };
+                alterer.say(&format!("Q alter table wide {change}"));
+                let heard = alterer.hears_up_to("ZI");
+                stop.fetch_or(!heard.starts_with("C["), Ordering::Relaxed);
+                assert!(heard.starts_with("C[ALTER TABLE]"), "{heard}");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    assert!(runs > 50, "{runs}");
+}
+
+#[test]
 fn error_in_a_pipeline_is_told_and_what_follows_is_answered() {
     let mut client = altering("piped");
     sql("alter table piped add column b int default 2");

@@ -81,7 +81,6 @@ const STATEMENTS: &[&str] = &[
     "deallocate prepare q",
     "deallocate all",
     "deallocate all; select 1",
-    "do $$ begin execute 'prepare p as select 7'; end $$",
     "select name, from_sql from pg_prepared_statements where name <> '' and name !~ '^pgweir' order by 1",
     "listen x",
     "listen \"Y y\"",

@@ -12,7 +12,7 @@ use crate::wire::view::{Bind, Fields, Target};
 /// What a request tells its client of the columns of a statement that it names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Telling {
-    /// What they are now, before any row.
+    /// What they are now, before any row; or it was told nothing before.
     Anew,
     /// Nothing: the client takes them for what it was told before.
     Nothing,
@@ -27,6 +27,9 @@ impl Outgoing<'_, '_> {
         rest: &[u8],
         statement: &Statement,
     ) -> Telling {
+        if self.flow.parsed.as_deref() == Some(bind.statement) {
+            return Telling::Anew;
+        }
         let values = rest.get(HEADER_LEN + bind.names_len..header.message_len());
         let next = rest.get(header.message_len()..).unwrap_or_default();
         let Ok(Some((described, body))) = frame::message(next, self.terms.message_max) else {
@@ -59,6 +62,12 @@ impl Outgoing<'_, '_> {
         }
         let effects = || statement.effects.clone();
         self.statements.share(&statement.identity, &lookup, version, effects)
+    }
+
+    /// The number of the message that is sent next, if the server owes nothing to the client.
+    pub(super) fn first(&self) -> Option<u64> {
+        let ledger = &self.server.ledger;
+        ledger.owes_only_ours().then(|| ledger.next())
     }
 
     /// Keeps a request that has just begun with the message of this number, so that it can be run

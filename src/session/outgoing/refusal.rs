@@ -4,8 +4,11 @@
 use super::{ClientFault, Outgoing, Taken};
 use crate::server::ledger::Awaited;
 use crate::server::prepared::StatementName;
+use crate::session::flow::Refusal;
 use crate::session::pins::Pin;
+use crate::wire::frame::{HEADER_LEN, Header};
 use crate::wire::request;
+use crate::wire::view::Bind;
 
 /// Fails when it is analysed: in a failed transaction not even that is done.
 const FAILING: &[u8] = b"SELECT \"refused by pgweir\"";
@@ -17,7 +20,7 @@ impl Outgoing<'_, '_> {
     pub(super) fn refuse_query(&mut self, pin: Pin) -> Result<Taken, ClientFault> {
         let sent = self.begin_query()?;
         self.out.insert(|out| request::query(out, FAILING));
-        self.flow.refused.extend(sent.map(|sequence| (sequence, pin)));
+        self.flow.refused.extend(sent.map(|sequence| (sequence, Refusal::Pin(pin))));
         Ok(Taken::Whole)
     }
 
@@ -30,11 +33,25 @@ impl Outgoing<'_, '_> {
         let name = if name.is_empty() { name } else { ours.as_bytes() };
         self.out.insert(|out| request::parse(out, name, &identity));
         if let Some(sequence) = sent {
-            self.flow.refused.push((sequence, pin));
+            self.flow.refused.push((sequence, Refusal::Pin(pin)));
             if name.is_empty() {
                 self.names.drop_unnamed_first(self.undo, sequence);
             }
         }
         Ok(Taken::Whole)
+    }
+
+    /// Refuses a Bind: its statement has other columns than the client was told. The server finds
+    /// none of the name that it is given.
+    pub(super) fn refuse_bind(
+        &mut self,
+        bind: &Bind<'_>,
+        header: Header,
+    ) -> Result<Taken, ClientFault> {
+        let sent = self.sent(Awaited::Bind)?;
+        self.flow.refused.extend(sent.map(|sequence| (sequence, Refusal::OtherColumns)));
+        let name = StatementName::nobody();
+        self.out.insert(|out| request::bind_start(out, bind, header.body_len, name.as_bytes()));
+        Ok(Taken::Start(HEADER_LEN + bind.names_len))
     }
 }

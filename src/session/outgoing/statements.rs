@@ -7,7 +7,8 @@ use super::again::Telling;
 use super::lending::{For, Lending};
 use super::{ClientFault, Frees, NAME_PREFIX, Names, Outgoing, Restore, Stop, Unnamed};
 use crate::server::ledger::{Audience, Awaited};
-use crate::server::prepared::{By, Statement, StatementName};
+use crate::server::prepared::{By, Shape, Statement, StatementName};
+use crate::session::flow::Describing;
 use crate::sql::{self, Command, Leaves};
 use crate::wire::request;
 use crate::wire::view::Fields;
@@ -22,6 +23,16 @@ pub(super) enum Resolved {
     Same,
     As(StatementName),
     Later,
+    /// The statement has other columns than its client was told.
+    Refused,
+}
+
+/// Whether a client may be given rows of a statement.
+enum Fits {
+    Yes,
+    /// That has to be found out first: the flow is stopped.
+    Later,
+    No,
 }
 
 impl Outgoing<'_, '_> {
@@ -61,7 +72,7 @@ impl Outgoing<'_, '_> {
         if self.has_to_hear(&statement.effects.channels) {
             return Ok(None);
         }
-        if !self.may_run(statement)? {
+        if self.lend(&statement.effects, For::Request)? == Lending::Later {
             return Ok(None);
         }
         let there = self.server.prepared.touch(statement.id);
@@ -79,33 +90,29 @@ impl Outgoing<'_, '_> {
         Ok(Some(if there { There::Yes } else { There::No }))
     }
 
-    /// Notes what the statement may leave, and lends what it names. `false` where that has to
-    /// wait: the flow is stopped.
-    fn may_run(&mut self, statement: &Statement) -> Result<bool, ClientFault> {
+    /// Notes what the statement may leave.
+    pub(super) fn may_run(&mut self, statement: &Statement) {
         let effects = &statement.effects;
         self.flow.alters |= effects.alters;
-        if effects.leaves.is_empty() {
-            return Ok(true);
+        if !effects.leaves.is_empty() {
+            let all = self.with_executed(effects);
+            let text = Fields::new(&statement.identity).cstr();
+            self.suspect(all.leaves, text.unwrap_or(&statement.identity));
+            self.note(all.leaves, &all.settings);
         }
-        if self.lend(effects, For::Request)? == Lending::Later {
-            return Ok(false);
-        }
-        let all = self.with_executed(effects);
-        let text = Fields::new(&statement.identity).cstr();
-        self.suspect(all.leaves, text.unwrap_or(&statement.identity));
-        self.note(all.leaves, &all.settings);
-        Ok(true)
     }
 
     fn surplus(&self) -> Option<Arc<Statement>> {
         self.server.prepared.surplus(self.terms.max_prepared_statements)
     }
 
-    /// Prepares the statement on the server, closing another where there are too many.
+    /// Prepares the statement on the server, closing another where there are too many. The client
+    /// is told of it under this name.
     pub(super) fn prepare(
         &mut self,
         statement: &Arc<Statement>,
         audience: Audience,
+        name: Option<&[u8]>,
     ) -> Result<Option<u64>, ClientFault> {
         if let Some(surplus) = self.surplus()
             && let Some(sequence) = self.sent_own(Awaited::Close)?
@@ -120,7 +127,63 @@ impl Outgoing<'_, '_> {
             self.out.insert(|out| request::parse(out, name.as_bytes(), &statement.identity));
             self.server.prepared.prepared(sequence, Arc::clone(statement));
         }
+        self.describe_to_us(statement, name)?;
         Ok(sent)
+    }
+
+    /// Asks the server for the shape of what it has prepared.
+    fn describe_to_us(
+        &mut self,
+        statement: &Arc<Statement>,
+        name: Option<&[u8]>,
+    ) -> Result<(), ClientFault> {
+        if let Some(sequence) = self.sent_own(Awaited::Describe)? {
+            let own = self.server.prepared.name(statement.id);
+            self.out.insert(|out| request::describe_statement(out, own.as_bytes()));
+            let (statement, name) = (Arc::clone(statement), name.map(Box::from));
+            let describing = Describing { sequence, statement, name, shape: Vec::new() };
+            self.flow.describing.push(describing);
+        }
+        Ok(())
+    }
+
+    /// A statement that the server has under our name is named by a message that tells this of its
+    /// columns.
+    fn fits(
+        &mut self,
+        name: &[u8],
+        own: &Statement,
+        now: &Arc<Statement>,
+        telling: Telling,
+    ) -> Result<Fits, ClientFault> {
+        // Nothing runs in a failed transaction, nor in the midst of a COPY, and the server says so.
+        if self.server.receiver.status() == b'E' || self.server.ledger.is_copying_in() {
+            return Ok(Fits::Yes);
+        }
+        let shape = self.server.prepared.shape(now.id);
+        let expected = own.shape.get().filter(|_| telling == Telling::Nothing);
+        if shape == Shape::Known && (own.id == now.id || expected.is_none()) {
+            return Ok(Fits::Yes);
+        }
+        let of = |describing: &&Describing| describing.statement.id == now.id;
+        let describing = self.flow.describing.iter().find(of);
+        // The client has been told nothing else by this name.
+        let told_of_this = describing.is_some_and(|own| own.name.as_deref() == Some(name));
+        if shape == Shape::Unknown && describing.is_none() {
+            let told = (telling == Telling::Anew).then_some(name);
+            self.describe_to_us(now, told)?;
+        }
+        Ok(match (shape, expected) {
+            (_, None) => Fits::Yes,
+            (Shape::Other, _) => Fits::No,
+            (Shape::Unknown, Some(_)) if told_of_this => Fits::Yes,
+            (Shape::Unknown, Some(_)) => {
+                self.flow.stop = Some(Stop::Replies);
+                Fits::Later
+            }
+            (Shape::Known, expected) if now.shape.get() == expected => Fits::Yes,
+            (Shape::Known, _) => Fits::No,
+        })
     }
 
     /// Makes sure that the server knows the statement of this name, and gives the name that it
@@ -148,28 +211,39 @@ impl Outgoing<'_, '_> {
             return Ok(Resolved::Same);
         };
         if statement.by == By::Sql {
-            let is_ready = self.may_run(&statement)?
-                && self.lend_these(vec![(name.into(), statement)], For::Request)? == Lending::Done;
-            return Ok(if is_ready { Resolved::Same } else { Resolved::Later });
+            self.may_run(&statement);
+            let lending = self.lend_these(vec![(name.into(), statement)], For::Request)?;
+            return Ok(if lending == Lending::Done { Resolved::Same } else { Resolved::Later });
         }
         // The server knows whether there still is one of this name.
         if self.doubts_statements() && self.server.lent.get(name).is_some() {
             self.note(Leaves::UNSEEN, &[]);
             return Ok(Resolved::Same);
         }
-        let known = statement.version;
-        let statement = self.as_it_is_now(statement, telling);
+        let own = statement;
+        let statement = self.as_it_is_now(Arc::clone(&own), telling);
         self.flow.version = Some(statement.version);
         let _any = self.note_resets(&statement.effects.resets, Restore::BeforeSync);
         let sent = match self.is_there(&statement)? {
             None => return Ok(Resolved::Later),
             Some(There::Yes) => Some(self.server.ledger.next()),
-            Some(There::No) => self.prepare(&statement, Audience::Pooler)?,
+            Some(There::No) => {
+                let told = (telling == Telling::Anew).then_some(name);
+                self.prepare(&statement, Audience::Pooler, told)?
+            }
         };
-        if let Some(sequence) = sent.filter(|_| statement.version != known) {
+        match self.fits(name, &own, &statement, telling)? {
+            Fits::Yes => {}
+            Fits::Later => return Ok(Resolved::Later),
+            Fits::No => return Ok(Resolved::Refused),
+        }
+        if let Some(sequence) = sent.filter(|_| statement.version != own.version) {
             self.names.prepare(self.undo, sequence, name, Arc::clone(&statement));
         }
-        Ok(Resolved::As(self.server.prepared.name(statement.id)))
+        let name = self.server.prepared.name(statement.id);
+        // Only now: what is prepared may be forgotten with it.
+        self.may_run(&statement);
+        Ok(Resolved::As(name))
     }
 
     /// What the client's own statement frees, or the unnamed one, if it does nothing else.
