@@ -10,7 +10,7 @@
 //! closed, the server is safe to hand on.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -51,6 +51,9 @@ pub struct Seat {
     place: Mutex<Place>,
     pinned: Mutex<Option<Box<Pinned>>>,
     summons: AtomicU8,
+    statements: AtomicU32,
+    /// Milliseconds from its login to its last request.
+    asked: AtomicU32,
     /// The task of its session.
     attending: Mutex<Option<Waker>>,
 }
@@ -118,10 +121,10 @@ enum Place {
     /// No request of the client is under way: a cancel hits nothing.
     Away,
     /// Its request waits for a server.
-    Queued { cancelled: bool, waker: Option<Waker> },
+    Queued { since: Instant, cancelled: bool, waker: Option<Waker> },
     /// Its request is on a server, behind one of ours which must not be hit: a cancel waits until
     /// this is over, which is when the sender goes.
-    Settling { over: Option<watch::Sender<()>> },
+    Settling { key: Arc<CancelKey>, over: Option<watch::Sender<()>> },
     /// Its request is on a server. While a cancel is under way there, its outcome is awaited.
     Attached { key: Arc<CancelKey>, landing: Option<watch::Receiver<Landed>> },
 }
@@ -226,7 +229,9 @@ impl Cancels {
         let place = Mutex::new(Place::Away);
         let (summons, attending) = (AtomicU8::new(0), Mutex::default());
         let pinned = Mutex::default();
-        let seat = Arc::new(Seat { pid, secret, card, place, pinned, summons, attending });
+        let (statements, asked) = (AtomicU32::new(0), AtomicU32::new(0));
+        let seat = Seat { pid, secret, card, place, pinned, summons, statements, asked, attending };
+        let seat = Arc::new(seat);
         seats.by_pid.insert(pid, Arc::clone(&seat));
         Seated { seat, cancels: Arc::downgrade(self) }
     }
@@ -322,9 +327,48 @@ impl Seat {
         matches!(*self.place.lock(), Place::Queued { .. })
     }
 
+    /// Since when the client's request has waited for a server, if it does.
+    pub fn queued_since(&self) -> Option<Instant> {
+        match *self.place.lock() {
+            Place::Queued { since, .. } => Some(since),
+            Place::Away | Place::Settling { .. } | Place::Attached { .. } => None,
+        }
+    }
+
+    /// The server that the client has, by its key.
+    pub fn server(&self) -> Option<Arc<CancelKey>> {
+        match &*self.place.lock() {
+            Place::Settling { key, .. } | Place::Attached { key, .. } => Some(Arc::clone(key)),
+            Place::Away | Place::Queued { .. } => None,
+        }
+    }
+
+    /// The client has sent a request to its server.
+    #[inline]
+    pub fn asked(&self, at: Instant) {
+        let after = (at - self.card.since).as_millis() & u128::from(u32::MAX);
+        self.asked.store(u32::try_from(after).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// How long after its login the client sent its last request to a server.
+    pub fn last_asked(&self) -> Duration {
+        Duration::from_millis(self.asked.load(Ordering::Relaxed).into())
+    }
+
+    /// The client has so many prepared statements.
+    pub fn has_prepared(&self, count: usize) {
+        self.statements.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// How many prepared statements the client has.
+    pub fn prepared(&self) -> usize {
+        self.statements.load(Ordering::Relaxed) as usize
+    }
+
     /// The client's request waits for a server from now on.
     pub fn queue(&self) {
-        *self.place.lock() = Place::Queued { cancelled: false, waker: None };
+        let since = Instant::now();
+        *self.place.lock() = Place::Queued { since, cancelled: false, waker: None };
     }
 
     /// Ready when the client has cancelled its request that waits.
@@ -340,16 +384,16 @@ impl Seat {
     }
 
     /// The client's cancels wait from now on until [`settled`](Self::settled), or until it leaves.
-    pub fn settle(&self) {
-        *self.place.lock() = Place::Settling { over: None };
+    pub fn settle(&self, key: &Arc<CancelKey>) {
+        *self.place.lock() = Place::Settling { key: Arc::clone(key), over: None };
     }
 
     /// As [`settle`](Self::settle), while the client's own request is over. A cancel that is under
     /// way already may hit what is sent now.
     pub fn spare(&self) {
         let mut place = self.place.lock();
-        if matches!(*place, Place::Attached { landing: None, .. }) {
-            *place = Place::Settling { over: None };
+        if let Place::Attached { key, landing: None } = &*place {
+            *place = Place::Settling { key: Arc::clone(key), over: None };
         }
     }
 
@@ -364,7 +408,7 @@ impl Seat {
     /// Changes (by the going of its sender) when cancels need not wait any more.
     fn settling(&self) -> Option<watch::Receiver<()>> {
         match &mut *self.place.lock() {
-            Place::Settling { over } => {
+            Place::Settling { over, .. } => {
                 Some(over.get_or_insert_with(|| watch::Sender::new(())).subscribe())
             }
             Place::Away | Place::Queued { .. } | Place::Attached { .. } => None,
@@ -424,7 +468,7 @@ impl Seat {
     fn cancelled(&self) -> Option<(Arc<CancelKey>, watch::Sender<Landed>)> {
         match &mut *self.place.lock() {
             Place::Away | Place::Settling { .. } => None,
-            Place::Queued { cancelled, waker } => {
+            Place::Queued { cancelled, waker, .. } => {
                 *cancelled = true;
                 if let Some(waker) = waker.take() {
                     waker.wake();
@@ -541,7 +585,7 @@ mod tests {
         let cancels = cancels();
         let seat = Arc::new(seat(&cancels, 0));
         for settles in [true, false] {
-            seat.settle();
+            seat.settle(&key());
             assert!(seat.cancelled().is_none());
             let waiting = tokio::spawn({
                 let mut over = seat.settling().unwrap();

@@ -2,7 +2,7 @@
 
 use super::order::{Haste, Order};
 use super::registry::Registry;
-use super::{Role, hosts, stats, tables};
+use super::{Role, hosts, sockets, stats, tables};
 use crate::wire::reply::{ColumnType, Value};
 
 /// A column: its name and type.
@@ -108,9 +108,29 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "SHOW CLIENTS",
-        help: "Every client that is logged in.",
+        help: "Every client that is logged in, since when it waits for a server, and the server that \
+               it has (link, its ptr).",
         role: Role::Stats,
-        answer: Answer::Table(tables::CLIENTS, tables::clients),
+        answer: Answer::Table(sockets::CONNECTIONS, sockets::clients),
+    },
+    Command {
+        name: "SHOW SERVERS",
+        help: "Every connection to a server, the client that has it (link, its ptr), and when it \
+               was last sent a request.",
+        role: Role::Stats,
+        answer: Answer::Table(sockets::CONNECTIONS, sockets::servers),
+    },
+    Command {
+        name: "SHOW SOCKETS",
+        help: "Clients and servers together. There are no buffers to tell of: the last columns are 0.",
+        role: Role::Stats,
+        answer: Answer::Table(sockets::SOCKETS, sockets::sockets),
+    },
+    Command {
+        name: "SHOW ACTIVE_SOCKETS",
+        help: "The same without servers that are free.",
+        role: Role::Stats,
+        answer: Answer::Table(sockets::SOCKETS, sockets::active_sockets),
     },
     Command {
         name: "SHOW PINS",

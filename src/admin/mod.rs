@@ -11,6 +11,7 @@ pub mod metrics;
 mod order;
 mod plan;
 mod registry;
+mod sockets;
 mod stats;
 mod tables;
 

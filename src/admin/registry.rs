@@ -9,6 +9,7 @@ use crate::cancel::Seat;
 use crate::config::{Config, PoolMode};
 use crate::notify;
 use crate::pool::{PoolName, Snapshot};
+use crate::server::card::ServerCard;
 use crate::topology::HostFigures;
 use crate::traffic::Traffic;
 
@@ -20,6 +21,8 @@ pub trait Registry: Send + Sync + 'static {
     fn pools(&self) -> Vec<PoolFigures>;
     /// Every client that is logged in, consoles apart, in no order.
     fn clients(&self) -> Vec<Arc<Seat>>;
+    /// Every server that we are connected to for clients, in no order.
+    fn servers(&self) -> Vec<Arc<ServerCard>>;
     /// What has passed through each database, by name.
     fn traffic(&self) -> Vec<(String, Arc<Traffic>)>;
     /// Every connection that listens for clients, in no order.

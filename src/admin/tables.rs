@@ -11,7 +11,6 @@ use super::registry::{PoolFigures, Registry};
 use super::{PGBOUNCER_VERSION, VERSION as PGWEIR_VERSION};
 use crate::cancel::Seat;
 use crate::config::{Applies, Database};
-use crate::net::peer::Peer;
 use crate::notify::{Figures, State};
 use crate::wire::reply::ColumnType::{Integer, Text};
 use crate::wire::reply::Value;
@@ -75,70 +74,6 @@ pub(super) fn pools(registry: &dyn Registry) -> Vec<Row> {
         ]
     };
     registry.pools().into_iter().map(row).collect()
-}
-
-pub(super) static CLIENTS: &[Column] = &[
-    ("type", Text),
-    ("user", Text),
-    ("database", Text),
-    ("replication", Text),
-    ("state", Text),
-    ("addr", Text),
-    ("port", Integer),
-    ("local_addr", Text),
-    ("local_port", Integer),
-    ("connect_time", Text),
-    ("request_time", Text),
-    ("wait", Integer),
-    ("wait_us", Integer),
-    ("close_needed", Integer),
-    ("ptr", Text),
-    ("link", Text),
-    ("remote_pid", Integer),
-    ("tls", Text),
-    ("application_name", Text),
-    ("prepared_statements", Integer),
-    ("id", Integer),
-];
-
-pub(super) fn clients(registry: &dyn Registry) -> Vec<Row> {
-    let mut seats = registry.clients();
-    seats.sort_by_key(|seat| seat.pid());
-    let now = SystemTime::now();
-    seats.iter().map(|seat| client(seat, now)).collect()
-}
-
-fn client(seat: &Seat, now: SystemTime) -> Row {
-    let card = seat.card();
-    let since = now.checked_sub(card.since.elapsed()).unwrap_or(UNIX_EPOCH);
-    let (addr, port) = match card.peer {
-        Peer::Tcp(address) => (address.ip().to_string(), address.port()),
-        Peer::Unix(_) => (card.peer.to_string(), 0),
-    };
-    let id = number(seat.pid() as usize);
-    vec![
-        text("C"),
-        text(card.login.user.as_str()),
-        text(card.login.database.as_str()),
-        text("none"),
-        text(if seat.is_queued() { "waiting" } else { "active" }),
-        text(addr),
-        number(port.into()),
-        text(""),
-        number(0),
-        text(utc(since)),
-        text(""),
-        number(0),
-        number(0),
-        number(0),
-        text(""),
-        text(""),
-        number(0),
-        text(card.cipher.map(|cipher| cipher.to_string()).unwrap_or_default()),
-        text(card.application_name.as_deref().unwrap_or_default()),
-        number(0),
-        id,
-    ]
 }
 
 pub(super) static DATABASES: &[Column] = &[
@@ -335,7 +270,7 @@ pub(super) fn seconds(time: Duration) -> Value {
 }
 
 /// What is left beside the whole seconds.
-fn micros(time: Duration) -> Value {
+pub(super) fn micros(time: Duration) -> Value {
     Value::Integer(i32::try_from(time.subsec_micros()).unwrap_or(i32::MAX))
 }
 

@@ -11,6 +11,7 @@ use crate::client::card::Login;
 use crate::config::Config;
 use crate::http::Pages;
 use crate::notify;
+use crate::server::card::ServerCard;
 use crate::topology::HostFigures;
 use crate::traffic::Traffic;
 
@@ -47,6 +48,10 @@ impl Registry for App {
 
     fn clients(&self) -> Vec<Arc<Seat>> {
         self.house.cancels.list()
+    }
+
+    fn servers(&self) -> Vec<Arc<ServerCard>> {
+        self.house.hub.processes().list()
     }
 
     fn traffic(&self) -> Vec<(String, Arc<Traffic>)> {

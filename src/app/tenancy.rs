@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::net::loops::Loops;
 use crate::net::socket::TcpOptions;
 use crate::pool::{Connector, PoolName, PoolPlan, Pools};
+use crate::server::card::Owner;
 use crate::session::{House, ServerPool, Tenancy, Terms};
 use crate::wire::reply::Report;
 
@@ -102,6 +103,7 @@ impl Tenancies {
             let goal = aim.goal(&setup.tls, self.tcp, secret);
             let connector = Connector::new(
                 goal,
+                Owner { database: name.clone(), user: user.clone() },
                 Arc::clone(&self.last_server),
                 Arc::clone(&house.complaints),
                 Arc::clone(house.hub.processes()),

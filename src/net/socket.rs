@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -115,6 +116,16 @@ impl Socket {
             Self::Tcp(_) | Self::Unix(_) => true,
             Self::Tls(TlsSocket(stream)) => stream.is_drained(),
         }
+    }
+
+    /// Both ends of it, ours first; `None` for a unix socket, and for one that is closed.
+    pub fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.0.tcp(),
+            Self::Unix(_) => return None,
+        };
+        Some((stream.local_addr().ok()?, stream.peer_addr().ok()?))
     }
 
     /// The number by which the process knows it. The lowest free one is given to a new socket.

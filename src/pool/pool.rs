@@ -14,7 +14,7 @@ use super::maintain;
 use super::member::{Condition, Connect, Member};
 use super::quota::{Quotas, Standing, Tenant};
 use super::settings::{Order, PoolSettings};
-use super::snapshot::{Closed, Snapshot};
+use super::snapshot::{Closed, Holder, Snapshot};
 use super::state::{After, Collected, Entry, Found, Refusal, State};
 use super::waiters::{Outcome, Turn};
 use super::waiting::{Abandoned, Waiting};
@@ -197,6 +197,12 @@ impl<C: Connect> Pool<C> {
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
         self.state.lock().snapshot(now)
+    }
+
+    /// Who holds a member, in no order.
+    pub fn holders(&self) -> Vec<Holder> {
+        let now = Instant::now();
+        self.state.lock().holders(now).collect()
     }
 
     /// Why the last attempt to open failed, if no later one succeeded.

@@ -10,6 +10,7 @@ use super::{Condition, Connect, Member, Verdict};
 use crate::auth::ServerSecret;
 use crate::complaints::Complaints;
 use crate::net::loops::LoopId;
+use crate::server::card::{Owner, ServerCard};
 use crate::server::connect::{ConnectError, Target, connect};
 use crate::server::params::{Params, ParamsTable};
 use crate::server::processes::Processes;
@@ -45,12 +46,23 @@ impl Member for Box<Server> {
     }
 
     async fn reset(self) -> Option<Self> {
-        Server::reset(self).await
+        tended(self, Server::reset).await
     }
 
     async fn check(self) -> Option<Self> {
-        Server::check(self).await
+        tended(self, Server::check).await
     }
+}
+
+/// Has something done to a server that is not lent meanwhile.
+async fn tended<F>(server: Box<Server>, tend: impl FnOnce(Box<Server>) -> F) -> Option<Box<Server>>
+where
+    F: Future<Output = Option<Box<Server>>>,
+{
+    server.card().tend(true);
+    let server = tend(server).await?;
+    server.card().tend(false);
+    Some(server)
 }
 
 /// The tag of a client's settings: servers with an equal one need no change.
@@ -77,23 +89,26 @@ pub struct Connector {
     params: ParamsTable,
     /// No settings.
     unset: Arc<Params>,
+    owner: Arc<Owner>,
     last_id: Arc<AtomicU64>,
     complaints: Arc<Complaints>,
     processes: Arc<Processes>,
 }
 
 impl Connector {
-    /// Opens servers as `goal` says, and complains of those that could not be; `last_id` and
-    /// `processes` are shared by all connectors.
+    /// Opens servers as `goal` says for the clients of `owner`, and complains of those that could
+    /// not be; `last_id` and `processes` are shared by all connectors.
     pub fn new(
         goal: Goal,
+        owner: Owner,
         last_id: Arc<AtomicU64>,
         complaints: Arc<Complaints>,
         processes: Arc<Processes>,
     ) -> Self {
         let params = ParamsTable::default();
         let unset = params.share([]);
-        Self { goal: Mutex::new(Arc::new(goal)), params, unset, last_id, complaints, processes }
+        let (goal, owner) = (Mutex::new(Arc::new(goal)), Arc::new(owner));
+        Self { goal, params, unset, owner, last_id, complaints, processes }
     }
 
     /// Opens servers as this says from now on.
@@ -132,7 +147,9 @@ impl Connector {
         let method = login.method;
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let unset = Arc::clone(&self.unset);
-        let mut server = Server::new(login, on, id, unset, Arc::clone(upkeep), &self.processes);
+        let card = ServerCard::new(id, Arc::clone(&self.owner), &login);
+        let process = self.processes.enrol(card);
+        let mut server = Server::new(login, on, unset, Arc::clone(upkeep), process);
         if let Some(sql) = connect_query {
             let address = Arc::from(target.address.to_string());
             let ran = server.run(sql, target.connect_timeout).await;

@@ -16,13 +16,14 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
+use super::card::ServerCard;
 use super::connect::LoggedIn;
 use super::doubt::Doubt;
 use super::ledger::{Audience, Awaited, Ledger, Local, Violation};
 use super::lent::Lent;
 use super::params::Params;
 use super::prepared::PreparedSet;
-use super::processes::{Process, Processes};
+use super::processes::Process;
 use super::receive::{Fault, Receiver, Sink};
 use super::reported::Reported;
 use crate::net::loops::LoopId;
@@ -118,7 +119,6 @@ pub struct Server {
     listens: bool,
     state: State,
     home: LoopId,
-    id: u64,
     created: Instant,
     process: Process,
     upkeep: Arc<Upkeep>,
@@ -140,10 +140,9 @@ impl Server {
     pub fn new(
         login: LoggedIn,
         home: LoopId,
-        id: u64,
         unset: Arc<Params>,
         upkeep: Arc<Upkeep>,
-        processes: &Arc<Processes>,
+        process: Process,
     ) -> Box<Self> {
         let reported = Arc::new(login.reported);
         unset.prove(Arc::clone(&reported));
@@ -164,19 +163,19 @@ impl Server {
             doubt: Doubt::default(),
             objects: Leaves::NOTHING,
             listens: false,
-            process: processes.enrol(&login.key.address, login.key.pid),
+            process,
             state: State::Fresh,
             home,
-            id,
             created: Instant::now(),
             key: Arc::new(login.key),
             upkeep,
         })
     }
 
-    /// Unique as long as the process runs.
-    pub fn id(&self) -> u64 {
-        self.id
+    /// What is told of it.
+    #[inline]
+    pub fn card(&self) -> &Arc<ServerCard> {
+        self.process.card()
     }
 
     /// The loop that its socket is registered with.
@@ -196,7 +195,7 @@ impl Server {
 
     /// What its process does is this client's from now on.
     pub fn serve(&self, client: u32) {
-        self.process.serve(client);
+        self.card().serve(client);
     }
 
     /// The client's settings that are in force.

@@ -1,6 +1,7 @@
 //! One connection to one Postgres: login, reply ledger, settings, prepared names, reset, cancel.
 
 pub mod ask;
+pub mod card;
 pub mod connect;
 mod connection;
 pub mod doubt;

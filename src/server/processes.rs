@@ -4,100 +4,117 @@
 //! that it was given at login: so the number of a server's process is that of its client.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::card::ServerCard;
 use crate::net::socket::Address;
 
 /// The processes of all our servers.
 #[derive(Debug, Default)]
 pub struct Processes {
-    by_address: Mutex<HashMap<Address, Numbers>>,
+    all: Mutex<All>,
 }
 
-type Numbers = HashMap<u32, Weak<AtomicU32>>;
+#[derive(Debug, Default)]
+struct All {
+    by_address: HashMap<Address, Numbers>,
+    by_id: HashMap<u64, Weak<ServerCard>>,
+}
+
+type Numbers = HashMap<u32, Weak<ServerCard>>;
 
 /// One of them, for as long as we are connected to it.
 #[derive(Debug)]
 pub struct Process {
     processes: Arc<Processes>,
-    address: Address,
-    number: u32,
-    /// The client that it worked for last; 0 for none.
-    client: Arc<AtomicU32>,
+    card: Arc<ServerCard>,
 }
 
 impl Processes {
-    /// We are connected to this process.
-    pub fn enrol(self: &Arc<Self>, address: &Address, number: u32) -> Process {
-        let client = Arc::default();
-        let mut all = self.by_address.lock();
-        if !all.contains_key(address) {
-            all.insert(address.clone(), HashMap::new());
+    /// We are connected to this server.
+    pub fn enrol(self: &Arc<Self>, card: ServerCard) -> Process {
+        let card = Arc::new(card);
+        let mut all = self.all.lock();
+        if !all.by_address.contains_key(&card.address) {
+            all.by_address.insert(card.address.clone(), HashMap::new());
         }
-        if let Some(numbers) = all.get_mut(address) {
-            numbers.insert(number, Arc::downgrade(&client));
+        if let Some(numbers) = all.by_address.get_mut(&card.address) {
+            numbers.insert(card.pid, Arc::downgrade(&card));
         }
+        all.by_id.insert(card.id, Arc::downgrade(&card));
         drop(all);
-        Process { processes: Arc::clone(self), address: address.clone(), number, client }
+        Process { processes: Arc::clone(self), card }
     }
 
     /// The client that a process works for, or did last; `None` for one that is not ours.
     pub fn client_of(&self, address: &Address, number: u32) -> Option<u32> {
-        let all = self.by_address.lock();
-        let client = all.get(address)?.get(&number)?.upgrade()?;
-        Some(client.load(Ordering::Acquire)).filter(|client| *client > 0)
+        self.all.lock().by_address.get(address)?.get(&number)?.upgrade()?.client()
+    }
+
+    /// All of them, in no order.
+    pub fn list(&self) -> Vec<Arc<ServerCard>> {
+        self.all.lock().by_id.values().filter_map(Weak::upgrade).collect()
     }
 }
 
 impl Process {
-    /// It works for this client from now on.
+    /// What is told of it.
     #[inline]
-    pub fn serve(&self, client: u32) {
-        self.client.store(client, Ordering::Release);
+    pub fn card(&self) -> &Arc<ServerCard> {
+        &self.card
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let mut all = self.processes.by_address.lock();
-        let Some(numbers) = all.get_mut(&self.address) else {
+        let ServerCard { id, address, pid, .. } = &*self.card;
+        let mut all = self.processes.all.lock();
+        all.by_id.remove(id);
+        let Some(numbers) = all.by_address.get_mut(address) else {
             return;
         };
         // The system may have given the number to another process of ours by now.
-        let own = |known: &Weak<AtomicU32>| std::ptr::eq(known.as_ptr(), &*self.client);
-        if numbers.get(&self.number).is_some_and(own) {
-            numbers.remove(&self.number);
+        let own = |known: &Weak<ServerCard>| std::ptr::eq(known.as_ptr(), &raw const *self.card);
+        if numbers.get(pid).is_some_and(own) {
+            numbers.remove(pid);
         }
         if numbers.is_empty() {
-            all.remove(&self.address);
+            all.by_address.remove(address);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::card::Owner;
     use super::*;
 
     #[test]
     fn a_process_is_its_clients_until_we_leave_it() {
         let processes = Arc::new(Processes::default());
+        let owner = Arc::new(Owner { database: "shop".into(), user: "app".into() });
         let [one, two] = [1, 2].map(|port| Address::Tcp("localhost".into(), port));
-        let first = processes.enrol(&one, 7);
-        let other = processes.enrol(&two, 7);
+        let mut last = 0;
+        let mut enrol = |address: &Address| {
+            last += 1;
+            processes.enrol(ServerCard::at(last, Arc::clone(&owner), address.clone(), 7))
+        };
+        let (first, other) = (enrol(&one), enrol(&two));
         assert_eq!(processes.client_of(&one, 7), None);
-        first.serve(100);
-        other.serve(200);
+        first.card().serve(100);
+        other.card().serve(200);
         assert_eq!(processes.client_of(&one, 7), Some(100));
         assert_eq!(processes.client_of(&two, 7), Some(200));
-        let again = processes.enrol(&one, 7);
-        again.serve(300);
+        let again = enrol(&one);
+        again.card().serve(300);
+        assert_eq!(processes.list().len(), 3);
         drop(first);
         assert_eq!(processes.client_of(&one, 7), Some(300));
         drop((again, other));
         assert_eq!(processes.client_of(&one, 7), None);
-        assert!(processes.by_address.lock().is_empty());
+        let all = processes.all.lock();
+        assert!(all.by_address.is_empty() && all.by_id.is_empty());
     }
 }

@@ -23,17 +23,19 @@ impl Meter {
         Self { tally, busy: None, began: None }
     }
 
-    /// So many bytes of the client have been passed on.
-    pub(super) fn sent(&mut self, bytes: usize) {
+    /// So many bytes of the client have been passed on; the moment, if its server had nothing to do.
+    pub(super) fn sent(&mut self, bytes: usize) -> Option<Instant> {
         if bytes == 0 {
-            return;
+            return None;
         }
         self.tally.add(Figure::Received, bytes as u64);
-        if self.busy.is_none() {
-            let now = Instant::now();
-            self.busy = Some(now);
-            self.began.get_or_insert(now);
+        if self.busy.is_some() {
+            return None;
         }
+        let now = Instant::now();
+        self.busy = Some(now);
+        self.began.get_or_insert(now);
+        Some(now)
     }
 
     /// So many bytes of the server have been judged. At the end of a transaction all that was

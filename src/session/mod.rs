@@ -145,6 +145,7 @@ struct Attached {
 
 impl Attached {
     fn stop_counting(&mut self, tenancy: &Tenancy, on: LoopId) {
+        self.lease.card().has_prepared(self.lease.prepared.len());
         self.meter.stop(&mut self.lease.ledger, &tenancy.traffic, on.index());
     }
 }
@@ -501,6 +502,7 @@ impl Session {
             return;
         };
         attached.stop_counting(&self.tenancy, self.on);
+        self.seat.has_prepared(self.names.count());
         let lease = at_rest(attached.lease, &self.tenancy.terms);
         let on = self.on;
         match self.seat.leave() {

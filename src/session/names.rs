@@ -69,6 +69,11 @@ impl Undo {
 }
 
 impl Names {
+    /// How many statements have names.
+    pub(super) fn count(&self) -> usize {
+        self.named.as_ref().map_or(0, |named| named.len())
+    }
+
     /// The statement that the client prepared under this name.
     pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
         self.named.as_ref()?.get(name)

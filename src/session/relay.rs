@@ -65,7 +65,7 @@ impl Session {
         let (mut out, mut flow) = (Vec::new(), Flow::default());
         if let Some(sequence) = lease.adopt(&self.params, &mut out).map_err(Fault::from)? {
             // Were it cancelled, the request behind it would run with another's settings.
-            self.seat.settle();
+            self.seat.settle(lease.key());
             lease.outbox.push(&out);
             flow.adopting = Some(sequence);
         } else {
@@ -136,7 +136,10 @@ impl Session {
             out: &mut out,
         }
         .run(bytes)?;
-        meter.sent(used);
+        if let Some(now) = meter.sent(used) {
+            server.card().asked(now);
+            self.seat.asked(now);
+        }
         if flow.listening.bringing.is_some() {
             // A cancel is for what the client runs.
             self.seat.spare();

@@ -106,6 +106,24 @@ fn unknown_user_is_never_the_one_who_looks_secrets_up() {
 }
 
 #[test]
+fn databases_are_named_to_nobody_who_has_not_logged_in() {
+    for method in ["scram-sha-256", "md5", "plain"] {
+        let general = format!("auth_type = \"{method}\"\n{LOOKED_UP}\nauth_dbname = \"shop\"");
+        let pooler = Pooler::start(&file(shared(), &general, ""));
+        for database in [APP_DATABASE, "nowhere"] {
+            for (user, password) in
+                [("reader", "wrong"), ("nobody", "r3ader"), (SUPERUSER, "wrong")]
+            {
+                check_refused(&login(&pooler, user, password, database), user);
+                assert_eq!(asked(&pooler, user, database).0, asked(&pooler, user, "shop").0);
+            }
+        }
+        let said = login(&pooler, "reader", "r3ader", "nowhere");
+        assert!(said.ends_with("FATAL:  no such database: nowhere"), "{said}");
+    }
+}
+
+#[test]
 fn name_that_no_role_can_have_is_not_looked_up() {
     let cluster = cluster();
     let server = cluster.primary();
@@ -254,7 +272,7 @@ fn failing_look_ups_end_in_time_and_say_nothing_of_users() {
 
 /// The code of the first AuthenticationXxx that a client of this name gets, and of a SCRAM
 /// challenge how often it wants the password to be hashed.
-fn asked(pooler: &Pooler, user: &str) -> (u32, String) {
+fn asked(pooler: &Pooler, user: &str, database: &str) -> (u32, String) {
     let mut tcp = TcpStream::connect(("127.0.0.1", pooler.port())).unwrap();
     tcp.set_read_timeout(Some(LIMIT)).unwrap();
     let mut message = |tag: &[u8], body: &[u8]| {
@@ -268,7 +286,7 @@ fn asked(pooler: &Pooler, user: &str) -> (u32, String) {
         tcp.read_exact(&mut rest).unwrap();
         (word(5), String::from_utf8_lossy(&rest).into_owned())
     };
-    let startup = format!("\0\u{3}\0\0user\0{user}\0database\0{APP_DATABASE}\0\0");
+    let startup = format!("\0\u{3}\0\0user\0{user}\0database\0{database}\0\0");
     let (code, _) = message(b"", startup.as_bytes());
     if code != 10 {
         return (code, String::new());
@@ -296,12 +314,12 @@ fn unknown_user_is_asked_for_what_known_ones_are() {
     ] {
         let pooler =
             Pooler::start(&file(shared(), &format!("auth_type = \"md5\"\n{general}"), &more));
-        assert_eq!(asked(&pooler, known), *expected, "{known}");
-        assert_eq!(asked(&pooler, "nobody"), *expected, "nobody beside {known}");
+        assert_eq!(asked(&pooler, known, APP_DATABASE), *expected, "{known}");
+        assert_eq!(asked(&pooler, "nobody", APP_DATABASE), *expected, "nobody beside {known}");
     }
     // Before anybody was looked up it is what Postgres makes of passwords by itself.
     let pooler = Pooler::start(&file(shared(), &format!("auth_type = \"md5\"\n{LOOKED_UP}"), ""));
-    assert_eq!(asked(&pooler, "nobody"), scram("4096"));
+    assert_eq!(asked(&pooler, "nobody", APP_DATABASE), scram("4096"));
 }
 
 #[test]

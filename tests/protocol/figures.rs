@@ -151,3 +151,67 @@ fn waits_are_counted_and_every_table_says_the_same() {
     });
     assert!(seconds.unwrap().parse::<f64>().unwrap() > 0.1);
 }
+
+/// The only line that has this in this column.
+#[track_caller]
+fn line(rows: &[HashMap<String, String>], column: &str, value: &str) -> HashMap<String, String> {
+    let found: Vec<_> = rows.iter().filter(|row| row[column] == value).collect();
+    assert_eq!(found.len(), 1, "{column} = {value}: {rows:#?}");
+    found[0].clone()
+}
+
+#[test]
+fn clients_and_servers_show_with_their_links() {
+    let pooler = start("default_pool_size = 2");
+    let named = [USER[0], USER[1], ("application_name", "holder")];
+    let mut holder = Client::login_as(pooler.port(), &named);
+    holder.talk("P s select 1 / S", "1 ZI");
+    holder.talk("Q begin", "C[BEGIN] ZT");
+    let backend = holder.value("select pg_backend_pid()");
+    let mut second = Client::login_as(pooler.port(), &USER);
+    second.talk("Q begin", "C[BEGIN] ZT");
+    let other = second.value("select pg_backend_pid()");
+    let mut third = Client::login_as(pooler.port(), &USER);
+    third.say("Q select 1");
+    let waits = |rows: &[HashMap<String, String>]| rows.iter().any(|row| row["state"] == "waiting");
+    eventually("the third waits", LIMIT, || waits(&table(&pooler, "SHOW CLIENTS")));
+
+    let clients = table(&pooler, "SHOW CLIENTS");
+    let servers = table(&pooler, "SHOW SERVERS");
+    assert_eq!((clients.len(), servers.len()), (3, 2));
+    let client = line(&clients, "application_name", "holder");
+    let server = line(&servers, "remote_pid", &backend);
+    for (row, link) in [(&client, &server), (&server, &client)] {
+        assert_eq!((&*row["link"], &*row["state"]), (&*link["ptr"], "active"));
+        assert_eq!((&*row["user"], &*row["database"]), ("app", APP_DATABASE));
+        assert_eq!((&*row["prepared_statements"], &*row["replication"]), ("1", "none"));
+        assert!(row["connect_time"] <= row["request_time"], "{row:?}");
+        assert_eq!((&*row["application_name"], &*row["addr"]), ("holder", "127.0.0.1"));
+    }
+    assert_eq!(server["port"], shared().port().to_string());
+    assert_ne!(line(&servers, "remote_pid", &other)["link"], server["link"]);
+    let waiting = line(&clients, "state", "waiting");
+    assert_eq!(waiting["link"], "");
+    let waited = |row: &HashMap<String, String>| {
+        let [whole, micros] = ["wait", "wait_us"].map(|name| row[name].parse::<u64>().unwrap());
+        whole * 1_000_000 + micros
+    };
+    assert!(waited(&waiting) > 0 && waited(&client) == 0);
+
+    let sockets = table(&pooler, "SHOW SOCKETS");
+    let states = |rows: &[HashMap<String, String>]| {
+        let mut states: Vec<_> = rows.iter().map(|row| row["state"].clone()).collect();
+        states.sort();
+        states
+    };
+    let busy = ["cl_active", "cl_active", "cl_waiting", "sv_active", "sv_active"];
+    assert_eq!(states(&sockets), busy);
+    second.talk("Q rollback", "C[ROLLBACK] ZI");
+    third.hears("T D[1] C[SELECT 1] ZI");
+    let idle = |rows: &[HashMap<String, String>]| states(rows).contains(&"sv_idle".to_owned());
+    eventually("a server is free", LIMIT, || idle(&table(&pooler, "SHOW SOCKETS")));
+    assert!(!idle(&table(&pooler, "SHOW ACTIVE_SOCKETS")));
+    let free = line(&table(&pooler, "SHOW SERVERS"), "remote_pid", &other);
+    assert_eq!((&*free["state"], &*free["link"]), ("idle", ""));
+    holder.talk("Q rollback", "C[ROLLBACK] ZI");
+}

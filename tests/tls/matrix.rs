@@ -25,6 +25,8 @@ enum Client {
 /// What the server asks us for; the role of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Server {
+    /// The password, in clear.
+    Plain,
     Md5,
     /// With channel binding where there is TLS.
     Scram,
@@ -48,11 +50,12 @@ const CLIENTS: [Client; 7] = [
     Client::Certificate,
     Client::Peer,
 ];
-const SERVERS: [Server; 3] = [Server::Md5, Server::Scram, Server::Certificate];
+const SERVERS: [Server; 4] = [Server::Plain, Server::Md5, Server::Scram, Server::Certificate];
 
 impl Server {
     fn role(self) -> &'static str {
         match self {
+            Self::Plain => "by_plain",
             Self::Md5 => "by_md5",
             Self::Scram => "by_scram",
             Self::Certificate => "by_cert",
@@ -101,7 +104,15 @@ fn expected(client: Client, server: Server, server_tls: &str) -> Option<&'static
     match (server, client) {
         (Server::Certificate, _) if server_tls == "disable" => Some("no pg_hba.conf entry"),
         (Server::Certificate, _) => None,
-        (_, Client::Plain | Client::Scram | Client::AuthQuery) => None,
+        (_, Client::Plain | Client::Scram) => None,
+        (Server::Plain, Client::Md5 | Client::AuthQuery) => {
+            Some("asks for a password in clear, but only an md5 hash is known")
+        }
+        (Server::Plain, Client::Verifier) => {
+            Some("asks for a password in clear, but only SCRAM keys is known")
+        }
+        (Server::Plain, _) => Some("asks for a password in clear, but no password is known"),
+        (_, Client::AuthQuery) => None,
         (Server::Md5, Client::Md5) | (Server::Scram, Client::Verifier) => None,
         (Server::Md5, Client::Verifier) => Some("asks for md5, but only SCRAM keys is known"),
         (Server::Md5, _) => Some("asks for md5, but no password is known"),
@@ -130,6 +141,7 @@ fn proven(client: Client, server: Server, way: Way) -> &'static str {
 /// How we have proven to the server who we are, as the log calls it.
 fn shown(server: Server, server_tls: &str) -> &'static str {
     match server {
+        Server::Plain => "password in clear",
         Server::Md5 => "md5",
         Server::Scram if server_tls == "disable" => "scram-sha-256",
         Server::Scram => "scram-sha-256-plus",
@@ -143,7 +155,7 @@ fn methods(log: &str, text: &str, role: &str) -> Vec<String> {
     let lines = log.lines().filter(|line| line.contains(text) && line.contains(role));
     let method = |line: &str| {
         let (_, rest) = line.split_once(" method=").unwrap();
-        rest.split_once(' ').unwrap().0.to_owned()
+        rest.split_once(" tls=").unwrap().0.to_owned()
     };
     lines.map(method).collect()
 }
@@ -171,12 +183,14 @@ fn house() -> (House, String) {
     let roles = format!(
         "CREATE ROLE by_scram LOGIN PASSWORD '{PASSWORD}';\nSET password_encryption = 'md5';\n\
          CREATE ROLE by_md5 LOGIN PASSWORD '{PASSWORD}';\n\
+         CREATE ROLE by_plain LOGIN PASSWORD '{PASSWORD}';\n\
          CREATE ROLE by_cert LOGIN PASSWORD '{PASSWORD}';\n"
     );
     psql_rows(&house.admin_url(), &roles);
     set_hba(
         &house.cluster,
-        "host all by_md5 127.0.0.1/32 md5\nhost all by_scram 127.0.0.1/32 scram-sha-256\n\
+        "host all by_plain 127.0.0.1/32 password\nhost all by_md5 127.0.0.1/32 md5\n\
+         host all by_scram 127.0.0.1/32 scram-sha-256\n\
          hostssl all by_cert 127.0.0.1/32 cert",
     );
     let us = std::process::Command::new("id").arg("-un").output().unwrap();
@@ -264,7 +278,7 @@ fn each_proof_with_each_server_in_clear_and_by_tls() {
             }
         }
     }
-    assert_eq!(cells, 72);
+    assert_eq!(cells, 96);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

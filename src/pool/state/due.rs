@@ -95,9 +95,13 @@ impl<M: Member, E> State<M, E> {
         [expiries.min(), idle, reserve, retry.filter(later)].into_iter().flatten().min()
     }
 
+    pub(in crate::pool) fn holders(&self, now: Instant) -> impl Iterator<Item = Holder> {
+        let held = self.seats.iter().flatten().filter_map(|seat| seat.holder);
+        held.map(move |(id, since)| Holder { id, held: now.saturating_duration_since(since) })
+    }
+
     pub(in crate::pool) fn snapshot(&self, now: Instant) -> Snapshot {
         let ago = |since: Instant| now.saturating_duration_since(since);
-        let held = self.seats.iter().flatten().filter_map(|seat| seat.holder);
         Snapshot {
             idle: self.idle,
             active: self.active,
@@ -105,9 +109,7 @@ impl<M: Member, E> State<M, E> {
             opening: self.opening,
             waiting: self.waiting,
             oldest_wait: self.oldest_since().map(ago),
-            longest_holder: held
-                .min_by_key(|(_, since)| *since)
-                .map(|(id, since)| Holder { id, held: ago(since) }),
+            longest_holder: self.holders(now).max_by_key(|holder| holder.held),
             totals: self.totals.clone(),
         }
     }

@@ -1,0 +1,121 @@
+//! What can be told of a server from outside, by whoever does not have it.
+//!
+//! The figures that change are single numbers, each right by itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connect::LoggedIn;
+use crate::net::socket::Address;
+use crate::net::tls::Cipher;
+
+/// Whose clients a server works for, as they know their database and user.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The database.
+    pub database: String,
+    /// The user.
+    pub user: String,
+}
+
+/// One server, for as long as we are connected to it.
+#[derive(Debug)]
+pub struct ServerCard {
+    /// Unique as long as the process runs.
+    pub id: u64,
+    /// Whose it is.
+    pub owner: Arc<Owner>,
+    /// Where it is, as configured.
+    pub address: Address,
+    /// Its process.
+    pub pid: u32,
+    /// Both ends of the connection, ours first; `None` for a unix socket.
+    pub ends: Option<(SocketAddr, SocketAddr)>,
+    /// What it is encrypted with.
+    pub cipher: Option<Cipher>,
+    /// When it logged in.
+    pub since: Instant,
+    /// The client that it worked for last; 0 for none.
+    client: AtomicU32,
+    statements: AtomicU32,
+    /// Milliseconds from its login to the last request.
+    asked: AtomicU32,
+    tended: AtomicBool,
+}
+
+impl ServerCard {
+    /// A server that has just logged in.
+    pub fn new(id: u64, owner: Arc<Owner>, login: &LoggedIn) -> Self {
+        let LoggedIn { socket, key, .. } = login;
+        let (ends, cipher) = (socket.ends(), socket.cipher());
+        Self { ends, cipher, ..Self::at(id, owner, key.address.clone(), key.pid) }
+    }
+
+    /// A process of which nothing else is known.
+    pub(super) fn at(id: u64, owner: Arc<Owner>, address: Address, pid: u32) -> Self {
+        Self {
+            id,
+            owner,
+            address,
+            pid,
+            ends: None,
+            cipher: None,
+            since: Instant::now(),
+            client: AtomicU32::new(0),
+            statements: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
+            tended: AtomicBool::new(false),
+        }
+    }
+
+    /// It works for this client from now on.
+    #[inline]
+    pub fn serve(&self, client: u32) {
+        self.client.store(client, Ordering::Release);
+    }
+
+    /// The client that it works for, or did last.
+    pub fn client(&self) -> Option<u32> {
+        Some(self.client.load(Ordering::Acquire)).filter(|client| *client > 0)
+    }
+
+    /// A request was sent to it.
+    #[inline]
+    pub fn asked(&self, at: Instant) {
+        self.asked.store(millis(at - self.since), Ordering::Relaxed);
+    }
+
+    /// How long after its login the last request was sent.
+    pub fn last_asked(&self) -> Duration {
+        Duration::from_millis(self.asked.load(Ordering::Relaxed).into())
+    }
+
+    /// It has so many prepared statements.
+    pub fn has_prepared(&self, count: usize) {
+        self.statements.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// How many prepared statements it has.
+    pub fn prepared(&self) -> usize {
+        self.statements.load(Ordering::Relaxed) as usize
+    }
+
+    /// It is being reset or checked, or is not any more.
+    pub fn tend(&self, tended: bool) {
+        self.tended.store(tended, Ordering::Relaxed);
+    }
+
+    /// Whether it is being reset or checked.
+    pub fn is_tended(&self) -> bool {
+        self.tended.load(Ordering::Relaxed)
+    }
+}
+
+/// Wraps after seven weeks, which nobody notices who looks at what was lately.
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() & u128::from(u32::MAX)).unwrap_or_default()
+}
