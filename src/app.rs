@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use self::accept::Doorway;
@@ -178,11 +178,11 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
     let setup = Setup::new(Arc::clone(&config), &house, None)?;
     let control = Builder::new_current_thread().enable_all().build().map_err(StartError::Loops)?;
     let topologies = Topologies::new(control.handle().clone(), tcp);
-    topologies.adopt(&setup);
+    let alarm = Arc::new(Notify::new());
     let (stop, stops) = mpsc::channel(1);
     let app = Arc::new(App {
         crowds: loops.ids().map(|_| AtomicUsize::new(0)).collect(),
-        tenancies: Tenancies::new(setup, Arc::clone(&loops), tcp),
+        tenancies: Tenancies::new(setup, Arc::clone(&loops), tcp, Arc::clone(&alarm)),
         topologies,
         house,
         door: Arc::new(Door::new(general)),
@@ -194,7 +194,9 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         overrides: tokio::sync::Mutex::default(),
         loops,
     });
+    app.topologies.adopt(&app.setup(), &Arc::downgrade(&app));
     control.spawn(Arc::clone(&app).watch_files());
+    control.spawn(Arc::clone(&app).heed(alarm));
     let doorways = listeners.into_iter().map(|listener| Doorway::open(&app, listener));
     let doorways = doorways.collect::<io::Result<_>>().map_err(StartError::Loops)?;
     control.spawn(Arc::clone(&app).sum_up_complaints());
@@ -292,6 +294,11 @@ impl App {
             tokio::time::sleep(LOOK_EVERY).await;
             self.setup().tls.refresh();
         }
+    }
+
+    /// Looks after hosts when somebody raises the alarm.
+    async fn heed(self: Arc<Self>, alarm: Arc<Notify>) {
+        self.topologies.heed(&alarm).await;
     }
 
     async fn forget_idle_databases(self: Arc<Self>) {

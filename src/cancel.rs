@@ -9,6 +9,8 @@
 //! an idle server process is ignored before it reads the next message. So once the connection is
 //! closed, the server is safe to hand on.
 
+mod secret;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -20,6 +22,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+pub use self::secret::Secret;
 use crate::client::card::ClientCard;
 use crate::net::socket::TcpOptions;
 use crate::server::{CancelKey, connect};
@@ -91,30 +94,6 @@ impl Summons {
 
 /// How many clients there may be of those that it counts.
 pub type SeatLimit<'a> = (Option<usize>, &'a dyn Fn(&ClientCard) -> bool);
-
-/// The secret part of a cancel key; its length depends on the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secret {
-    /// Protocol 3.0.
-    Short([u8; 4]),
-    /// Protocol 3.2.
-    Long([u8; 16]),
-}
-
-impl Secret {
-    /// A random one, for this minor version of protocol 3.
-    pub fn random(minor: u16) -> Self {
-        if minor < 2 { Self::Short(rand::random()) } else { Self::Long(rand::random()) }
-    }
-
-    /// As it goes on the wire.
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Short(bytes) => bytes,
-            Self::Long(bytes) => bytes,
-        }
-    }
-}
 
 #[derive(Debug)]
 enum Place {
@@ -424,9 +403,7 @@ impl Seat {
     pub fn summon(&self, summons: Summons) {
         self.summons.fetch_max(summons as u8, Ordering::Release);
         // Its session looks after it has said whom to wake: one of us sees the other.
-        if let Some(attending) = &*self.attending.lock() {
-            attending.wake_by_ref();
-        }
+        self.wake();
     }
 
     /// What the client is asked to do.
@@ -434,6 +411,13 @@ impl Seat {
     pub fn summons(&self) -> Summons {
         let summons = usize::from(self.summons.load(Ordering::Acquire));
         Summons::ALL.get(summons).copied().unwrap_or(Summons::Stay)
+    }
+
+    /// Has its session look around.
+    pub fn wake(&self) {
+        if let Some(attending) = &*self.attending.lock() {
+            attending.wake_by_ref();
+        }
     }
 
     /// Whom to wake when the client is asked to do something.

@@ -19,6 +19,7 @@ use crate::complaints::Complaints;
 use crate::config::hba::{HbaMethod, HbaRule, IdentLine};
 use crate::config::{AuthType, Config, Database};
 use crate::net::host;
+use crate::net::socket::Address;
 use crate::server::connect::Target;
 
 /// The users of a configuration.
@@ -162,7 +163,7 @@ impl Users {
             }
             let complaints = Arc::clone(complaints);
             let (query, mock) = (query.to_owned(), self.mock.clone());
-            let source = Source::new(target, query, general, mock, complaints);
+            let source = Source::new(&place.name, target, query, general, mock, complaints);
             let source = before(&source).unwrap_or_else(|| Arc::new(source));
             all.push(Arc::clone(&source));
             source
@@ -183,6 +184,15 @@ impl Users {
             .map(|(place, auth_user)| source(place, auth_user, &general.auth_query));
         self.sources = sources;
         self.source = general_source;
+    }
+
+    /// Secrets that are looked up in one of these databases are, at this address from now on.
+    pub fn turn(&self, databases: &[String], address: &Address) {
+        for source in self.sources.values().chain(&self.source) {
+            if databases.iter().any(|name| name == source.place()) {
+                source.turn(address);
+            }
+        }
     }
 
     /// What a connection is asked for.

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::tls::Tls;
 use crate::auth::ServerSecret;
 use crate::config::{Config, Database, General, HostPort, Secret};
@@ -12,6 +14,7 @@ use crate::net::tls::ServerTlsPlan;
 use crate::pool::{Goal, Order, PoolSettings, SharedLimits};
 use crate::server::Upkeep;
 use crate::server::connect::Target;
+use crate::server::site::Site;
 
 /// A pool as it is wanted.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,11 +37,14 @@ pub(super) struct Aim {
     connect_query: Option<String>,
     tls: Option<ServerTlsPlan>,
     pub(super) read_only: bool,
+    /// There are several hosts.
+    watched: bool,
 }
 
 impl Design {
-    /// What this configuration wants of the pool of a user on a database.
-    pub(super) fn new(config: &Config, database: &Database, user: &str) -> Self {
+    /// What this configuration wants of the pool of a user on a database, whose server is at
+    /// `address`.
+    pub(super) fn new(config: &Config, database: &Database, user: &str, address: Address) -> Self {
         let General {
             server_reset_query,
             server_check_query,
@@ -73,7 +79,7 @@ impl Design {
         let role = database.user.clone().unwrap_or_else(|| user.to_owned());
         let listed_password = || config.users.get(&role).and_then(|user| user.password.clone());
         let aim = Aim {
-            address: address(database),
+            address,
             password: database.password.clone().or_else(listed_password),
             role,
             dbname: database.dbname.clone(),
@@ -86,6 +92,7 @@ impl Design {
             connect_query: database.connect_query.clone(),
             tls: Tls::plan(config, database),
             read_only: listed.is_some_and(|user| user.read_only),
+            watched: database.has_several_hosts(),
         };
         let limits = SharedLimits {
             host: aim.address.to_string(),
@@ -100,13 +107,16 @@ impl Design {
 }
 
 impl Aim {
-    /// The same, for opening servers.
+    /// The same, for opening servers, which raise the alarm where somebody watches.
     pub(super) fn goal(
         self,
         tls: &Tls,
         tcp: TcpOptions,
         secret: Option<Arc<ServerSecret>>,
+        alarm: Option<&Arc<Notify>>,
     ) -> Goal {
+        let site = alarm.filter(|_| self.watched).cloned();
+        let site = site.map_or_else(Site::default, Site::watched);
         let Self { address, role, dbname, connect_timeout, upkeep, connect_query, .. } = self;
         let target = Target {
             address,
@@ -118,11 +128,11 @@ impl Aim {
             tls: self.tls.map(|plan| tls.with(plan)),
             read_only: self.read_only,
         };
-        Goal { target, upkeep: Arc::new(upkeep), connect_query }
+        Goal { target, upkeep: Arc::new(upkeep), connect_query, site: Arc::new(site) }
     }
 }
 
-/// Where and as whom servers of a database are logged in to for a user.
+/// Where, at the host that is written first, and as whom servers of a database are logged in to for a user.
 pub(crate) fn target(
     config: &Config,
     tls: &Tls,
@@ -131,10 +141,11 @@ pub(crate) fn target(
     user: &str,
     secret: Option<Arc<ServerSecret>>,
 ) -> Target {
-    Design::new(config, database, user).aim.goal(tls, tcp, secret).target
+    let aim = Design::new(config, database, user, address(database)).aim;
+    aim.goal(tls, tcp, secret, None).target
 }
 
-/// Where a database's server listens.
+/// Where the first host of a database listens.
 pub(crate) fn address(database: &Database) -> Address {
     address_of(&database.host_port())
 }

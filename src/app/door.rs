@@ -25,6 +25,7 @@ use crate::config::{Config, Database, General};
 use crate::net::loops::LoopId;
 use crate::net::peer::Peer;
 use crate::net::socket::Socket;
+use crate::server::connect::Target;
 use crate::session::replication::replicate;
 use crate::session::report;
 use crate::session::{End, Entry, Gate, Session, Tenancy};
@@ -429,6 +430,10 @@ impl App {
         let user = &card.login.user;
         let secret = setup.users.server_secret(&database, &person, Some(proof));
         let target = target(&setup.config, &setup.tls, self.house.tcp, &database, user, secret);
+        let Some(address) = self.tenancies.primary(&database) else {
+            return login::refuse(stranger.socket(), &[], &condition::NO_PRIMARY.fatal());
+        };
+        let target = Target { address, ..target };
         drop(setup);
         let parameters = walsender_parameters(&startup, &database);
         let seat = self.house.cancels.seat(Secret::random(startup.minor), card);

@@ -77,7 +77,7 @@ impl App {
         let restart = config.general.keep_until_restart(&before.config.general);
         let setup = Setup::new(Arc::new(config), &self.house, Some(&before))?;
         // From here on nothing fails.
-        self.topologies.adopt(&setup);
+        self.topologies.adopt(&setup, &Arc::downgrade(self));
         let Moved { changed, gone } = self.tenancies.reload(setup);
         self.house.hub.look();
         tracing::info!(changed, gone = gone.len(), "configuration reloaded");

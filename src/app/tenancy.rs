@@ -2,14 +2,18 @@
 //! configuration wants it, and as an operator does.
 
 mod auto;
+mod primaries;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::primaries::Primaries;
+pub(super) use self::primaries::Whereabouts;
 use super::design::Design;
 use super::setup::Setup;
 use crate::auth::ServerSecret;
@@ -30,6 +34,8 @@ pub(crate) struct Tenancies {
     pools: Pools<Connector>,
     tcp: TcpOptions,
     last_server: Arc<AtomicU64>,
+    /// Wakes who watches hosts.
+    alarm: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -42,6 +48,7 @@ struct Book {
     all_paused: bool,
     paused: BTreeSet<String>,
     disabled: BTreeSet<String>,
+    primaries: Primaries,
 }
 
 /// What a reload has moved.
@@ -54,7 +61,13 @@ pub(super) struct Moved {
 }
 
 impl Tenancies {
-    pub(crate) fn new(setup: Setup, loops: Arc<Loops>, tcp: TcpOptions) -> Self {
+    /// None yet. Servers of databases with several hosts raise the alarm when these may have changed.
+    pub(crate) fn new(
+        setup: Setup,
+        loops: Arc<Loops>,
+        tcp: TcpOptions,
+        alarm: Arc<Notify>,
+    ) -> Self {
         let book = Book {
             setup: Arc::new(setup),
             known: HashMap::new(),
@@ -62,9 +75,10 @@ impl Tenancies {
             all_paused: false,
             paused: BTreeSet::new(),
             disabled: BTreeSet::new(),
+            primaries: Primaries::default(),
         };
         let (book, last_server) = (Mutex::new(book), Arc::default());
-        Self { book, pools: Pools::new(loops), tcp, last_server }
+        Self { book, pools: Pools::new(loops), tcp, last_server, alarm }
     }
 
     /// What everybody goes by who comes in now.
@@ -99,8 +113,9 @@ impl Tenancies {
         let database = config.database(name).ok_or_else(missing)?;
         let terms = Terms::new(config, &database, config.users.get(user));
         let plan = || {
-            let Design { settings, limits, aim } = Design::new(config, &database, user);
-            let goal = aim.goal(&setup.tls, self.tcp, secret);
+            let at = book.primaries.address(config, &database, None);
+            let Design { settings, limits, aim } = Design::new(config, &database, user, at);
+            let goal = aim.goal(&setup.tls, self.tcp, secret, Some(&self.alarm));
             let connector = Connector::new(
                 goal,
                 Owner { database: name.clone(), user: user.clone() },
@@ -116,6 +131,7 @@ impl Tenancies {
         if book.all_paused || book.paused.contains(name) {
             pool.pause();
         }
+        pool.set_prospect(book.primaries.prospect(config, &database));
         let tenancy = Tenancy::new(Arc::clone(login), pool, terms, Arc::clone(house));
         book.known.insert(Arc::clone(login), Arc::clone(&tenancy));
         Ok(tenancy)
@@ -185,7 +201,8 @@ impl Tenancies {
         let mut moved = Moved::default();
         let mut book = self.book.lock();
         let old = std::mem::replace(&mut book.setup, Arc::clone(&new));
-        let Book { known, paused, disabled, .. } = &mut *book;
+        let Book { known, paused, disabled, primaries, .. } = &mut *book;
+        primaries.go_by(&new.config);
         paused.retain(|name| new.config.database(name).is_some());
         disabled.retain(|name| new.config.database(name).is_some());
         known.retain(|login, tenancy| {
@@ -195,7 +212,7 @@ impl Tenancies {
                 moved.gone.push((Arc::clone(login), pool));
                 return false;
             }
-            if let Some(next) = self.adapt(&old, &new, tenancy, &mut moved) {
+            if let Some(next) = self.adapt(&old, &new, primaries, tenancy, &mut moved) {
                 *tenancy = next;
             }
             true
@@ -209,18 +226,21 @@ impl Tenancies {
         &self,
         old: &Setup,
         new: &Setup,
+        primaries: &Primaries,
         tenancy: &Tenancy,
         moved: &mut Moved,
     ) -> Option<Arc<Tenancy>> {
         let Login { database, user } = &*tenancy.login;
         let before = old.config.database(database)?;
         let now = new.config.database(database)?;
-        let before = Design::new(&old.config, &before, user);
-        let wanted = Design::new(&new.config, &now, user);
+        let pool = &tenancy.pool;
+        let at = pool.connector().target().address;
+        let wanted_at = primaries.address(&new.config, &now, Some(at.clone()));
+        let before = Design::new(&old.config, &before, user, at);
+        let wanted = Design::new(&new.config, &now, user, wanted_at);
         let terms = Terms::new(&new.config, &now, new.config.users.get(user));
         let next = (terms != tenancy.terms).then(|| tenancy.succeed(terms));
         moved.changed += usize::from(before != wanted || next.is_some());
-        let pool = &tenancy.pool;
         if before.aim != wanted.aim {
             // What a client has shown is as good as before, where nothing else is configured.
             let secret = if before.aim.password == wanted.aim.password {
@@ -229,12 +249,13 @@ impl Tenancies {
                 let role = now.user.as_deref().unwrap_or(user);
                 new.users.role_secret(&now, role).or_else(|| pool.connector().secret())
             };
-            pool.connector().aim(wanted.aim.goal(&new.tls, self.tcp, secret));
+            pool.connector().aim(wanted.aim.goal(&new.tls, self.tcp, secret, Some(&self.alarm)));
             pool.replace_members();
         }
         if (&before.settings, &before.limits) != (&wanted.settings, &wanted.limits) {
             self.pools.reconfigure(pool, wanted.settings, wanted.limits);
         }
+        pool.set_prospect(primaries.prospect(&new.config, &now));
         next
     }
 }

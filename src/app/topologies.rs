@@ -2,17 +2,26 @@
 //!
 //! Databases that name the same hosts share one [`Topology`]. One with a single host has none.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::design::{Aim, Design, address_of};
+use super::App;
+use super::design::{Aim, Design, address, address_of};
 use super::setup::Setup;
+use super::tenancy::Whereabouts;
 use crate::config::{Config, Database, HostPort};
 use crate::net::socket::TcpOptions;
 use crate::server::connect::Target;
-use crate::topology::{HostFigures, Pace, Topology};
+use crate::topology::{HostFigures, Pace, Primary, Topology};
+
+/// Alarms within this time are one.
+const HEEDED: Duration = Duration::from_millis(100);
 
 /// All of them.
 #[derive(Debug)]
@@ -29,6 +38,8 @@ struct Watched {
     /// Whose hosts they are.
     databases: Vec<String>,
     topology: Arc<Topology>,
+    /// Has pools follow the primary.
+    _follower: JoinSet<()>,
 }
 
 /// What a configuration wants of one.
@@ -46,9 +57,9 @@ impl Topologies {
         Self { on, tcp, all: Mutex::default() }
     }
 
-    /// Watches the hosts that this setup names from now on. What is known of those that were
-    /// watched before, still is.
-    pub(super) fn adopt(&self, setup: &Setup) {
+    /// Watches the hosts that this setup names from now on, and has the pools of `app` follow the
+    /// primary. What is known of those that were watched before, still is.
+    pub(super) fn adopt(&self, setup: &Setup, app: &Weak<App>) {
         let mut wanted: Vec<(Plan, Vec<String>, Arc<Database>)> = Vec::new();
         for (name, database) in &setup.config.databases {
             let Some(plan) = Plan::of(&setup.config, database) else { continue };
@@ -72,7 +83,21 @@ impl Topologies {
                     Arc::new(Topology::watch(targets, plan.pace, before, &self.on))
                 }
             };
-            all.push(Watched { plan, databases, topology });
+            let (app, primary) = (Weak::clone(app), topology.primary());
+            let patience = setup.config.general.failover_timeout;
+            let mut follower = JoinSet::new();
+            follower.spawn_on(follow(app, databases.clone(), primary, patience), &self.on);
+            all.push(Watched { plan, databases, topology, _follower: follower });
+        }
+    }
+
+    /// Looks at all hosts at once whenever somebody has reason to think that something is amiss, as
+    /// long as the process runs.
+    pub(super) async fn heed(&self, alarm: &Notify) {
+        loop {
+            alarm.notified().await;
+            self.all.lock().iter().for_each(|watched| watched.topology.look());
+            sleep(HEEDED).await;
         }
     }
 
@@ -91,6 +116,52 @@ impl Topologies {
     }
 }
 
+/// Has the pools of these databases follow the primary, as long as the application is there. Clients
+/// are refused when it has been missing for longer than `patience`.
+async fn follow(
+    app: Weak<App>,
+    databases: Vec<String>,
+    mut primary: watch::Receiver<Primary>,
+    patience: Duration,
+) {
+    loop {
+        let (whereabouts, until) = match &*primary.borrow_and_update() {
+            Primary::Known(host) => (Whereabouts::At(host.clone()), None),
+            Primary::Missing(since) => match *since + patience {
+                until if until <= Instant::now() => (Whereabouts::GivenUp, None),
+                until => (Whereabouts::Sought, Some(until)),
+            },
+        };
+        let Some(running) = app.upgrade() else { return };
+        running.turn(&databases, &whereabouts);
+        drop(running);
+        let changed = match until {
+            Some(until) => tokio::select! {
+                changed = primary.changed() => changed,
+                () = sleep_until(until) => Ok(()),
+            },
+            None => primary.changed().await,
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+impl App {
+    /// Goes by what is known of the primary of these databases.
+    fn turn(&self, databases: &[String], whereabouts: &Whereabouts) {
+        if self.tenancies.turn(databases, whereabouts) {
+            // Those who have a server at another host find that they have no business there.
+            self.house.cancels.list().iter().for_each(|seat| seat.wake());
+        }
+        if let Whereabouts::At(host) = whereabouts {
+            self.setup().users.turn(databases, &address_of(host));
+        }
+        self.house.hub.look();
+    }
+}
+
 impl Plan {
     /// How the hosts of a database are watched, if it has several.
     fn of(config: &Config, database: &Database) -> Option<Self> {
@@ -100,7 +171,7 @@ impl Plan {
         }
         let asked = asked(config, database)?;
         let user = asked.user.clone().unwrap_or_default();
-        let mut aim = Design::new(config, &asked, &user).aim;
+        let mut aim = Design::new(config, &asked, &user, address(&asked)).aim;
         aim.read_only = false;
         let general = &config.general;
         let pace = Pace { every: general.check_interval, limit: general.check_timeout };
@@ -123,7 +194,7 @@ impl Plan {
     ) -> Vec<(HostPort, Target)> {
         let secret = asked(&setup.config, database)
             .and_then(|asked| setup.users.role_secret(&asked, asked.user.as_deref()?));
-        let target = self.aim.clone().goal(&setup.tls, tcp, secret).target;
+        let target = self.aim.clone().goal(&setup.tls, tcp, secret, None).target;
         let at = |host: &HostPort| {
             (host.clone(), Target { address: address_of(host), ..target.clone() })
         };

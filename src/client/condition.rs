@@ -28,6 +28,11 @@ impl Condition {
         self.about("")
     }
 
+    /// What a client is told that has not had its first ReadyForQuery.
+    pub fn fatal(&self) -> Report {
+        Report { severity: Severity::Fatal, ..self.report() }
+    }
+
     /// What the client is told, with `what` in the places that differ from case to case.
     pub fn about(&self, what: impl Display) -> Report {
         let what = what.to_string();
@@ -108,6 +113,9 @@ conditions! {
         "Raise default_pool_size if the server can bear it, or end what holds the servers.";
     /// The client cancelled a request that waited.
     CANCELLED: Error "57014" "canceling statement due to user request" "";
+    /// None of the database's hosts is the primary, for `failover_timeout`.
+    NO_PRIMARY: Error "57P03" "no primary server is known (failover_timeout)"
+        "SHOW REPLICAS, in the console, says how each host stands.";
     /// There is no server to be had, and none has said why.
     NO_SERVER: Error "08006" "{}" "";
     /// We could not log in to the server, or it could not prove itself.
@@ -122,6 +130,9 @@ conditions! {
         "current transaction is aborted, commands ignored until end of transaction block" "";
     /// The server is gone, or can't be understood any more.
     SERVER_LOST: Fatal "08006" "{}" "The outcome of the request is unknown.";
+    /// Another host is the primary now.
+    PRIMARY_CHANGED: Fatal "08006" "server is not the primary any more"
+        "The transaction is lost; whether a COMMIT under way was carried out is unknown.";
     /// A user who may only read tries to write.
     READ_ONLY: Error "25006" "cannot execute {} in a read-only transaction"
         "The user is read-only (read_only in the configuration of the pooler).";

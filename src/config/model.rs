@@ -190,6 +190,8 @@ pub struct General {
     pub check_interval: Duration,
     /// Longest look.
     pub check_timeout: Duration,
+    /// How long clients wait for a primary.
+    pub failover_timeout: Duration,
     /// Who looks; `None` = the database's user. [`Config::check_user`] has the defaults in.
     pub check_user: Option<String>,
 
@@ -372,6 +374,7 @@ impl Default for General {
             server_login_retry: Duration::from_secs(15),
             check_interval: Duration::from_millis(500),
             check_timeout: Duration::from_secs(3),
+            failover_timeout: Duration::from_secs(30),
             check_user: None,
             client_login_timeout: Duration::from_secs(60),
             client_idle_timeout: None,

@@ -71,6 +71,9 @@ pub enum Verdict {
     Full,
     /// The server will say the same next time (a wrong password): no attempt without a new ask.
     Rejected,
+    /// Nobody there, and it will soon be known whether it is somewhere else: as if it were
+    /// starting.
+    Moving,
     /// Nobody there, or anything else: back off and try again.
     Unreachable,
 }

@@ -35,6 +35,6 @@ pub use pool::{Ask, CheckoutError, Pool, PoolName};
 pub use pools::{PoolPlan, Pools, SharedLimits};
 pub use quota::{Host, Quota, Quotas};
 pub use servers::{Connector, Goal, affinity};
-pub use settings::{Order, PoolSettings};
+pub use settings::{Order, PoolSettings, Prospect};
 pub use snapshot::{Closed, Holder, Snapshot, Totals};
 pub use waiting::Waiting;

@@ -139,7 +139,7 @@ impl<C: Connect> Opening<C> {
         let now = Instant::now();
         let waits = || quotas.is_some_and(|quotas| quotas.host.connections.full(now));
         let meaning = match verdict {
-            Verdict::StartingUp => Meaning::Starting,
+            Verdict::StartingUp | Verdict::Moving => Meaning::Starting,
             Verdict::Rejected => Meaning::Rejected,
             Verdict::Unreachable => Meaning::Down,
             Verdict::Full if waits() => Meaning::WaitForOthers,

@@ -48,6 +48,9 @@ pub enum CheckoutError<E> {
     /// No member is open and none can be opened now: the error of the last attempt.
     #[error("no server can be opened: {0:?}")]
     Connect(E),
+    /// There is nowhere to open one, and nobody waits for that to change.
+    #[error("no server is known")]
+    Nowhere,
     /// The pool was closed.
     #[error("the pool is closed")]
     Closed,
@@ -435,6 +438,7 @@ impl<E: Clone> From<Refusal<E>> for CheckoutError<E> {
     fn from(refusal: Refusal<E>) -> Self {
         match refusal {
             Refusal::Connect(error) => Self::Connect((*error).clone()),
+            Refusal::Nowhere => Self::Nowhere,
             Refusal::Closed => Self::Closed,
         }
     }

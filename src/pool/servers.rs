@@ -14,6 +14,7 @@ use crate::server::card::{Owner, ServerCard};
 use crate::server::connect::{ConnectError, Target, connect};
 use crate::server::params::{Params, ParamsTable};
 use crate::server::processes::Processes;
+use crate::server::site::Site;
 use crate::server::{Cleanliness, Server, ServerError, Upkeep};
 
 impl Member for Box<Server> {
@@ -79,6 +80,8 @@ pub struct Goal {
     pub upkeep: Arc<Upkeep>,
     /// SQL that every new server runs first.
     pub connect_query: Option<String>,
+    /// The host.
+    pub site: Arc<Site>,
 }
 
 /// Opens the servers of one pool.
@@ -112,8 +115,19 @@ impl Connector {
     }
 
     /// Opens servers as this says from now on.
-    pub fn aim(&self, goal: Goal) {
-        *self.goal.lock() = Arc::new(goal);
+    pub fn aim(&self, mut goal: Goal) {
+        let mut current = self.goal.lock();
+        if current.target.address == goal.target.address
+            && current.site.is_watched() == goal.site.is_watched()
+        {
+            goal.site = Arc::clone(&current.site);
+        }
+        *current = Arc::new(goal);
+    }
+
+    /// Nothing may be done any more on the host where servers have been opened.
+    pub fn forsake(&self) {
+        self.goal.lock().site.forsake();
     }
 
     /// Where servers are opened, and as whom.
@@ -142,7 +156,7 @@ impl Connector {
     }
 
     async fn open(&self, goal: &Goal, on: LoopId) -> Result<Box<Server>, ConnectError> {
-        let Goal { target, upkeep, connect_query } = goal;
+        let Goal { target, upkeep, connect_query, site } = goal;
         let login = connect(target, &[]).await?;
         let method = login.method;
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
@@ -150,6 +164,7 @@ impl Connector {
         let card = ServerCard::new(id, Arc::clone(&self.owner), &login);
         let process = self.processes.enrol(card);
         let mut server = Server::new(login, on, unset, Arc::clone(upkeep), process);
+        server.site = Arc::clone(site);
         if let Some(sql) = connect_query {
             let address = Arc::from(target.address.to_string());
             let ran = server.run(sql, target.connect_timeout).await;
@@ -176,7 +191,10 @@ impl Connect for Connector {
     async fn connect(&self, on: LoopId) -> Result<Self::Member, Self::Error> {
         let goal = Arc::clone(&self.goal.lock());
         let opened = self.open(&goal, on).await;
-        opened.inspect_err(|error| self.complaints.complain(&goal.target.complaint(error)))
+        opened.inspect_err(|error| {
+            self.complaints.complain(&goal.target.complaint(error));
+            goal.site.doubt();
+        })
     }
 
     fn verdict(&self, error: &Self::Error) -> Verdict {
@@ -186,6 +204,8 @@ impl Connect for Connector {
             // Wrong password, no such role or database, no entry in pg_hba.conf.
             (_, Some(b"28P01" | b"28000" | b"3D000" | b"42501")) => Verdict::Rejected,
             (ConnectError::Auth { .. }, _) => Verdict::Rejected,
+            (ConnectError::Tls { .. } | ConnectError::Lied { .. }, _) => Verdict::Unreachable,
+            _ if self.goal.lock().site.is_watched() => Verdict::Moving,
             _ => Verdict::Unreachable,
         }
     }

@@ -41,6 +41,17 @@ impl Default for PoolSettings {
     }
 }
 
+/// Whether there is anywhere to open members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prospect {
+    /// There is.
+    Open,
+    /// Not at the moment: who asks waits.
+    Awaited,
+    /// Not for so long that nobody waits for it.
+    Hopeless,
+}
+
 /// Which of the idle members is lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {

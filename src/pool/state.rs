@@ -21,7 +21,7 @@ use super::opening::Retry;
 use super::place::{Place, Purpose};
 use super::pool::Ask;
 use super::quota::Quotas;
-use super::settings::PoolSettings;
+use super::settings::{PoolSettings, Prospect};
 use super::snapshot::{Closed, Totals};
 use super::waiters::{Line, Outcome, Turn, Waiters};
 use crate::net::loops::LoopId;
@@ -53,6 +53,7 @@ pub(super) type Generation = u64;
 /// Why somebody gets no member.
 pub(super) enum Refusal<E> {
     Connect(Arc<E>),
+    Nowhere,
     Closed,
 }
 
@@ -110,9 +111,12 @@ pub(super) struct State<M, E> {
     pub(super) closed: bool,
     /// Nobody is lent a member; who asks waits.
     pub(super) paused: bool,
+    pub(super) prospect: Prospect,
     pub(super) generation: Generation,
     /// Members of earlier generations that are being opened.
     obsolete_openings: usize,
+    /// Members of earlier generations that are being reset or checked.
+    obsolete_tending: usize,
     pub(super) totals: Totals,
 }
 
@@ -160,8 +164,10 @@ impl<M: Member, E> State<M, E> {
             upkeep_at: None,
             closed: false,
             paused: false,
+            prospect: Prospect::Open,
             generation: 0,
             obsolete_openings: 0,
+            obsolete_tending: 0,
             totals: Totals::default(),
         }
     }
@@ -225,17 +231,6 @@ impl<M: Member, E> State<M, E> {
             seat.holder = None;
         }
         self.active -= 1;
-    }
-
-    /// Why a member that is free is not to be used any more, whatever its own condition.
-    pub(super) fn unwanted(&self, entry: &Entry<M>) -> Option<Closed> {
-        if self.closed {
-            Some(Closed::PoolClosed)
-        } else if entry.generation != self.generation {
-            Some(Closed::Obsolete)
-        } else {
-            self.paused.then_some(Closed::Paused)
-        }
     }
 
     /// Finds a new use for a member that is free on loop `on`: the next waiter, the idle list, or
@@ -317,7 +312,7 @@ impl<M: Member, E> State<M, E> {
         self.next_ticket += 1;
         let slot = self.line_up(Turn { ask, ticket, since: now });
         let total = self.open + self.opening;
-        let wanted = self.waiting > self.opening + self.tending;
+        let wanted = self.waiting > self.coming();
         let reserve_at = now + self.settings.reserve_timeout;
         let reserve = self.settings.reserve > 0
             && total < self.settings.size.saturating_add(self.settings.reserve)
@@ -386,10 +381,13 @@ impl<M: Member, E> State<M, E> {
         if self.closed {
             return Some(Refusal::Closed);
         }
-        if self.paused || !self.retry.is_pausing(now) {
-            return None;
+        match self.prospect {
+            _ if self.paused => None,
+            Prospect::Awaited => None,
+            Prospect::Hopeless => Some(Refusal::Nowhere),
+            Prospect::Open if self.retry.is_pausing(now) => self.refusal_without_attempt(),
+            Prospect::Open => None,
         }
-        self.refusal_without_attempt()
     }
 
     /// The same, if no attempt will be made.
@@ -426,7 +424,8 @@ impl<M: Member, E> State<M, E> {
 
     /// Whether a member should be opened now, for what, and on which loop.
     pub(super) fn wish(&self, now: Instant) -> Option<(LoopId, Purpose)> {
-        if self.closed || self.paused || self.retry.halted || self.retry.is_pausing(now) {
+        let opens = !self.closed && !self.paused && self.prospect == Prospect::Open;
+        if !opens || self.retry.halted || self.retry.is_pausing(now) {
             return None;
         }
         let total = self.open + self.opening;
@@ -434,9 +433,7 @@ impl<M: Member, E> State<M, E> {
             if self.reserve_at().is_some_and(|at| at <= now) { self.settings.reserve } else { 0 };
         let lanes = || self.lanes.iter().enumerate();
         let on = |lane: usize| LoopId::new(u16::try_from(lane).unwrap_or(0));
-        if self.waiting > self.opening + self.tending
-            && total < self.settings.size.saturating_add(reserve)
-        {
+        if self.waiting > self.coming() && total < self.settings.size.saturating_add(reserve) {
             let short = |lane: &Lane<M>| lane.line.len().saturating_sub(lane.opening);
             let (lane, _) = lanes().rev().max_by_key(|(_, lane)| short(lane))?;
             return Some((on(lane), Purpose::Waiter));
@@ -488,6 +485,7 @@ impl<E> Clone for Refusal<E> {
     fn clone(&self) -> Self {
         match self {
             Self::Connect(error) => Self::Connect(error.clone()),
+            Self::Nowhere => Self::Nowhere,
             Self::Closed => Self::Closed,
         }
     }

@@ -5,9 +5,10 @@ use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 
 use super::member::Connect;
+use super::opening::Retry;
 use super::pool::Pool;
 use super::quota::{Quotas, Tenant};
-use super::settings::PoolSettings;
+use super::settings::{PoolSettings, Prospect};
 use super::state::{Entry, State};
 
 impl<C: Connect> Pool<C> {
@@ -27,6 +28,33 @@ impl<C: Connect> Pool<C> {
     /// Whether it is paused.
     pub fn is_paused(&self) -> bool {
         self.state.lock().paused
+    }
+
+    /// Whether there is anywhere to open members.
+    pub fn prospect(&self) -> Prospect {
+        self.state.lock().prospect
+    }
+
+    /// Says whether there is anywhere to open members. What is open is closed as it becomes free,
+    /// when there is not; who waits then goes on when there is again, or is refused when there is
+    /// no hope for that.
+    pub fn set_prospect(&self, prospect: Prospect) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let closed = match (std::mem::replace(&mut state.prospect, prospect), prospect) {
+            (Prospect::Open, Prospect::Open) => return,
+            (Prospect::Open, _) => state.replace(now),
+            (_, _) => {
+                state.retry = Retry::default();
+                Vec::new()
+            }
+        };
+        let crowd = state.refuse_if_hopeless(now);
+        drop(state);
+        drop(closed);
+        crowd.into_iter().for_each(std::task::Waker::wake);
+        self.fewer.notify_waiters();
+        self.wake.notify_one();
     }
 
     /// Closes what is open now, each member when it is free, and opens others as they are wanted.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::member::{Connect, Member};
 use super::pool::Pool;
 use super::snapshot::Closed;
-use super::state::Entry;
+use super::state::{Entry, Generation};
 use crate::net::loops::LoopId;
 
 /// What is done to it.
@@ -32,6 +32,7 @@ impl Tending {
 struct Tended<C: Connect> {
     pool: Arc<Pool<C>>,
     seat: Option<usize>,
+    generation: Generation,
     kind: Tending,
 }
 
@@ -49,7 +50,7 @@ impl<C: Connect> Pool<C> {
 
     fn tend(self: &Arc<Self>, entry: Entry<C::Member>, on: LoopId, kind: Tending) {
         let Entry { mut member, id, seat, expires, generation, place } = entry;
-        let mut tended = Tended { pool: self.clone(), seat: Some(seat), kind };
+        let mut tended = Tended { pool: self.clone(), seat: Some(seat), generation, kind };
         self.background(on, async move {
             let member = match kind {
                 Tending::Reset => member.reset().await,
@@ -69,7 +70,7 @@ impl<C: Connect> Tended<C> {
         let pool = &self.pool;
         let now = Instant::now();
         let mut state = pool.state.lock();
-        state.tending -= 1;
+        state.tended(self.generation);
         let after = state.give(entry, on, now, pool.who());
         drop(state);
         pool.settle(after);
@@ -81,7 +82,7 @@ impl<C: Connect> Drop for Tended<C> {
         let Some(seat) = self.seat else { return };
         let now = Instant::now();
         let mut state = self.pool.state.lock();
-        state.tending -= 1;
+        state.tended(self.generation);
         let why = if state.closed { Closed::PoolClosed } else { self.kind.failure() };
         let after = state.strike(seat, why, now);
         drop(state);

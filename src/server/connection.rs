@@ -26,6 +26,7 @@ use super::prepared::PreparedSet;
 use super::processes::Process;
 use super::receive::{Fault, Receiver, Sink};
 use super::reported::Reported;
+use super::site::Site;
 use crate::net::loops::LoopId;
 use crate::net::scratch;
 use crate::net::socket::{Address, Inbox, Outbox, Socket};
@@ -107,6 +108,8 @@ pub struct Server {
     pub outbox: Outbox,
     /// How to cancel what runs there.
     pub key: Arc<CancelKey>,
+    /// The host that it is on.
+    pub site: Arc<Site>,
     /// The client's settings that are in force.
     applied: Arc<Params>,
     /// No settings: what is in force after login and reset.
@@ -169,6 +172,7 @@ impl Server {
             created: Instant::now(),
             key: Arc::new(login.key),
             upkeep,
+            site: Arc::default(),
         })
     }
 
@@ -287,13 +291,6 @@ impl Server {
         wanted.prove(Arc::clone(self.receiver.reported()));
         self.know_reported();
         Ok(())
-    }
-
-    /// Shares what it reports with all that have the same settings.
-    pub fn know_reported(&mut self) {
-        if let Some(shared) = self.applied.proven() {
-            self.receiver.share_reported(shared);
-        }
     }
 
     /// Makes the session as new; `None` when that could not be done in time.

@@ -14,6 +14,7 @@ pub mod processes;
 pub mod receive;
 pub mod reported;
 pub mod schema;
+pub mod site;
 pub mod undo;
 
 pub use connection::{CancelKey, Cleanliness, Server, ServerError, Upkeep};

@@ -42,6 +42,9 @@ impl Session {
     /// Whether the client may go on while it has a server.
     #[inline]
     pub(super) fn may_go_on(&self) -> Result<(), End> {
+        if self.attached.as_deref().is_some_and(|attached| attached.lease.site.is_forsaken()) {
+            return Err(End::Forsaken);
+        }
         let go = match self.seat.summons() {
             Summons::Stay => return Ok(()),
             Summons::Drain | Summons::Reconfigured => self.is_between_transactions(),

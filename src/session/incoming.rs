@@ -18,6 +18,7 @@ use crate::server::processes::Processes;
 use crate::server::receive::Sink;
 use crate::server::reported::Reported;
 use crate::server::schema::Schema;
+use crate::server::site::Site;
 use crate::wire::reply::{self, Report};
 use crate::wire::splice::Splice;
 use crate::wire::view;
@@ -55,9 +56,13 @@ pub(super) struct Incoming<'a, 'b> {
     /// The server refused the client's settings; this is its error.
     pub refused: Option<Vec<u8>>,
     /// The server has told the client that this is the end.
-    pub told_fatal: bool,
+    pub told_fatal: &'a mut bool,
+    /// The host that the server is on.
+    pub site: &'a Site,
 }
 
+/// Writing is refused; the server ends, has crashed, or starts.
+const NO_PRIMARY: [&[u8]; 4] = [b"25006", b"57P01", b"57P02", b"57P03"];
 /// How often a schema may change while a statement is described.
 const VERSIONS_TRIED: usize = 4;
 /// The routine of a server that finds that a statement has other columns than it had.
@@ -82,7 +87,10 @@ impl Sink for Incoming<'_, '_> {
     }
 
     fn failed(&mut self, messages: Range<u64>, error: &[u8]) -> bool {
-        self.told_fatal |= matches!(view::error_field(error, b'V'), Some(b"FATAL" | b"PANIC"));
+        *self.told_fatal |= matches!(view::error_field(error, b'V'), Some(b"FATAL" | b"PANIC"));
+        if view::error_field(error, b'C').is_some_and(|code| NO_PRIMARY.contains(&code)) {
+            self.site.doubt();
+        }
         self.flow.restore.take_if(
             |(when, _)| matches!(when, Restore::Behind(message) if messages.contains(message)),
         );

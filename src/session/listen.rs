@@ -14,6 +14,7 @@ use super::{Attached, End, ServerPool, Session};
 use crate::client::condition;
 use crate::net::scratch::INPUT_LEN;
 use crate::notify::{Ear, Lead, Said};
+use crate::pool::Prospect;
 use crate::server::connect::Target;
 use crate::server::ledger::{Audience, Awaited};
 use crate::server::receive::Fault;
@@ -26,7 +27,7 @@ impl Lead for ServerPool {
     }
 
     fn is_paused(&self) -> bool {
-        ServerPool::is_paused(self)
+        ServerPool::is_paused(self) || self.prospect() != Prospect::Open
     }
 }
 

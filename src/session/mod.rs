@@ -189,6 +189,9 @@ pub enum End {
     /// The server's connection was closed or failed.
     #[error("server conn crashed?")]
     ServerGone,
+    /// The server's host is not the primary any more.
+    #[error("server is not the primary any more")]
+    Forsaken,
     /// There is no server, and none to be had.
     #[error("server login failed: {0}")]
     NoServer(connect::ConnectError),
@@ -205,7 +208,7 @@ pub enum End {
     #[error("client_idle_timeout")]
     Idle,
     /// No server was to be had in time, before the first ReadyForQuery.
-    #[error("query_wait_timeout")]
+    #[error("{}", .0.message)]
     NeverServed(Report),
     /// A transaction block in statement mode.
     #[error("transaction blocks not allowed in statement pooling mode")]
@@ -528,6 +531,9 @@ impl Session {
             let on = self.on;
             attached.stop_counting(&self.tenancy, on);
             attached.lease.read_on();
+            if matches!(end, End::ServerGone) {
+                attached.lease.site.doubt();
+            }
             let parting = Parting::of(&attached, &end);
             let tenancy = Arc::clone(&self.tenancy);
             let parted = tenancy.house.partings.subscribe();
@@ -560,6 +566,7 @@ impl Session {
             End::ServerGone => {
                 Some(condition::SERVER_LOST.about("server closed the connection unexpectedly"))
             }
+            End::Forsaken => Some(condition::PRIMARY_CHANGED.report()),
             End::NoServer(error) => Some(report::connect_failed(reply::Severity::Fatal, error)),
             End::Refused(error) => Some(report::from_server(reply::Severity::Fatal, error)),
             End::TimedOut(limit) => Some(limit.report()),

@@ -56,6 +56,7 @@ impl Session {
             | End::Killed
             | End::Reconfigured
             | End::TimedOut(_)
+            | End::Forsaken
             | End::Client(_) => {}
             // One of the sides is gone, or can't be understood any more.
             _ => return false,

@@ -31,6 +31,7 @@ enum Waited {
 enum Vain {
     NoServer(ConnectError),
     TooLong(Report),
+    Nowhere,
     Cancelled,
 }
 
@@ -39,6 +40,7 @@ impl Vain {
         match self {
             Self::NoServer(error) => report::connect_failed(severity, &error),
             Self::TooLong(report) => Report { severity, ..report },
+            Self::Nowhere => Report { severity, ..condition::NO_PRIMARY.report() },
             Self::Cancelled => Report { severity, ..condition::CANCELLED.report() },
         }
     }
@@ -99,6 +101,7 @@ impl Session {
                 Ok(Waited::Server(Err(CheckoutError::Connect(error)))) => {
                     break Ok(Err(Vain::NoServer(error)));
                 }
+                Ok(Waited::Server(Err(CheckoutError::Nowhere))) => break Ok(Err(Vain::Nowhere)),
                 Ok(Waited::Server(Err(CheckoutError::Closed))) => break Err(self.dismissal()),
                 Ok(Waited::Cancelled) => break Ok(Err(Vain::Cancelled)),
                 Ok(Waited::ClientGone) => break Err(End::ClientGone),

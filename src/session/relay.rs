@@ -191,7 +191,8 @@ impl Session {
                 Err(gone) => return Err(client_gone(gone)),
             }
         }
-        let Server { socket, inbox, receiver, ledger, prepared, lent, key, .. } = &mut ***lease;
+        let Server { socket, inbox, receiver, ledger, prepared, lent, key, site, .. } =
+            &mut ***lease;
         let count = match stopped {
             // It is there already.
             true => 0,
@@ -228,14 +229,13 @@ impl Session {
                 ceased: None,
                 settled: false,
                 refused: None,
-                told_fatal: false,
+                told_fatal: &mut self.told_fatal,
+                site,
             };
             let judged = receiver.receive(bytes, ledger, &mut sink);
-            refused = sink.refused.take();
-            settled = sink.settled;
+            (refused, settled) = (sink.refused.take(), sink.settled);
             learnt = sink.learnt.take();
             ceased = sink.ceased.take();
-            self.told_fatal |= sink.told_fatal;
             // Before the client has it: who is answered has been counted.
             meter.received(count, ledger, &self.tenancy.traffic, self.on.index());
             // What came before a fault is the client's all the same.

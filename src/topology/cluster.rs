@@ -55,7 +55,7 @@ struct Host {
 /// What a host is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It has not said yet what it is.
+    /// It has not said what it is, or is gone and was a primary.
     Unknown,
     /// It gets what has to be done on a primary.
     Primary,
@@ -248,7 +248,8 @@ impl Cluster {
                 None => Standing::Unknown,
                 Some(Role::Replica) => Standing::Replica,
                 Some(Role::Primary) if self.primary == Some(index) => Standing::Primary,
-                Some(Role::Primary) => Standing::Slighted,
+                Some(Role::Primary) if state == State::Up => Standing::Slighted,
+                Some(Role::Primary) => Standing::Unknown,
             };
             // Of another history, or silent: how far it is says nothing.
             let answers = state == State::Up && host.error.is_none();

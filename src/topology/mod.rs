@@ -21,7 +21,7 @@ pub use freshness::Moments;
 pub use health::{Health, Sign, State};
 pub use lsn::Lsn;
 pub use probe::{Miss, Sample};
-pub use watch::{Pace, Topology};
+pub use watch::{Pace, Primary, Topology};
 
 /// What a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -30,6 +31,15 @@ const SEARCH: Duration = Duration::from_secs(60);
 /// The least time between two looks, whatever happens.
 const APART: Duration = Duration::from_millis(20);
 
+/// Which host is the primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Primary {
+    /// This one.
+    Known(HostPort),
+    /// None, since then.
+    Missing(Instant),
+}
+
 /// The hosts of a database, under watch. Dropping it ends that.
 #[derive(Debug)]
 pub struct Topology {
@@ -40,14 +50,10 @@ pub struct Topology {
 #[derive(Debug)]
 struct Books {
     pace: Pace,
-    state: Mutex<Known>,
-}
-
-#[derive(Debug)]
-struct Known {
-    cluster: Cluster,
-    /// Since when there is no primary.
-    searching: Option<Instant>,
+    cluster: Mutex<Cluster>,
+    primary: watch::Sender<Primary>,
+    /// Those who look at a host are to look now, each of them.
+    hurry: Vec<Notify>,
 }
 
 impl Topology {
@@ -61,11 +67,12 @@ impl Topology {
     ) -> Self {
         let now = Instant::now();
         let names = hosts.iter().map(|(host, _)| host.clone());
-        let known = before.map(|before| before.books.state.lock().cluster.clone());
+        let known = before.map(|before| before.books.cluster.lock().clone());
         let cluster = Cluster::new(names, known.as_ref(), now);
-        let searching = cluster.primary().is_none().then_some(now);
-        let state = Mutex::new(Known { cluster, searching });
-        let books = Arc::new(Books { pace, state });
+        let primary = cluster.primary().cloned().map_or(Primary::Missing(now), Primary::Known);
+        let hurry = hosts.iter().map(|_| Notify::new()).collect();
+        let (cluster, primary) = (Mutex::new(cluster), watch::Sender::new(primary));
+        let books = Arc::new(Books { pace, cluster, primary, hurry });
         let mut watchers = JoinSet::new();
         for (host, (_, target)) in hosts.into_iter().enumerate() {
             watchers.spawn_on(Arc::clone(&books).watch(host, target), on);
@@ -75,7 +82,17 @@ impl Topology {
 
     /// What there is to tell of each host, in their order.
     pub fn figures(&self) -> Vec<HostFigures> {
-        self.books.state.lock().cluster.figures()
+        self.books.cluster.lock().figures()
+    }
+
+    /// Which host is the primary, now and when that changes.
+    pub fn primary(&self) -> watch::Receiver<Primary> {
+        self.books.primary.subscribe()
+    }
+
+    /// Has every host looked at now.
+    pub fn look(&self) {
+        self.books.hurry.iter().for_each(Notify::notify_one);
     }
 }
 
@@ -92,6 +109,7 @@ impl Books {
             tokio::select! {
                 () = sleep_until(requested + every) => {}
                 () = probe.disturbed() => {}
+                () = self.hurried(host) => {}
             }
         }
     }
@@ -104,15 +122,31 @@ impl Books {
         look: Result<super::Sample, super::Miss>,
     ) -> (Vec<Event>, Duration) {
         let now = Instant::now();
-        let mut state = self.state.lock();
-        let events = state.cluster.observe(host, requested, now, look);
-        state.searching = match state.cluster.primary() {
-            Some(_) => None,
-            None => Some(state.searching.unwrap_or(now)),
+        let mut cluster = self.cluster.lock();
+        let events = cluster.observe(host, requested, now, look);
+        // Under the lock: what is told last is what is so.
+        self.primary.send_if_modified(|primary| {
+            let next = match (cluster.primary(), &*primary) {
+                (Some(host), _) => Primary::Known(host.clone()),
+                (None, Primary::Missing(since)) => Primary::Missing(*since),
+                (None, Primary::Known(_)) => Primary::Missing(now),
+            };
+            let differs = *primary != next;
+            *primary = next;
+            differs
+        });
+        let every = match *self.primary.borrow() {
+            Primary::Missing(since) if now < since + SEARCH => EVERY_SEARCHING.min(self.pace.every),
+            _ => self.pace.every,
         };
-        let searching = state.searching.is_some_and(|since| now < since + SEARCH);
-        let every = self.pace.every;
-        (events, if searching { every.min(EVERY_SEARCHING) } else { every })
+        (events, every)
+    }
+
+    async fn hurried(&self, host: usize) {
+        match self.hurry.get(host) {
+            Some(hurry) => hurry.notified().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use super::Known;
 use crate::auth::{Md5Mock, Mock, StoredSecret, UserSecret};
 use crate::complaints::{Complaints, shown};
 use crate::config::General;
+use crate::net::socket::Address;
 use crate::server::ask::{AskError, Asker};
 use crate::server::connect::Target;
 
@@ -52,7 +53,11 @@ pub(super) enum Age {
 /// Where secrets are looked up.
 #[derive(Debug)]
 pub(super) struct Source {
+    /// The database that is asked, as the configuration calls it.
+    place: String,
     target: Target,
+    /// Where its primary is now.
+    address: Mutex<Address>,
     query: String,
     limit: Duration,
     keep: Duration,
@@ -93,6 +98,7 @@ struct Question {
 
 impl Source {
     pub(super) fn new(
+        place: &str,
         target: Target,
         query: String,
         general: &General,
@@ -100,6 +106,8 @@ impl Source {
         complaints: Arc<Complaints>,
     ) -> Self {
         Self {
+            place: place.to_owned(),
+            address: Mutex::new(target.address.clone()),
             target,
             query,
             limit: general.auth_query_timeout,
@@ -111,6 +119,16 @@ impl Source {
             desk: Mutex::default(),
             called: Notify::new(),
         }
+    }
+
+    /// The database that is asked, as the configuration calls it.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Its primary is here from now on.
+    pub(super) fn turn(&self, address: &Address) {
+        address.clone_into(&mut self.address.lock());
     }
 
     /// Whether another source would be asked in the same way.
@@ -237,7 +255,7 @@ impl Source {
         }
     }
 
-    async fn answer(&self, asker: &mut Option<Asker>, question: &Question) -> Answer {
+    async fn answer(&self, asker: &mut Option<(Address, Asker)>, question: &Question) -> Answer {
         let reused = asker.is_some();
         let mut asked = timeout(self.limit, self.ask(asker, &question.user)).await;
         if reused && matches!(&asked, Ok(Err(AskError::Io(_)))) {
@@ -270,12 +288,17 @@ impl Source {
 
     async fn ask(
         &self,
-        asker: &mut Option<Asker>,
+        asker: &mut Option<(Address, Asker)>,
         user: &str,
     ) -> Result<Option<Vec<Option<String>>>, AskError> {
+        let address = self.address.lock().clone();
         let asker = match asker {
-            Some(asker) => asker,
-            None => asker.insert(Asker::connect(&self.target, &SETTINGS).await?),
+            Some((at, asker)) if *at == address => asker,
+            other => {
+                let target = Target { address: address.clone(), ..self.target.clone() };
+                let connected = Asker::connect(&target, &SETTINGS).await?;
+                &mut other.insert((address, connected)).1
+            }
         };
         let rows = asker.ask(&self.query, &[user]).await?;
         Ok(rows.into_iter().next())

@@ -19,6 +19,7 @@ mod check;
 mod cluster;
 mod console;
 mod demo;
+mod failover;
 mod hosts;
 mod lifecycle;
 mod listening;

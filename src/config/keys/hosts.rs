@@ -21,6 +21,12 @@ pub(super) const HOSTS: Group = Group {
              nobody listens any more it is so at once."
         ),
         key!(
+            failover_timeout,
+            time(0, HOUR),
+            "How long clients wait for a primary when none is known, from its loss on; then they \
+             are refused until one is found. query_wait_timeout holds as well."
+        ),
+        key!(
             check_user,
             Kind::Text,
             "The user who asks the hosts. Its password is the one under [users] or in auth_file. \

@@ -81,7 +81,7 @@ impl<M: Member, E> State<M, E> {
 
     /// Takes an idle member to be checked for those who wait, unless enough are on their way.
     pub(in crate::pool) fn stale_for_waiters(&mut self) -> Option<Entry<M>> {
-        if self.idle == 0 || self.waiting <= self.tending + self.opening {
+        if self.idle == 0 || self.waiting <= self.coming() {
             return None;
         }
         let lane = self.lanes.iter_mut().find(|lane| !lane.idle.is_empty())?;

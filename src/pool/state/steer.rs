@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{Entry, State};
+use super::{Entry, Generation, State};
 use crate::pool::member::Member;
 use crate::pool::opening::Retry;
 use crate::pool::snapshot::Closed;
@@ -20,14 +20,37 @@ impl<M: Member, E> State<M, E> {
         self.retry = Retry::default();
     }
 
+    /// Why a member that is free is not to be used any more, whatever its own condition.
+    pub(in crate::pool) fn unwanted(&self, entry: &Entry<M>) -> Option<Closed> {
+        if self.closed {
+            Some(Closed::PoolClosed)
+        } else if entry.generation != self.generation {
+            Some(Closed::Obsolete)
+        } else {
+            self.paused.then_some(Closed::Paused)
+        }
+    }
+
     /// All that were opened or begun up to now are closed when they are free. What was idle is
     /// struck off already, for the caller to close.
     pub(in crate::pool) fn replace(&mut self, now: Instant) -> Vec<Entry<M>> {
         self.generation += 1;
         self.obsolete_openings = self.opening;
+        self.obsolete_tending = self.tending;
         // What failed was somewhere else, or as somebody else.
         self.retry = Retry::default();
         self.strike_idle(Closed::Obsolete, now)
+    }
+
+    /// Members that are on their way to those who wait.
+    pub(in crate::pool) fn coming(&self) -> usize {
+        self.opening - self.obsolete_openings + self.tending - self.obsolete_tending
+    }
+
+    /// A member of this generation is being reset or checked no more.
+    pub(in crate::pool) fn tended(&mut self, generation: Generation) {
+        self.tending -= 1;
+        self.obsolete_tending -= usize::from(generation != self.generation);
     }
 
     /// Members that exist, or will soon, though they have been replaced.

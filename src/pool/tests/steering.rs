@@ -8,7 +8,9 @@ use tokio::time::sleep;
 
 use super::fake::{self, Bench, Connector, World, ask, lease, on, quiesce};
 use crate::net::loops::Loops;
-use crate::pool::{Closed, PoolName, PoolPlan, PoolSettings, Pools, SharedLimits};
+use crate::pool::{
+    CheckoutError, Closed, PoolName, PoolPlan, PoolSettings, Pools, Prospect, SharedLimits,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -91,6 +93,64 @@ async fn member_begun_before_the_replacement_is_not_lent() {
     assert_eq!(bench.world.live(), 1);
     lease.check_in(on(0));
     bench.check_books();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_while_there_is_nowhere_to_go_is_served_in_order_when_there_is() {
+    let bench = Bench::new(1, |s| s.size = 1);
+    let (held, idle) = (lease(&bench.pool, 0, 1).await, bench.world.live());
+    assert_eq!(idle, 1);
+    bench.pool.set_prospect(Prospect::Awaited);
+    let order = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let mut crowd = Vec::new();
+    for number in 0..10 {
+        let (pool, order) = (Arc::clone(&bench.pool), Arc::clone(&order));
+        let waiting = pool.wait(ask(0, number));
+        crowd.push(tokio::spawn(async move {
+            let lease = waiting.await.unwrap();
+            order.lock().push(number);
+            lease.check_in(on(0));
+        }));
+    }
+    sleep(SECOND * 100).await;
+    held.check_in(on(0));
+    sleep(SECOND).await;
+    assert_eq!((bench.world.live(), order.lock().len()), (0, 0), "what was lent is closed, too");
+    bench.pool.set_prospect(Prospect::Open);
+    for waiter in crowd {
+        waiter.await.unwrap();
+    }
+    assert_eq!(*order.lock(), (0..10).collect::<Vec<_>>());
+    bench.check_books();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_without_hope_is_refused_and_so_is_who_comes() {
+    let bench = Bench::new(1, |_| {});
+    bench.pool.set_prospect(Prospect::Awaited);
+    let waiting = tokio::spawn(bench.pool.wait(ask(0, 1)));
+    sleep(SECOND * 100).await;
+    assert!(!waiting.is_finished() && bench.world.attempts() == 0);
+    bench.pool.set_prospect(Prospect::Hopeless);
+    assert!(matches!(waiting.await.unwrap(), Err(CheckoutError::Nowhere)));
+    assert!(matches!(bench.pool.try_checkout(&ask(0, 2)), Err(CheckoutError::Nowhere)));
+    assert!(matches!(bench.pool.wait(ask(0, 2)).await, Err(CheckoutError::Nowhere)));
+    bench.pool.set_prospect(Prospect::Open);
+    drop(lease(&bench.pool, 0, 3).await);
+    bench.check_books();
+}
+
+#[tokio::test(start_paused = true)]
+async fn openings_that_hang_on_the_old_server_keep_nobody_from_the_new_one() {
+    let bench = Bench::new(1, |_| {});
+    *bench.world.connect_takes.lock() = SECOND * 1000;
+    let waiting = tokio::spawn(bench.pool.wait(ask(0, 1)));
+    sleep(SECOND).await;
+    assert_eq!((bench.pool.snapshot().opening, bench.world.attempts()), (1, 1));
+    *bench.world.connect_takes.lock() = SECOND;
+    bench.pool.replace_members();
+    assert!(waiting.await.unwrap().is_ok());
+    assert_eq!(bench.pool.snapshot().opening, 1, "the old one still hangs");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,13 @@ use crate::sql::Leaves;
 use crate::wire::request;
 
 impl Server {
+    /// Shares what it reports with all that have the same settings.
+    pub fn know_reported(&mut self) {
+        if let Some(shared) = self.applied.proven() {
+            self.receiver.share_reported(shared);
+        }
+    }
+
     /// What runs may leave this in its session.
     pub fn doubt(&mut self, leaves: Leaves, settings: &[Box<[u8]>]) {
         // What it sets may have any name, and then only a reset is sure to end it.

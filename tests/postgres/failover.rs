@@ -1,0 +1,263 @@
+//! Pools follow the primary: whoever is between transactions goes on, and nothing is written to
+//! one of the past.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Client, NoTls};
+
+use super::hosts::{STANDING, configuration, shown, stands};
+use crate::support::{
+    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, PostgresServer, StopMode,
+    cluster_with_replicas, eventually, psql, psql_rows,
+};
+
+/// A client in a runtime of its own.
+struct Session {
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+}
+
+impl Session {
+    fn open(pooler: &Pooler) -> Result<Self, tokio_postgres::Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let url = pooler.url(APP_USER, PASSWORD, APP_DATABASE);
+        let (client, connection) = runtime.block_on(tokio_postgres::connect(&url, NoTls))?;
+        runtime.spawn(connection);
+        Ok(Self { runtime, client })
+    }
+
+    fn run(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
+        self.runtime.block_on(self.client.batch_execute(sql))
+    }
+}
+
+/// The SQLSTATE and message of an error that a server, or we, have sent.
+#[track_caller]
+fn told(error: &tokio_postgres::Error) -> (String, String) {
+    let error = error.as_db_error().unwrap_or_else(|| panic!("{error:?}"));
+    (error.code().code().to_owned(), error.message().to_owned())
+}
+
+/// A cluster with a table, and a pooler that knows its primary.
+fn scene(replicas: usize, general: &str) -> (Cluster, Pooler) {
+    let cluster = cluster_with_replicas(replicas);
+    let sql = format!("CREATE TABLE t (n int); ALTER TABLE t OWNER TO {APP_USER}");
+    cluster.primary().sql(APP_DATABASE, &sql).unwrap();
+    cluster.wait_replayed().unwrap();
+    let mut hosts: Vec<&PostgresServer> = cluster.replicas().iter().collect();
+    hosts.push(cluster.primary());
+    let pooler = Pooler::start(&configuration(&hosts, general));
+    stands(&pooler, cluster.primary(), "primary", "up");
+    (cluster, pooler)
+}
+
+fn rows(server: &PostgresServer) -> usize {
+    server.sql(APP_DATABASE, "SELECT count(*) FROM t").unwrap().parse().unwrap()
+}
+
+#[test]
+fn promotion_under_load_is_not_noticed_between_transactions() {
+    let (cluster, pooler) = scene(1, "");
+    let (old, new) = (cluster.primary(), &cluster.replicas()[0]);
+    let idle: Vec<Session> = (0..20).map(|_| Session::open(&pooler).unwrap()).collect();
+    idle.iter().for_each(|session| session.run("INSERT INTO t VALUES (0)").unwrap());
+
+    let (stop, written) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut written_again = Duration::ZERO;
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let Ok(session) = Session::open(&pooler) else { continue };
+                    while !stop.load(Ordering::Relaxed)
+                        && session.run("INSERT INTO t VALUES (1)").is_ok()
+                    {
+                        written.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        let writes = || {
+            let before = written.load(Ordering::Relaxed);
+            eventually("the load is written", LIMIT, || {
+                written.load(Ordering::Relaxed) > before + 20
+            });
+        };
+        writes();
+        new.promote().unwrap();
+        let promoted = Instant::now();
+        old.kill().unwrap();
+        idle[0].run("INSERT INTO t VALUES (2)").unwrap();
+        written_again = promoted.elapsed();
+        writes();
+        stop.store(true, Ordering::Relaxed);
+    });
+    println!("written again {written_again:?} after the promotion");
+    for session in &idle {
+        session.run("INSERT INTO t VALUES (3)").unwrap();
+    }
+    stands(&pooler, new, "primary", "up");
+    stands(&pooler, old, "unknown", "down");
+    let count = "SELECT count(*) FROM t WHERE n >= 2";
+    assert_eq!(new.sql(APP_DATABASE, count).unwrap(), "21");
+
+    // It comes back as it was, and gets nothing.
+    old.start().unwrap();
+    stands(&pooler, old, "second primary", "up");
+    let before = rows(old);
+    for session in &idle {
+        session.run("INSERT INTO t VALUES (4)").unwrap();
+    }
+    assert_eq!(rows(old), before);
+    // Not even when the new one is gone.
+    new.kill().unwrap();
+    stands(&pooler, new, "unknown", "down");
+    assert_eq!(shown(&pooler, old, STANDING), ["second primary", "up"]);
+    let waiting = thread::scope(|scope| {
+        let waiting = scope.spawn(|| idle[1].run("INSERT INTO t VALUES (5)"));
+        eventually("it waits", LIMIT, || {
+            let pools = psql_rows(&pooler.url("boss", PASSWORD, "pgweir"), "SHOW POOLS");
+            pools.split('|').nth(3) == Some("1")
+        });
+        assert_eq!(rows(old), before);
+        new.start().unwrap();
+        waiting.join().unwrap()
+    });
+    waiting.unwrap();
+    assert_eq!(rows(old), before);
+}
+
+#[test]
+fn transaction_on_a_primary_of_the_past_ends_with_one_error() {
+    let (cluster, pooler) = scene(1, "");
+    let (old, new) = (cluster.primary(), &cluster.replicas()[0]);
+    let [open, failing, idle] = [0; 3].map(|_| Session::open(&pooler).unwrap());
+    open.run("BEGIN; INSERT INTO t VALUES (1)").unwrap();
+    idle.run("SELECT 1").unwrap();
+    thread::scope(|scope| {
+        let running = scope.spawn(|| failing.run("INSERT INTO t SELECT 2 FROM pg_sleep(20)"));
+        eventually("it runs", LIMIT, || {
+            let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'INSERT%sleep%' \
+                           AND state = 'active'";
+            old.sql(APP_DATABASE, running).unwrap() == "1"
+        });
+        // The old one is there, and would still write.
+        new.promote().unwrap();
+        let error = running.join().unwrap().unwrap_err();
+        let lost = ("08006".to_owned(), "server is not the primary any more".to_owned());
+        assert_eq!(told(&error), lost);
+    });
+    eventually("the client in a transaction is closed", LIMIT, || open.client.is_closed());
+    assert!(open.run("COMMIT").is_err());
+    idle.run("INSERT INTO t VALUES (3)").unwrap();
+    assert_eq!((rows(old), rows(new)), (0, 1));
+    eventually("nothing is left on the old one", LIMIT, || {
+        let sessions = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = '{APP_USER}' \
+             AND application_name <> 'pgweir check'"
+        );
+        old.sql("postgres", &sessions).unwrap() == "0"
+    });
+    assert_eq!(shown(&pooler, old, STANDING), ["second primary", "up"]);
+    assert!(pooler.log().contains("takes itself for a primary"), "{}", pooler.log());
+}
+
+#[test]
+fn clients_wait_for_a_primary_and_are_refused_when_none_comes() {
+    let (cluster, pooler) = scene(1, "failover_timeout = 1.5");
+    let (primary, console) = (cluster.primary(), pooler.url("boss", PASSWORD, "pgweir"));
+    let sessions = [0; 3].map(|_| Session::open(&pooler).unwrap());
+    sessions.iter().for_each(|session| session.run("SELECT 1").unwrap());
+    // A restart is waited for.
+    primary.restart().unwrap();
+    sessions.iter().for_each(|session| session.run("INSERT INTO t VALUES (1)").unwrap());
+
+    primary.stop(StopMode::Fast).unwrap();
+    let refused = ("57P03".to_owned(), "no primary server is known (failover_timeout)".to_owned());
+    assert_eq!(told(&sessions[0].run("INSERT INTO t VALUES (2)").unwrap_err()), refused);
+    let asked = Instant::now();
+    assert_eq!(told(&sessions[1].run("INSERT INTO t VALUES (2)").unwrap_err()), refused);
+    assert!(asked.elapsed() < Duration::from_secs(1), "at once: {:?}", asked.elapsed());
+    let late = psql(&pooler.url(APP_USER, PASSWORD, APP_DATABASE), "SELECT 1");
+    assert!(late.stderr.contains("no primary server is known"), "{}", late.stderr);
+    assert_eq!(psql_rows(&console, "SHOW POOLS").split('|').nth(3), Some("0"));
+
+    primary.start().unwrap();
+    stands(&pooler, primary, "primary", "up");
+    sessions.iter().for_each(|session| session.run("INSERT INTO t VALUES (3)").unwrap());
+    assert_eq!(rows(primary), 6);
+}
+
+#[test]
+fn refused_write_has_the_hosts_looked_at() {
+    // Nobody would look for an hour.
+    let (cluster, pooler) = scene(1, "");
+    let (old, new) = (cluster.primary(), &cluster.replicas()[0]);
+    let slow =
+        configuration(&[new, old], "").replace("check_interval = 0.1", "check_interval = 3600");
+    pooler.rewrite(&slow);
+    psql_rows(&pooler.url("boss", PASSWORD, "pgweir"), "RELOAD");
+    let session = Session::open(&pooler).unwrap();
+    session.run("SET application_name = 'x'").unwrap();
+    stands(&pooler, old, "primary", "up");
+    new.promote().unwrap();
+    session.run("INSERT INTO t VALUES (1)").unwrap();
+    assert_eq!((rows(old), rows(new)), (1, 0), "it can't be known yet");
+    old.set("default_transaction_read_only", "on").unwrap();
+    eventually("writing is refused", LIMIT, || {
+        session.run("INSERT INTO t VALUES (2)").is_err_and(|error| told(&error).0 == "25006")
+    });
+    // What is under way on the old one when the new one is found is lost.
+    eventually("the new one is found", LIMIT, || {
+        Session::open(&pooler).is_ok_and(|session| session.run("INSERT INTO t VALUES (3)").is_ok())
+    });
+    assert_eq!(new.sql(APP_DATABASE, "SELECT DISTINCT n FROM t").unwrap(), "3");
+}
+
+#[test]
+fn logins_are_looked_up_and_listeners_hear_at_the_new_primary() {
+    let (cluster, pooler) = scene(1, "auth_user = \"boss\"");
+    let (old, new) = (cluster.primary(), &cluster.replicas()[0]);
+    let superuser = format!("ALTER ROLE {} SUPERUSER", "boss");
+    let roles = format!(
+        "CREATE ROLE boss LOGIN PASSWORD '{PASSWORD}'; {superuser};
+         CREATE ROLE other LOGIN PASSWORD '{PASSWORD}'; GRANT ALL ON t TO other"
+    );
+    old.sql(APP_DATABASE, &roles).unwrap();
+    cluster.wait_replayed().unwrap();
+    let other = pooler.url("other", PASSWORD, APP_DATABASE);
+    assert_eq!(psql_rows(&other, "SELECT count(*) FROM t"), "0");
+    let url = pooler.url(APP_USER, PASSWORD, APP_DATABASE);
+    let heard = Arc::new(AtomicUsize::new(0));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (client, mut connection) = runtime.block_on(tokio_postgres::connect(&url, NoTls)).unwrap();
+    let count = Arc::clone(&heard);
+    runtime.spawn(async move {
+        let next = |cx: &mut std::task::Context<'_>| connection.poll_message(cx);
+        let mut next = std::future::poll_fn(next);
+        while let Some(Ok(message)) = (&mut next).await {
+            if let tokio_postgres::AsyncMessage::Notification(_) = message {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    runtime.block_on(client.batch_execute("LISTEN news")).unwrap();
+    new.promote().unwrap();
+    old.kill().unwrap();
+    stands(&pooler, new, "primary", "up");
+    eventually("others come in", LIMIT, || {
+        let ended = psql(&other, "INSERT INTO t VALUES (1)");
+        ended.status.success()
+    });
+    eventually("it is heard", LIMIT, || {
+        psql_rows(&url, "NOTIFY news");
+        heard.load(Ordering::Relaxed) > 0
+    });
+}
