@@ -2,7 +2,7 @@
 
 use super::order::{Haste, Order};
 use super::registry::Registry;
-use super::{Role, hosts, sockets, stats, tables};
+use super::{Role, absent, hosts, sockets, stats, tables, waiting};
 use crate::wire::reply::{ColumnType, Value};
 
 /// A column: its name and type.
@@ -133,6 +133,20 @@ pub static COMMANDS: &[Command] = &[
         answer: Answer::Table(sockets::SOCKETS, sockets::active_sockets),
     },
     Command {
+        name: "SHOW WAITING",
+        help: "Clients that wait for a server, and since when; their pool, and who has had one of its \
+               servers for longest.",
+        role: Role::Stats,
+        answer: Answer::Table(waiting::WAITING, waiting::waiting),
+    },
+    Command {
+        name: "SHOW HOLDERS",
+        help: "Clients that have a server, for how long, since when they have asked it nothing, why \
+               they keep it between transactions if they do, and how many wait for one.",
+        role: Role::Stats,
+        answer: Answer::Table(waiting::HOLDERS, waiting::holders),
+    },
+    Command {
         name: "SHOW PINS",
         help: "Clients that keep their server between transactions, why, and for how many seconds.",
         role: Role::Stats,
@@ -185,6 +199,12 @@ pub static COMMANDS: &[Command] = &[
         answer: Answer::Table(stats::TOTALS, stats::all_together),
     },
     Command {
+        name: "SHOW USERS",
+        help: "Users with their limits and connections: all that are listed, and others that are here.",
+        role: Role::Stats,
+        answer: Answer::Table(tables::USERS, tables::users),
+    },
+    Command {
         name: "SHOW LISTS",
         help: "How many there are of everything.",
         role: Role::Stats,
@@ -195,6 +215,42 @@ pub static COMMANDS: &[Command] = &[
         help: "Every key with its value and default.",
         role: Role::Stats,
         answer: Answer::Table(tables::CONFIG, tables::config),
+    },
+    Command {
+        name: "SHOW FDS",
+        help: "Nothing: nobody takes sockets over.",
+        role: Role::Admin,
+        answer: Answer::Table(absent::FDS, absent::none),
+    },
+    Command {
+        name: "SHOW MEM",
+        help: "Nothing: there are no caches of objects.",
+        role: Role::Stats,
+        answer: Answer::Table(absent::MEM, absent::none),
+    },
+    Command {
+        name: "SHOW DNS_HOSTS",
+        help: "Nothing: names are looked up by the system.",
+        role: Role::Stats,
+        answer: Answer::Table(absent::DNS_HOSTS, absent::none),
+    },
+    Command {
+        name: "SHOW DNS_ZONES",
+        help: "Nothing: names are looked up by the system.",
+        role: Role::Stats,
+        answer: Answer::Table(absent::DNS_ZONES, absent::none),
+    },
+    Command {
+        name: "SHOW PEERS",
+        help: "Nothing: one process serves all cores.",
+        role: Role::Stats,
+        answer: Answer::Table(absent::PEERS, absent::none),
+    },
+    Command {
+        name: "SHOW PEER_POOLS",
+        help: "Nothing: one process serves all cores.",
+        role: Role::Stats,
+        answer: Answer::Table(absent::PEER_POOLS, absent::none),
     },
     Command {
         name: "RELOAD",
@@ -336,5 +392,104 @@ mod tests {
         }
         let found = std::fs::read_to_string(path).unwrap_or_default();
         assert!(found == markdown(), "behind src/admin/commands.rs: UPDATE_REFERENCE=1 cargo test");
+    }
+
+    /// The columns of PgBouncer 1.25, by its console; of FDS, those without secrets.
+    const PGBOUNCER: &[(&str, &str)] = &[
+        (
+            "DATABASES",
+            "name host port database force_user pool_size min_pool_size reserve_pool_size \
+             server_lifetime pool_mode load_balance_hosts max_connections current_connections \
+             max_client_connections current_client_connections paused disabled",
+        ),
+        (
+            "POOLS",
+            "database user cl_active cl_waiting cl_active_cancel_req cl_waiting_cancel_req \
+             sv_active sv_active_cancel sv_being_canceled sv_idle sv_used sv_tested sv_login \
+             maxwait maxwait_us pool_mode load_balance_hosts",
+        ),
+        (
+            "CLIENTS",
+            "type user database replication state addr port local_addr local_port \
+             connect_time request_time wait wait_us close_needed ptr link remote_pid tls \
+             application_name prepared_statements id",
+        ),
+        (
+            "SERVERS",
+            "type user database replication state addr port local_addr local_port \
+             connect_time request_time wait wait_us close_needed ptr link remote_pid tls \
+             application_name prepared_statements id",
+        ),
+        (
+            "SOCKETS",
+            "type user database replication state addr port local_addr local_port \
+             connect_time request_time wait wait_us close_needed ptr link remote_pid tls \
+             application_name prepared_statements id recv_pos pkt_pos pkt_remain send_pos \
+             send_remain pkt_avail send_avail",
+        ),
+        (
+            "ACTIVE_SOCKETS",
+            "type user database replication state addr port local_addr local_port \
+             connect_time request_time wait wait_us close_needed ptr link remote_pid tls \
+             application_name prepared_statements id recv_pos pkt_pos pkt_remain send_pos \
+             send_remain pkt_avail send_avail",
+        ),
+        (
+            "STATS",
+            "database total_server_assignment_count total_xact_count total_query_count \
+             total_received total_sent total_xact_time total_query_time total_wait_time \
+             total_client_parse_count total_server_parse_count total_bind_count \
+             total_client_login_count avg_server_assignment_count avg_xact_count \
+             avg_query_count avg_recv avg_sent avg_xact_time avg_query_time avg_wait_time \
+             avg_client_parse_count avg_server_parse_count avg_bind_count \
+             avg_client_login_count",
+        ),
+        (
+            "STATS_TOTALS",
+            "database server_assignment_count xact_count query_count bytes_received \
+             bytes_sent xact_time query_time wait_time client_parse_count server_parse_count \
+             bind_count client_login_count",
+        ),
+        (
+            "STATS_AVERAGES",
+            "database server_assignment_count xact_count query_count bytes_received \
+             bytes_sent xact_time query_time wait_time avg_client_parse_count \
+             avg_server_parse_count avg_bind_count avg_client_login_count",
+        ),
+        ("TOTALS", "name value"),
+        ("LISTS", "list items"),
+        (
+            "USERS",
+            "name pool_size reserve_pool_size pool_mode max_user_connections \
+             current_connections max_user_client_connections current_client_connections",
+        ),
+        ("CONFIG", "key value default changeable"),
+        ("PEERS", "peer_id host port pool_size"),
+        (
+            "PEER_POOLS",
+            "peer_id cl_active_cancel_req cl_waiting_cancel_req sv_active_cancel sv_login",
+        ),
+        (
+            "FDS",
+            "fd task user database addr port cancel link client_encoding std_strings \
+             datestyle timezone",
+        ),
+        ("MEM", "name size used free memtotal"),
+        ("DNS_HOSTS", "hostname ttl addrs"),
+        ("DNS_ZONES", "zonename serial count"),
+        ("VERSION", "version"),
+        ("STATE", "key value"),
+    ];
+
+    #[test]
+    fn tables_begin_with_the_columns_of_pgbouncer() {
+        for (name, wanted) in PGBOUNCER {
+            let name = format!("SHOW {name}");
+            let command = COMMANDS.iter().find(|command| command.name == name).expect(&name);
+            let Answer::Table(columns, _) = command.answer else { panic!("{name}: no table") };
+            let names: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
+            let wanted: Vec<_> = wanted.split(' ').collect();
+            assert_eq!(names.get(..wanted.len()), Some(wanted.as_slice()), "{name}");
+        }
     }
 }

@@ -210,7 +210,7 @@ impl Console {
     ) -> Answered {
         let tag = plan.tag();
         let rows = match plan {
-            Plan::Nothing(_) => vec![],
+            Plan::Nothing(_) | Plan::NoRows => vec![],
             Plan::Setting(_, value) => vec![vec![Value::Text(value.to_owned())]],
             Plan::Run(command) => match &command.answer {
                 Answer::Table(_, rows) => rows(&*self.registry),

@@ -4,6 +4,7 @@
 //! from or what is done; the console, `SHOW HELP` and `docs/console.md` are made from the list.
 //! Everything is read and done through a [`Registry`]; nothing here knows of sessions.
 
+mod absent;
 pub mod commands;
 pub mod console;
 mod hosts;
@@ -14,6 +15,7 @@ mod registry;
 mod sockets;
 mod stats;
 mod tables;
+mod waiting;
 
 pub use self::console::Console;
 pub use self::order::{Haste, Order, Outcome, Override, SteerError, Steered};

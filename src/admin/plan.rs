@@ -27,7 +27,12 @@ pub(super) enum Plan {
     Setting(&'static [Column; 1], &'static str),
     /// Nothing, under this tag.
     Nothing(&'static str),
+    /// No rows: what psql asks the catalogues for, as to complete a word.
+    NoRows,
 }
+
+/// Of a result that nobody reads, for it has no rows.
+static UNREAD: &[Column] = &[("?column?", ColumnType::Text)];
 
 impl Plan {
     /// The columns of the result, if it has rows.
@@ -35,6 +40,7 @@ impl Plan {
         match self {
             Self::Run(Command { answer: Answer::Table(columns, _), .. }) => Some(columns),
             Self::Setting(columns, _) => Some(*columns),
+            Self::NoRows => Some(UNREAD),
             Self::Run(_) | Self::Act(_) | Self::Nothing(_) => None,
         }
     }
@@ -45,9 +51,13 @@ impl Plan {
             Self::Nothing(tag) => tag,
             Self::Act(order) => order.name(),
             Self::Run(_) | Self::Setting(..) => "SHOW",
+            Self::NoRows => "SELECT 0",
         }
     }
 }
+
+/// Where Postgres describes what it has.
+const CATALOGUES: [&str; 2] = ["PG_CATALOG", "INFORMATION_SCHEMA"];
 
 /// Statements that one text may have: their answers are held together.
 const STATEMENTS_MAX: usize = 16;
@@ -65,8 +75,10 @@ pub(super) fn plans(text: &[u8], role: Role) -> Result<Vec<Plan>, Report> {
 /// `None`: not a command.
 fn plan(statement: &Words, role: Role) -> Option<Result<Plan, Report>> {
     let mut words: Vec<_> = statement.words.iter().map(|word| word.to_ascii_uppercase()).collect();
+    let asks_a_catalogue = words.iter().any(|word| CATALOGUES.contains(&word.as_str()));
     let first = words.first_mut()?;
     match first.as_str() {
+        "SELECT" | "WITH" if asks_a_catalogue => return Some(Ok(Plan::NoRows)),
         "SET" => return Some(set(&statement.text, role)),
         "BEGIN" | "START" => return Some(Ok(Plan::Nothing("BEGIN"))),
         "COMMIT" | "END" => return Some(Ok(Plan::Nothing("COMMIT"))),

@@ -8,7 +8,7 @@ use super::order::{Order, Steered};
 use crate::cancel::Seat;
 use crate::config::{Config, PoolMode};
 use crate::notify;
-use crate::pool::{PoolName, Snapshot};
+use crate::pool::{Holder, PoolName, Snapshot};
 use crate::server::card::ServerCard;
 use crate::topology::HostFigures;
 use crate::traffic::Traffic;
@@ -19,6 +19,8 @@ pub trait Registry: Send + Sync + 'static {
     fn config(&self) -> Arc<Config>;
     /// Every pool, in the order of their names.
     fn pools(&self) -> Vec<PoolFigures>;
+    /// Every client that has a server of a pool, in no order.
+    fn holders(&self) -> Vec<Holder>;
     /// Every client that is logged in, consoles apart, in no order.
     fn clients(&self) -> Vec<Arc<Seat>>;
     /// Every server that we are connected to for clients, in no order.
@@ -48,6 +50,8 @@ pub struct PoolFigures {
     pub name: PoolName,
     /// When its servers go back.
     pub mode: PoolMode,
+    /// How many servers it may have, the reserve apart.
+    pub size: usize,
     /// Clients that have the use of a server or ask for none.
     pub clients_active: usize,
     /// Clients that keep a server between transactions.

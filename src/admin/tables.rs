@@ -142,6 +142,55 @@ pub(super) fn databases(registry: &dyn Registry) -> Vec<Row> {
     databases.iter().map(|database| row(database)).collect()
 }
 
+pub(super) static USERS: &[Column] = &[
+    ("name", Text),
+    // As PgBouncer writes them: padded, and empty where the database's counts.
+    ("pool_size", Text),
+    ("reserve_pool_size", Text),
+    ("pool_mode", Text),
+    ("max_user_connections", Integer),
+    ("current_connections", Integer),
+    ("max_user_client_connections", Integer),
+    ("current_client_connections", Integer),
+];
+
+pub(super) fn users(registry: &dyn Registry) -> Vec<Row> {
+    let config = registry.config();
+    let (mut servers, mut clients): (HashMap<String, usize>, HashMap<String, usize>) =
+        Default::default();
+    for pool in registry.pools() {
+        *servers.entry(pool.name.user).or_default() += pool.snapshot.open();
+    }
+    for seat in registry.clients() {
+        *clients.entry(seat.card().login.user.clone()).or_default() += 1;
+    }
+    // Those who are not listed are known by their servers and clients.
+    let mut names: Vec<&String> = config.users.keys().collect();
+    names.extend(servers.keys().chain(clients.keys()));
+    names.sort();
+    names.dedup();
+    let general = &config.general;
+    let row = |name: &String| {
+        let user = config.users.get(name);
+        let size = |size: Option<usize>| text(size.map_or(String::new(), |n| format!("{n:>9}")));
+        let max = user.map_or(general.max_user_connections, |user| user.max_user_connections);
+        let max_clients = user
+            .map_or(general.max_user_client_connections, |user| user.max_user_client_connections);
+        let mode = user.and_then(|user| user.pool_mode);
+        vec![
+            text(name.as_str()),
+            size(user.and_then(|user| user.pool_size)),
+            size(user.and_then(|user| user.reserve_pool_size)),
+            mode.map_or(Value::Null, |mode| text(mode.name())),
+            number(max.unwrap_or(0)),
+            number(servers.get(name).copied().unwrap_or(0)),
+            number(max_clients.unwrap_or(0)),
+            number(clients.get(name).copied().unwrap_or(0)),
+        ]
+    };
+    names.into_iter().map(row).collect()
+}
+
 pub(super) static LISTS: &[Column] = &[("list", Text), ("items", Integer)];
 
 pub(super) fn lists(registry: &dyn Registry) -> Vec<Row> {

@@ -11,6 +11,7 @@ use crate::client::card::Login;
 use crate::config::Config;
 use crate::http::Pages;
 use crate::notify;
+use crate::pool::Holder;
 use crate::server::card::ServerCard;
 use crate::topology::HostFigures;
 use crate::traffic::Traffic;
@@ -35,6 +36,7 @@ impl Registry for App {
             PoolFigures {
                 name: tenancy.pool.name().clone(),
                 mode: tenancy.terms.mode,
+                size: tenancy.pool.settings().size,
                 // Clients and pool were not read at the same moment.
                 clients_active: clients.saturating_sub(snapshot.waiting),
                 clients_pinned,
@@ -44,6 +46,10 @@ impl Registry for App {
         let mut figures: Vec<_> = figures.collect();
         figures.sort_by(|a, b| a.name.cmp(&b.name));
         figures
+    }
+
+    fn holders(&self) -> Vec<Holder> {
+        self.tenancies.list().iter().flat_map(|tenancy| tenancy.pool.holders()).collect()
     }
 
     fn clients(&self) -> Vec<Arc<Seat>> {

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use pgweir::admin::Role;
 use pgweir::admin::commands::COMMANDS;
 use tokio_postgres::NoTls;
 
@@ -82,6 +83,24 @@ fn every_command_answers_and_the_metrics_agree() {
     assert!(fetch(&pooler, "/").starts_with("HTTP/1.1 404 "));
 }
 
+/// As psql does for `\\dt` and to complete a word.
+#[test]
+fn psql_finds_nothing_in_the_catalogues_of_the_console() {
+    let cluster = cluster();
+    let pooler = Pooler::start(&configuration(&cluster, ""));
+    let (rows, said) = ask(&pooler, "eve", "\\dt\n");
+    assert_eq!(rows, "");
+    assert!(!said.contains("ERROR"), "{said}");
+    let complete = "SELECT pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_class c \
+                    WHERE c.relkind IN ('r', 'p') AND substring(c.relname, 1, 1) = 'x' \
+                    UNION SELECT n.nspname FROM pg_catalog.pg_namespace n LIMIT 1000";
+    assert_eq!(ask(&pooler, "eve", complete).0, "");
+    assert_eq!(
+        ask(&pooler, "eve", "SHOW VERSION; SELECT pg_catalog.version()").0.lines().count(),
+        1
+    );
+}
+
 #[test]
 fn only_those_who_are_listed_open_the_console() {
     let cluster = cluster();
@@ -125,7 +144,9 @@ fn users_of_the_figures_can_only_look() {
     for command in COMMANDS {
         let name = command.name;
         if name.starts_with("SHOW ") {
-            assert_eq!(ask(name), [Ok(()), Ok(())], "{name}");
+            let allowed = [Ok(()), Ok(())];
+            let wanted = if command.role == Role::Stats { allowed } else { refused("42501") };
+            assert_eq!(ask(name), wanted, "{name}");
             continue;
         }
         orders += 1;

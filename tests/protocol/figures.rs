@@ -198,6 +198,17 @@ fn clients_and_servers_show_with_their_links() {
     };
     assert!(waited(&waiting) > 0 && waited(&client) == 0);
 
+    let waits = table(&pooler, "SHOW WAITING");
+    let wait = line(&waits, "holder_application_name", "holder");
+    assert_eq!((&*wait["id"], &*wait["holder_id"]), (&*waiting["id"], &*client["id"]));
+    assert_eq!((&*wait["sv_active"], &*wait["pool_size"]), ("2", "2"));
+    assert!(waited(&wait) > waited(&waiting), "it goes on");
+    let holders = table(&pooler, "SHOW HOLDERS");
+    let ids: Vec<_> = holders.iter().map(|row| &*row["id"]).collect();
+    assert_eq!(ids.first(), Some(&&*client["id"]), "who came first has held for longest");
+    let holding = line(&holders, "remote_pid", &backend);
+    assert_eq!((&*holding["cl_waiting"], &*holding["application_name"]), ("1", "holder"));
+
     let sockets = table(&pooler, "SHOW SOCKETS");
     let states = |rows: &[HashMap<String, String>]| {
         let mut states: Vec<_> = rows.iter().map(|row| row["state"].clone()).collect();
@@ -214,4 +225,25 @@ fn clients_and_servers_show_with_their_links() {
     let free = line(&table(&pooler, "SHOW SERVERS"), "remote_pid", &other);
     assert_eq!((&*free["state"], &*free["link"]), ("idle", ""));
     holder.talk("Q rollback", "C[ROLLBACK] ZI");
+}
+
+#[test]
+fn users_show_with_their_limits_and_what_is_not_there_shows_nothing() {
+    let settings = "admin_users = \"app\"; max_user_connections = 7";
+    let more = "pool_size = 3\npool_mode = \"session\"\nmax_user_client_connections = 9\n\
+                [users.idle]\nmax_user_connections = 5\n";
+    let pooler = Pooler::start(&file(shared().port(), settings, more));
+    let mut client = Client::login(pooler.port());
+    client.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
+    let users = table(&pooler, "SHOW USERS");
+    let app = line(&users, "name", "app");
+    assert_eq!((&*app["pool_size"], &*app["reserve_pool_size"]), ("        3", ""));
+    assert_eq!((&*app["pool_mode"], &*app["max_user_connections"]), ("session", "7"));
+    assert_eq!((&*app["current_connections"], &*app["current_client_connections"]), ("1", "1"));
+    assert_eq!(app["max_user_client_connections"], "9");
+    let idle = line(&users, "name", "idle");
+    assert_eq!((&*idle["pool_mode"], &*idle["max_user_connections"]), ("NULL", "5"));
+    for name in ["FDS", "MEM", "DNS_HOSTS", "DNS_ZONES", "PEERS", "PEER_POOLS", "WAITING"] {
+        assert!(table(&pooler, &format!("SHOW {name}")).is_empty(), "{name}");
+    }
 }

@@ -1,0 +1,131 @@
+//! Who waits for a server, and who has them.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::commands::{Column, Row};
+use super::registry::Registry;
+use super::tables::{micros, number, seconds, text};
+use crate::cancel::Seat;
+use crate::pool::{Holder, PoolName};
+use crate::wire::reply::ColumnType::{Integer, Text};
+use crate::wire::reply::Value;
+
+pub(super) static WAITING: &[Column] = &[
+    ("id", Integer),
+    ("user", Text),
+    ("database", Text),
+    ("application_name", Text),
+    ("addr", Text),
+    ("wait", Integer),
+    ("wait_us", Integer),
+    // The pool that it waits for: servers in use, being opened, and as many as there may be.
+    ("sv_active", Integer),
+    ("sv_login", Integer),
+    ("pool_size", Integer),
+    // Who has had one of them for longest.
+    ("holder_id", Integer),
+    ("holder_application_name", Text),
+    ("held", Integer),
+    ("holder_reason", Text),
+];
+
+/// Those who have waited for longest come first.
+pub(super) fn waiting(registry: &dyn Registry) -> Vec<Row> {
+    let seats = by_number(registry);
+    let pools: HashMap<PoolName, _> =
+        registry.pools().into_iter().map(|pool| (pool.name.clone(), pool)).collect();
+    let waits = seats.values().filter_map(|seat| Some((seat.queued_since()?.elapsed(), seat)));
+    let mut waits: Vec<_> = waits.collect();
+    waits.sort_by_key(|(waited, seat)| (Reverse(*waited), seat.pid()));
+    let row = |(waited, seat): (Duration, &Arc<Seat>)| {
+        let mut row = client(seat);
+        row.extend([seconds(waited), micros(waited)]);
+        let pool = pools.get(&pool_of(seat));
+        let count = |count: Option<usize>| count.map_or(Value::Null, number);
+        let snapshot = pool.map(|pool| &pool.snapshot);
+        row.push(count(snapshot.map(|snapshot| snapshot.active)));
+        row.push(count(snapshot.map(|snapshot| snapshot.opening)));
+        row.push(count(pool.map(|pool| pool.size)));
+        let longest = snapshot.and_then(|snapshot| snapshot.longest_holder);
+        let holder = longest.and_then(|holder| seat_of(&seats, holder));
+        row.push(holder.map_or(Value::Null, |seat| number(seat.pid() as usize)));
+        row.push(holder.map_or(Value::Null, |seat| text(application_name(seat))));
+        row.push(longest.map_or(Value::Null, |holder| seconds(holder.held)));
+        row.push(holder.map_or(Value::Null, |seat| reason(seat)));
+        row
+    };
+    waits.into_iter().map(row).collect()
+}
+
+pub(super) static HOLDERS: &[Column] = &[
+    ("id", Integer),
+    ("user", Text),
+    ("database", Text),
+    ("application_name", Text),
+    ("addr", Text),
+    ("held", Integer),
+    ("held_us", Integer),
+    // Since its last request.
+    ("asked", Integer),
+    ("remote_pid", Integer),
+    ("reason", Text),
+    // How many wait for a server of the same pool.
+    ("cl_waiting", Integer),
+];
+
+/// Those who have held a server for longest come first.
+pub(super) fn holders(registry: &dyn Registry) -> Vec<Row> {
+    let seats = by_number(registry);
+    let waiting: HashMap<PoolName, usize> =
+        registry.pools().into_iter().map(|pool| (pool.name, pool.snapshot.waiting)).collect();
+    let mut holders = registry.holders();
+    holders.sort_by_key(|holder| (Reverse(holder.held), holder.id));
+    let row = |holder: Holder| {
+        // One that has left meanwhile holds nothing any more.
+        let seat = seat_of(&seats, holder)?;
+        let asked = seat.card().since.elapsed().saturating_sub(seat.last_asked());
+        let waiting = waiting.get(&pool_of(seat)).copied().unwrap_or(0);
+        let pid = seat.server().map_or(0, |key| key.pid);
+        let mut row = client(seat);
+        row.extend([seconds(holder.held), micros(holder.held), seconds(asked)]);
+        row.extend([number(pid as usize), reason(seat), number(waiting)]);
+        Some(row)
+    };
+    holders.into_iter().filter_map(row).collect()
+}
+
+fn by_number(registry: &dyn Registry) -> HashMap<u32, Arc<Seat>> {
+    registry.clients().into_iter().map(|seat| (seat.pid(), seat)).collect()
+}
+
+fn seat_of(seats: &HashMap<u32, Arc<Seat>>, holder: Holder) -> Option<&Arc<Seat>> {
+    seats.get(&u32::try_from(holder.id).ok()?)
+}
+
+fn pool_of(seat: &Seat) -> PoolName {
+    let login = &seat.card().login;
+    PoolName { database: login.database.clone(), user: login.user.clone() }
+}
+
+fn client(seat: &Seat) -> Row {
+    let card = seat.card();
+    vec![
+        number(seat.pid() as usize),
+        text(card.login.user.as_str()),
+        text(card.login.database.as_str()),
+        text(application_name(seat)),
+        text(card.peer.to_string()),
+    ]
+}
+
+fn application_name(seat: &Seat) -> &str {
+    seat.card().application_name.as_deref().unwrap_or_default()
+}
+
+/// Why a client keeps its server between transactions; NULL where it does not.
+fn reason(seat: &Seat) -> Value {
+    seat.pinned().map_or(Value::Null, |pinned| text(pinned.reason))
+}
