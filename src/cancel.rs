@@ -26,6 +26,7 @@ pub use self::secret::Secret;
 use crate::client::card::ClientCard;
 use crate::net::socket::TcpOptions;
 use crate::server::{CancelKey, connect};
+use crate::traffic::Lately;
 use crate::wire::startup::CancelRequest;
 
 /// All clients that are logged in.
@@ -55,8 +56,8 @@ pub struct Seat {
     pinned: Mutex<Option<Box<Pinned>>>,
     summons: AtomicU8,
     statements: AtomicU32,
-    /// Milliseconds from its login to its last request.
-    asked: AtomicU32,
+    /// When it asked for something.
+    asked: Lately,
     /// The task of its session.
     attending: Mutex<Option<Waker>>,
 }
@@ -100,7 +101,7 @@ enum Place {
     /// No request of the client is under way: a cancel hits nothing.
     Away,
     /// Its request waits for a server.
-    Queued { since: Instant, cancelled: bool, waker: Option<Waker> },
+    Queued { cancelled: bool, waker: Option<Waker> },
     /// Its request is on a server, behind one of ours which must not be hit: a cancel waits until
     /// this is over, which is when the sender goes.
     Settling { key: Arc<CancelKey>, over: Option<watch::Sender<()>> },
@@ -208,7 +209,7 @@ impl Cancels {
         let place = Mutex::new(Place::Away);
         let (summons, attending) = (AtomicU8::new(0), Mutex::default());
         let pinned = Mutex::default();
-        let (statements, asked) = (AtomicU32::new(0), AtomicU32::new(0));
+        let (statements, asked) = (AtomicU32::new(0), Lately::default());
         let seat = Seat { pid, secret, card, place, pinned, summons, statements, asked, attending };
         let seat = Arc::new(seat);
         seats.by_pid.insert(pid, Arc::clone(&seat));
@@ -306,12 +307,9 @@ impl Seat {
         matches!(*self.place.lock(), Place::Queued { .. })
     }
 
-    /// Since when the client's request has waited for a server, if it does.
-    pub fn queued_since(&self) -> Option<Instant> {
-        match *self.place.lock() {
-            Place::Queued { since, .. } => Some(since),
-            Place::Away | Place::Settling { .. } | Place::Attached { .. } => None,
-        }
+    /// For how long the client's request has waited for a server, if it does.
+    pub fn queued_for(&self) -> Option<Duration> {
+        self.is_queued().then(|| self.asked_ago())
     }
 
     /// The server that the client has, by its key.
@@ -322,16 +320,15 @@ impl Seat {
         }
     }
 
-    /// The client has sent a request to its server.
+    /// The client has asked for something: it goes to a server, or waits for one.
     #[inline]
     pub fn asked(&self, at: Instant) {
-        let after = (at - self.card.since).as_millis() & u128::from(u32::MAX);
-        self.asked.store(u32::try_from(after).unwrap_or_default(), Ordering::Relaxed);
+        self.asked.set(at - self.card.since);
     }
 
-    /// How long after its login the client sent its last request to a server.
-    pub fn last_asked(&self) -> Duration {
-        Duration::from_millis(self.asked.load(Ordering::Relaxed).into())
+    /// How long ago that was; its login counts, too.
+    pub fn asked_ago(&self) -> Duration {
+        self.asked.ago(self.card.since.elapsed())
     }
 
     /// The client has so many prepared statements.
@@ -346,8 +343,8 @@ impl Seat {
 
     /// The client's request waits for a server from now on.
     pub fn queue(&self) {
-        let since = Instant::now();
-        *self.place.lock() = Place::Queued { since, cancelled: false, waker: None };
+        self.asked(Instant::now());
+        *self.place.lock() = Place::Queued { cancelled: false, waker: None };
     }
 
     /// Ready when the client has cancelled its request that waits.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -127,6 +127,29 @@ impl Tally {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A moment that is small: milliseconds since some other, which wrap after seven weeks. What is
+/// longer ago than that is told as less.
+#[derive(Debug, Default)]
+pub struct Lately(AtomicU32);
+
+impl Lately {
+    /// It is so long after that other moment now.
+    #[inline]
+    pub fn set(&self, after: Duration) {
+        self.0.store(millis(after), Ordering::Relaxed);
+    }
+
+    /// How long ago that was, now that it is so long after the other moment.
+    pub fn ago(&self, after: Duration) -> Duration {
+        let ago = millis(after).wrapping_sub(self.0.load(Ordering::Relaxed));
+        Duration::from_millis(ago.into())
+    }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() & u128::from(u32::MAX)).unwrap_or_default()
 }
 
 /// What has passed through one database.
@@ -290,5 +313,16 @@ mod tests {
         }
         assert!(traffics.list().len() <= DATABASES_MAX + 1);
         assert_eq!(traffics.of("used").totals().get(Figure::Queries), 1);
+    }
+
+    #[test]
+    fn lately_is_right_across_its_edge() {
+        let lately = Lately::default();
+        let week = Duration::from_secs(7 * 24 * 3600);
+        assert_eq!(lately.ago(week), week);
+        for after in [week, 7 * week, 8 * week, 100 * week] {
+            lately.set(after);
+            assert_eq!(lately.ago(after + week), week, "{after:?}");
+        }
     }
 }

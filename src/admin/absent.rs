@@ -2,7 +2,7 @@
 
 use super::commands::{Column, Row};
 use super::registry::Registry;
-use crate::wire::reply::ColumnType::{Integer, Text};
+use crate::wire::reply::ColumnType::{Integer, Long, Text};
 
 /// Nobody takes sockets over from us, and secrets are not shown.
 pub(super) static FDS: &[Column] = &[
@@ -12,7 +12,7 @@ pub(super) static FDS: &[Column] = &[
     ("database", Text),
     ("addr", Text),
     ("port", Integer),
-    ("cancel", Integer),
+    ("cancel", Long),
     ("link", Integer),
     ("client_encoding", Text),
     ("std_strings", Text),
@@ -30,11 +30,11 @@ pub(super) static MEM: &[Column] = &[
 ];
 
 /// Names are looked up by the system, each time that a server is opened.
-pub(super) static DNS_HOSTS: &[Column] = &[("hostname", Text), ("ttl", Integer), ("addrs", Text)];
+pub(super) static DNS_HOSTS: &[Column] = &[("hostname", Text), ("ttl", Long), ("addrs", Text)];
 
 /// See [`DNS_HOSTS`].
 pub(super) static DNS_ZONES: &[Column] =
-    &[("zonename", Text), ("serial", Integer), ("count", Integer)];
+    &[("zonename", Text), ("serial", Long), ("count", Integer)];
 
 /// One process serves all cores.
 pub(super) static PEERS: &[Column] =

@@ -115,7 +115,7 @@ struct Line<'a> {
     /// Their address and ours.
     ends: [(String, u16); 2],
     since: SystemTime,
-    asked: Duration,
+    asked: SystemTime,
     waited: Duration,
     ptr: String,
     link: Option<String>,
@@ -156,7 +156,7 @@ impl Scene {
             Peer::Tcp(address) => (address.ip().to_string(), address.port()),
             Peer::Unix(_) => (card.peer.to_string(), 0),
         };
-        let waited = seat.queued_since().map(|since| since.elapsed());
+        let waited = seat.queued_for();
         Line {
             kind: "C",
             user: &card.login.user,
@@ -164,7 +164,7 @@ impl Scene {
             state: if waited.is_some() { State::Waiting } else { State::Active },
             ends: [(address, port), (String::new(), 0)],
             since: self.before(card.since.elapsed()),
-            asked: seat.last_asked(),
+            asked: self.before(seat.asked_ago()),
             waited: waited.unwrap_or_default(),
             ptr: client_ptr(seat),
             link: self.server_of(seat).map(server_ptr),
@@ -192,7 +192,7 @@ impl Scene {
             },
             ends: card.ends.map_or_else(unix, |(ours, theirs)| [end(theirs), end(ours)]),
             since: self.before(card.since.elapsed()),
-            asked: card.last_asked(),
+            asked: self.before(card.asked_ago()),
             waited: Duration::ZERO,
             ptr: server_ptr(card),
             link: client.map(|seat| client_ptr(seat)),
@@ -237,7 +237,7 @@ impl Line<'_> {
             text(local_addr),
             number(local_port.into()),
             text(utc(self.since)),
-            text(utc(self.since + self.asked)),
+            text(utc(self.asked.max(self.since))),
             seconds(self.waited),
             micros(self.waited),
             number(0),

@@ -37,7 +37,7 @@ pub(super) fn waiting(registry: &dyn Registry) -> Vec<Row> {
     let seats = by_number(registry);
     let pools: HashMap<PoolName, _> =
         registry.pools().into_iter().map(|pool| (pool.name.clone(), pool)).collect();
-    let waits = seats.values().filter_map(|seat| Some((seat.queued_since()?.elapsed(), seat)));
+    let waits = seats.values().filter_map(|seat| Some((seat.queued_for()?, seat)));
     let mut waits: Vec<_> = waits.collect();
     waits.sort_by_key(|(waited, seat)| (Reverse(*waited), seat.pid()));
     let row = |(waited, seat): (Duration, &Arc<Seat>)| {
@@ -86,11 +86,10 @@ pub(super) fn holders(registry: &dyn Registry) -> Vec<Row> {
     let row = |holder: Holder| {
         // One that has left meanwhile holds nothing any more.
         let seat = seat_of(&seats, holder)?;
-        let asked = seat.card().since.elapsed().saturating_sub(seat.last_asked());
         let waiting = waiting.get(&pool_of(seat)).copied().unwrap_or(0);
         let pid = seat.server().map_or(0, |key| key.pid);
         let mut row = client(seat);
-        row.extend([seconds(holder.held), micros(holder.held), seconds(asked)]);
+        row.extend([seconds(holder.held), micros(holder.held), seconds(seat.asked_ago())]);
         row.extend([number(pid as usize), reason(seat), number(waiting)]);
         Some(row)
     };

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::connect::LoggedIn;
 use crate::net::socket::Address;
 use crate::net::tls::Cipher;
+use crate::traffic::Lately;
 
 /// Whose clients a server works for, as they know their database and user.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,8 +43,8 @@ pub struct ServerCard {
     /// The client that it worked for last; 0 for none.
     client: AtomicU32,
     statements: AtomicU32,
-    /// Milliseconds from its login to the last request.
-    asked: AtomicU32,
+    /// When the last request was sent.
+    asked: Lately,
     tended: AtomicBool,
 }
 
@@ -67,7 +68,7 @@ impl ServerCard {
             since: Instant::now(),
             client: AtomicU32::new(0),
             statements: AtomicU32::new(0),
-            asked: AtomicU32::new(0),
+            asked: Lately::default(),
             tended: AtomicBool::new(false),
         }
     }
@@ -86,12 +87,12 @@ impl ServerCard {
     /// A request was sent to it.
     #[inline]
     pub fn asked(&self, at: Instant) {
-        self.asked.store(millis(at - self.since), Ordering::Relaxed);
+        self.asked.set(at - self.since);
     }
 
-    /// How long after its login the last request was sent.
-    pub fn last_asked(&self) -> Duration {
-        Duration::from_millis(self.asked.load(Ordering::Relaxed).into())
+    /// How long ago that was; its login counts, too.
+    pub fn asked_ago(&self) -> Duration {
+        self.asked.ago(self.since.elapsed())
     }
 
     /// It has so many prepared statements.
@@ -113,9 +114,4 @@ impl ServerCard {
     pub fn is_tended(&self) -> bool {
         self.tended.load(Ordering::Relaxed)
     }
-}
-
-/// Wraps after seven weeks, which nobody notices who looks at what was lately.
-fn millis(time: Duration) -> u32 {
-    u32::try_from(time.as_millis() & u128::from(u32::MAX)).unwrap_or_default()
 }

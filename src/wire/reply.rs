@@ -122,6 +122,8 @@ pub enum ColumnType {
     Text,
     /// int4.
     Integer,
+    /// int8.
+    Long,
     /// numeric.
     Numeric,
 }
@@ -132,6 +134,7 @@ impl ColumnType {
         match self {
             Self::Text => (25, -1),
             Self::Integer => (23, 4),
+            Self::Long => (20, 8),
             Self::Numeric => (1700, -1),
         }
     }
