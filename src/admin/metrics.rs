@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::time::UNIX_EPOCH;
 
 use super::registry::{PoolFigures, Registry};
-use super::{PGBOUNCER_VERSION, VERSION, hosts, stats};
+use super::{PGBOUNCER_VERSION, VERSION, exporter, hosts, stats};
 use crate::notify::{Figures, State};
 
 /// One metric of a pool: its name, what it is, and its value.
@@ -73,6 +73,7 @@ pub fn text(registry: &dyn Registry) -> String {
     }
     listeners(&mut page, registry);
     stats::metrics(&mut page, registry);
+    exporter::metrics(&mut page, registry);
     hosts::metrics(&mut page, registry);
     page.0
 }
@@ -112,7 +113,7 @@ fn listeners(page: &mut Page, registry: &dyn Registry) {
 pub(super) struct Page(String);
 
 impl Page {
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+    pub(super) fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.head(name, help);
         self.sample(name, &[], value);
     }

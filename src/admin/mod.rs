@@ -7,6 +7,7 @@
 mod absent;
 pub mod commands;
 pub mod console;
+mod exporter;
 mod hosts;
 pub mod metrics;
 mod order;

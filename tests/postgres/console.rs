@@ -71,7 +71,15 @@ fn every_command_answers_and_the_metrics_agree() {
 
     let metrics = fetch(&pooler, "/metrics");
     assert!(metrics.starts_with("HTTP/1.1 200 OK\r\n"), "{metrics}");
+    let database = format!(
+        "pgbouncer_databases_current_connections{{name=\"shop\",host=\"127.0.0.1\",port=\"{port}\",\
+         database=\"shop\",force_user=\"\",pool_mode=\"transaction\"}} 1"
+    );
     for line in [
+        database.as_str(),
+        "pgbouncer_databases 1",
+        "pgbouncer_free_servers 1",
+        "pgbouncer_config_max_client_connections 1000",
         "pgbouncer_up 1",
         "pgweir_clients 0",
         "pgbouncer_pools_server_idle_connections{database=\"shop\",user=\"app\"} 1",
