@@ -267,8 +267,14 @@ pub static COMMANDS: &[Command] = &[
         answer: Answer::Act(Act::Any(Order::Pause)),
     },
     Command {
+        name: "SUSPEND",
+        help: "As PAUSE of all databases: nothing is under way then at any server.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Whole(|| Order::Pause(None))),
+    },
+    Command {
         name: "RESUME",
-        help: "Ends PAUSE and KILL.",
+        help: "Ends PAUSE, SUSPEND and KILL.",
         role: Role::Admin,
         answer: Answer::Act(Act::Any(Order::Resume)),
     },

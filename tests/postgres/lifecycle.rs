@@ -98,7 +98,14 @@ async fn pause_waits_for_transactions_and_holds_requests_until_resume() {
     let vain = psql(&console, "PAUSE nothing").stderr;
     assert!(vain.contains("no such database: nothing"), "{vain}");
 
-    // The same by signals, for all.
+    // The same by the name that scripts for an update use, for all.
+    psql_rows(&console, "SUSPEND");
+    let suspended = "active|no\npaused|yes\nsuspended|no";
+    assert_eq!(psql_rows(&console, "SHOW STATE"), suspended);
+    assert_eq!(cluster.primary().sql("postgres", open).unwrap(), "0", "all servers are closed");
+    psql_rows(&console, "RESUME");
+
+    // The same by signals.
     pooler.signal("USR1");
     eventually_async("it is paused", || psql_rows(&console, "SHOW STATE").contains("paused|yes"))
         .await;
