@@ -87,6 +87,8 @@ pub enum Event {
     Up(HostPort),
     /// It does not, for this reason.
     Down(HostPort, String),
+    /// It is there and does not want to say what it is, for this reason.
+    Refuses(HostPort, String),
     /// It is the primary now, on this timeline.
     Primary(HostPort, u32),
     /// There is no primary any more.
@@ -168,7 +170,12 @@ impl Cluster {
             Ok(sample) => {
                 (seen.sample, seen.requested, seen.error) = (Some(sample), requested, None);
             }
-            Err(miss) => seen.error = Some(miss.cause),
+            Err(miss) => {
+                if sign == Sign::Refusal && seen.error.as_ref() != Some(&miss.cause) {
+                    events.push(Event::Refuses(seen.at.clone(), miss.cause.clone()));
+                }
+                seen.error = Some(miss.cause);
+            }
         }
         if changed {
             let (at, error) = (seen.at.clone(), seen.error.clone());

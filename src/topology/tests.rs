@@ -31,6 +31,7 @@ impl Scene {
         self.told.extend(events.into_iter().map(|event| match event {
             Event::Up(host) => format!("{} up", host.host),
             Event::Down(host, cause) => format!("{} down: {cause}", host.host),
+            Event::Refuses(host, cause) => format!("{} refuses: {cause}", host.host),
             Event::Primary(host, timeline) => format!("{} primary of {timeline}", host.host),
             Event::NoPrimary => "no primary".to_owned(),
             Event::Slighted(host) => format!("{} slighted", host.host),
@@ -218,6 +219,17 @@ fn hosts_are_down_after_three_silences_and_up_after_two_answers() {
         }
         assert_eq!(health.state(), *wanted, "{signs:?}");
     }
+}
+
+#[test]
+fn refusal_is_told_once_and_again_for_another_reason() {
+    let mut scene = Scene::new(&["a"]);
+    for look in ["refused", "refused", "primary 1 0/1", "refused"] {
+        scene.looks(&[look]);
+    }
+    let wanted = ["a refuses: refused", "a up", "a primary of 1", "a refuses: refused"];
+    assert_eq!(scene.told(), wanted);
+    assert_eq!(scene.primary(), Some("a"), "it stays what it was");
 }
 
 #[test]

@@ -155,6 +155,7 @@ fn tell(event: &Event) {
     match event {
         Event::Up(host) => tracing::info!(%host, "host is up"),
         Event::Down(host, cause) => tracing::warn!(%host, "host is down: {cause}"),
+        Event::Refuses(host, cause) => tracing::warn!(%host, "host can't be looked at: {cause}"),
         Event::Primary(host, timeline) => tracing::info!(%host, timeline, "host is the primary"),
         Event::NoPrimary => tracing::warn!("no host is the primary"),
         Event::Slighted(host) => tracing::warn!(

@@ -170,6 +170,49 @@ fn transaction_on_a_primary_of_the_past_ends_with_one_error() {
 }
 
 #[test]
+fn primary_that_hangs_is_left_when_another_is_promoted() {
+    let (cluster, pooler) = scene(1, "");
+    let (old, new) = (cluster.primary(), &cluster.replicas()[0]);
+    let [open, idle] = [0; 2].map(|_| Session::open(&pooler).unwrap());
+    open.run("BEGIN; INSERT INTO t VALUES (1)").unwrap();
+    idle.run("SELECT 1").unwrap();
+    old.pause().unwrap();
+    thread::scope(|scope| {
+        // Nobody answers, and nothing is refused.
+        let waiting = scope.spawn(|| open.run("INSERT INTO t VALUES (1)"));
+        new.promote().unwrap();
+        stands(&pooler, new, "primary", "up");
+        idle.run("INSERT INTO t VALUES (2)").unwrap();
+        assert_eq!(told(&waiting.join().unwrap().unwrap_err()).0, "08006");
+    });
+    assert_eq!(rows(new), 1);
+    // What was open on the old one keeps nobody from the new one.
+    let many: Vec<_> = (0..20).map(|_| Session::open(&pooler).unwrap()).collect();
+    many.iter().for_each(|session| session.run("BEGIN; INSERT INTO t VALUES (3)").unwrap());
+    many.iter().for_each(|session| session.run("COMMIT").unwrap());
+    old.resume().unwrap();
+    stands(&pooler, old, "second primary", "up");
+    assert_eq!(rows(old), 0);
+}
+
+#[test]
+fn host_that_refuses_to_be_looked_at_is_named_in_the_log() {
+    let cluster = cluster_with_replicas(1);
+    let hosts = [cluster.primary(), &cluster.replicas()[0]];
+    let toml = configuration(&hosts, "failover_timeout = 0");
+    let wrong = format!("[users.wrong]\npassword = \"{PASSWORD}\"\n");
+    let toml = toml.replacen(APP_USER, "wrong", 1) + &wrong;
+    let pooler = Pooler::start(&toml);
+    let ended = psql(&pooler.url(APP_USER, PASSWORD, APP_DATABASE), "SELECT 1");
+    assert!(ended.stderr.contains("no primary server is known"), "{}", ended.stderr);
+    eventually("the log says why", LIMIT, || {
+        let log = pooler.log();
+        log.contains("host can't be looked at") && log.contains("password authentication failed")
+    });
+    assert_eq!(shown(&pooler, hosts[0], STANDING), ["unknown", "unknown"]);
+}
+
+#[test]
 fn clients_wait_for_a_primary_and_are_refused_when_none_comes() {
     let (cluster, pooler) = scene(1, "failover_timeout = 1.5");
     let (primary, console) = (cluster.primary(), pooler.url("boss", PASSWORD, "pgweir"));

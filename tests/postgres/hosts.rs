@@ -160,7 +160,9 @@ fn reload_adds_and_removes_hosts_and_one_host_is_not_looked_at() {
     let primary = cluster.primary();
     let pooler = Pooler::start(&configuration(&[primary], ""));
     let console = pooler.url("boss", PASSWORD, "pgweir");
-    psql_rows(&pooler.url(APP_USER, PASSWORD, APP_DATABASE), "SELECT 1");
+    let writes =
+        || psql_rows(&pooler.url(APP_USER, PASSWORD, APP_DATABASE), "CREATE TEMP TABLE t ()");
+    writes();
     assert_eq!(psql_rows(&console, "SHOW REPLICAS"), "");
     let looking = |server: &PostgresServer| {
         let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgweir check'";
@@ -171,6 +173,7 @@ fn reload_adds_and_removes_hosts_and_one_host_is_not_looked_at() {
     let change = |hosts: &[&PostgresServer]| {
         pooler.rewrite(&configuration(hosts, ""));
         assert!(psql(&console, "RELOAD").status.success());
+        writes();
     };
     change(&[first, primary]);
     stands(&pooler, primary, "primary", "up");
