@@ -146,7 +146,7 @@ impl ConnectError {
             Self::Auth { user, cause, .. } => {
                 format!("login to server as \"{user}\" failed: {cause}")
             }
-            Self::Tls { cause, .. } => format!("TLS with server failed: {cause}"),
+            Self::Tls { cause, .. } => format!("TLS with server failed: {}", cause.told()),
             Self::Lied { what, .. } => {
                 format!("server does not speak the Postgres protocol: {what}")
             }
@@ -180,7 +180,10 @@ impl Target {
         let (user, database) = (shown(user), shown(database));
         let method = error.method().map(|method| format!("method {method}, "));
         let method = method.unwrap_or_default();
-        let cause = error.told();
+        let cause = match error {
+            ConnectError::Tls { cause, .. } => format!("TLS with server failed: {cause}"),
+            other => other.told(),
+        };
         format!(
             "server login failed: pgweir to server: {cause} \
              (user {user}, database {database}, {method}at {address})"

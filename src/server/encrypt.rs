@@ -44,6 +44,16 @@ pub enum EncryptError {
     Tls(#[from] TlsError),
 }
 
+impl EncryptError {
+    /// What clients are told, who have no business with where servers are.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Tls(cause) => cause.told(),
+            Self::NotOffered | Self::Stuffed | Self::Answer(_) | Self::Lost(_) => self.to_string(),
+        }
+    }
+}
+
 impl From<io::Error> for EncryptError {
     fn from(error: io::Error) -> Self {
         Self::Lost(error.to_string().into())

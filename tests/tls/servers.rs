@@ -43,7 +43,7 @@ fn modes_demand_what_they_say() {
     check_modes(&house, "right host", ["f", "f", "t", "t", "t", "t"]);
 
     house.show(&house.authority.sign("server", &["db.example"], Good::Now));
-    let other = "certificate is for db.example, not for localhost";
+    let other = "certificate is for another host";
     check_modes(&house, "another host", ["f", "f", "t", "t", "t", other]);
 
     house.show(&self_signed("server", &HERE));
@@ -103,7 +103,7 @@ fn certificate_that_is_trusted_itself_is_enough() {
     }
     let settings = "server_tls_sslmode = \"verify-full\"; server_tls_ca_file = \"DIR/own.crt\"";
     let ended = ask(&house.pooler("127.0.0.1", settings), "", SERVER_TLS);
-    assert!(ended.stderr.contains("is for localhost, not for 127.0.0.1"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("certificate is for another host"), "{}", ended.stderr);
 }
 
 #[test]

@@ -48,6 +48,14 @@ pub enum TlsError {
     /// The two sides did not agree, or do not trust each other.
     #[error("{0}")]
     Handshake(String),
+    /// The server's certificate is another host's.
+    #[error("certificate verify failed: certificate is for {presented}, not for {expected}")]
+    OtherHost {
+        /// Whose it is.
+        presented: String,
+        /// Whose it should be.
+        expected: String,
+    },
     /// There is no version that both sides speak.
     #[error("no version of TLS in common: {}", spoken(*.0))]
     NoVersion(TlsVersions),
@@ -82,7 +90,33 @@ impl TlsError {
     }
 
     fn handshake(error: &Error) -> Self {
-        Self::Handshake(explain(error))
+        let Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        }) = error
+        else {
+            return Self::Handshake(explain(error));
+        };
+        let presented =
+            if presented.is_empty() { "no host".to_owned() } else { presented.join(", ") };
+        Self::OtherHost { presented, expected: expected.to_str().into_owned() }
+    }
+
+    /// What clients are told, who have no business with hosts and files.
+    pub fn told(&self) -> String {
+        match self {
+            Self::File { .. } => "a file of ours is not what it should be".to_owned(),
+            Self::OtherHost { .. } => {
+                "certificate verify failed: certificate is for another host".to_owned()
+            }
+            Self::NoHost(_) => "the host is neither a name nor an address".to_owned(),
+            Self::Handshake(_)
+            | Self::NoVersion(_)
+            | Self::Lost(_)
+            | Self::Unanswered { .. }
+            | Self::NoProtocol
+            | Self::NotTcp => self.to_string(),
+        }
     }
 
     /// Why a handshake of these versions has failed.
@@ -240,11 +274,6 @@ fn explain_certificate(error: &CertificateError) -> String {
         }
         CertificateError::BadSignature => {
             "the authority that it names has not signed it".to_owned()
-        }
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            let presented =
-                if presented.is_empty() { "no host".to_owned() } else { presented.join(", ") };
-            format!("certificate is for {presented}, not for {}", expected.to_str())
         }
         other => other.to_string(),
     }
