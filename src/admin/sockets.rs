@@ -11,6 +11,7 @@ use super::commands::{Column, Row};
 use super::registry::Registry;
 use super::tables::{micros, number, seconds, text, utc};
 use crate::cancel::Seat;
+use crate::client::card::Replication;
 use crate::net::peer::Peer;
 use crate::net::socket::Address;
 use crate::server::card::ServerCard;
@@ -109,6 +110,7 @@ impl State {
 /// What clients and servers are told by.
 struct Line<'a> {
     kind: &'static str,
+    replication: &'static str,
     user: &'a str,
     database: &'a str,
     state: State,
@@ -159,6 +161,11 @@ impl Scene {
         let waited = seat.queued_for();
         Line {
             kind: "C",
+            replication: match card.replication {
+                None => "none",
+                Some(Replication::Physical) => "physical",
+                Some(Replication::Logical) => "logical",
+            },
             user: &card.login.user,
             database: &card.login.database,
             state: if waited.is_some() { State::Waiting } else { State::Active },
@@ -183,6 +190,7 @@ impl Scene {
         let application_name = client.and_then(|seat| seat.card().application_name.as_deref());
         Line {
             kind: "S",
+            replication: "none",
             user: &card.owner.user,
             database: &card.owner.database,
             state: match client {
@@ -230,7 +238,7 @@ impl Line<'_> {
             text(self.kind),
             text(self.user),
             text(self.database),
-            text("none"),
+            text(self.replication),
             text(state),
             text(addr),
             number(port.into()),

@@ -11,12 +11,12 @@ use super::design::target;
 use super::identify::{Attempt, Identified};
 use super::setup::Setup;
 use super::strangers::{Strangers, Visit};
-use super::wishes::{Replication, asks_for_replication, settings, walsender_parameters};
+use super::wishes::{asks_for_replication, settings, walsender_parameters};
 use super::{App, Stage, cores};
 use crate::admin::{self, Console, Role};
 use crate::auth::ServerSecret;
 use crate::cancel::{SeatLimit, Seated, Secret};
-use crate::client::card::{ClientCard, Login};
+use crate::client::card::{ClientCard, Login, Replication};
 use crate::client::condition::{self, wait_for};
 use crate::client::lobby::Lobby;
 use crate::client::login::{self, LoginError, Opening, Stranger};
@@ -252,7 +252,8 @@ impl App {
         let own = || entrance.database.application_name.as_deref().unwrap_or_default().as_bytes();
         let label = label.unwrap_or_else(own);
         let card = ClientCard::new(login, label, peer, stranger.socket().cipher());
-        if entrance.replication {
+        let card = ClientCard { replication: entrance.replication, ..card };
+        if entrance.replication.is_some() {
             let walsender = Walsender { stranger, startup, card, entrance };
             return Ok(Admitted::Walsender(Box::new(walsender)));
         }
@@ -329,7 +330,6 @@ impl App {
         if self.tenancies.is_disabled(&database.name) {
             return Err(Refused::Told(condition::DISABLED.about(&database.name)));
         }
-        let replication = replication.is_some();
         Ok(Entered::Database(Entrance { replication, ticket, database, identified }))
     }
 
@@ -487,7 +487,7 @@ enum Entered {
 
 /// A client that has proven who it is, and what for.
 struct Entrance {
-    replication: bool,
+    replication: Option<Replication>,
     ticket: Ticket,
     database: Arc<Database>,
     identified: Identified,

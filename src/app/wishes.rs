@@ -1,16 +1,10 @@
 //! What a startup packet wishes for, beside user and database.
 
+use crate::client::card::Replication;
 use crate::client::condition;
 use crate::config::{Database, General, User};
 use crate::wire::reply::Report;
 use crate::wire::startup::{Setting, Startup, read_options};
-
-/// A walsender instead of a session.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Replication {
-    Physical,
-    Logical,
-}
 
 /// Which walsender the client wants, if it wants one, as Postgres reads the parameter.
 pub(super) fn asks_for_replication(startup: &Startup) -> Option<Replication> {

@@ -17,6 +17,15 @@ pub struct Login {
     pub user: String,
 }
 
+/// What a client wants a walsender for, instead of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replication {
+    /// Of a whole server.
+    Physical,
+    /// Of a database.
+    Logical,
+}
+
 /// What is known of a client for as long as it is connected.
 #[derive(Debug)]
 pub struct ClientCard {
@@ -28,6 +37,8 @@ pub struct ClientCard {
     pub peer: Peer,
     /// What its connection is encrypted with; `None` for one in clear.
     pub cipher: Option<Cipher>,
+    /// It has a walsender; `None` for all others.
+    pub replication: Option<Replication>,
     /// When it logged in.
     pub since: Instant,
 }
@@ -46,6 +57,7 @@ impl ClientCard {
             application_name: (!name.is_empty()).then(|| name.into()),
             peer,
             cipher,
+            replication: None,
             since: Instant::now(),
         }
     }

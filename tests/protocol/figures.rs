@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::thread;
 
 use crate::setup::{file, shared};
-use crate::support::{APP_DATABASE, LIMIT, Pooler, eventually, psql_rows};
+use crate::support::{APP_DATABASE, LIMIT, PASSWORD, Pooler, SUPERUSER, eventually, psql_rows};
 use crate::wire::{Client, USER};
 
 fn start(settings: &str) -> Pooler {
@@ -246,4 +246,20 @@ fn users_show_with_their_limits_and_what_is_not_there_shows_nothing() {
     for name in ["FDS", "MEM", "DNS_HOSTS", "DNS_ZONES", "PEERS", "PEER_POOLS", "WAITING"] {
         assert!(table(&pooler, &format!("SHOW {name}")).is_empty(), "{name}");
     }
+}
+
+#[test]
+fn clients_that_replicate_show_as_such() {
+    let superuser = format!("[users.{SUPERUSER}]\npassword = \"{PASSWORD}\"\n");
+    let pooler = Pooler::start(&file(shared().port(), "admin_users = \"app\"", &superuser));
+    let as_superuser = [("user", SUPERUSER), ("database", APP_DATABASE)];
+    let login = |kind| {
+        let parameters = [&as_superuser[..], &[("replication", kind)]].concat();
+        Client::login_as(pooler.port(), &parameters)
+    };
+    let _inside = [login("database"), login("true"), login("false")];
+    let clients = table(&pooler, "SHOW CLIENTS");
+    let mut kinds: Vec<_> = clients.iter().map(|row| &*row["replication"]).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["logical", "none", "physical"]);
 }
