@@ -5,6 +5,7 @@
 //! clients and servers live on the event loops.
 
 mod accept;
+mod balances;
 mod control;
 mod design;
 pub mod discover;

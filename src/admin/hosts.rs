@@ -8,7 +8,7 @@ use super::commands::{Column, Row};
 use super::metrics::Page;
 use super::registry::Registry;
 use super::tables::{number, seconds, text, utc};
-use crate::topology::{HostFigures, Standing, State};
+use crate::topology::{Circuit, HostFigures, Standing, State};
 use crate::wire::reply::ColumnType::{Integer, Text};
 use crate::wire::reply::Value;
 
@@ -25,6 +25,7 @@ pub(super) static REPLICAS: &[Column] = &[
     ("fresh_as_of", Text),
     ("since", Integer),
     ("error", Text),
+    ("breaker", Text),
 ];
 
 pub(super) fn replicas(registry: &dyn Registry) -> Vec<Row> {
@@ -45,6 +46,7 @@ pub(super) fn replicas(registry: &dyn Registry) -> Vec<Row> {
             fresh.map_or(Value::Null, |fresh| text(utc(fresh))),
             seconds(now.saturating_duration_since(host.since)),
             text(host.error.unwrap_or_default()),
+            host.circuit.map_or(Value::Null, |circuit| text(circuit.name())),
         ]
     };
     registry.hosts().into_iter().map(row).collect()
@@ -65,6 +67,9 @@ type HostGauge = (&'static str, &'static str, fn(&HostFigures, Instant) -> Optio
 static GAUGES: &[HostGauge] = &[
     ("pgweir_host_up", "Whether the host answers.", |host, _| {
         Some(f64::from(u8::from(host.state == State::Up)))
+    }),
+    ("pgweir_host_left_out", "Whether the host is left out for its errors.", |host, _| {
+        Some(f64::from(u8::from(host.circuit? != Circuit::Closed)))
     }),
     (
         "pgweir_replica_lag_seconds",

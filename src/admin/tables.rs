@@ -51,7 +51,9 @@ pub(super) static POOLS: &[Column] = &[
 ];
 
 pub(super) fn pools(registry: &dyn Registry) -> Vec<Row> {
+    let config = registry.config();
     let row = |PoolFigures { name, mode, clients_active, snapshot, .. }: PoolFigures| {
+        let balance = balance(config.database(&name.database).as_deref());
         let waited = snapshot.oldest_wait.unwrap_or_default();
         vec![
             text(name.database),
@@ -70,10 +72,16 @@ pub(super) fn pools(registry: &dyn Registry) -> Vec<Row> {
             seconds(waited),
             micros(waited),
             text(mode.name()),
-            Value::Null,
+            balance,
         ]
     };
     registry.pools().into_iter().map(row).collect()
+}
+
+/// How a database's servers are spread over its hosts, where that is configured.
+fn balance(database: Option<&Database>) -> Value {
+    let spread = database.and_then(|database| database.load_balance_hosts);
+    spread.map_or(Value::Null, |spread| text(spread.name()))
 }
 
 pub(super) static DATABASES: &[Column] = &[
@@ -124,7 +132,7 @@ pub(super) fn databases(registry: &dyn Registry) -> Vec<Row> {
             reserve.clone(),
             seconds(database.server_lifetime.unwrap_or_default()),
             text(config.pool_mode(database, None).name()),
-            Value::Null,
+            balance(Some(database)),
             number(database.max_db_connections.unwrap_or(0)),
             count(&servers, database),
             number(database.max_db_client_connections.unwrap_or(0)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::balances::{self, Balances};
 use super::tls::Tls;
 use crate::auth::ServerSecret;
 use crate::config::{Config, Database, General, HostPort, Secret};
@@ -14,7 +15,9 @@ use crate::net::tls::ServerTlsPlan;
 use crate::pool::{Goal, Order, PoolSettings, SharedLimits};
 use crate::server::Upkeep;
 use crate::server::connect::Target;
+use crate::server::hosts::Hosts;
 use crate::server::site::Site;
+use crate::topology::balance::{Balance, Plan};
 
 /// A pool as it is wanted.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,8 +40,10 @@ pub(super) struct Aim {
     connect_query: Option<String>,
     tls: Option<ServerTlsPlan>,
     pub(super) read_only: bool,
-    /// There are several hosts.
+    /// One of several hosts is the primary.
     watched: bool,
+    /// The hosts that are as good as this one.
+    balance: Option<Plan>,
 }
 
 impl Design {
@@ -92,10 +97,15 @@ impl Design {
             connect_query: database.connect_query.clone(),
             tls: Tls::plan(config, database),
             read_only: listed.is_some_and(|user| user.read_only),
-            watched: database.has_several_hosts(),
+            watched: database.seeks_primary(),
+            balance: balances::plan(config, database),
         };
         let limits = SharedLimits {
-            host: aim.address.to_string(),
+            // Hosts that are as good as one another share their limits.
+            host: match &aim.balance {
+                Some(_) => database.hosts_text(),
+                None => aim.address.to_string(),
+            },
             max_server_connections: *max_server_connections,
             max_server_logins: *max_server_logins,
             max_db_connections: database.max_db_connections,
@@ -114,12 +124,14 @@ impl Aim {
         tcp: TcpOptions,
         secret: Option<Arc<ServerSecret>>,
         alarm: Option<&Arc<Notify>>,
+        balance: Option<Arc<Balance>>,
     ) -> Goal {
         let site = alarm.filter(|_| self.watched).cloned();
         let site = site.map_or_else(Site::default, Site::watched);
         let Self { address, role, dbname, connect_timeout, upkeep, connect_query, .. } = self;
         let target = Target {
             address,
+            hosts: balance.map(|balance| balance as Arc<dyn Hosts>),
             user: role,
             secret,
             database: dbname,
@@ -132,17 +144,19 @@ impl Aim {
     }
 }
 
-/// Where, at the host that is written first, and as whom servers of a database are logged in to for a user.
+/// Where, at the host that is written first or at those that are as good, and as whom servers of a
+/// database are logged in to for a user.
 pub(crate) fn target(
     config: &Config,
     tls: &Tls,
+    balances: &Balances,
     tcp: TcpOptions,
     database: &Database,
     user: &str,
     secret: Option<Arc<ServerSecret>>,
 ) -> Target {
     let aim = Design::new(config, database, user, address(database)).aim;
-    aim.goal(tls, tcp, secret, None).target
+    aim.goal(tls, tcp, secret, None, balances.of(config, database)).target
 }
 
 /// Where the first host of a database listens.

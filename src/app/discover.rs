@@ -73,6 +73,7 @@ pub(super) fn target(config: &Config, database: &Database, host: &HostPort, user
     let secret = database.password.as_ref().or_else(listed);
     Target {
         address: address_of(host),
+        hosts: None,
         user: user.to_owned(),
         secret: secret.and_then(|secret| ServerSecret::parse(secret.expose()).ok()).map(Into::into),
         database: database.dbname.clone(),

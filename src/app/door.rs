@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::timeout;
 
-use super::design::target;
 use super::identify::{Attempt, Identified};
 use super::setup::Setup;
 use super::strangers::{Strangers, Visit};
@@ -429,7 +428,7 @@ impl App {
         let Identified { person, proof, greeting } = identified;
         let user = &card.login.user;
         let secret = setup.users.server_secret(&database, &person, Some(proof));
-        let target = target(&setup.config, &setup.tls, self.house.tcp, &database, user, secret);
+        let target = setup.target(self.house.tcp, &database, user, secret);
         let Some(address) = self.tenancies.primary(&database) else {
             return login::refuse(stranger.socket(), &[], &condition::NO_PRIMARY.fatal());
         };

@@ -74,7 +74,9 @@ impl Registry for App {
     }
 
     fn hosts(&self) -> Vec<(String, HostFigures)> {
-        self.topologies.figures()
+        let mut hosts = self.topologies.figures();
+        hosts.extend(self.setup().balances.figures());
+        hosts
     }
 
     fn strangers(&self) -> usize {

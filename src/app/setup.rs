@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::balances::Balances;
 use super::design::target;
 use super::tls::{Tls, TlsStartError};
-use crate::config::Config;
+use crate::auth::ServerSecret;
+use crate::config::{Config, Database};
+use crate::net::socket::TcpOptions;
+use crate::server::connect::Target;
 use crate::session::House;
 use crate::users::{Users, UsersError};
 
@@ -16,6 +20,7 @@ pub(crate) struct Setup {
     pub(super) config: Arc<Config>,
     pub(super) users: Users,
     pub(super) tls: Tls,
+    pub(super) balances: Balances,
 }
 
 /// Why nothing can be made of a configuration.
@@ -37,12 +42,25 @@ impl Setup {
         before: Option<&Self>,
     ) -> Result<Self, SetupError> {
         let tls = Tls::new(&config, before.map(|before| &before.tls))?;
+        let balances = Balances::new(&config, before.map(|before| &before.balances));
+        let tcp = house.tcp;
         let users = Users::new(
             &config,
-            |database, user, secret| target(&config, &tls, house.tcp, database, user, secret),
+            |database, user, secret| target(&config, &tls, &balances, tcp, database, user, secret),
             &house.complaints,
             before.map(|before| &before.users),
         )?;
-        Ok(Self { config, users, tls })
+        Ok(Self { config, users, tls, balances })
+    }
+
+    /// Where and as whom servers of a database are logged in to for a user.
+    pub(super) fn target(
+        &self,
+        tcp: TcpOptions,
+        database: &Database,
+        user: &str,
+        secret: Option<Arc<ServerSecret>>,
+    ) -> Target {
+        target(&self.config, &self.tls, &self.balances, tcp, database, user, secret)
     }
 }

@@ -115,7 +115,8 @@ impl Tenancies {
         let plan = || {
             let at = book.primaries.address(config, &database, None);
             let Design { settings, limits, aim } = Design::new(config, &database, user, at);
-            let goal = aim.goal(&setup.tls, self.tcp, secret, Some(&self.alarm));
+            let balance = setup.balances.of(config, &database);
+            let goal = aim.goal(&setup.tls, self.tcp, secret, Some(&self.alarm), balance);
             let connector = Connector::new(
                 goal,
                 Owner { database: name.clone(), user: user.clone() },
@@ -249,7 +250,13 @@ impl Tenancies {
                 let role = now.user.as_deref().unwrap_or(user);
                 new.users.role_secret(&now, role).or_else(|| pool.connector().secret())
             };
-            pool.connector().aim(wanted.aim.goal(&new.tls, self.tcp, secret, Some(&self.alarm)));
+            pool.connector().aim(wanted.aim.goal(
+                &new.tls,
+                self.tcp,
+                secret,
+                Some(&self.alarm),
+                new.balances.of(&new.config, &now),
+            ));
             pool.replace_members();
         }
         if (&before.settings, &before.limits) != (&wanted.settings, &wanted.limits) {

@@ -165,10 +165,10 @@ impl App {
 impl Plan {
     /// How the hosts of a database are watched, if it has several.
     fn of(config: &Config, database: &Database) -> Option<Self> {
-        let hosts = database.all_hosts();
-        if hosts.len() < 2 {
+        if !database.seeks_primary() {
             return None;
         }
+        let hosts = database.all_hosts();
         let asked = asked(config, database)?;
         let user = asked.user.clone().unwrap_or_default();
         let mut aim = Design::new(config, &asked, &user, address(&asked)).aim;
@@ -194,7 +194,7 @@ impl Plan {
     ) -> Vec<(HostPort, Target)> {
         let secret = asked(&setup.config, database)
             .and_then(|asked| setup.users.role_secret(&asked, asked.user.as_deref()?));
-        let target = self.aim.clone().goal(&setup.tls, tcp, secret, None).target;
+        let target = self.aim.clone().goal(&setup.tls, tcp, secret, None, None).target;
         let at = |host: &HostPort| {
             (host.clone(), Target { address: address_of(host), ..target.clone() })
         };

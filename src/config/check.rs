@@ -88,8 +88,9 @@ fn database_line(config: &Config, database: &Database, servers: usize) -> String
         config.pool_mode(database, user),
         count(servers, "server"),
     );
-    if database.has_several_hosts() {
-        line.push_str(&format!(", {}", count(database.all_hosts().len(), "host")));
+    let hosts = database.all_hosts().len();
+    if hosts > 1 {
+        line.push_str(&format!(", {}", count(hosts, "host")));
     }
     line
 }

@@ -31,6 +31,28 @@ impl fmt::Display for PoolMode {
     }
 }
 
+/// Which of several hosts that are as good as one another a server is opened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LoadBalance {
+    /// Each in its turn.
+    RoundRobin,
+    /// The first that is there.
+    Disable,
+}
+
+impl LoadBalance {
+    pub(crate) const ALL: [Self; 2] = [Self::RoundRobin, Self::Disable];
+
+    /// The word in the file and in the console.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round-robin",
+            Self::Disable => "disable",
+        }
+    }
+}
+
 /// What becomes of a client that leaves something in its session which only one server has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PinPolicy {

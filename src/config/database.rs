@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::PoolMode;
+use super::choice::{LoadBalance, PoolMode};
 use super::host_port::HostPort;
 #[cfg(doc)]
 use super::model::Config;
@@ -34,6 +34,8 @@ pub struct Database {
     pub password: Option<Secret>,
     /// Further hosts, which are thought to be replicas.
     pub replicas: Vec<HostPort>,
+    /// How servers are spread over the hosts, where all are as good; `None` = there is a primary.
+    pub load_balance_hosts: Option<LoadBalance>,
     /// Who asks the hosts for their roles. [`Config::check_user`] has the defaults in.
     pub check_user: Option<String>,
     /// Servers per pool. [`Config::pool_size`] has the defaults in.
@@ -93,6 +95,7 @@ impl Database {
             password: None,
             hosts: Vec::new(),
             replicas: Vec::new(),
+            load_balance_hosts: None,
             check_user: None,
             pool_size: None,
             min_pool_size: None,
@@ -169,7 +172,7 @@ impl Database {
 
     /// Whether it has to be found out which host is the primary.
     #[must_use]
-    pub fn has_several_hosts(&self) -> bool {
-        self.all_hosts().len() > 1
+    pub fn seeks_primary(&self) -> bool {
+        self.load_balance_hosts.is_none() && self.all_hosts().len() > 1
     }
 }

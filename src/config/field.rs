@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::{AuthType, PinPolicy, PoolMode};
+use super::choice::{AuthType, LoadBalance, PinPolicy, PoolMode};
 use super::host_port::HostPort;
 use super::rate::Rate;
 use super::secret::Secret;
@@ -160,7 +160,7 @@ macro_rules! optional_fields {
     )*};
 }
 
-optional_fields!(Secret: Secret, PoolMode: Mode);
+optional_fields!(Secret: Secret, PoolMode: Mode, LoadBalance: Balance);
 
 impl Field for Option<Rate> {
     fn store(&mut self, value: Value) {

@@ -145,7 +145,6 @@ pub(crate) static NOT_OURS: &[(&str, &str)] = &[
     ("client_tls_ecdhcurve", "not needed: X25519, P-256 and P-384 are offered"),
     ("client_tls_dheparams", "not needed: keys are exchanged over elliptic curves"),
     ("reserve_pool", "its name is reserve_pool_size"),
-    ("load_balance_hosts", "not supported yet"),
 ];
 
 /// A key that is stored in the field of its name.

@@ -34,7 +34,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use choice::{AuthType, PinPolicy, PoolMode};
+pub use choice::{AuthType, LoadBalance, PinPolicy, PoolMode};
 pub use database::Database;
 pub use environment::Environment;
 pub use host_port::HostPort;

@@ -192,6 +192,10 @@ pub struct General {
     pub check_timeout: Duration,
     /// How long clients wait for a primary.
     pub failover_timeout: Duration,
+    /// Share of failed attempts, in a hundred, at which a host is left out.
+    pub breaker_errors: usize,
+    /// For how long.
+    pub breaker_reset: Duration,
     /// Who looks; `None` = the database's user. [`Config::check_user`] has the defaults in.
     pub check_user: Option<String>,
 
@@ -375,6 +379,8 @@ impl Default for General {
             check_interval: Duration::from_millis(500),
             check_timeout: Duration::from_secs(3),
             failover_timeout: Duration::from_secs(30),
+            breaker_errors: 50,
+            breaker_reset: Duration::from_secs(30),
             check_user: None,
             client_login_timeout: Duration::from_secs(60),
             client_idle_timeout: None,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use self::describe::{AUTHS, MODES, one_of};
-use super::choice::{AuthType, PinPolicy, PoolMode};
+use super::choice::{AuthType, LoadBalance, PinPolicy, PoolMode};
 use super::host_port::HostPort;
 use super::nearest::nearest;
 use super::rate::Rate;
@@ -72,6 +72,8 @@ pub(crate) enum Kind {
     Mode,
     /// What becomes of a client that would keep its server.
     Pin,
+    /// How servers are spread over hosts.
+    Balance,
     /// An authentication method.
     Auth,
     /// What TLS is to be like.
@@ -130,6 +132,7 @@ impl Kind {
             | Self::SocketDir
             | Self::Mode
             | Self::Pin
+            | Self::Balance
             | Self::Auth
             | Self::SslMode
             | Self::SslNegotiation
@@ -219,6 +222,7 @@ impl Kind {
                 Wrong::new("must be a count in a time").hint("as in \"100/15min\", \"20/s\"")
             }),
             Self::Mode => word(text, &MODES, PoolMode::name).map(Value::Mode),
+            Self::Balance => word(text, &LoadBalance::ALL, LoadBalance::name).map(Value::Balance),
             Self::Pin => word(text, &PinPolicy::ALL, PinPolicy::name).map(Value::Pin),
             Self::Auth if matches!(text, "ldap" | "pam") => {
                 let hint = "use \"scram-sha-256\", or \"hba\" with `cert` or `peer`";

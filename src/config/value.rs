@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::choice::{AuthType, PinPolicy, PoolMode};
+use super::choice::{AuthType, LoadBalance, PinPolicy, PoolMode};
 use super::host_port::HostPort;
 use super::rate::Rate;
 use super::secret::Secret;
@@ -26,6 +26,7 @@ pub(crate) enum Value {
     FileMode(FileMode),
     Mode(PoolMode),
     Pin(PinPolicy),
+    Balance(LoadBalance),
     Auth(AuthType),
     SslMode(SslMode),
     SslNegotiation(SslNegotiation),
@@ -59,6 +60,7 @@ impl Value {
             | Self::FileMode(_)
             | Self::Mode(_)
             | Self::Pin(_)
+            | Self::Balance(_)
             | Self::Auth(_)
             | Self::SslMode(_)
             | Self::SslNegotiation(_)
@@ -84,6 +86,7 @@ impl Value {
             Self::FileMode(mode) => mode.to_string(),
             Self::Mode(mode) => mode.to_string(),
             Self::Pin(policy) => policy.name().to_owned(),
+            Self::Balance(balance) => balance.name().to_owned(),
             Self::Auth(auth) => auth.to_string(),
             Self::SslMode(mode) => mode.name().to_owned(),
             Self::SslNegotiation(start) => start.name().to_owned(),

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::connection::CancelKey;
 use super::encrypt::{EncryptError, Security, Spoken, encrypt};
+use super::hosts::Hosts;
 use super::reported::Reported;
 use crate::auth::{Binding, Progress, ServerAuth, ServerAuthError, ServerSecret};
 use crate::complaints::shown;
@@ -25,6 +26,8 @@ use crate::wire::{request, view};
 pub struct Target {
     /// Where the server listens.
     pub address: Address,
+    /// Where it may listen as well, in its place.
+    pub hosts: Option<Arc<dyn Hosts>>,
     /// The role to log in as.
     pub user: String,
     /// What proves that we may.
@@ -164,6 +167,30 @@ impl ConnectError {
         }
     }
 
+    /// Whether it is the host that is not there, or not for now.
+    fn is_of_the_host(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Closed { .. } => true,
+            Self::Refused { .. } => {
+                matches!(self.server_sqlstate(), Some(b"57P01" | b"57P02" | b"57P03"))
+            }
+            Self::Auth { .. } | Self::Tls { .. } | Self::Lied { .. } => false,
+        }
+    }
+
+    /// Where it came to nothing.
+    fn address(&self) -> &str {
+        match self {
+            Self::Unreachable { address, .. }
+            | Self::TimedOut { address, .. }
+            | Self::Closed { address, .. }
+            | Self::Refused { address, .. }
+            | Self::Auth { address, .. }
+            | Self::Tls { address, .. }
+            | Self::Lied { address, .. } => address,
+        }
+    }
+
     /// The SQLSTATE that the server gave.
     pub fn server_sqlstate(&self) -> Option<&[u8]> {
         match self {
@@ -176,7 +203,8 @@ impl ConnectError {
 impl Target {
     /// That a login there came to nothing, for the log.
     pub fn complaint(&self, error: &ConnectError) -> String {
-        let Self { address, user, database, .. } = self;
+        let Self { user, database, .. } = self;
+        let address = error.address();
         let (user, database) = (shown(user), shown(database));
         let method = error.method().map(|method| format!("method {method}, "));
         let method = method.unwrap_or_default();
@@ -199,8 +227,41 @@ const LOGIN_MESSAGES_MAX: usize = 1000;
 /// Connects and logs in. `extra` are startup parameters beside user and database.
 ///
 /// # Errors
-/// [`ConnectError`], after at most `connect_timeout`.
+/// [`ConnectError`], after at most `connect_timeout`; of the last host that was tried, where there are
+/// several.
 pub async fn connect(target: &Target, extra: &[(&[u8], &[u8])]) -> Result<LoggedIn, ConnectError> {
+    let Some(hosts) = &target.hosts else { return connect_there(target, extra).await };
+    let mut order = hosts.order().into_iter().peekable();
+    loop {
+        let address = order.next().unwrap_or_else(|| target.address.clone());
+        let mut there = Target { address, hosts: None, ..target.clone() };
+        if order.peek().is_some() {
+            there.connect_timeout = there.connect_timeout.min(hosts.patience());
+        }
+        let tried = connect_there(&there, extra).await;
+        match tried {
+            Err(error) if error.is_of_the_host() => {
+                hosts.tried(&there.address, Some(error.to_string()));
+                if order.peek().is_none() {
+                    return Err(error);
+                }
+            }
+            // One that is full is there, and another one may not be full.
+            Err(error) if error.server_sqlstate() == Some(b"53300") && order.peek().is_some() => {
+                hosts.tried(&there.address, None);
+            }
+            tried => {
+                hosts.tried(&there.address, None);
+                return tried;
+            }
+        }
+    }
+}
+
+async fn connect_there(
+    target: &Target,
+    extra: &[(&[u8], &[u8])],
+) -> Result<LoggedIn, ConnectError> {
     let address: Arc<str> = target.address.to_string().into();
     match timeout(target.connect_timeout, try_in_turn(target, &address, extra)).await {
         Ok(result) => result,

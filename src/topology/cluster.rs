@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Role;
+use super::breaker::Circuit;
 use super::freshness::Moments;
 use super::health::{Health, Sign, State};
 use super::lsn::Lsn;
@@ -63,11 +64,14 @@ pub enum Standing {
     Replica,
     /// It takes itself for a primary, and gets nothing.
     Slighted,
+    /// It is as good as the others, whatever it is.
+    Equal,
 }
 
 impl Standing {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Unknown, Self::Primary, Self::Replica, Self::Slighted];
+    pub const ALL: [Self; 5] =
+        [Self::Unknown, Self::Primary, Self::Replica, Self::Slighted, Self::Equal];
 
     /// The word for it.
     pub fn name(self) -> &'static str {
@@ -76,6 +80,7 @@ impl Standing {
             Self::Primary => "primary",
             Self::Replica => "replica",
             Self::Slighted => "second primary",
+            Self::Equal => "equal",
         }
     }
 }
@@ -116,6 +121,8 @@ pub struct HostFigures {
     pub fresh_as_of: Option<Instant>,
     /// How much it lacks of what the primary had when it was looked at last, for a replica.
     pub lag_bytes: Option<u64>,
+    /// Whether it is left out, where hosts are as good as one another.
+    pub circuit: Option<Circuit>,
     /// Why the last look showed nothing.
     pub error: Option<String>,
 }
@@ -274,6 +281,7 @@ impl Cluster {
                 lsn: host.sample.and_then(|sample| sample.lsn),
                 fresh_as_of: replayed.and_then(|lsn| self.moments.fresh_as_of(lsn)),
                 lag_bytes: replayed.and_then(|lsn| Some(lsn.bytes_behind(self.moments.latest()?))),
+                circuit: None,
                 error: host.error.clone(),
             }
         };

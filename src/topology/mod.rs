@@ -5,6 +5,8 @@
 //! neither clock nor sockets. A [`Topology`] owns one and looks: one connection of its own per host.
 //! Nothing here knows of pools, sessions or what clients ask for.
 
+pub mod balance;
+mod breaker;
 mod cluster;
 mod freshness;
 mod health;
@@ -16,6 +18,7 @@ mod watch;
 
 use std::fmt;
 
+pub use breaker::{Breaker, Circuit, Limits};
 pub use cluster::{Cluster, Event, HostFigures, Standing};
 pub use freshness::Moments;
 pub use health::{Health, Sign, State};

@@ -1,6 +1,9 @@
 //! Databases with several hosts: what each is found to be, and how far.
 
+use std::sync::Mutex;
 use std::time::Duration;
+
+use tokio_postgres::NoTls;
 
 use crate::support::{
     APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, PostgresServer,
@@ -187,5 +190,74 @@ fn reload_adds_and_removes_hosts_and_one_host_is_not_looked_at() {
     assert_eq!(psql_rows(&console, "SHOW REPLICAS"), "");
     for server in [primary, first, second] {
         eventually("nobody looks any more", LIMIT, || looking(server) == "0");
+    }
+}
+
+/// A pooler whose database has these hosts as good as one another.
+fn spread(hosts: &[&PostgresServer], how: &str, more: &str) -> Pooler {
+    let balanced = format!("load_balance_hosts = \"{how}\"\n[users.{APP_USER}]");
+    let toml = configuration(hosts, &format!("check_timeout = 0.5\n{more}"));
+    Pooler::start(&toml.replace(&format!("[users.{APP_USER}]"), &balanced))
+}
+
+/// How many of this many servers at once are on each of these hosts.
+fn servers<const N: usize>(
+    pooler: &Pooler,
+    hosts: [&PostgresServer; N],
+    count: usize,
+) -> [usize; N] {
+    psql_rows(&pooler.url("boss", PASSWORD, "pgweir"), "RECONNECT");
+    let url = pooler.url(APP_USER, PASSWORD, APP_DATABASE);
+    let (clients, runtime) = (Mutex::new(Vec::new()), tokio::runtime::Runtime::new().unwrap());
+    let mut found = [0; N];
+    for _ in 0..count {
+        runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+            tokio::spawn(connection);
+            // Keeps its server.
+            client.batch_execute("BEGIN").await.unwrap();
+            let port: i32 =
+                client.query_one("SELECT inet_server_port()", &[]).await.unwrap().get(0);
+            let host = hosts.iter().position(|host| i32::from(host.port()) == port).unwrap();
+            found[host] += 1;
+            clients.lock().unwrap().push(client);
+        });
+    }
+    found
+}
+
+#[test]
+fn hosts_that_are_as_good_share_the_servers_or_the_first_has_all() {
+    let cluster = cluster_with_replicas(2);
+    let [first, second] = cluster.replicas() else { panic!("two replicas") };
+    let hosts = [first, second, cluster.primary()];
+    let pooler = spread(&hosts, "round-robin", "");
+    assert_eq!(servers(&pooler, hosts, 9), [3, 3, 3]);
+    assert_eq!(shown(&pooler, second, [3, 4, 12]), ["equal", "up", "closed"]);
+    let databases = psql_rows(&pooler.url("boss", PASSWORD, "pgweir"), "SHOW DATABASES");
+    assert_eq!(databases.split('|').nth(10), Some("round-robin"));
+    let pooler = spread(&hosts, "disable", "");
+    assert_eq!(servers(&pooler, hosts, 4), [4, 0, 0]);
+}
+
+#[test]
+fn host_that_is_gone_is_left_out_and_used_again() {
+    let cluster = cluster_with_replicas(1);
+    let hosts = [&cluster.replicas()[0], cluster.primary()];
+    for (how, wanted) in [("disable", [6, 0]), ("round-robin", [3, 3])] {
+        let pooler = spread(&hosts, how, "breaker_reset = 2");
+        hosts[0].kill().unwrap();
+        assert_eq!(servers(&pooler, hosts, 6), [0, 6], "nobody notices");
+        assert_eq!(shown(&pooler, hosts[0], [4, 12]), ["down", "open"]);
+        hosts[0].start().unwrap();
+        eventually("one attempt is made", LIMIT, || {
+            servers(&pooler, hosts, 6);
+            shown(&pooler, hosts[0], [4, 12]) == ["up", "closed"]
+        });
+        assert_eq!(servers(&pooler, hosts, 6), wanted);
+        // One that hangs is passed over, too.
+        hosts[0].pause().unwrap();
+        assert_eq!(servers(&pooler, hosts, 2), [0, 2]);
+        hosts[0].resume().unwrap();
     }
 }

@@ -28,12 +28,11 @@ impl Primaries {
     /// Forgets what another configuration does not have.
     pub(super) fn go_by(&mut self, config: &Config) {
         self.0.retain(|name, whereabouts| {
-            let hosts = config.databases.get(name).map(|database| database.all_hosts());
-            let hosts = hosts.unwrap_or_default();
-            match whereabouts {
-                Whereabouts::At(host) => hosts.len() > 1 && hosts.contains(host),
-                Whereabouts::Sought | Whereabouts::GivenUp => hosts.len() > 1,
-            }
+            let database = config.databases.get(name).filter(|database| database.seeks_primary());
+            database.is_some_and(|database| match whereabouts {
+                Whereabouts::At(host) => database.all_hosts().contains(host),
+                Whereabouts::Sought | Whereabouts::GivenUp => true,
+            })
         });
     }
 
@@ -61,7 +60,7 @@ impl Primaries {
             Some(Whereabouts::At(_)) => Prospect::Open,
             Some(Whereabouts::GivenUp) => Prospect::Hopeless,
             Some(Whereabouts::Sought) => Prospect::Awaited,
-            None if database.has_several_hosts() => Prospect::Awaited,
+            None if database.seeks_primary() => Prospect::Awaited,
             None => Prospect::Open,
         }
     }

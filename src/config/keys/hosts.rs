@@ -27,6 +27,18 @@ pub(super) const HOSTS: Group = Group {
              are refused until one is found. query_wait_timeout holds as well."
         ),
         key!(
+            breaker_errors,
+            Kind::Count(1, 100),
+            "With load_balance_hosts: a host is left out when so many of a hundred attempts to open \
+             a server there have failed, of at least three. One that takes longer than \
+             check_timeout has, where there is another host to be tried."
+        ),
+        key!(
+            breaker_reset,
+            time(100, HOUR),
+            "How long it is left out; then one attempt decides. Also how long an attempt counts."
+        ),
+        key!(
             check_user,
             Kind::Text,
             "The user who asks the hosts. Its password is the one under [users] or in auth_file. \

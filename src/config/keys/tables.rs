@@ -72,6 +72,14 @@ pub(crate) static DATABASE: &[Key<Database>] = &[
         "[\"replica1.example:5432\", \"replica2.example:5432\"]"
     ),
     key!(
+        load_balance_hosts,
+        Kind::Balance,
+        "With this the hosts are as good as one another, and nobody asks for their roles: each new \
+         server is opened on the next host (round-robin), or on the first that is there (disable).",
+        "the primary is found, and used",
+        "\"round-robin\""
+    ),
+    key!(
         check_user,
         Kind::Text,
         "The user who asks the hosts for their roles, where there are several. Its password is the \

@@ -36,7 +36,7 @@ impl Reader<'_> {
         let configured = database.check_user.as_ref().or(general.check_user.as_ref());
         let looks_up = database.auth_user.as_ref().or(general.auth_user.as_ref());
         let nobody = configured.or(database.user.as_ref()).or(looks_up).is_none();
-        if nobody && database.has_several_hosts() && self.broken.is_empty() {
+        if nobody && database.seeks_primary() && self.broken.is_empty() {
             let what = "missing: nobody can ask the hosts which of them is the primary";
             let hint = "name a user who may log in to each of them".to_owned();
             self.report_at(Some(header), &joined(path, "check_user"), what, Some(hint));

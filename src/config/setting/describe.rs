@@ -2,7 +2,7 @@
 
 use toml::de::DeValue;
 
-use super::super::choice::{AuthType, PinPolicy, PoolMode};
+use super::super::choice::{AuthType, LoadBalance, PinPolicy, PoolMode};
 use super::super::tls::{SslMode, SslNegotiation, TlsVersions};
 use super::super::units::{ByteSize, TimeUnit, show_duration};
 use super::{Kind, Wrong, quote};
@@ -48,6 +48,7 @@ impl Kind {
             Self::FileMode => "octal digits in quotes".to_owned(),
             Self::Names => "list of names".to_owned(),
             Self::Mode => one_of(&MODES.map(PoolMode::name)),
+            Self::Balance => one_of(&LoadBalance::ALL.map(LoadBalance::name)),
             Self::Pin => one_of(&PinPolicy::ALL.map(PinPolicy::name)),
             Self::Auth => one_of(&AUTHS.map(AuthType::name)),
             Self::SslMode => one_of(&SslMode::ALL.map(SslMode::name)),
@@ -82,6 +83,7 @@ impl Kind {
             Self::TlsSuites(_) => "a list of cipher suites, as in [\"one\", \"two\"]",
             Self::Mode
             | Self::Pin
+            | Self::Balance
             | Self::Auth
             | Self::SslMode
             | Self::SslNegotiation
