@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::pki_types::{ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::{CertificateError, Error};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use x509_cert::der::asn1::AnyRef;
@@ -16,9 +16,9 @@ use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
 use x509_cert::time::Time;
 use x509_cert::{Certificate as X509, Version};
 
-/// A certificate that could be read.
+/// A certificate that could be read. Nothing of it is verified by that.
 #[derive(Debug)]
-pub(super) struct Certificate(X509);
+pub struct Certificate(X509);
 
 /// Whose certificate it is that a client has shown and proven to hold the key of. Its chain was
 /// verified.
@@ -26,8 +26,6 @@ pub(super) struct Certificate(X509);
 pub struct ClientCertificate {
     /// The common name (CN), if it has one.
     pub common_name: Option<String>,
-    /// The whole subject, as RFC 4514 writes it: `CN=app,O=Example`.
-    pub distinguished_name: String,
 }
 
 /// The time that a certificate is good for.
@@ -60,6 +58,25 @@ impl fmt::Display for Moment {
 }
 
 impl Certificate {
+    /// Reads one in DER; `None` when it is none.
+    pub fn parse(der: &[u8]) -> Option<Self> {
+        Self::read(der).ok()
+    }
+
+    /// Whether it is the certificate of this host, a name or an address.
+    pub fn is_for(&self, host: &str) -> bool {
+        ServerName::try_from(host).is_ok_and(|host| self.check_host(&host).is_ok())
+    }
+
+    /// The hosts that it is for: its alternative names, else its common name.
+    pub fn hosts(&self) -> Vec<String> {
+        let alternatives = self.alternatives();
+        match alternatives.is_empty() {
+            true => self.common_name().into_iter().collect(),
+            false => alternatives.iter().map(ToString::to_string).collect(),
+        }
+    }
+
     pub(super) fn read(der: &[u8]) -> Result<Self, Error> {
         let read = X509::from_der(der);
         read.map(Self).map_err(|_unreadable| CertificateError::BadEncoding.into())
@@ -69,7 +86,8 @@ impl Certificate {
         self.0.tbs_certificate.version == Version::V1
     }
 
-    pub(super) fn validity(&self) -> Validity {
+    /// The time that it is good for.
+    pub fn validity(&self) -> Validity {
         let validity = &self.0.tbs_certificate.validity;
         Validity { from: validity.not_before.into(), to: validity.not_after.into() }
     }
@@ -139,48 +157,40 @@ impl Certificate {
     /// The names that it has instead.
     pub(super) fn check_host(&self, host: &ServerName<'_>) -> Result<(), Error> {
         let alternatives = self.alternatives();
-        let matches = match host {
-            ServerName::DnsName(wanted) => {
-                let mut names = alternatives.iter().filter_map(|name| match name {
-                    Alternative::Dns(name) => Some(name.as_str()),
-                    Alternative::Ip(_) => None,
-                });
-                let first = names.next();
-                let common = if first.is_none() { self.common_name() } else { None };
-                let all = first.into_iter().chain(names).chain(common.as_deref());
-                all.into_iter().any(|name| is_host(name, wanted.as_ref()))
-            }
-            ServerName::IpAddress(wanted) => {
-                let wanted = IpAddr::from(*wanted);
-                let common = || {
-                    let name = self.common_name().filter(|_| alternatives.is_empty());
-                    name.and_then(|name| name.parse().ok()) == Some(wanted)
-                };
-                alternatives.contains(&Alternative::Ip(wanted)) || common()
-            }
-            _ => false,
+        let address = match host {
+            ServerName::IpAddress(address) => Some(IpAddr::from(*address)),
+            _ => None,
         };
-        if matches {
+        let wanted = host.to_str();
+        // An address may also stand as text among the names.
+        let is_wanted = |name: &str| match address {
+            Some(address) => name.parse() == Ok(address),
+            None => is_host(name, &wanted),
+        };
+        let of_its_kind =
+            |name: &Alternative| matches!(name, Alternative::Ip(_)) == address.is_some();
+        let matches = alternatives.iter().any(|name| match name {
+            Alternative::Dns(name) => is_wanted(name),
+            Alternative::Ip(own) => address == Some(*own),
+        });
+        let common = || {
+            let falls_back = !alternatives.iter().any(of_its_kind);
+            falls_back && self.common_name().is_some_and(|name| is_wanted(&name))
+        };
+        if matches || common() {
             return Ok(());
         }
-        let mut presented: Vec<String> = alternatives.iter().map(ToString::to_string).collect();
-        if presented.is_empty() {
-            presented.extend(self.common_name());
-        }
-        Err(CertificateError::NotValidForNameContext { expected: host.to_owned(), presented }
-            .into())
+        let (expected, presented) = (host.to_owned(), self.hosts());
+        Err(CertificateError::NotValidForNameContext { expected, presented }.into())
     }
 
     /// Whose it is.
     pub(super) fn subject(&self) -> ClientCertificate {
-        ClientCertificate {
-            common_name: self.common_name(),
-            distinguished_name: self.0.tbs_certificate.subject.to_string(),
-        }
+        ClientCertificate { common_name: self.common_name() }
     }
 
     /// The first common name that is text and hides no zero byte.
-    pub(super) fn common_name(&self) -> Option<String> {
+    pub fn common_name(&self) -> Option<String> {
         const COMMON_NAME: &str = "2.5.4.3";
         let parts = self.0.tbs_certificate.subject.0.iter().flat_map(|part| part.0.iter());
         let value = parts.into_iter().find(|part| part.oid.to_string() == COMMON_NAME);
@@ -231,7 +241,7 @@ impl fmt::Display for Alternative {
 /// What `tls-server-end-point` (RFC 5929) binds a channel by: the hash of the server's
 /// certificate, of the kind that it is signed with, and no weaker than SHA-256. `None` where there
 /// is no such kind.
-pub(super) fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+pub fn end_point(certificate: &[u8]) -> Option<Vec<u8>> {
     let read = X509::from_der(certificate).ok()?;
     let algorithm = read.signature_algorithm;
     let parameters = algorithm.parameters.as_ref().map_or(&[][..], |any| any.value());
@@ -268,7 +278,7 @@ fn inside(der: &[u8]) -> &[u8] {
 }
 
 /// Whether a name in a certificate is this host's. A `*` stands for one whole label, the first.
-fn is_host(name: &str, host: &str) -> bool {
+pub fn is_host(name: &str, host: &str) -> bool {
     let (name, host) = (name.trim_end_matches('.'), host.trim_end_matches('.'));
     if name.eq_ignore_ascii_case(host) {
         return true;
@@ -282,7 +292,72 @@ fn is_host(name: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::string::BmpString;
+    use rcgen::{CertificateParams, DnType, DnValue, KeyPair, SanType};
+
     use super::*;
+
+    fn certificate(common_names: &[DnValue], alternatives: &[&str]) -> Certificate {
+        let names: Vec<_> = alternatives.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        for name in common_names {
+            params.distinguished_name.push(DnType::CommonName, name.clone());
+        }
+        let key = KeyPair::generate().unwrap();
+        Certificate::parse(params.self_signed(&key).unwrap().der()).unwrap()
+    }
+
+    #[test]
+    fn hosts_match_as_libpq_matches_them() {
+        for (common_name, alternatives, host, expected) in [
+            ("db.example", &[][..], "db.example", true),
+            ("db.example", &[], "other.example", false),
+            ("*.example.com", &[], "db.example.com", true),
+            // The common name counts where there is no name of the host's kind.
+            ("db.example", &["other.example"], "db.example", false),
+            ("db.example", &["other.example"], "other.example", true),
+            ("db.example", &["10.0.0.7"], "db.example", true),
+            ("10.0.0.7", &[], "10.0.0.7", true),
+            ("10.0.0.7", &["db.example"], "10.0.0.7", true),
+            ("10.0.0.7", &["10.0.0.8"], "10.0.0.7", false),
+            ("x", &["10.0.0.7", "::1"], "10.0.0.7", true),
+            ("x", &["10.0.0.7", "::1"], "::1", true),
+            ("x", &["10.0.0.7"], "10.0.0.8", false),
+            // A star stands for no part of an address.
+            ("*.0.0.7", &[], "10.0.0.7", false),
+        ] {
+            let certificate = certificate(&[common_name.into()], alternatives);
+            assert_eq!(
+                certificate.is_for(host),
+                expected,
+                "{common_name} {alternatives:?}: {host}"
+            );
+        }
+        assert!(!certificate(&["a b".into()], &[]).is_for("a b"), "no host");
+        // An address that stands among the names.
+        let mut params = CertificateParams::new([]).unwrap();
+        params.subject_alt_names.push(SanType::DnsName("10.0.0.7".try_into().unwrap()));
+        let signed = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let certificate = Certificate::parse(signed.der()).unwrap();
+        assert!(certificate.is_for("10.0.0.7") && !certificate.is_for("10.0.0.8"));
+    }
+
+    #[test]
+    fn common_name_is_the_first_one_and_hides_nothing() {
+        let text = |text: &str| DnValue::Utf8String(text.to_owned());
+        let wide = BmpString::try_from("app").unwrap();
+        for (names, expected) in [
+            (vec![], None),
+            (vec![text("app")], Some("app")),
+            (vec![DnValue::PrintableString("app".try_into().unwrap())], Some("app")),
+            (vec![text("app\0.evil")], None),
+            (vec![DnValue::BmpString(wide)], None),
+        ] {
+            let certificate = certificate(&names, &[]);
+            assert_eq!(certificate.subject().common_name.as_deref(), expected, "{names:?}");
+        }
+    }
 
     #[test]
     fn star_is_one_label() {

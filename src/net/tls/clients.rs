@@ -137,7 +137,7 @@ impl ClientTls {
             return Err(TlsError::NoProtocol);
         }
         let shown = stream.peer_certificates().first();
-        let certificate = shown.and_then(|shown| Certificate::read(shown).ok());
+        let certificate = shown.and_then(|shown| Certificate::parse(shown));
         Ok(Accepted {
             certificate: certificate.map(|certificate| certificate.subject()),
             end_point: made.end_point.clone(),
@@ -150,8 +150,8 @@ impl Plan {
     fn make(&self) -> Result<Made, TlsError> {
         let provider = Arc::new(provider(&self.suites12, &self.suites13));
         let identity = files::identity(&self.certificate, &self.key, &provider)?;
-        let end_point = identity.cert.first().and_then(end_point).map(Into::into);
-        let own = identity.cert.first().and_then(|own| Certificate::read(own).ok());
+        let end_point = identity.cert.first().and_then(|own| end_point(own)).map(Into::into);
+        let own = identity.cert.first().and_then(|own| Certificate::parse(own));
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions(self.versions))
             .map_err(|error| TlsError::handshake(&error))?;

@@ -27,7 +27,7 @@ use rustls::{
 };
 use thiserror::Error as ThisError;
 
-pub use self::certificate::{ClientCertificate, Moment, Validity};
+pub use self::certificate::{Certificate, ClientCertificate, Moment, Validity, end_point, is_host};
 pub use self::clients::{Accepted, ClientTls, Start};
 pub use self::servers::{Connected, ServerTls, ServerTlsPlan};
 use self::stream::Failed;

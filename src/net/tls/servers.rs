@@ -111,7 +111,7 @@ impl ServerTlsPlan {
         let mut config = match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => {
                 let identity = files::identity(certificate, key, &provider)?;
-                let own = identity.cert.first().and_then(|own| Certificate::read(own).ok());
+                let own = identity.cert.first().and_then(|own| Certificate::parse(own));
                 validity = own.map(|own| own.validity());
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
             }
@@ -184,7 +184,8 @@ impl ServerTls {
         if self.plan.negotiation == SslNegotiation::Direct && stream.alpn() != Some(ALPN) {
             return Err(TlsError::NoProtocol);
         }
-        let end_point = stream.peer_certificates().first().and_then(end_point).map(Into::into);
+        let end_point =
+            stream.peer_certificates().first().and_then(|own| end_point(own)).map(Into::into);
         Ok(Connected { socket: Socket::Tls(TlsSocket(stream)), end_point })
     }
 }

@@ -138,7 +138,7 @@ impl TlsStream {
 
     /// How long the peer's own certificate is good for.
     pub(in crate::net) fn peer_validity(&self) -> Option<Validity> {
-        let shown = Certificate::read(self.peer_certificates().first()?).ok()?;
+        let shown = Certificate::parse(self.peer_certificates().first()?)?;
         Some(shown.validity())
     }
 
