@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use crate::keeper::pause;
 use crate::load::Crowd;
-use crate::peers::{Login, Peer, Pooler, Setup, Statements};
+use crate::peers::{Login, Peer, Pooler, Setup, Statements, Tls};
 use crate::process::{Tracer, cpu_time};
 use crate::run::Run;
 use crate::script::{self, Script};
@@ -44,8 +44,13 @@ pub(crate) struct Case {
     pub(crate) calls: Calls,
 }
 
-const PLAIN: Setup =
-    Setup { pool_size: 20, databases: 1, login: Login::Trust, statements: Statements::Unnamed };
+pub(crate) const PLAIN: Setup = Setup {
+    pool_size: 20,
+    databases: 1,
+    login: Login::Trust,
+    statements: Statements::Unnamed,
+    tls: Tls::None,
+};
 
 const SIMPLE: Case = Case {
     name: "simple",

@@ -21,6 +21,7 @@ mod report;
 mod run;
 mod scram;
 mod script;
+mod tls;
 mod wire;
 
 use std::net::Ipv4Addr;
@@ -126,7 +127,8 @@ impl Options {
 }
 
 /// Cases that a quick run leaves out.
-const QUICK_WITHOUT: [&str; 3] = ["pg-prepared", "pg-tpcb", "pg-tpcb-extended"];
+const QUICK_WITHOUT: [&str; 5] =
+    ["pg-prepared", "pg-tpcb", "pg-tpcb-extended", "pg-tls-both", "pg-tls-connect"];
 
 fn matches(wanted: &str, name: &str) -> bool {
     wanted.strip_suffix('*').map_or(wanted == name, |start| name.starts_with(start))

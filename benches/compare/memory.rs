@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::cases::PLAIN;
 use crate::load::Crowd;
-use crate::peers::{Login, Peer, Pooler, Setup, Statements};
+use crate::peers::{Peer, Pooler, Setup, Statements};
 use crate::process::{memory, settled_memory};
 use crate::run::Run;
 use crate::script::{self, Script};
@@ -46,7 +47,7 @@ fn measure(
     statements: Statements,
     script: &Script,
 ) -> anyhow::Result<Vec<Footprint>> {
-    let setup = Setup { pool_size: 20, databases: 1, login: Login::Trust, statements };
+    let setup = Setup { statements, ..PLAIN };
     let mut footprints = Vec::new();
     for peer in Peer::ALL {
         let old = peer == Peer::PgBouncer && !run.pgbouncer_prepares();

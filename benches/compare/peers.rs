@@ -11,7 +11,7 @@ use anyhow::Context;
 
 use crate::client::{PASSWORD, Target};
 use crate::keeper::{Kept, free_port, is_root};
-use crate::scram;
+use crate::{scram, tls};
 
 /// Who is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,50 @@ pub(crate) enum Statements {
     Named,
 }
 
+/// Between whom there is TLS: 1.3, with the certificate of [`tls`](crate::tls).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tls {
+    /// Nobody.
+    None,
+    /// Clients and poolers.
+    Clients,
+    /// Poolers and servers, too.
+    Both,
+}
+
+impl Tls {
+    /// libpq's modes for clients, and for poolers with servers.
+    fn modes(self) -> (&'static str, &'static str) {
+        match self {
+            Self::None => ("disable", "disable"),
+            Self::Clients => ("require", "disable"),
+            Self::Both => ("require", "require"),
+        }
+    }
+
+    /// libpq's mode for clients.
+    pub(crate) fn for_clients(self) -> &'static str {
+        self.modes().0
+    }
+
+    /// Settings under the names that both poolers know, each as a name and a value.
+    fn settings(self, folder: &Path) -> Vec<(&'static str, String)> {
+        let (clients, servers) = self.modes();
+        let mut settings = vec![("server_tls_sslmode", servers.to_owned())];
+        if self != Self::None {
+            let [certificate, key] = tls::files(folder).map(|path| path.display().to_string());
+            settings.extend([
+                ("client_tls_sslmode", clients.to_owned()),
+                ("client_tls_cert_file", certificate),
+                ("client_tls_key_file", key),
+                ("client_tls_protocols", "tlsv1.3".to_owned()),
+                ("server_tls_protocols", "tlsv1.3".to_owned()),
+            ]);
+        }
+        settings
+    }
+}
+
 /// What a case asks of a pooler's configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
@@ -55,6 +99,7 @@ pub(crate) struct Setup {
     pub(crate) databases: usize,
     pub(crate) login: Login,
     pub(crate) statements: Statements,
+    pub(crate) tls: Tls,
 }
 
 impl Setup {
@@ -187,6 +232,9 @@ impl Peers {
         if self.pgbouncer_prepares() {
             ini += "max_prepared_statements = 200\n";
         }
+        for (name, value) in setup.tls.settings(&self.folder) {
+            ini += &format!("{name} = {value}\n");
+        }
         let file = folder.join("pgbouncer.ini");
         std::fs::write(&file, ini)?;
         let mut arguments = vec![file.display().to_string()];
@@ -211,6 +259,9 @@ impl Peers {
              max_client_conn = 10000\n",
             setup.pool_size,
         );
+        for (name, value) in setup.tls.settings(&self.folder) {
+            toml += &format!("{name} = \"{value}\"\n");
+        }
         match setup.login {
             Login::Trust => toml += "auth_type = \"trust\"\n",
             Login::Scram => {

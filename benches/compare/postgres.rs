@@ -8,11 +8,13 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use pgweir::demo::cluster::Cluster;
 
+use crate::cases::PLAIN;
 use crate::client::Target;
 use crate::keeper::pause;
-use crate::peers::{Login, Peer, Pooler, Setup, Statements};
+use crate::peers::{Peer, Pooler, Setup, Statements, Tls};
 use crate::process::cpu_time;
 use crate::run::Run;
+use crate::tls;
 
 /// Size of pgbench's tables: enough rows that TPC-B is not one queue for one row.
 const SCALE: u32 = 20;
@@ -26,23 +28,26 @@ pub(crate) struct Bench {
     arguments: &'static [&'static str],
     clients: usize,
     pub(crate) statements: Statements,
+    tls: Tls,
 }
 
+const SELECT: Bench = Bench {
+    name: "pg-simple",
+    title: "select-only, simple, 50 clients, pool 20",
+    arguments: &["-S", "-M", "simple"],
+    clients: 50,
+    statements: Statements::Unnamed,
+    tls: Tls::None,
+};
+
 /// All of them, in the order of the table.
-pub(crate) const BENCHES: [Bench; 6] = [
-    Bench {
-        name: "pg-simple",
-        title: "select-only, simple, 50 clients, pool 20",
-        arguments: &["-S", "-M", "simple"],
-        clients: 50,
-        statements: Statements::Unnamed,
-    },
+pub(crate) const BENCHES: [Bench; 9] = [
+    SELECT,
     Bench {
         name: "pg-extended",
         title: "select-only, extended, 50 clients, pool 20",
         arguments: &["-S", "-M", "extended"],
-        clients: 50,
-        statements: Statements::Unnamed,
+        ..SELECT
     },
     Bench {
         name: "pg-prepared",
@@ -50,27 +55,45 @@ pub(crate) const BENCHES: [Bench; 6] = [
         arguments: &["-S", "-M", "prepared"],
         clients: 20,
         statements: Statements::Named,
+        ..SELECT
     },
     Bench {
         name: "pg-transaction",
         title: "BEGIN, select, COMMIT, 50 clients, pool 20",
         arguments: &["-f", "{script}", "-M", "simple"],
-        clients: 50,
-        statements: Statements::Unnamed,
+        ..SELECT
     },
     Bench {
         name: "pg-tpcb",
         title: "TPC-B, simple, 50 clients, pool 20",
         arguments: &["-M", "simple"],
-        clients: 50,
-        statements: Statements::Unnamed,
+        ..SELECT
     },
     Bench {
         name: "pg-tpcb-extended",
         title: "TPC-B, extended, 50 clients, pool 20",
         arguments: &["-M", "extended"],
-        clients: 50,
-        statements: Statements::Unnamed,
+        ..SELECT
+    },
+    Bench {
+        name: "pg-tls",
+        title: "select-only, simple, 50 clients with TLS, pool 20",
+        tls: Tls::Clients,
+        ..SELECT
+    },
+    Bench {
+        name: "pg-tls-both",
+        title: "select-only, simple, 50 clients with TLS, pool 20 with TLS",
+        tls: Tls::Both,
+        ..SELECT
+    },
+    Bench {
+        name: "pg-tls-connect",
+        title: "connect with TLS, select, close, 10 clients",
+        arguments: &["-S", "-M", "simple", "-C"],
+        clients: 10,
+        tls: Tls::Clients,
+        ..SELECT
     },
 ];
 
@@ -109,6 +132,7 @@ impl Postgres {
         let cluster = Cluster::builder().settings(&settings).hba(&trust).start()?;
         cluster.primary().sql("postgres", "CREATE ROLE bench SUPERUSER LOGIN")?;
         cluster.primary().sql("postgres", "CREATE DATABASE bench OWNER bench")?;
+        tls::serve(&cluster, run.folder())?;
         let address = SocketAddr::from(([127, 0, 0, 1], cluster.primary().port()));
         let script = run.folder().join("transaction.sql");
         std::fs::write(&script, TRANSACTION)?;
@@ -135,11 +159,13 @@ impl Postgres {
 
     /// Measures one case in alternating turns; without a pooler comes first.
     pub(crate) fn measure(&self, run: &mut Run, bench: &Bench) -> anyhow::Result<Vec<BenchPart>> {
-        let Bench { name, statements, .. } = *bench;
-        let setup = Setup { pool_size: 20, databases: 1, login: Login::Trust, statements };
+        let Bench { name, statements, tls, .. } = *bench;
+        let setup = Setup { statements, tls, ..PLAIN };
         let none = |peer| BenchPart { peer, cpu: vec![], rate: vec![], latency_ms: vec![] };
         let mut running: Vec<(Option<Pooler>, BenchPart)> = vec![(None, none(None))];
-        for peer in Peer::ALL {
+        // The relay speaks no TLS.
+        let speaks = |peer: &Peer| tls == Tls::None || *peer != Peer::Relay;
+        for peer in Peer::ALL.into_iter().filter(speaks) {
             if let Some(pooler) = run.start_before(self.address, peer, &setup, name)? {
                 running.push((Some(pooler), none(Some(peer))));
             }
@@ -170,6 +196,7 @@ impl Postgres {
         pause(std::time::Duration::ZERO)?;
         let cpu = || pooler.map(|pooler| cpu_time(pooler.pid())).transpose();
         let mut command = self.pgbench(pooler.map_or(&self.direct(), |pooler| &pooler.target));
+        command.env("PGSSLMODE", bench.tls.for_clients());
         for argument in bench.arguments {
             match *argument {
                 "{script}" => command.arg(&self.script),

@@ -14,6 +14,7 @@ use crate::client::Target;
 use crate::keeper::{INTERRUPTED, Kept};
 use crate::peers::{Peer, Peers, Pooler, Setup};
 use crate::process::Tracer;
+use crate::tls;
 
 /// Descriptors that a process needs besides those of its clients.
 const SPARE_DESCRIPTORS: usize = 500;
@@ -51,6 +52,7 @@ impl Run {
         let folder = tempfile::Builder::new().prefix("pgweir-compare").tempdir()?;
         // PgBouncer gives up root and must still reach its files.
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+        tls::make(folder.path())?;
         let log = folder.path().join("null-server.log");
         let (null_server, upstream) = Kept::start_own(&["null-server"], log)?;
         let Pace { rounds, warm_up, window } = pace;
