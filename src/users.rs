@@ -158,7 +158,9 @@ impl Users {
             let secret = self.role_secret(place, auth_user);
             let mut target = target(place, auth_user, secret);
             auth_user.clone_into(&mut target.user);
-            if let Some(known) = all.iter().find(|source| source.is_same(&target, query)) {
+            if let Some(known) =
+                all.iter().find(|source| source.is_same(&place.name, &target, query))
+            {
                 return Arc::clone(known);
             }
             let complaints = Arc::clone(complaints);

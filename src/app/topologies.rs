@@ -192,8 +192,8 @@ impl Plan {
         database: &Database,
         tcp: TcpOptions,
     ) -> Vec<(HostPort, Target)> {
-        let secret = asked(&setup.config, database)
-            .and_then(|asked| setup.users.role_secret(&asked, asked.user.as_deref()?));
+        let user = setup.config.check_user(database);
+        let secret = user.and_then(|user| setup.users.role_secret(database, user));
         let target = self.aim.clone().goal(&setup.tls, tcp, secret, None, None).target;
         let at = |host: &HostPort| {
             (host.clone(), Target { address: address_of(host), ..target.clone() })

@@ -145,6 +145,18 @@ fn warnings(config: &Config) -> Vec<String> {
                 .push(format!("auth_user {name} has no password under [users] or in auth_file"));
         }
     }
+    let watched = config.databases.values().filter(|database| database.seeks_primary());
+    let check_users = watched.filter_map(|database| {
+        let user = config.check_user(database)?;
+        let own = database.user.as_deref().is_none_or(|forced| forced == user);
+        Some(user).filter(|_| !(own && database.password.is_some()))
+    });
+    for name in check_users.collect::<BTreeSet<_>>() {
+        if config.users.get(name).is_none_or(|user| user.password.is_none()) {
+            warnings
+                .push(format!("check_user {name} has no password under [users] or in auth_file"));
+        }
+    }
     if general.debug_force_hop {
         warnings.push("debug_force_hop is on: it costs time, and is for tests".to_owned());
     }

@@ -132,9 +132,11 @@ impl Source {
     }
 
     /// Whether another source would be asked in the same way.
-    pub(super) fn is_same(&self, target: &Target, query: &str) -> bool {
-        let Self { target: own, query: own_query, .. } = self;
-        own.address == target.address
+    pub(super) fn is_same(&self, place: &str, target: &Target, query: &str) -> bool {
+        let Self { place: own_place, target: own, query: own_query, .. } = self;
+        // Its primary is followed under that name.
+        own_place == place
+            && own.address == target.address
             && own.user == target.user
             && own.database == target.database
             && own_query == query
@@ -142,7 +144,7 @@ impl Source {
 
     /// Whether this one may go on in place of `wanted`.
     pub(super) fn is_unchanged(&self, wanted: &Self) -> bool {
-        let Self { target, query, limit, keep, connections_max, answers_max, .. } = self;
+        let Self { place, target, query, limit, keep, connections_max, answers_max, .. } = self;
         let same_secret = match (&target.secret, &wanted.target.secret) {
             (Some(own), Some(other)) => own.is_same(other),
             (None, None) => true,
@@ -157,7 +159,7 @@ impl Source {
             && *keep == wanted.keep
             && *connections_max == wanted.connections_max
             && *answers_max == wanted.answers_max;
-        wanted.is_same(target, query) && same_secret && same_tls && same_limits
+        wanted.is_same(place, target, query) && same_secret && same_tls && same_limits
     }
 
     /// What is known of a user, and whether that was kept from before: it is good for its time.

@@ -196,6 +196,71 @@ fn primary_that_hangs_is_left_when_another_is_promoted() {
 }
 
 #[test]
+fn transaction_on_a_primary_that_is_stopped_gets_its_word_and_no_other() {
+    let (cluster, pooler) = scene(1, "");
+    let (old, new) = (cluster.primary(), &cluster.replicas()[0]);
+    let [running, idle] = [0; 2].map(|_| Session::open(&pooler).unwrap());
+    idle.run("SELECT 1").unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| running.run("INSERT INTO t SELECT 1 FROM pg_sleep(20)"));
+        eventually("it runs", LIMIT, || {
+            let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'INSERT%sleep%' \
+                           AND state = 'active'";
+            old.sql(APP_DATABASE, running).unwrap() == "1"
+        });
+        // As in a switchover: all that was written is at the replica when it is promoted.
+        old.stop(StopMode::Fast).unwrap();
+        assert_eq!(told(&waiting.join().unwrap().unwrap_err()).0, "57P01");
+        let held = scope.spawn(|| idle.run("INSERT INTO t VALUES (2)"));
+        new.promote().unwrap();
+        held.join().unwrap().unwrap();
+    });
+    assert_eq!(new.sql(APP_DATABASE, "SELECT n FROM t").unwrap(), "2");
+}
+
+#[test]
+fn replica_that_follows_the_new_primary_is_fresh_at_once() {
+    let (cluster, pooler) = scene(2, "");
+    let [new, other] = cluster.replicas() else { panic!("two replicas") };
+    let old = cluster.primary();
+    old.sql("postgres", &format!("GRANT pg_monitor TO {APP_USER}")).unwrap();
+    cluster.wait_replayed().unwrap();
+    new.promote().unwrap();
+    old.kill().unwrap();
+    stands(&pooler, new, "primary", "up");
+    let lag = |server| shown(&pooler, server, [5, 7, 8]);
+    eventually("who does not follow is not fresh", LIMIT, || lag(other)[1].is_empty());
+    assert_eq!(lag(other)[0], "1");
+    other.follow(new).unwrap();
+    eventually("who follows is", LIMIT, || {
+        let [timeline, seconds, bytes] = lag(other);
+        let near = seconds.parse::<f64>().is_ok_and(|seconds| seconds < 1.0);
+        timeline == "2" && near && bytes == "0"
+    });
+}
+
+#[test]
+fn hosts_are_asked_as_the_user_who_is_named_for_that() {
+    let cluster = cluster_with_replicas(1);
+    let hosts = [cluster.primary(), &cluster.replicas()[0]];
+    let role = "CREATE ROLE checker LOGIN PASSWORD 'another'";
+    cluster.primary().sql("postgres", role).unwrap();
+    cluster.wait_replayed().unwrap();
+    let forced = format!("user = \"{APP_USER}\"\npassword = \"{PASSWORD}\"\n[users.");
+    let toml = configuration(&hosts, "").replacen(APP_USER, "checker", 1);
+    let toml = toml.replacen("[users.", &forced, 1) + "[users.checker]\npassword = \"another\"\n";
+    let pooler = Pooler::start(&toml);
+    for (host, role) in hosts.into_iter().zip(["primary", "replica"]) {
+        stands(&pooler, host, role, "up");
+        let who = "SELECT DISTINCT usename FROM pg_stat_activity \
+                   WHERE application_name = 'pgweir check'";
+        assert_eq!(host.sql("postgres", who).unwrap(), "checker");
+    }
+    let url = pooler.url("boss", PASSWORD, APP_DATABASE);
+    assert_eq!(psql_rows(&url, "SELECT current_user"), APP_USER);
+}
+
+#[test]
 fn host_that_refuses_to_be_looked_at_is_named_in_the_log() {
     let cluster = cluster_with_replicas(1);
     let hosts = [cluster.primary(), &cluster.replicas()[0]];

@@ -134,6 +134,26 @@ fn report_says_when_the_cap_per_server_is_below_the_pools() {
 }
 
 #[test]
+fn report_warns_of_a_user_who_asks_hosts_and_can_not_log_in_there() {
+    let warned = |database: &str| {
+        let text =
+            format!("[databases.shop]\nhost = \"a,b\"\n{database}[users.app]\npassword = \"x\"\n");
+        check::report(&load(&text)).iter().any(|line| line.contains("warning: check_user"))
+    };
+    for (database, wanted) in [
+        ("check_user = \"eve\"\n", true),
+        ("check_user = \"app\"\n", false),
+        ("user = \"eve\"\n", true),
+        ("user = \"eve\"\npassword = \"y\"\n", false),
+        ("user = \"web\"\npassword = \"y\"\ncheck_user = \"eve\"\n", true),
+        ("check_user = \"eve\"\npassword = \"y\"\n", false),
+        ("load_balance_hosts = \"disable\"\n", false),
+    ] {
+        assert_eq!(warned(database), wanted, "{database}");
+    }
+}
+
+#[test]
 fn report_warns_when_nobody_can_log_in() {
     let config = load("[databases.shop]\nhost = \"db\"\n");
     let lines = check::report(&config);
