@@ -376,8 +376,12 @@ pub fn markdown() -> String {
         out.push_str(" |\n");
     }
     out.push_str(
-        "\nAdmins may do all that `stats_users` may. `SELECT x` means `SHOW x`. `BEGIN`, `COMMIT` \
-         and `ROLLBACK` are accepted and do nothing.\n\n\
+        "\nAdmins may do all that `stats_users` may. `SELECT x` means `SHOW x`. Simple and extended \
+         protocol, in text and binary; up to 16 statements in one text, and comments.\n\n\
+         What drivers send besides is understood: `BEGIN`, `COMMIT`, `ROLLBACK` and savepoints \
+         (nothing is undone), `SET` of what is no key, `RESET`, `DISCARD ALL`, `DEALLOCATE`, `SHOW \
+         TRANSACTION ISOLATION LEVEL`. Queries of `pg_catalog` and `information_schema`, as psql's to \
+         complete a word, have no rows. Functions are unknown.\n\n\
          # HTTP\n\n\
          `http_listen` serves `/metrics` (Prometheus), `/livez` (the process runs) and `/readyz` \
          (503 once it is stopping).\n",

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::commands::Answer;
 use super::order::{Order, SteerError};
-use super::plan::{self, Plan, SETTINGS};
+use super::plan::{self, Plan, SETTINGS, Stage};
 use super::registry::Registry;
 use super::{PGBOUNCER_VERSION, Role};
 use crate::net::socket::Socket;
@@ -56,6 +56,8 @@ pub struct Console {
     registry: Arc<dyn Registry>,
     statements: HashMap<Vec<u8>, Option<Plan>>,
     portals: HashMap<Vec<u8>, Portal>,
+    /// Of the client's transaction, which is one in name.
+    stage: Stage,
     /// An extended query failed: nothing counts up to the next Sync.
     failed: bool,
 }
@@ -98,8 +100,9 @@ impl Console {
         reply::backend_key(&mut greeting, 0, &[0; 4]);
         greeting.extend_from_slice(&reply::ready(b'I'));
         let (statements, portals) = (HashMap::new(), HashMap::new());
+        let (stage, failed) = (Stage::Ends, false);
         let mut console =
-            Self { socket, sent: ahead, role, registry, statements, portals, failed: false };
+            Self { socket, sent: ahead, role, registry, statements, portals, stage, failed };
         console.socket.write_all(&greeting).await?;
         Ok(console)
     }
@@ -165,14 +168,14 @@ impl Console {
             b'X' => return Err(ConsoleEnd::Goodbye),
             b'S' => {
                 self.failed = false;
-                out.extend_from_slice(&reply::ready(b'I'));
+                out.extend_from_slice(&self.ready());
             }
             _ if self.failed => {}
             b'Q' => {
                 if let Err(report) = self.query(body, out).await? {
                     report.write(out);
                 }
-                out.extend_from_slice(&reply::ready(b'I'));
+                out.extend_from_slice(&self.ready());
             }
             _ => {
                 if let Err(report) = self.extended(tag, body, out).await? {
@@ -182,6 +185,11 @@ impl Console {
             }
         }
         Ok(())
+    }
+
+    /// Drivers go by this: what was begun is open until it ends.
+    fn ready(&self) -> [u8; 6] {
+        reply::ready(if self.stage == Stage::Begins { b'T' } else { b'I' })
     }
 
     async fn query(&mut self, body: &[u8], out: &mut Vec<u8>) -> Answered {
@@ -211,6 +219,17 @@ impl Console {
         let tag = plan.tag();
         let rows = match plan {
             Plan::Nothing(_) | Plan::NoRows => vec![],
+            Plan::Transaction(stage, _) => {
+                self.stage = stage;
+                vec![]
+            }
+            Plan::Forget(name, _) => {
+                match name {
+                    Some(name) => drop(self.statements.remove(&name)),
+                    None => self.statements.clear(),
+                }
+                vec![]
+            }
             Plan::Setting(_, value) => vec![vec![Value::Text(value.to_owned())]],
             Plan::Run(command) => match &command.answer {
                 Answer::Table(_, rows) => rows(&*self.registry),

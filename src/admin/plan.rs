@@ -16,6 +16,10 @@ pub(super) static SETTINGS: &[(&str, [Column; 1], &str)] = &[
     ("standard_conforming_strings", [("standard_conforming_strings", ColumnType::Text)], "on"),
 ];
 
+/// What drivers ask for later.
+static ASKED_FOR: &[(&str, [Column; 1], &str)] =
+    &[("transaction_isolation", [("transaction_isolation", ColumnType::Text)], "read committed")];
+
 /// One statement, understood.
 #[derive(Clone, Debug)]
 pub(super) enum Plan {
@@ -27,8 +31,19 @@ pub(super) enum Plan {
     Setting(&'static [Column; 1], &'static str),
     /// Nothing, under this tag.
     Nothing(&'static str),
+    /// A transaction begins or ends, in name, under this tag.
+    Transaction(Stage, &'static str),
+    /// The client's prepared statement of this name is forgotten, or all are.
+    Forget(Option<Vec<u8>>, &'static str),
     /// No rows: what psql asks the catalogues for, as to complete a word.
     NoRows,
+}
+
+/// Where a transaction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Begins,
+    Ends,
 }
 
 /// Of a result that nobody reads, for it has no rows.
@@ -41,14 +56,18 @@ impl Plan {
             Self::Run(Command { answer: Answer::Table(columns, _), .. }) => Some(columns),
             Self::Setting(columns, _) => Some(*columns),
             Self::NoRows => Some(UNREAD),
-            Self::Run(_) | Self::Act(_) | Self::Nothing(_) => None,
+            Self::Run(_)
+            | Self::Act(_)
+            | Self::Nothing(_)
+            | Self::Transaction(..)
+            | Self::Forget(..) => None,
         }
     }
 
     /// What follows the rows.
     pub(super) fn tag(&self) -> &'static str {
         match self {
-            Self::Nothing(tag) => tag,
+            Self::Nothing(tag) | Self::Transaction(_, tag) | Self::Forget(_, tag) => tag,
             Self::Act(order) => order.name(),
             Self::Run(_) | Self::Setting(..) => "SHOW",
             Self::NoRows => "SELECT 0",
@@ -56,8 +75,24 @@ impl Plan {
     }
 }
 
-/// Where Postgres describes what it has.
-const CATALOGUES: [&str; 2] = ["PG_CATALOG", "INFORMATION_SCHEMA"];
+/// Whether these two words say that something comes from where Postgres describes what it has.
+fn is_of_a_catalogue(words: &[String]) -> bool {
+    let [from, table] = words else { return false };
+    let is_catalogue = table.starts_with("PG_") || table == "INFORMATION_SCHEMA";
+    matches!(from.as_str(), "FROM" | "JOIN") && is_catalogue
+}
+
+/// What a client does to its own session, as to give it back to its driver's pool: there is nothing
+/// in it but prepared statements.
+fn of_the_session(command: &sql::Command<'_>) -> Plan {
+    let tag = command.tag();
+    match command {
+        sql::Command::Deallocate(name) => Plan::Forget(Some(name.to_vec()), tag),
+        sql::Command::DeallocateAll | sql::Command::DiscardAll => Plan::Forget(None, tag),
+        sql::Command::UnlockAll => Plan::NoRows,
+        _ => Plan::Nothing(tag),
+    }
+}
 
 /// Statements that one text may have: their answers are held together.
 const STATEMENTS_MAX: usize = 16;
@@ -75,24 +110,38 @@ pub(super) fn plans(text: &[u8], role: Role) -> Result<Vec<Plan>, Report> {
 /// `None`: not a command.
 fn plan(statement: &Words, role: Role) -> Option<Result<Plan, Report>> {
     let mut words: Vec<_> = statement.words.iter().map(|word| word.to_ascii_uppercase()).collect();
-    let asks_a_catalogue = words.iter().any(|word| CATALOGUES.contains(&word.as_str()));
+    let asks_a_catalogue = words.windows(2).any(is_of_a_catalogue);
+    let goes_back = words.iter().any(|word| word == "TO");
     let first = words.first_mut()?;
     match first.as_str() {
         "SELECT" | "WITH" if asks_a_catalogue => return Some(Ok(Plan::NoRows)),
         "SET" => return Some(set(&statement.text, role)),
-        "BEGIN" | "START" => return Some(Ok(Plan::Nothing("BEGIN"))),
-        "COMMIT" | "END" => return Some(Ok(Plan::Nothing("COMMIT"))),
-        "ROLLBACK" | "ABORT" => return Some(Ok(Plan::Nothing("ROLLBACK"))),
-        "SELECT" => "SHOW".clone_into(first),
+        "BEGIN" | "START" => return Some(Ok(Plan::Transaction(Stage::Begins, "BEGIN"))),
+        "COMMIT" | "END" => return Some(Ok(Plan::Transaction(Stage::Ends, "COMMIT"))),
+        "ROLLBACK" if goes_back => return Some(Ok(Plan::Nothing("ROLLBACK"))),
+        "ROLLBACK" | "ABORT" => return Some(Ok(Plan::Transaction(Stage::Ends, "ROLLBACK"))),
+        "SAVEPOINT" => return Some(Ok(Plan::Nothing("SAVEPOINT"))),
+        "RELEASE" => return Some(Ok(Plan::Nothing("RELEASE"))),
         _ => {}
+    }
+    if let Some(command) = sql::command(statement.text.as_bytes()) {
+        return Some(Ok(of_the_session(&command)));
+    }
+    if first == "SELECT" {
+        "SHOW".clone_into(first);
     }
     if statement.more {
         return None;
     }
+    if words == ["SHOW", "TRANSACTION", "ISOLATION", "LEVEL"] {
+        words = ["SHOW", "TRANSACTION_ISOLATION"].map(str::to_owned).into();
+    }
     if let [show, name] = words.as_slice()
         && show == "SHOW"
-        && let Some((_, columns, value)) =
-            SETTINGS.iter().find(|(setting, ..)| setting.eq_ignore_ascii_case(name))
+        && let Some((_, columns, value)) = SETTINGS
+            .iter()
+            .chain(ASKED_FOR)
+            .find(|(setting, ..)| setting.eq_ignore_ascii_case(name))
     {
         return Some(Ok(Plan::Setting(columns, value)));
     }

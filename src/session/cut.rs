@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::flow::ClientFault;
 use super::names::Names;
 use crate::server::params::{Params, ParamsTable, Reset};
-use crate::sql::{self, Command, Discarded};
+use crate::sql::{self, Command};
 use crate::wire::frame::{self, Header};
 use crate::wire::reply;
 use crate::wire::view::{self, Target};
@@ -147,23 +147,10 @@ impl Standing<'_> {
 
 /// Appends the reply to a command, but for its ReadyForQuery.
 pub(super) fn reply_to(command: &Command<'_>, out: &mut Vec<u8>) {
-    let tag = match command {
-        Command::Deallocate(_) => "DEALLOCATE",
-        Command::DeallocateAll => "DEALLOCATE ALL",
-        Command::DiscardAll => "DISCARD ALL",
-        Command::Discard(Discarded::Plans) => "DISCARD PLANS",
-        Command::Discard(Discarded::Sequences) => "DISCARD SEQUENCES",
-        Command::Discard(Discarded::Temp) => "DISCARD TEMP",
-        Command::Reset(_) | Command::ResetAll | Command::ResetAuthorization => "RESET",
-        Command::DefaultAuthorization | Command::SetDefault(_) => "SET",
-        Command::CloseAll => "CLOSE CURSOR ALL",
-        Command::UnlistenAll => "UNLISTEN",
-        Command::UnlockAll => {
-            out.extend_from_slice(UNLOCKED);
-            "SELECT 1"
-        }
-    };
-    reply::command_complete(out, tag);
+    if *command == Command::UnlockAll {
+        out.extend_from_slice(UNLOCKED);
+    }
+    reply::command_complete(out, command.tag());
 }
 
 /// The result of `SELECT pg_advisory_unlock_all()`: one column of type void (2278), one row.

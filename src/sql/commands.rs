@@ -45,6 +45,25 @@ pub enum Discarded {
     Temp,
 }
 
+impl Command<'_> {
+    /// What follows it when it has been carried out.
+    pub fn tag(&self) -> &'static str {
+        match self {
+            Self::Deallocate(_) => "DEALLOCATE",
+            Self::DeallocateAll => "DEALLOCATE ALL",
+            Self::DiscardAll => "DISCARD ALL",
+            Self::Discard(Discarded::Plans) => "DISCARD PLANS",
+            Self::Discard(Discarded::Sequences) => "DISCARD SEQUENCES",
+            Self::Discard(Discarded::Temp) => "DISCARD TEMP",
+            Self::Reset(_) | Self::ResetAll | Self::ResetAuthorization => "RESET",
+            Self::DefaultAuthorization | Self::SetDefault(_) => "SET",
+            Self::CloseAll => "CLOSE CURSOR ALL",
+            Self::UnlistenAll => "UNLISTEN",
+            Self::UnlockAll => "SELECT 1",
+        }
+    }
+}
+
 /// The longest text that is looked at: the drivers' batches are shorter.
 const TEXT_MAX: usize = 300;
 
