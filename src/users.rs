@@ -114,6 +114,12 @@ impl Users {
         let mock = mock.beside(secrets.iter().filter_map(|(_, secret)| secret.as_ref()), others);
         let mut listed = HashMap::new();
         for (name, secret) in secrets {
+            // What was hashed for it is kept with it.
+            let known = before.and_then(|before| before.listed.get(name));
+            if let Some(known) = known.filter(|known| known.is_made_of(secret.as_ref(), &mock)) {
+                listed.insert(name.clone(), Arc::clone(known));
+                continue;
+            }
             let server = secret.as_ref().and_then(StoredSecret::to_server_secret).map(Arc::new);
             let stored = secret.map(|stored| Arc::new(UserSecret::new(name, stored, &mock)));
             listed.insert(name.clone(), Arc::new(Known { exists: true, stored, server }));
@@ -293,6 +299,17 @@ impl Users {
     }
 }
 
+impl Known {
+    /// Whether the same would be made of this secret.
+    fn is_made_of(&self, secret: Option<&StoredSecret>, mock: &Mock) -> bool {
+        match (&self.stored, secret) {
+            (Some(stored), Some(secret)) => stored.is_made_of(secret, mock),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
 impl Person {
     /// What the client is held against.
     pub fn account(&self) -> Account {
@@ -319,5 +336,44 @@ impl Person {
         if let Some(source) = &self.source {
             source.doubt(&self.name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{Iterations, Verifier};
+
+    fn users(listed: &[(&str, &str)], before: Option<&Users>) -> Users {
+        let mut toml = "[databases.shop]\nhost = \"db\"\n".to_owned();
+        for (name, secret) in listed {
+            toml += &format!("[users.{name}]\npassword = \"{secret}\"\n");
+        }
+        let config = Config::from_toml_str("pooler.toml", &toml).unwrap();
+        let nowhere = |_: &Database, _: &str, _| unreachable!("nobody is looked up");
+        Users::new(&config, nowhere, &Arc::default(), before).unwrap()
+    }
+
+    /// Whether this user's secret is the same value in both.
+    fn is_kept(before: &Users, after: &Users, user: &str) -> bool {
+        let secret = |users: &Users| Arc::clone(users.listed.get(user).unwrap());
+        Arc::ptr_eq(&secret(before), &secret(after))
+    }
+
+    #[test]
+    fn what_was_hashed_outlives_a_reload_that_changes_others() {
+        let verifier =
+            |rounds| Verifier::of_password("x", Iterations::new(rounds).unwrap()).to_secret_text();
+        let (usual, rare) = (verifier(4096), verifier(7));
+        let before = users(&[("app", "s3cret"), ("other", "s3cret"), ("third", &usual)], None);
+        let after =
+            users(&[("app", "s3cret"), ("other", "changed"), ("third", &usual)], Some(&before));
+        assert!(is_kept(&before, &after, "app") && is_kept(&before, &after, "third"));
+        assert!(!is_kept(&before, &after, "other"));
+        // Another number of iterations makes other keys of a password, and the same of a verifier.
+        let (rarely, usually) = ([("app", "s3cret"), ("third", &rare)], [("app", "s3cret")]);
+        let (rarely, usually) = (users(&rarely, Some(&after)), users(&usually, Some(&after)));
+        assert!(!is_kept(&after, &rarely, "app") && !is_kept(&after, &rarely, "third"));
+        assert!(is_kept(&after, &usually, "app"));
     }
 }

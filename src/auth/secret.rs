@@ -139,6 +139,13 @@ impl UserSecret {
         }
     }
 
+    /// Whether [`UserSecret::new`] would give the same for this user.
+    #[must_use]
+    pub fn is_made_of(&self, stored: &StoredSecret, mock: &Mock) -> bool {
+        let Self { user, stored: own, salt, iterations, made: _ } = self;
+        own == stored && *salt == mock.salt_of(user) && *iterations == mock.iterations()
+    }
+
     /// The name of the user.
     #[must_use]
     pub fn user(&self) -> &str {
