@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -83,10 +83,10 @@ impl Topologies {
                     Arc::new(Topology::watch(targets, plan.pace, before, &self.on))
                 }
             };
-            let (app, primary) = (Weak::clone(app), topology.primary());
+            let (app, hosts) = (Weak::clone(app), Arc::downgrade(&topology));
             let patience = setup.config.general.failover_timeout;
             let mut follower = JoinSet::new();
-            follower.spawn_on(follow(app, databases.clone(), primary, patience), &self.on);
+            follower.spawn_on(follow(app, databases.clone(), hosts, patience), &self.on);
             all.push(Watched { plan, databases, topology, _follower: follower });
         }
     }
@@ -121,9 +121,10 @@ impl Topologies {
 async fn follow(
     app: Weak<App>,
     databases: Vec<String>,
-    mut primary: watch::Receiver<Primary>,
+    topology: Weak<Topology>,
     patience: Duration,
 ) {
+    let Some(mut primary) = topology.upgrade().map(|topology| topology.primary()) else { return };
     loop {
         let (whereabouts, until) = match &*primary.borrow_and_update() {
             Primary::Known(host) => (Whereabouts::At(host.clone()), None),
@@ -132,9 +133,14 @@ async fn follow(
                 until => (Whereabouts::Sought, Some(until)),
             },
         };
-        let Some(running) = app.upgrade() else { return };
-        running.turn(&databases, &whereabouts);
-        drop(running);
+        let (Some(running), Some(hosts)) = (app.upgrade(), topology.upgrade()) else { return };
+        // Secrets can be looked up on a replica as well.
+        let secrets = match &whereabouts {
+            Whereabouts::At(host) => Some(host.clone()),
+            Whereabouts::Sought | Whereabouts::GivenUp => hosts.any_up(),
+        };
+        running.turn(&databases, &whereabouts, secrets.as_ref());
+        drop((running, hosts));
         let changed = match until {
             Some(until) => tokio::select! {
                 changed = primary.changed() => changed,
@@ -149,13 +155,13 @@ async fn follow(
 }
 
 impl App {
-    /// Goes by what is known of the primary of these databases.
-    fn turn(&self, databases: &[String], whereabouts: &Whereabouts) {
+    /// Goes by what is known of the primary of these databases, and looks secrets up on this host.
+    fn turn(&self, databases: &[String], whereabouts: &Whereabouts, secrets: Option<&HostPort>) {
         if self.tenancies.turn(databases, whereabouts) {
             // Those who have a server at another host find that they have no business there.
             self.house.cancels.list().iter().for_each(|seat| seat.wake());
         }
-        if let Whereabouts::At(host) = whereabouts {
+        if let Some(host) = secrets {
             self.setup().users.turn(databases, &address_of(host));
         }
         self.house.hub.look();

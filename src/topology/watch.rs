@@ -10,7 +10,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::cluster::{Cluster, Event, HostFigures};
+use super::cluster::{Cluster, Event, HostFigures, Standing};
+use super::health::State;
 use super::probe::Probe;
 use crate::config::HostPort;
 use crate::server::connect::Target;
@@ -88,6 +89,12 @@ impl Topology {
     /// Which host is the primary, now and when that changes.
     pub fn primary(&self) -> watch::Receiver<Primary> {
         self.books.primary.subscribe()
+    }
+
+    /// A host that is there, a replica if one is.
+    pub fn any_up(&self) -> Option<HostPort> {
+        let up = self.figures().into_iter().filter(|host| host.state == State::Up);
+        up.max_by_key(|host| host.standing == Standing::Replica).map(|host| host.at)
     }
 
     /// Has every host looked at now.

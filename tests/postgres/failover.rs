@@ -330,6 +330,27 @@ fn refused_write_has_the_hosts_looked_at() {
 }
 
 #[test]
+fn secrets_are_looked_up_on_a_replica_while_there_is_no_primary() {
+    let (cluster, pooler) = scene(1, "auth_user = \"boss\"\nfailover_timeout = 1");
+    let (primary, replica) = (cluster.primary(), &cluster.replicas()[0]);
+    let roles = format!(
+        "CREATE ROLE boss SUPERUSER LOGIN PASSWORD '{PASSWORD}';
+         CREATE ROLE other LOGIN PASSWORD '{PASSWORD}'"
+    );
+    primary.sql("postgres", &roles).unwrap();
+    cluster.wait_replayed().unwrap();
+    primary.kill().unwrap();
+    stands(&pooler, primary, "unknown", "down");
+    stands(&pooler, replica, "replica", "up");
+    let login =
+        |password: &str| psql(&pooler.url("other", password, APP_DATABASE), "SELECT 1").stderr;
+    let said = login("wrong");
+    assert!(said.contains("password authentication failed"), "{said}");
+    let said = login(PASSWORD);
+    assert!(said.contains("no primary server is known"), "{said}");
+}
+
+#[test]
 fn logins_are_looked_up_and_listeners_hear_at_the_new_primary() {
     let (cluster, pooler) = scene(1, "auth_user = \"boss\"");
     let (old, new) = (cluster.primary(), &cluster.replicas()[0]);
