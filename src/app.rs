@@ -10,6 +10,7 @@ mod control;
 mod design;
 pub mod discover;
 mod door;
+pub mod explain;
 mod figures;
 mod identify;
 pub mod inspect;

@@ -1,5 +1,8 @@
 //! The command line.
 
+#[path = "main/explain.rs"]
+mod explain;
+
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -79,6 +82,12 @@ enum Command {
         #[command(subcommand)]
         question: ConfigQuestion,
     },
+    /// Say where a text would run, on the primary or on a replica, and why. No traffic is routed by it
+    /// yet.
+    Explain {
+        #[command(flatten)]
+        question: explain::Question,
+    },
     /// Start throwaway Postgres servers and a pooler in front of them, and show what it does.
     Demo {
         /// Run the lines that it would show, compare, and exit with 0 or 1.
@@ -144,6 +153,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Some(Command::Explain { question }) => explain::explain(question),
         Some(Command::Demo { check, port }) => {
             begin_log(&Environment::default(), None);
             run_demo(check, port)

@@ -25,9 +25,9 @@ use source::{Source, Token};
 const LAYERS: &[&[&str]] = &[
     &["wire", "config", "complaints", "traffic"],
     &["sql", "auth"],
-    &["net"],
+    &["net", "route"],
     &["client", "server"],
-    &["pool", "topology", "cancel", "notify"],
+    &["pool", "topology", "cancel", "notify", "catalog"],
     &["session", "admin", "http", "users"],
     &["app", "demo", "main"],
 ];

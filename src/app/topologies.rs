@@ -209,7 +209,7 @@ impl Plan {
 }
 
 /// A database as the one who asks its hosts sees it.
-fn asked(config: &Config, database: &Database) -> Option<Database> {
+pub(super) fn asked(config: &Config, database: &Database) -> Option<Database> {
     let user = config.check_user(database)?.to_owned();
     let mut asked = database.clone();
     if asked.user.as_ref().is_some_and(|forced| *forced != user) {

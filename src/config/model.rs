@@ -198,6 +198,10 @@ pub struct General {
     pub breaker_reset: Duration,
     /// Who looks; `None` = the database's user. [`Config::check_user`] has the defaults in.
     pub check_user: Option<String>,
+    /// Functions that only read, whatever their volatility.
+    pub read_only_functions: Vec<String>,
+    /// Functions that are for the primary.
+    pub primary_functions: Vec<String>,
 
     /// Time for a client to log in.
     pub client_login_timeout: Duration,
@@ -382,6 +386,8 @@ impl Default for General {
             breaker_errors: 50,
             breaker_reset: Duration::from_secs(30),
             check_user: None,
+            read_only_functions: Vec::new(),
+            primary_functions: Vec::new(),
             client_login_timeout: Duration::from_secs(60),
             client_idle_timeout: None,
             query_timeout: None,

@@ -105,6 +105,26 @@ impl Asker {
     /// # Cancel safety
     /// Not cancel safe: the answer would be taken for the next one's.
     pub async fn ask(&mut self, sql: &str, parameters: &[&str]) -> Result<Vec<Row>, AskError> {
+        self.rows(sql, parameters, ROWS_MAX).await
+    }
+
+    /// The same without parameters, for an answer of up to so many rows.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::ask`].
+    pub async fn ask_many(&mut self, sql: &str, rows_max: usize) -> Result<Vec<Row>, AskError> {
+        self.rows(sql, &[], rows_max).await
+    }
+
+    async fn rows(
+        &mut self,
+        sql: &str,
+        parameters: &[&str],
+        rows_max: usize,
+    ) -> Result<Vec<Row>, AskError> {
         let mut out = Vec::new();
         request::statement(&mut out, sql, parameters);
         self.login.socket.write_all(&out).await?;
@@ -113,7 +133,7 @@ impl Asker {
             while let Some((header, body)) = frame::message(&self.held, MESSAGE_MAX)? {
                 let (tag, len) = (header.tag, header.message_len());
                 match tag {
-                    b'D' if rows.len() < ROWS_MAX => rows.push(row(body)),
+                    b'D' if rows.len() < rows_max => rows.push(row(body)),
                     b'D' => return Err(AskError::Refused("the answer is too long".into())),
                     b'E' => {
                         let text = view::error_field(body, b'M').unwrap_or_default();

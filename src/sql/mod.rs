@@ -5,6 +5,7 @@
 
 mod commands;
 mod effects;
+pub mod facts;
 pub mod readonly;
 mod scan;
 mod words;

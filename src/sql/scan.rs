@@ -49,6 +49,22 @@ impl<'a> Scanner<'a> {
         copy.token()
     }
 
+    /// The comment between slashes and stars that comes before the next token, if there is one.
+    pub(super) fn next_comment(&mut self) -> Result<Option<&'a [u8]>, Unclear> {
+        loop {
+            match self.rest {
+                [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, ..] => self.advance(1),
+                [b'-', b'-', ..] => self.line_comment(),
+                [b'/', b'*', ..] => {
+                    let start = self.rest;
+                    self.comment()?;
+                    return Ok(start.get(..start.len() - self.rest.len()));
+                }
+                _ => return Ok(None),
+            }
+        }
+    }
+
     /// The next token, or `None` at the end.
     #[inline]
     pub(super) fn token(&mut self) -> Result<Option<Token<'a>>, Unclear> {
@@ -85,16 +101,12 @@ impl<'a> Scanner<'a> {
     }
 
     fn skip_blank(&mut self) -> Result<(), Unclear> {
-        loop {
-            match self.rest {
-                [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, ..] => self.advance(1),
-                [b'-', b'-', ..] => {
-                    self.take_while(|byte| byte != b'\n' && byte != b'\r');
-                }
-                [b'/', b'*', ..] => self.comment()?,
-                _ => return Ok(()),
-            }
-        }
+        while self.next_comment()?.is_some() {}
+        Ok(())
+    }
+
+    fn line_comment(&mut self) {
+        self.take_while(|byte| byte != b'\n' && byte != b'\r');
     }
 
     /// Comments nest.

@@ -24,3 +24,4 @@ mod hosts;
 mod lifecycle;
 mod listening;
 mod reload;
+mod routing;

@@ -45,5 +45,16 @@ pub(super) const HOSTS: Group = Group {
              docs/routing.md says what it may need on the servers. \"\" is the database's user, \
              or else auth_user."
         ),
+        key!(
+            read_only_functions,
+            Kind::Names,
+            "Functions that only read though they are declared VOLATILE (or not declared at all), as \
+             name or schema.name; calls of them need no primary (docs/routing.md)."
+        ),
+        key!(
+            primary_functions,
+            Kind::Names,
+            "Functions that are for the primary, whatever they are declared to be."
+        ),
     ],
 };

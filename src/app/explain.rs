@@ -1,0 +1,109 @@
+//! Where a text would run, and why: its facts, the catalog of its database, and the decision.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::discover::target;
+use super::topologies::asked;
+use crate::catalog::{Catalog, Overrides};
+use crate::config::{Config, Database, General};
+use crate::route::{Judgement, Route, Session, route};
+use crate::sql::facts::{Access, Certainty, Does, Facts, Hint, facts};
+
+/// What there is to tell, in the order in which it is shown: what it is, and its value.
+pub type Explanation = Vec<(&'static str, String)>;
+
+/// The longest that a catalog may take to load.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Explains where texts would run, by a catalog that is loaded once.
+#[derive(Debug)]
+pub struct Explainer {
+    /// What is known, or why nothing is.
+    catalog: Result<Catalog, String>,
+}
+
+impl Explainer {
+    /// Loads the catalog from the first of the database's hosts that lets us in.
+    pub async fn new(config: &Config, database: &Database) -> Self {
+        Self { catalog: load(config, database).await }
+    }
+
+    /// Explains where a text would run for a session of which this is known.
+    pub fn explain(&self, text: &[u8], session: Session) -> Explanation {
+        let facts = facts(text);
+        let (judgement, catalog) = match &self.catalog {
+            Ok(catalog) => (catalog.judge(&facts), "loaded".to_owned()),
+            Err(why) => (Judgement::NotLoaded, format!("not loaded: {why}")),
+        };
+        let Route { role, reason, about } = route(&facts, &judgement, session);
+        let mut lines = vec![
+            ("target", role.name().to_owned()),
+            ("reason", reason.name().to_owned()),
+            ("about", about),
+            ("meaning", reason.text().to_owned()),
+            ("catalog", catalog),
+        ];
+        lines.extend(describe(&facts));
+        lines.retain(|(_, value)| !value.is_empty());
+        lines
+    }
+}
+
+async fn load(config: &Config, database: &Database) -> Result<Catalog, String> {
+    let asked = asked(config, database).ok_or("there is no user to ask as: set check_user")?;
+    let user = asked.user.clone().unwrap_or_default();
+    let mut why = String::new();
+    for host in asked.all_hosts() {
+        let target = target(config, &asked, &host, &user);
+        match timeout(LIMIT, Catalog::load(&target, &overrides(&config.general))).await {
+            Ok(Ok(catalog)) => return Ok(catalog),
+            Ok(Err(error)) => why = format!("{host}: {error}"),
+            Err(_elapsed) => why = format!("{host}: not within {LIMIT:?}"),
+        }
+    }
+    Err(why)
+}
+
+fn overrides(general: &General) -> Overrides {
+    Overrides {
+        read_only: general.read_only_functions.clone(),
+        primary: general.primary_functions.clone(),
+    }
+}
+
+fn describe(facts: &Facts) -> Explanation {
+    let does = match &facts.does {
+        Does::Nothing => "nothing".to_owned(),
+        Does::Reads => "reads".to_owned(),
+        Does::Begins(modes) => {
+            let access = match modes.access {
+                Access::ReadOnly => "begins, read only",
+                Access::Default => "begins",
+                Access::ReadWrite => "begins, read write",
+            };
+            let isolation = if modes.serializable { ", serializable" } else { "" };
+            format!("{access}{isolation}")
+        }
+        Does::Session(by) => format!("session: {by}"),
+        Does::Opaque(why) => format!("not known: {}", why.text()),
+        Does::Locks(by) => format!("locks: {by}"),
+        Does::Writes(by) => format!("writes: {by}"),
+    };
+    let calls = facts.calls.iter().filter(|(_, certainty)| **certainty == Certainty::Called);
+    let functions: Vec<String> = calls.map(|(name, _)| name.to_string()).collect();
+    let relations: Vec<String> = facts.relations.iter().map(ToString::to_string).collect();
+    let hint = match facts.hint {
+        None => "",
+        Some(Hint::Primary) => "primary",
+        Some(Hint::Replica) => "replica",
+    };
+    vec![
+        ("statements", facts.statements.to_string()),
+        ("does", does),
+        ("functions", functions.join(", ")),
+        ("relations", relations.join(", ")),
+        ("hint", hint.to_owned()),
+    ]
+}

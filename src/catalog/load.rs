@@ -1,0 +1,165 @@
+//! Loads a catalog: a few questions for everything at once, in one snapshot.
+
+use super::{
+    Behind, By, Catalog, Function, Hidden, Loaded, Oid, Overrides, Relation, RelationKind,
+    Volatility,
+};
+use crate::server::ask::{AskError, Asker, Row};
+use crate::server::connect::Target;
+
+/// What a connection starts with: names mean what they say, whatever a role has been set to.
+const SETTINGS: [(&[u8], &[u8]); 3] = [
+    (b"search_path", b""),
+    (b"client_encoding", b"UTF8"),
+    (b"application_name", b"pgweir catalog"),
+];
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// Of aggregates, the worst of their parts counts. Methods of TABLESAMPLE are not called.
+const FUNCTIONS: &str = "SELECT p.oid, n.nspname, p.proname, \
+     CASE WHEN p.provolatile = 'v' OR EXISTS (SELECT FROM pg_aggregate a JOIN pg_proc f ON f.oid IN \
+     (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, \
+     a.aggminvtransfn, a.aggmfinalfn) WHERE a.aggfnoid = p.oid AND f.provolatile = 'v') THEN 'v' \
+     WHEN n.nspname = 'pg_catalog' AND EXISTS (SELECT FROM pg_operator o WHERE o.oprcode = p.oid) \
+     THEN 'i' ELSE p.provolatile END, \
+     p.pronargs = 1 AND EXISTS (SELECT FROM pg_type t WHERE t.oid = p.proargtypes[0] \
+     AND (t.typtype = 'c' OR t.typname IN ('record', 'anyelement', 'any'))) \
+     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.prokind <> 'p' \
+     AND NOT (n.nspname = 'pg_catalog' AND p.prorettype = 'pg_catalog.tsm_handler'::regtype)";
+
+/// Operators, checks of domains, and casts, those of Postgres itself left out. A constraint's
+/// functions are in its tree.
+const HIDDEN: &str = "SELECT 'o', o.oprname, o.oprcode::oid FROM pg_operator o \
+     JOIN pg_proc p ON p.oid = o.oprcode JOIN pg_namespace n ON n.oid = p.pronamespace \
+     WHERE n.nspname <> 'pg_catalog' \
+     UNION ALL SELECT CASE k.castcontext WHEN 'i' THEN 'i' ELSE 't' END, t.typname, k.castfunc \
+     FROM pg_cast k JOIN pg_type t ON t.oid = k.casttarget JOIN pg_proc p ON p.oid = k.castfunc \
+     JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname <> 'pg_catalog' \
+     UNION ALL SELECT 't', t.typname, m[1]::oid FROM pg_constraint c \
+     JOIN pg_type t ON t.oid = c.contypid, \
+     regexp_matches(c.conbin::text, ':(?:funcid|opfuncid) (\\d+)', 'g') m WHERE c.contypid <> 0";
+
+const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence = 'u' \
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p', 'S') AND c.relpersistence <> 't' \
+     AND n.nspname <> 'pg_toast'";
+
+/// Dependencies on what Postgres itself brings are not recorded; a view's tree has all of them.
+const VIEWS: &str = "SELECT r.ev_class, 'f', \
+     r.ev_action::text LIKE '%:hasForUpdate true%', \
+     (SELECT string_agg(DISTINCT m[1], ' ') FROM \
+     regexp_matches(r.ev_action::text, ':relid (\\d+)', 'g') m), \
+     (SELECT string_agg(DISTINCT m[1], ' ') FROM regexp_matches(r.ev_action::text, \
+     ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\\d+)', 'g') m) \
+     FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class \
+     WHERE r.ev_type = '1' AND c.relkind = 'v'";
+
+const POLICIES: &str = "SELECT p.polrelid, 't', false, \
+     (SELECT string_agg(DISTINCT m[1], ' ') FROM \
+     regexp_matches(p.polqual::text, ':relid (\\d+)', 'g') m), \
+     (SELECT string_agg(DISTINCT m[1], ' ') FROM regexp_matches(p.polqual::text, \
+     ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\\d+)', 'g') m) \
+     FROM pg_policy p WHERE p.polcmd IN ('r', '*')";
+
+const PARTS: &str = "SELECT inhparent, 'f', false, string_agg(inhrelid::text, ' '), NULL \
+     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+     WHERE c.relkind IN ('r', 'f', 'p') GROUP BY 1";
+
+/// Rows that an answer may have. A database with more objects than that stays unknown.
+const ROWS_MAX: usize = 500_000;
+
+impl Catalog {
+    /// Loads it over a connection of its own.
+    ///
+    /// # Errors
+    /// As [`AskError`] says. There is no other limit on time than that of connecting.
+    pub async fn load(target: &Target, overrides: &Overrides) -> Result<Self, AskError> {
+        let mut asker = Asker::connect(target, &SETTINGS).await?;
+        asker.ask(BEGIN, &[]).await?;
+        let mut loaded = Loaded::default();
+        for row in asker.ask_many(FUNCTIONS, ROWS_MAX).await? {
+            loaded.functions.push(function(&row).ok_or_else(unreadable)?);
+        }
+        for row in asker.ask_many(HIDDEN, ROWS_MAX).await? {
+            loaded.hidden.push(hidden(&row).ok_or_else(unreadable)?);
+        }
+        for row in asker.ask_many(RELATIONS, ROWS_MAX).await? {
+            loaded.relations.push(relation(&row).ok_or_else(unreadable)?);
+        }
+        for question in [VIEWS, POLICIES, PARTS] {
+            for row in asker.ask_many(question, ROWS_MAX).await? {
+                loaded.behind.push(behind(&row).ok_or_else(unreadable)?);
+            }
+        }
+        Ok(Self::new(loaded, overrides))
+    }
+}
+
+fn unreadable() -> AskError {
+    AskError::Refused("its catalog is not as expected".to_owned())
+}
+
+fn value(row: &Row, column: usize) -> Option<&str> {
+    row.get(column)?.as_deref()
+}
+
+fn oid(row: &Row, column: usize) -> Option<Oid> {
+    value(row, column)?.parse().ok()
+}
+
+fn function(row: &Row) -> Option<Function> {
+    Some(Function {
+        oid: oid(row, 0)?,
+        schema: value(row, 1)?.to_owned(),
+        name: value(row, 2)?.to_owned(),
+        volatility: match value(row, 3)? {
+            "i" => Volatility::Immutable,
+            "s" => Volatility::Stable,
+            _ => Volatility::Volatile,
+        },
+        is_attribute: value(row, 4)? == "t",
+    })
+}
+
+fn hidden(row: &Row) -> Option<Hidden> {
+    let by = match value(row, 0)? {
+        "o" => By::Operator,
+        "t" => By::Type,
+        _ => By::ImplicitCast,
+    };
+    Some(Hidden { by, name: value(row, 1)?.to_owned(), function: oid(row, 2)? })
+}
+
+fn relation(row: &Row) -> Option<Relation> {
+    Some(Relation {
+        oid: oid(row, 0)?,
+        schema: value(row, 1)?.to_owned(),
+        name: value(row, 2)?.to_owned(),
+        kind: match value(row, 3)? {
+            "v" => RelationKind::View,
+            "f" => RelationKind::Foreign,
+            "S" => RelationKind::Sequence,
+            _ => RelationKind::Table,
+        },
+        unlogged: value(row, 4)? == "t",
+    })
+}
+
+fn behind(row: &Row) -> Option<Behind> {
+    let relation = oid(row, 0)?;
+    let oids = |column: usize| -> Option<Vec<Oid>> {
+        let listed = value(row, column).unwrap_or_default().split_ascii_whitespace();
+        listed.map(|oid| oid.parse().ok()).collect()
+    };
+    let mut relations = oids(3)?;
+    // A view's tree may name the view itself.
+    relations.retain(|oid| *oid != relation);
+    Some(Behind {
+        relation,
+        is_policy: value(row, 1)? == "t",
+        locks: value(row, 2)? == "t",
+        relations,
+        functions: oids(4)?,
+    })
+}

@@ -1,0 +1,336 @@
+//! What the names in a text stand for in a database, as far as it decides where the text may run.
+//!
+//! Functions by their volatility, which is a promise of their owner; relations by what they are, and
+//! views by what is behind them. A name without a schema stands for what it might be in any schema:
+//! the strictest counts. Knows nothing of clients, and nothing of what has changed since it was
+//! loaded.
+
+mod load;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+
+use crate::route::{Judgement, Reason};
+use crate::sql::facts::{Builtin, Certainty, Facts, Name, builtin};
+
+/// The number of an object in its catalog.
+pub type Oid = u32;
+
+/// What the owner knows better than the catalog, as names with or without their schema.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Functions that only read, whatever they are declared to be.
+    pub read_only: Vec<String>,
+    /// Functions that are for the primary.
+    pub primary: Vec<String>,
+}
+
+/// One function, aggregate or window function.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// Its number.
+    pub oid: Oid,
+    /// Where it is.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// What its owner says of it.
+    pub volatility: Volatility,
+    /// It can be called as if it were a column of its only argument.
+    pub is_attribute: bool,
+}
+
+/// What a function may do; of an aggregate, the worst of its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Volatility {
+    /// Always the same from the same arguments.
+    Immutable,
+    /// It may look at the database.
+    Stable,
+    /// It may do anything.
+    Volatile,
+}
+
+/// What calls a function without its name being there.
+#[derive(Clone, Debug)]
+pub struct Hidden {
+    /// How.
+    pub by: By,
+    /// Its name.
+    pub name: String,
+    /// The function.
+    pub function: Oid,
+}
+
+/// How a function is called without its name being there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// By an operator.
+    Operator,
+    /// By a check of a domain, or an explicit cast to a type.
+    Type,
+    /// By an implicit cast, which nothing in a text shows.
+    ImplicitCast,
+}
+
+/// One relation.
+#[derive(Clone, Debug)]
+pub struct Relation {
+    /// Its number.
+    pub oid: Oid,
+    /// Where it is.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: RelationKind,
+    /// Its rows are not in the log that replicas follow.
+    pub unlogged: bool,
+}
+
+/// What a relation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    /// A table, a materialized view, or a table with partitions.
+    Table,
+    /// A view.
+    View,
+    /// A foreign table.
+    Foreign,
+    /// A sequence.
+    Sequence,
+}
+
+/// What is behind a relation: the query of a view, a policy, a partition.
+#[derive(Clone, Debug, Default)]
+pub struct Behind {
+    /// The relation.
+    pub relation: Oid,
+    /// It is a policy.
+    pub is_policy: bool,
+    /// It locks rows.
+    pub locks: bool,
+    /// Its parts.
+    pub relations: Vec<Oid>,
+    /// The functions that it calls.
+    pub functions: Vec<Oid>,
+}
+
+/// Everything that was loaded of a database.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// Those that are there.
+    pub functions: Vec<Function>,
+    /// What calls them unseen.
+    pub hidden: Vec<Hidden>,
+    /// Those that are there, temporary ones left out.
+    pub relations: Vec<Relation>,
+    /// What is behind them.
+    pub behind: Vec<Behind>,
+}
+
+/// Why something may do more than read, and what it is.
+type Doubt = (Reason, String);
+
+/// What is known of a database.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    functions: HashMap<String, Vec<Known>>,
+    relations: HashMap<String, Vec<Known>>,
+    operators: Vec<Doubtful>,
+    types: HashMap<String, Doubt>,
+    /// Functions that are called as if they were columns.
+    attributes: HashMap<String, Doubt>,
+    implicit_cast: Option<Doubt>,
+}
+
+/// What a name stands for in one schema.
+#[derive(Debug)]
+struct Known {
+    schema: String,
+    doubt: Option<Doubt>,
+}
+
+#[derive(Debug)]
+struct Doubtful {
+    name: String,
+    doubt: Doubt,
+}
+
+impl Catalog {
+    /// What follows from what was loaded.
+    pub fn new(loaded: Loaded, overrides: &Overrides) -> Self {
+        let mut catalog = Self::default();
+        let by_oid: HashMap<Oid, Option<Doubt>> = loaded
+            .functions
+            .iter()
+            .map(|function| (function.oid, function.doubt(overrides)))
+            .collect();
+        // A function that is not among them is not known.
+        let doubt_of = |oid: &Oid| match by_oid.get(oid) {
+            Some(doubt) => doubt.clone(),
+            None => Some((Reason::UnknownFunction, format!("function {oid}"))),
+        };
+        for hidden in loaded.hidden {
+            let Some((_, function)) = doubt_of(&hidden.function) else { continue };
+            let about = format!("{} ({function})", hidden.name);
+            match hidden.by {
+                By::Operator => catalog
+                    .operators
+                    .push(Doubtful { name: hidden.name, doubt: (Reason::VolatileOperator, about) }),
+                By::Type => {
+                    catalog.types.insert(hidden.name, (Reason::VolatileType, about));
+                }
+                By::ImplicitCast => catalog.implicit_cast = Some((Reason::VolatileType, about)),
+            }
+        }
+        let doubts = doubts(&loaded.relations, &loaded.behind, doubt_of);
+        for Relation { oid, schema, name, .. } in loaded.relations {
+            let doubt = doubts.get(&oid).cloned();
+            catalog.relations.entry(name).or_default().push(Known { schema, doubt });
+        }
+        for function in loaded.functions {
+            let doubt = by_oid.get(&function.oid).cloned().flatten();
+            if let Some(doubt) = doubt.clone().filter(|_| function.is_attribute) {
+                catalog.attributes.insert(function.name.clone(), doubt);
+            }
+            let known = Known { schema: function.schema, doubt };
+            catalog.functions.entry(function.name).or_default().push(known);
+        }
+        catalog
+    }
+
+    /// What there is to say of the names in a text.
+    pub fn judge(&self, facts: &Facts) -> Judgement {
+        match self.doubt(facts) {
+            Some((reason, about)) => Judgement::Doubtful(reason, about),
+            None => Judgement::Harmless,
+        }
+    }
+
+    fn doubt(&self, facts: &Facts) -> Option<Doubt> {
+        let calls = facts.calls.iter().find_map(|(name, certainty)| self.call(name, *certainty));
+        calls
+            .or_else(|| facts.relations.iter().find_map(|name| self.relation(name)))
+            .or_else(|| {
+                let mut operators = facts.operators.iter();
+                operators.find_map(|operator| {
+                    let found = self.operators.iter().find(|known| operator.contains(&known.name));
+                    found.map(|known| known.doubt.clone())
+                })
+            })
+            .or_else(|| {
+                let mut attributes = facts.attributes.iter();
+                attributes.find_map(|name| self.attributes.get(&**name).cloned())
+            })
+            .or_else(|| facts.mentions.iter().find_map(|name| self.types.get(&**name).cloned()))
+            .or_else(|| self.implicit_cast.clone())
+    }
+
+    fn call(&self, name: &Name, certainty: Certainty) -> Option<Doubt> {
+        let known = self.functions.get(&*name.name).map(Vec::as_slice).unwrap_or_default();
+        let mut known = matching(known, name).peekable();
+        if known.peek().is_some() {
+            return known.find_map(|known| known.doubt.clone());
+        }
+        // Some are syntax, and no function at all.
+        let built_in = name.schema.is_none() && builtin(&name.name) == Some(Builtin::Reads);
+        let harmless = built_in || certainty == Certainty::Syntax;
+        (!harmless).then(|| (Reason::UnknownFunction, name.to_string()))
+    }
+
+    fn relation(&self, name: &Name) -> Option<Doubt> {
+        let known = self.relations.get(&*name.name).map(Vec::as_slice).unwrap_or_default();
+        let mut known = matching(known, name).peekable();
+        if known.peek().is_none() {
+            return Some((Reason::UnknownRelation, name.to_string()));
+        }
+        known.find_map(|known| known.doubt.clone())
+    }
+}
+
+fn matching<'k>(known: &'k [Known], name: &Name) -> impl Iterator<Item = &'k Known> {
+    let schema = name.schema.clone();
+    known.iter().filter(move |known| schema.as_deref().is_none_or(|schema| known.schema == schema))
+}
+
+impl Function {
+    /// Why it may do more than read.
+    fn doubt(&self, overrides: &Overrides) -> Option<Doubt> {
+        let about = format!("{}.{}", self.schema, self.name);
+        let listed =
+            |list: &[String]| list.iter().any(|listed| *listed == self.name || *listed == about);
+        if listed(&overrides.primary) {
+            return Some((Reason::PrimaryFunction, about));
+        }
+        if self.schema == "pg_catalog" {
+            // Here volatility is no promise: some that are stable take a transaction's number, or
+            // run text.
+            let harmless = match builtin(&self.name) {
+                Some(does) => does == Builtin::Reads,
+                None => self.volatility == Volatility::Immutable,
+            };
+            return (!harmless).then_some((Reason::VolatileFunction, about));
+        }
+        let volatile = self.volatility == Volatility::Volatile;
+        (volatile && !listed(&overrides.read_only)).then_some((Reason::VolatileFunction, about))
+    }
+}
+
+/// Why each relation may do more than read: for what it is, for what it calls, or for a relation
+/// behind it.
+fn doubts(
+    relations: &[Relation],
+    behind: &[Behind],
+    function: impl Fn(&Oid) -> Option<Doubt>,
+) -> HashMap<Oid, Doubt> {
+    let names: HashMap<Oid, String> = relations
+        .iter()
+        .map(|relation| (relation.oid, format!("{}.{}", relation.schema, relation.name)))
+        .collect();
+    let name = |oid: &Oid| names.get(oid).cloned().unwrap_or_else(|| format!("relation {oid}"));
+    let mut doubts: HashMap<Oid, Doubt> = HashMap::new();
+    for relation in relations {
+        let reason = match relation.kind {
+            RelationKind::Foreign => Reason::Foreign,
+            RelationKind::Sequence => Reason::Sequence,
+            RelationKind::Table if relation.unlogged => Reason::Unlogged,
+            RelationKind::Table | RelationKind::View => continue,
+        };
+        doubts.insert(relation.oid, (reason, name(&relation.oid)));
+    }
+    for part in behind {
+        let reason = if part.is_policy { Reason::Policy } else { Reason::View };
+        let called = part.functions.iter().find_map(&function);
+        let unknown = part.relations.iter().find(|oid| !names.contains_key(oid));
+        let about = match (part.locks, called, unknown) {
+            (true, ..) => "locks rows".to_owned(),
+            (_, Some((_, called)), _) => called,
+            (_, _, Some(unknown)) => format!("relation {unknown}"),
+            _ => continue,
+        };
+        let about = format!("{}: {about}", name(&part.relation));
+        doubts.entry(part.relation).or_insert((reason, about));
+    }
+    // From every doubtful relation to those that it is behind.
+    let mut before: HashMap<Oid, Vec<Oid>> = HashMap::new();
+    for part in behind {
+        for oid in &part.relations {
+            before.entry(*oid).or_default().push(part.relation);
+        }
+    }
+    let mut open: Vec<Oid> = doubts.keys().copied().collect();
+    let mut seen: HashSet<Oid> = open.iter().copied().collect();
+    while let Some(oid) = open.pop() {
+        let Some(doubt) = doubts.get(&oid).cloned() else { continue };
+        for other in before.get(&oid).into_iter().flatten() {
+            if seen.insert(*other) {
+                let about = format!("{}: {}", name(other), doubt.1);
+                doubts.insert(*other, (doubt.0, about));
+                open.push(*other);
+            }
+        }
+    }
+    doubts
+}

@@ -1,0 +1,186 @@
+//! Texts and what they do. What needs a catalog is tested against servers, by the corpus.
+
+use super::*;
+
+fn does(text: &str) -> Does {
+    facts(text.as_bytes()).does
+}
+
+fn writes(by: &str) -> Does {
+    Does::Writes(by.to_owned())
+}
+
+fn locks(by: &str) -> Does {
+    Does::Locks(by.to_owned())
+}
+
+fn session(by: &str) -> Does {
+    Does::Session(by.to_owned())
+}
+
+#[test]
+fn writes_are_found_at_any_depth() {
+    for (text, expected) in [
+        ("INSERT INTO t VALUES (1)", writes("INSERT")),
+        ("WITH a AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM a", writes("INSERT")),
+        ("WITH a AS (WITH b AS (DELETE FROM t RETURNING 1) SELECT 1) SELECT 1", writes("DELETE")),
+        ("WITH a AS (SELECT 1) UPDATE t SET x = 1", writes("UPDATE")),
+        ("SELECT * INTO n FROM t", writes("SELECT INTO")),
+        ("EXPLAIN ANALYZE DELETE FROM t", writes("DELETE")),
+        ("EXPLAIN (ANALYZE, COSTS off) WITH a AS (DELETE FROM t) SELECT 1", writes("DELETE")),
+        ("COPY (WITH a AS (DELETE FROM t) SELECT 1) TO STDOUT", writes("DELETE")),
+        ("COPY t FROM STDIN", writes("COPY")),
+        ("COPY t TO '/tmp/x'", writes("COPY")),
+        ("SELECT (SELECT nextval('s'))", writes("nextval")),
+        ("SELECT pg_catalog.setval('s', 1)", writes("setval")),
+        ("SELECT \"pg_notify\"('a', 'b')", writes("pg_notify")),
+        ("SELECT 1; DROP TABLE t; SELECT 2", writes("DROP")),
+        ("PREPARE TRANSACTION 'x'", writes("PREPARE TRANSACTION")),
+        ("SELECT * FROM t FOR UPDATE", locks("FOR UPDATE")),
+        ("SELECT * FROM (SELECT * FROM t FOR NO KEY UPDATE) s", locks("FOR NO KEY UPDATE")),
+        ("SELECT 1 WHERE EXISTS (SELECT FROM t FOR SHARE OF t NOWAIT)", locks("FOR SHARE")),
+        ("(SELECT * FROM t) FOR KEY SHARE", locks("FOR KEY SHARE")),
+        ("SELECT pg_try_advisory_xact_lock(1)", locks("pg_try_advisory_xact_lock")),
+        ("LOCK TABLE t", locks("LOCK")),
+    ] {
+        assert_eq!(does(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn words_of_writes_may_stand_where_they_write_nothing() {
+    for text in [
+        "SELECT 'insert into t', \"delete\" FROM t -- update",
+        "SELECT t.update, t.merge FROM t",
+        "SELECT $$ for update $$ /* delete */",
+        "SELECT substring(x FROM 1 FOR 2) FROM t",
+    ] {
+        assert_eq!(does(text), Does::Reads, "{text}");
+    }
+}
+
+#[test]
+fn commands_about_the_session_and_transactions_are_told_apart() {
+    let begins = |access, serializable| Does::Begins(Modes { access, serializable });
+    for (text, expected) in [
+        ("", Does::Nothing),
+        (" ;; -- x\n", Does::Nothing),
+        ("COMMIT", Does::Nothing),
+        ("SET x = 1", session("SET")),
+        ("SELECT 1; SHOW x", session("SHOW")),
+        ("SELECT currval('s')", session("currval")),
+        ("EXPLAIN EXECUTE p", session("EXECUTE")),
+        ("BEGIN", begins(Access::Default, false)),
+        (
+            "begin transaction read only, isolation level repeatable read",
+            begins(Access::ReadOnly, false),
+        ),
+        ("START TRANSACTION READ WRITE", begins(Access::ReadWrite, false)),
+        ("BEGIN READ ONLY; SELECT 1; COMMIT", begins(Access::ReadOnly, false)),
+        ("BEGIN READ ONLY; COMMIT; BEGIN", begins(Access::Default, false)),
+        ("BEGIN READ ONLY READ WRITE", begins(Access::ReadWrite, false)),
+        ("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE", begins(Access::ReadOnly, true)),
+        ("SELECT 1; wibble", Does::Opaque(Opaque::Grammar)),
+    ] {
+        assert_eq!(does(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_is_named_is_listed_with_its_schema() {
+    let text = "WITH c AS (SELECT * FROM a.b) SELECT f(x), s.g(1), \"H\"(2) FROM c, LATERAL k(3) AS k(n) \
+                JOIN \"Quoted\" ON true WHERE x <+> 1 UNION TABLE tt";
+    let facts = facts(text.as_bytes());
+    let listed = |names: Vec<String>| names.join(" ");
+    let called = facts.calls.iter().filter(|(_, certainty)| **certainty == Certainty::Called);
+    assert_eq!(listed(called.map(|(name, _)| name.to_string()).collect()), "H f s.g");
+    assert!(facts.calls.contains_key(&Name::plain("k")));
+    assert_eq!(listed(facts.relations.iter().map(Name::to_string).collect()), "Quoted tt a.b");
+    assert_eq!(facts.operators.iter().map(|name| &**name).collect::<Vec<_>>(), ["*", "<+>"]);
+    assert_eq!(facts.does, Does::Reads);
+}
+
+#[test]
+fn expression_hides_a_relation_of_its_name_only_where_it_is_seen() {
+    let relations = |text: &str| {
+        let names = facts(text.as_bytes()).relations;
+        names.iter().map(Name::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(relations("WITH a AS (SELECT 1) SELECT * FROM a"), "");
+    assert_eq!(relations("WITH a AS (SELECT * FROM a) SELECT * FROM a"), "a");
+    assert_eq!(relations("WITH RECURSIVE a AS (SELECT 1 UNION SELECT * FROM a) TABLE a"), "");
+    assert_eq!(relations("WITH a AS (SELECT * FROM b), b AS (SELECT 1) SELECT * FROM a, b"), "b");
+    assert_eq!(relations("SELECT (WITH a AS (SELECT 1) SELECT 2 FROM a) FROM a"), "a");
+    assert_eq!(relations("WITH a AS (SELECT 1) SELECT * FROM public.a"), "public.a");
+}
+
+#[test]
+fn hints_are_comments_of_their_own() {
+    for (text, expected) in [
+        ("/* pgweir: primary */ SELECT 1", Some(Hint::Primary)),
+        ("SELECT 1 /*pgweir:replica*/", Some(Hint::Replica)),
+        ("/* pgweir: replica */ SELECT 1 /* pgweir: primary */", Some(Hint::Primary)),
+        ("SELECT '/* pgweir: primary */'", None),
+        ("-- pgweir: primary\nSELECT 1", None),
+        ("/* pgweir: somewhere */ SELECT 1", None),
+        ("/* not pgweir: primary */ SELECT 1", None),
+    ] {
+        assert_eq!(facts(text.as_bytes()).hint, expected, "{text}");
+    }
+}
+
+#[test]
+fn what_can_be_read_in_two_ways_is_opaque() {
+    for text in [
+        "SELECT 'a\\' FROM t --'",
+        "SELECT U&'\\0061'",
+        "SELECT 1for",
+        "SELECT * FROM t LIMIT 1for share",
+        "SELECT $1for share",
+        "SELECT 'open",
+    ] {
+        assert_eq!(does(text), Does::Opaque(Opaque::Text), "{text}");
+    }
+    assert_eq!(facts(b"SELECT '\xff'").does, Does::Opaque(Opaque::Text));
+}
+
+/// Whatever is nested in whatever way: it is read or opaque, within a small stack.
+#[test]
+fn deep_and_long_texts_neither_overflow_nor_take_long() {
+    let nested = |open: &str, inner: &str, close: &str, times: usize| {
+        format!("SELECT {}{inner}{}", open.repeat(times), close.repeat(times))
+    };
+    let look = move || {
+        for times in [10, 20, 24, 50, 100, 399, 400, 1_000, 10_000] {
+            for text in [
+                nested("(", "1", ")", times),
+                nested("(SELECT ", "1", ")", times),
+                nested("", "1", "+1", times),
+                nested("", "1", " AND 1", times),
+                nested("NOT ", "true", "", times),
+                nested("- ", "1", "", times),
+                nested("CASE WHEN true THEN ", "1", " END", times),
+                nested("f(", "1", ")", times),
+                nested("ARRAY[", "1", "]", times),
+                nested("", "a", "[1]", times),
+                nested("", "a", "::int", times),
+                nested("", "1", " UNION SELECT 1", times),
+                nested("", "1 FROM a", " JOIN b ON true", times),
+                nested("* FROM (", "a", ")", times),
+                nested("* FROM (a CROSS JOIN ", "b", ")", times),
+                nested("* FROM (SELECT * FROM ", "a", ") s", times),
+                nested("", "1", " IN (1)", times),
+                nested("", "1", ", 1", times),
+                nested("1 WHERE EXISTS (SELECT ", "", ")", times),
+                format!("{} SELECT 1", "WITH a AS (".repeat(times)),
+                format!("WITH {} b AS (SELECT 1) SELECT 1", "a AS (SELECT 1),".repeat(times)),
+                format!("SELECT a{}", ".a".repeat(times)),
+                "EXPLAIN ".repeat(times),
+            ] {
+                let _looked = facts(text.as_bytes());
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(look).unwrap();
+    thread.join().unwrap();
+}

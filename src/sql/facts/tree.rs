@@ -1,0 +1,203 @@
+//! Which names of a query are relations: what its tree shows.
+//!
+//! The only user of `sqlparser`. Its grammar is wider than Postgres's in places; what is not known to
+//! mean the same there is not understood.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    Cte, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableAlias, TableFactor,
+    TableFunctionArgs, Visit, Visitor,
+};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::Token;
+
+use super::Name;
+
+/// What a query names.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    pub(super) relations: BTreeSet<Name>,
+    /// Names that are followed by columns in brackets, which is no call.
+    pub(super) aliases: BTreeSet<Box<str>>,
+}
+
+/// How deep the parser may go; what its stack takes then is bounded.
+const RECURSION: usize = 60;
+
+/// Takes a query apart; `None` when that can't be done, or something other than a query was found.
+pub(super) fn read(query: &str) -> Option<Tree> {
+    let parser = Parser::new(&PostgreSqlDialect {}).with_recursion_limit(RECURSION);
+    let mut parser = parser.try_with_sql(query).ok()?;
+    let query = parser.parse_query().ok()?;
+    if parser.peek_token_ref().token != Token::EOF {
+        return None;
+    }
+    let mut walk = Walk::default();
+    match query.visit(&mut walk) {
+        ControlFlow::Continue(()) => Some(walk.tree),
+        ControlFlow::Break(NotOurs) => None,
+    }
+}
+
+/// Something that Postgres does not have, or that we don't know.
+struct NotOurs;
+
+#[derive(Default)]
+struct Walk {
+    tree: Tree,
+    /// Names of common table expressions, by query, the innermost last.
+    scopes: Vec<Vec<Box<str>>>,
+}
+
+impl Visitor for Walk {
+    type Break = NotOurs;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<NotOurs> {
+        let Query { with, body, for_clause, settings, format_clause, pipe_operators, .. } = query;
+        if for_clause.is_some()
+            || settings.is_some()
+            || format_clause.is_some()
+            || !pipe_operators.is_empty()
+        {
+            return ControlFlow::Break(NotOurs);
+        }
+        let mut scope = Vec::new();
+        if let Some(with) = with {
+            if !with.recursive {
+                self.hidden(&with.cte_tables);
+            }
+            for cte in &with.cte_tables {
+                self.alias(Some(&cte.alias));
+                scope.push(fold(&cte.alias.name));
+            }
+        }
+        self.scopes.push(scope);
+        match **body {
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+                ControlFlow::Break(NotOurs)
+            }
+            // In plain words it is a SELECT.
+            SetExpr::Table(_) => ControlFlow::Break(NotOurs),
+            SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => {
+                ControlFlow::Continue(())
+            }
+            SetExpr::SetOperation { .. } => ControlFlow::Continue(()),
+        }
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<NotOurs> {
+        self.scopes.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<NotOurs> {
+        let ours = select.into.is_none()
+            && select.top.is_none()
+            && select.lateral_views.is_empty()
+            && select.prewhere.is_none()
+            && select.connect_by.is_empty()
+            && select.cluster_by.is_empty()
+            && select.distribute_by.is_empty()
+            && select.sort_by.is_empty()
+            && select.qualify.is_none();
+        if ours { ControlFlow::Continue(()) } else { ControlFlow::Break(NotOurs) }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<NotOurs> {
+        match factor {
+            TableFactor::Table { name, alias, args, with_hints, version, .. } => {
+                if !with_hints.is_empty() || version.is_some() {
+                    return ControlFlow::Break(NotOurs);
+                }
+                self.alias(alias.as_ref());
+                match args {
+                    // A function, which the tokens show.
+                    Some(TableFunctionArgs { settings: None, .. }) => {}
+                    Some(_) => return ControlFlow::Break(NotOurs),
+                    None => return self.relation(name),
+                }
+            }
+            TableFactor::Derived { alias, .. }
+            | TableFactor::Function { alias, .. }
+            | TableFactor::UNNEST { alias, .. }
+            | TableFactor::NestedJoin { alias, .. }
+            | TableFactor::XmlTable { alias, .. }
+            | TableFactor::JsonTable { alias, .. } => self.alias(alias.as_ref()),
+            _ => return ControlFlow::Break(NotOurs),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_statement(&mut self, _: &Statement) -> ControlFlow<NotOurs> {
+        ControlFlow::Break(NotOurs)
+    }
+}
+
+impl Walk {
+    fn alias(&mut self, alias: Option<&TableAlias>) {
+        if let Some(alias) = alias.filter(|alias| !alias.columns.is_empty()) {
+            self.tree.aliases.insert(fold(&alias.name));
+        }
+    }
+
+    fn relation(&mut self, name: &ObjectName) -> ControlFlow<NotOurs> {
+        let mut parts = Vec::new();
+        for part in &name.0 {
+            let ObjectNamePart::Identifier(part) = part else {
+                return ControlFlow::Break(NotOurs);
+            };
+            parts.push(fold(part));
+        }
+        let Some(name) = parts.pop() else {
+            return ControlFlow::Break(NotOurs);
+        };
+        self.named(Name { schema: parts.pop(), name });
+        ControlFlow::Continue(())
+    }
+
+    fn named(&mut self, name: Name) {
+        let is_cte = |name: &str| self.scopes.iter().flatten().any(|cte| **cte == *name);
+        if name.schema.is_some() || !is_cte(&name.name) {
+            self.tree.relations.insert(name);
+        }
+    }
+
+    /// Without RECURSIVE, a common table expression does not see itself nor those behind it: what
+    /// has such a name there is a relation.
+    fn hidden(&mut self, ctes: &[Cte]) {
+        let mut behind = BTreeSet::new();
+        for cte in ctes.iter().rev() {
+            behind.insert(fold(&cte.alias.name));
+            let mut names = Names::default();
+            let ControlFlow::Continue(()) = cte.query.visit(&mut names);
+            let hidden = names.0.into_iter().filter(|name| behind.contains(name));
+            self.tree.relations.extend(hidden.map(|name| Name { schema: None, name }));
+        }
+    }
+}
+
+/// Every relation that is named without a schema.
+#[derive(Default)]
+struct Names(BTreeSet<Box<str>>);
+
+impl Visitor for Names {
+    type Break = std::convert::Infallible;
+
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<Self::Break> {
+        if let [ObjectNamePart::Identifier(name)] = name.0.as_slice() {
+            self.0.insert(fold(name));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// A name as Postgres folds it.
+fn fold(name: &sqlparser::ast::Ident) -> Box<str> {
+    match name.quote_style {
+        None => name.value.to_ascii_lowercase().into(),
+        Some(_) => name.value.as_str().into(),
+    }
+}

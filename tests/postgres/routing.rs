@@ -1,0 +1,201 @@
+//! Where statements would run, by the catalog of a real database, and whether what is said to be a
+//! read is one.
+//!
+//! The statements are data: `tests/corpus/*.tsv`, one line each, with target and reason.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pgweir::app::explain::Explainer;
+use pgweir::config::{Config, Environment};
+use pgweir::route::{Reason, Session};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls};
+
+use crate::support::{
+    APP_DATABASE, Cluster, LIMIT, PASSWORD, PostgresServer, SUPERUSER, cluster_with_replicas,
+};
+
+struct Line {
+    at: String,
+    target: String,
+    reason: String,
+    text: String,
+}
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
+}
+
+fn lines() -> Vec<Line> {
+    let mut lines = Vec::new();
+    let files = fs::read_dir(corpus()).unwrap().map(|file| file.unwrap().path());
+    for file in files.filter(|file| file.extension().is_some_and(|end| end == "tsv")) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
+            let at = format!("{name}:{}", number + 1);
+            let cells: Vec<&str> = line.splitn(3, '\t').collect();
+            let [target, reason, text] = cells.as_slice() else { panic!("{at}: {line}") };
+            let [target, reason, text] = [target, reason, text].map(|cell| (*cell).to_owned());
+            lines.push(Line { at, target, reason, text });
+        }
+    }
+    lines
+}
+
+/// A primary with the schema of the corpus, and a replica that has it.
+fn shop() -> Cluster {
+    let cluster = cluster_with_replicas(1);
+    let schema = fs::read_to_string(corpus().join("schema.sql")).unwrap();
+    cluster.primary().sql(APP_DATABASE, &schema).unwrap();
+    cluster.wait_replayed().unwrap();
+    cluster
+}
+
+fn file(server: &PostgresServer) -> String {
+    format!(
+        "read_only_functions = [\"f_trusted\"]\nprimary_functions = [\"public.f_special\"]\n\
+         check_user = \"{SUPERUSER}\"\n\
+         [databases.{APP_DATABASE}]\nhost = \"127.0.0.1\"\nport = {}\n\
+         [users.{SUPERUSER}]\npassword = \"{PASSWORD}\"\n",
+        server.port()
+    )
+}
+
+fn explainer(server: &PostgresServer) -> Explainer {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pooler.toml");
+    fs::write(&path, file(server)).unwrap();
+    let config = Config::from_toml_file_in(&path, &Environment::default()).unwrap();
+    let database = config.database(APP_DATABASE).unwrap();
+    runtime().block_on(Explainer::new(&config, &database))
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn value(explanation: &[(&'static str, String)], what: &str) -> String {
+    let found = explanation.iter().find(|(name, _)| *name == what);
+    found.map(|(_, value)| value.clone()).unwrap_or_default()
+}
+
+#[test]
+fn corpus_goes_where_it_should() {
+    let lines = lines();
+    assert!(lines.len() >= 1000, "{}", lines.len());
+    let cluster = shop();
+    let explainer = explainer(cluster.primary());
+    let mut wrong = Vec::new();
+    for Line { at, target, reason, text } in &lines {
+        let explanation = explainer.explain(text.as_bytes(), Session::default());
+        let found = [value(&explanation, "target"), value(&explanation, "reason")];
+        if found != [target.as_str(), reason] {
+            let about = value(&explanation, "about");
+            wrong.push(format!("{at}: {} {} ({about}), not {reason}: {text}", found[0], found[1]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{} of {}", wrong.join("\n"), wrong.len(), lines.len());
+    let unseen = Reason::ALL.iter().filter(|reason| {
+        let of_session = ["in_transaction", "temporary", "encoding", "not_loaded"];
+        !of_session.contains(&reason.name()) && !lines.iter().any(|l| l.reason == reason.name())
+    });
+    let unseen: Vec<_> = unseen.collect();
+    assert!(unseen.is_empty(), "the corpus has nothing for {unseen:?}");
+}
+
+async fn connect(server: &PostgresServer) -> Client {
+    let url = server.url(SUPERUSER, PASSWORD, APP_DATABASE);
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Runs a text as one simple query, COPY included, and leaves no transaction open.
+async fn run(client: &Client, text: &str) -> Result<(), tokio_postgres::Error> {
+    let ended = match text.contains("COPY") {
+        true => match client.copy_out(text).await {
+            Ok(stream) => {
+                drop(stream);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
+        false => client.simple_query(text).await.map(drop),
+    };
+    client.batch_execute("ROLLBACK").await.unwrap();
+    ended
+}
+
+#[test]
+fn what_goes_to_a_replica_runs_there_and_changes_nothing() {
+    let cluster = shop();
+    let (primary, replica) = (cluster.primary(), &cluster.replicas()[0]);
+    runtime().block_on(async {
+        let (on_primary, on_replica) = (connect(primary).await, connect(replica).await);
+        let next = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text";
+        let before: String = on_primary.query_one(next, &[]).await.unwrap().get(0);
+        let mut wrong = Vec::new();
+        for Line { at, text, .. } in lines().iter().filter(|line| line.target == "replica") {
+            for (client, place) in [(&on_primary, "primary"), (&on_replica, "replica")] {
+                if let Err(error) = run(client, text).await {
+                    wrong.push(format!("{at} on the {place}: {error:?}: {text}"));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        // Whatever writes takes a number.
+        let after: String = on_primary.query_one(next, &[]).await.unwrap().get(0);
+        assert_eq!(before, after);
+    });
+}
+
+#[test]
+fn what_writes_behind_views_would_fail_on_a_replica() {
+    let cluster = shop();
+    let read_only = SqlState::from_code("25006");
+    runtime().block_on(async {
+        let on_replica = connect(&cluster.replicas()[0]).await;
+        for text in ["SELECT * FROM v_thrice", "SELECT f_insert()", "SELECT * FROM v_lock"] {
+            let error = run(&on_replica, text).await.unwrap_err();
+            assert_eq!(error.code(), Some(&read_only), "{text}: {error}");
+        }
+    });
+}
+
+#[test]
+fn command_explains_texts_for_the_session_that_is_assumed() {
+    let cluster = shop();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pooler.toml");
+    fs::write(&path, file(cluster.primary())).unwrap();
+    let path = path.to_str().unwrap();
+    let url = cluster.primary().url(SUPERUSER, PASSWORD, APP_DATABASE);
+    let explain = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
+        let ended = pgweir::demo::cluster::run(
+            command.arg("explain").args(arguments).env_remove("DATABASE_URL"),
+            "",
+            LIMIT,
+        );
+        let ended = ended.unwrap();
+        assert!(ended.status.success(), "{}", ended.stderr);
+        let reasons = ended.stdout.lines().filter_map(|line| line.strip_prefix("reason "));
+        reasons.map(|reason| reason.trim().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    // f_trusted is listed in the file, not in the environment.
+    let texts = ["SELECT f_trusted(1)", "TABLE users", "DELETE FROM users"];
+    let with = |arguments: &[&str]| explain(&[arguments, &texts].concat());
+    assert_eq!(with(&["--file", path]), "reads reads writes");
+    assert_eq!(with(&["--url", &url]), "volatile_function reads writes");
+    let url = ["--url", &*url];
+    let session = |flag| with(&[&url, &[flag][..]].concat());
+    assert_eq!(session("--read-only"), "read_only read_only writes");
+    assert_eq!(session("--temporary"), "volatile_function temporary writes");
+    assert_eq!(session("--in-transaction"), "in_transaction in_transaction in_transaction");
+    let latin = ["--client-encoding", "LATIN1", "SELECT 'é'"];
+    assert_eq!(explain(&[&url, &latin[..]].concat()), "encoding");
+    let nowhere = ["--url", "postgres://a:b@127.0.0.1:1/c", "SELECT 1"];
+    assert_eq!(explain(&nowhere), "not_loaded");
+}
