@@ -43,7 +43,7 @@ use self::setup::{Setup, SetupError};
 use self::tenancy::Tenancies;
 use self::tls::LOOK_EVERY;
 use self::topologies::Topologies;
-use crate::admin::{Haste, Override};
+use crate::admin::{CONSOLE, Consoles, Haste, Override};
 use crate::cancel::Cancels;
 use crate::complaints::Complaints;
 use crate::config::{Config, General, Problems};
@@ -125,6 +125,7 @@ pub(crate) struct App {
     topologies: Topologies,
     house: Arc<House>,
     door: Arc<Door>,
+    consoles: Arc<Consoles>,
     /// The lowest number of an open file that a newcomer may not have.
     open_files_max: usize,
     /// Who has started us and wants to know how we are, if anybody does.
@@ -186,6 +187,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         crowds: loops.ids().map(|_| AtomicUsize::new(0)).collect(),
         tenancies: Tenancies::new(setup, Arc::clone(&loops), tcp, Arc::clone(&alarm)),
         topologies,
+        consoles: Arc::new(Consoles::new(house.traffics.of(CONSOLE))),
         house,
         door: Arc::new(Door::new(general)),
         open_files_max: open_files_max(general),

@@ -102,7 +102,8 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "SHOW POOLS",
-        help: "Clients and servers of each database and user, and how long clients wait.",
+        help: "Clients and servers of each database and user, and how long clients wait. The last line \
+               is the console's own.",
         role: Role::Stats,
         answer: Answer::Table(tables::POOLS, tables::pools),
     },

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -17,6 +18,7 @@ use super::plan::{self, Plan, SETTINGS, Stage};
 use super::registry::Registry;
 use super::{PGBOUNCER_VERSION, Role};
 use crate::net::socket::Socket;
+use crate::traffic::{Figure, Traffic};
 use crate::wire::frame::{self, FrameError};
 use crate::wire::reply::{self, Format, Report, Severity, Value};
 use crate::wire::view::{self, Bind, Fields, Parse, Target};
@@ -47,6 +49,46 @@ pub enum ConsoleEnd {
     Stuck,
 }
 
+/// All consoles that are open, and what has passed through them.
+#[derive(Debug)]
+pub struct Consoles {
+    open: AtomicUsize,
+    traffic: Arc<Traffic>,
+}
+
+impl Consoles {
+    /// None yet; what passes is counted there.
+    pub fn new(traffic: Arc<Traffic>) -> Self {
+        Self { open: AtomicUsize::new(0), traffic }
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+/// One among them.
+struct Present(Arc<Consoles>);
+
+impl Present {
+    fn new(consoles: &Arc<Consoles>) -> Self {
+        consoles.open.fetch_add(1, Ordering::Relaxed);
+        consoles.traffic.add_one(0, Figure::Logins, 1);
+        Self(Arc::clone(consoles))
+    }
+
+    fn answered(&self) {
+        self.0.traffic.add_one(0, Figure::Queries, 1);
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A console that is open.
 pub struct Console {
     socket: Socket,
@@ -54,6 +96,7 @@ pub struct Console {
     sent: Vec<u8>,
     role: Role,
     registry: Arc<dyn Registry>,
+    present: Present,
     statements: HashMap<Vec<u8>, Option<Plan>>,
     portals: HashMap<Vec<u8>, Portal>,
     /// Of the client's transaction, which is one in name.
@@ -100,9 +143,18 @@ impl Console {
         reply::backend_key(&mut greeting, 0, &[0; 4]);
         greeting.extend_from_slice(&reply::ready(b'I'));
         let (statements, portals) = (HashMap::new(), HashMap::new());
-        let (stage, failed) = (Stage::Ends, false);
-        let mut console =
-            Self { socket, sent: ahead, role, registry, statements, portals, stage, failed };
+        let (stage, failed, present) = (Stage::Ends, false, Present::new(registry.consoles()));
+        let mut console = Self {
+            socket,
+            sent: ahead,
+            role,
+            registry,
+            present,
+            statements,
+            portals,
+            stage,
+            failed,
+        };
         console.socket.write_all(&greeting).await?;
         Ok(console)
     }
@@ -168,6 +220,7 @@ impl Console {
             b'X' => return Err(ConsoleEnd::Goodbye),
             b'S' => {
                 self.failed = false;
+                self.present.answered();
                 out.extend_from_slice(&self.ready());
             }
             _ if self.failed => {}
@@ -175,6 +228,7 @@ impl Console {
                 if let Err(report) = self.query(body, out).await? {
                     report.write(out);
                 }
+                self.present.answered();
                 out.extend_from_slice(&self.ready());
             }
             _ => {

@@ -18,7 +18,7 @@ mod stats;
 mod tables;
 mod waiting;
 
-pub use self::console::Console;
+pub use self::console::{Console, Consoles};
 pub use self::order::{Haste, Order, Outcome, Override, SteerError, Steered};
 pub use self::registry::{PoolFigures, Registry};
 use crate::config::General;
@@ -28,9 +28,12 @@ pub const PGBOUNCER_VERSION: &str = "1.25.0";
 /// What we are.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The name under which PgBouncer's tools find the console's own line in tables.
+pub const CONSOLE: &str = "pgbouncer";
+
 /// Whether this database is the console.
 pub fn is_console(database: &str) -> bool {
-    matches!(database, "pgbouncer" | "pgweir")
+    matches!(database, CONSOLE | "pgweir")
 }
 
 /// What somebody may do in the console. The later one may do all that the earlier may.

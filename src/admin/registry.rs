@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::console::Consoles;
 use super::order::{Order, Steered};
 use crate::cancel::Seat;
 use crate::config::{Config, PoolMode};
@@ -17,6 +18,8 @@ use crate::traffic::Traffic;
 pub trait Registry: Send + Sync + 'static {
     /// What is configured.
     fn config(&self) -> Arc<Config>;
+    /// The consoles that are open.
+    fn consoles(&self) -> &Arc<Consoles>;
     /// Every pool, in the order of their names.
     fn pools(&self) -> Vec<PoolFigures>;
     /// Every client that has a server of a pool, in no order.

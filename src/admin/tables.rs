@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::commands::{Column, Row};
 use super::registry::{PoolFigures, Registry};
-use super::{PGBOUNCER_VERSION, VERSION as PGWEIR_VERSION};
+use super::{CONSOLE, PGBOUNCER_VERSION, VERSION as PGWEIR_VERSION};
 use crate::cancel::Seat;
 use crate::config::{Applies, Database};
 use crate::notify::{Figures, State};
@@ -75,7 +75,15 @@ pub(super) fn pools(registry: &dyn Registry) -> Vec<Row> {
             balance,
         ]
     };
-    registry.pools().into_iter().map(row).collect()
+    // The last line is the console's own, for tools that take an empty table for a failure.
+    let own = POOLS.iter().map(|(column, kind)| match (*column, kind) {
+        ("database" | "user", _) => text(CONSOLE),
+        ("cl_active", _) => number(registry.consoles().open()),
+        ("pool_mode", _) => text("statement"),
+        (_, Integer) => number(0),
+        _ => Value::Null,
+    });
+    registry.pools().into_iter().map(row).chain([own.collect()]).collect()
 }
 
 /// How a database's servers are spread over its hosts, where that is configured.

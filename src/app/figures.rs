@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{App, Stage};
-use crate::admin::{Order, PoolFigures, Registry, Steered, metrics};
+use crate::admin::{Consoles, Order, PoolFigures, Registry, Steered, metrics};
 use crate::cancel::Seat;
 use crate::client::card::Login;
 use crate::config::Config;
@@ -19,6 +19,10 @@ use crate::traffic::Traffic;
 impl Registry for App {
     fn config(&self) -> Arc<Config> {
         Arc::clone(&self.setup().config)
+    }
+
+    fn consoles(&self) -> &Arc<Consoles> {
+        &self.consoles
     }
 
     fn pools(&self) -> Vec<PoolFigures> {

@@ -55,7 +55,8 @@ fn every_command_answers_and_the_metrics_agree() {
     let (version, _) = ask(&pooler, "eve", "SHOW VERSION;");
     assert_eq!(version, format!("PgBouncer 1.25.0/pgweir {}", env!("CARGO_PKG_VERSION")));
     let (pools, _) = ask(&pooler, "eve", "SHOW POOLS");
-    assert_eq!(pools, "shop|app|0|0|0|0|0|0|0|1|0|0|0|0|0|transaction|");
+    let own = "pgbouncer|pgbouncer|1|0|0|0|0|0|0|0|0|0|0|0|0|statement|";
+    assert_eq!(pools, format!("shop|app|0|0|0|0|0|0|0|1|0|0|0|0|0|transaction|\n{own}"));
     let (databases, _) = ask(&pooler, "eve", "show databases -- all of them");
     let port = cluster.primary().port();
     assert_eq!(
