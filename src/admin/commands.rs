@@ -30,6 +30,8 @@ pub enum Answer {
     Table(&'static [Column], fn(&dyn Registry) -> Vec<Row>),
     /// A NOTICE and no rows.
     Notice(fn() -> String),
+    /// A table about a text, which follows with the name of its database.
+    Explain(&'static [Column]),
     /// Something is done.
     Act(Act),
 }
@@ -75,10 +77,13 @@ impl Command {
     fn usage(&self) -> String {
         match &self.answer {
             Answer::Act(act) => format!("{}{}", self.name, act.argument()),
+            Answer::Explain(_) => format!("{} database statement", self.name),
             Answer::Table(..) | Answer::Notice(_) => self.name.to_owned(),
         }
     }
 }
+
+static EXPLANATION: &[Column] = &[("item", ColumnType::Text), ("value", ColumnType::Text)];
 
 /// All of them, in the order in which they are shown.
 pub static COMMANDS: &[Command] = &[
@@ -254,6 +259,13 @@ pub static COMMANDS: &[Command] = &[
         answer: Answer::Table(absent::PEER_POOLS, absent::none),
     },
     Command {
+        name: "EXPLAIN ROUTE",
+        help: "Where a statement, or several, would run, on the primary or on a replica, and why \
+               (docs/routing.md). It is not run, and no traffic is routed by it yet.",
+        role: Role::Admin,
+        answer: Answer::Explain(EXPLANATION),
+    },
+    Command {
         name: "RELOAD",
         help: "Reads the configuration again and goes by it, or says why not and changes nothing. \
                A NOTICE names each key that needs a restart.",
@@ -370,7 +382,7 @@ pub fn markdown() -> String {
         let Command { help, role, answer, .. } = command;
         let (usage, users) = (command.usage(), role.key());
         out.push_str(&format!("| `{usage}` | {users} | {help}"));
-        if let Answer::Table(columns, _) = answer {
+        if let Answer::Table(columns, _) | Answer::Explain(columns) = answer {
             let columns: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
             out.push_str(&format!(" Columns: {}.", columns.join(", ")));
         }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::commands::Answer;
+use super::commands::{Answer, Row};
 use super::order::{Order, SteerError};
 use super::plan::{self, Plan, SETTINGS, Stage};
 use super::registry::Registry;
@@ -291,8 +292,18 @@ impl Console {
                     notice(text(), out);
                     vec![]
                 }
-                Answer::Act(_) => vec![],
+                Answer::Act(_) | Answer::Explain(_) => vec![],
             },
+            Plan::Explain(_, database, text) => {
+                let explaining = Arc::clone(&self.registry).explain(database.clone(), text);
+                match self.wait_for(explaining).await? {
+                    Some(lines) => lines.into_iter().map(line).collect(),
+                    None => {
+                        let error = SteerError::NoDatabase(database);
+                        return Ok(Err(plan::error("3D000", error.to_string())));
+                    }
+                }
+            }
             Plan::Act(order) => match self.carry_out(order).await? {
                 Ok(notices) => {
                     notices.into_iter().for_each(|text| notice(text, out));
@@ -308,16 +319,23 @@ impl Console {
         Ok(Ok(()))
     }
 
-    /// Has an order carried out; an operator who goes meanwhile waits no longer.
-    async fn carry_out(&mut self, order: Order) -> Result<Result<Vec<String>, Report>, ConsoleEnd> {
-        let mut steered = Arc::clone(&self.registry).steer(order);
-        let outcome = loop {
+    /// Waits for what is being done; an operator who goes meanwhile waits no longer.
+    async fn wait_for<T>(
+        &mut self,
+        mut done: Pin<Box<dyn Future<Output = T> + Send>>,
+    ) -> Result<T, ConsoleEnd> {
+        loop {
             let room = self.sent.len() < MESSAGE_MAX as usize;
             tokio::select! {
-                outcome = &mut steered => break outcome,
+                outcome = &mut done => return Ok(outcome),
                 read = self.read(), if room => read?,
             }
-        };
+        }
+    }
+
+    /// Has an order carried out.
+    async fn carry_out(&mut self, order: Order) -> Result<Result<Vec<String>, Report>, ConsoleEnd> {
+        let outcome = self.wait_for(Arc::clone(&self.registry).steer(order)).await?;
         Ok(outcome.map_err(|error| match error {
             SteerError::Reload(ref why) => {
                 Report { detail: Some(why.clone()), ..plan::error("F0000", error.to_string()) }
@@ -419,6 +437,10 @@ impl Console {
         describe(columns, |column| format_of(&portal.formats, column), out);
         Ok(())
     }
+}
+
+fn line((item, value): (&'static str, String)) -> Row {
+    vec![Value::Text(item.to_owned()), Value::Text(value)]
 }
 
 fn describe(

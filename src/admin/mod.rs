@@ -20,7 +20,7 @@ mod waiting;
 
 pub use self::console::{Console, Consoles};
 pub use self::order::{Haste, Order, Outcome, Override, SteerError, Steered};
-pub use self::registry::{PoolFigures, Registry};
+pub use self::registry::{Explaining, Explanation, PoolFigures, Registry};
 use crate::config::General;
 
 /// What we say we are to tools that look for PgBouncer's version.

@@ -27,6 +27,8 @@ pub(super) enum Plan {
     Run(&'static Command),
     /// One that does something.
     Act(Order),
+    /// Where this text would run in this database.
+    Explain(&'static [Column], String, Vec<u8>),
     /// The value of a setting.
     Setting(&'static [Column; 1], &'static str),
     /// Nothing, under this tag.
@@ -53,7 +55,8 @@ impl Plan {
     /// The columns of the result, if it has rows.
     pub(super) fn columns(&self) -> Option<&'static [Column]> {
         match self {
-            Self::Run(Command { answer: Answer::Table(columns, _), .. }) => Some(columns),
+            Self::Run(Command { answer: Answer::Table(columns, _), .. })
+            | Self::Explain(columns, ..) => Some(columns),
             Self::Setting(columns, _) => Some(*columns),
             Self::NoRows => Some(UNREAD),
             Self::Run(_)
@@ -69,6 +72,7 @@ impl Plan {
         match self {
             Self::Nothing(tag) | Self::Transaction(_, tag) | Self::Forget(_, tag) => tag,
             Self::Act(order) => order.name(),
+            Self::Explain(..) => "EXPLAIN",
             Self::Run(_) | Self::Setting(..) => "SHOW",
             Self::NoRows => "SELECT 0",
         }
@@ -99,12 +103,26 @@ const STATEMENTS_MAX: usize = 16;
 
 /// The plans of a text, one for each statement.
 pub(super) fn plans(text: &[u8], role: Role) -> Result<Vec<Plan>, Report> {
+    if let Some((database, explained)) = sql::after(text, &["explain", "route"]) {
+        return explain(database, explained, role).map(|plan| vec![plan]);
+    }
     let statements = sql::statements(text).ok_or_else(|| unknown(text))?;
     if statements.len() > STATEMENTS_MAX {
         let text = format!("the console takes up to {STATEMENTS_MAX} statements at once");
         return Err(error("54000", text));
     }
     statements.iter().map(|words| plan(words, role).ok_or_else(|| unknown(text))?).collect()
+}
+
+/// All that follows is explained, whatever it is.
+fn explain(database: String, text: &[u8], role: Role) -> Result<Plan, Report> {
+    let explains = |command: &Command| match command.answer {
+        Answer::Explain(columns) => Some((command.name, command.role, columns)),
+        _ => None,
+    };
+    let (name, wanted, columns) =
+        COMMANDS.iter().find_map(explains).ok_or_else(|| unknown(text))?;
+    allowed(Plan::Explain(columns, database, text.to_vec()), name, wanted, role)
 }
 
 /// `None`: not a command.
@@ -149,6 +167,8 @@ fn plan(statement: &Words, role: Role) -> Option<Result<Plan, Report>> {
     let plan = match &command.answer {
         Answer::Table(..) | Answer::Notice(_) => Plan::Run(command),
         Answer::Act(act) => Plan::Act(act.order(database)?),
+        // Without a text.
+        Answer::Explain(_) => return None,
     };
     Some(allowed(plan, command.name, command.role, role))
 }

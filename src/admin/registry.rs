@@ -1,6 +1,7 @@
 //! What the console and the metrics look at: plain figures, which the application gathers when
 //! they are asked for. And what the console has done.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -42,9 +43,16 @@ pub trait Registry: Send + Sync + 'static {
     fn is_paused(&self, database: Option<&str>) -> bool;
     /// Whether a database is closed to newcomers.
     fn is_disabled(&self, database: &str) -> bool;
+    /// Finds out where a text would run in a database; `None` when there is no such database.
+    fn explain(self: Arc<Self>, database: String, text: Vec<u8>) -> Explaining;
     /// Carries an order out.
     fn steer(self: Arc<Self>, order: Order) -> Steered;
 }
+
+/// What there is to tell of a text, in its order: what it is, and its value.
+pub type Explanation = Vec<(&'static str, String)>;
+/// An explanation that is being made.
+pub type Explaining = Pin<Box<dyn Future<Output = Option<Explanation>> + Send>>;
 
 /// One pool.
 #[derive(Clone, Debug)]

@@ -6,13 +6,11 @@ use tokio::time::timeout;
 
 use super::discover::target;
 use super::topologies::asked;
+use crate::admin::Explanation;
 use crate::catalog::{Catalog, Overrides};
 use crate::config::{Config, Database, General};
 use crate::route::{Judgement, Route, Session, route};
 use crate::sql::facts::{Access, Certainty, Does, Facts, Hint, facts};
-
-/// What there is to tell, in the order in which it is shown: what it is, and its value.
-pub type Explanation = Vec<(&'static str, String)>;
 
 /// The longest that a catalog may take to load.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::explain::Explainer;
 use super::{App, Stage};
-use crate::admin::{Consoles, Order, PoolFigures, Registry, Steered, metrics};
+use crate::admin::{Consoles, Explaining, Order, PoolFigures, Registry, Steered, metrics};
 use crate::cancel::Seat;
 use crate::client::card::Login;
 use crate::config::Config;
 use crate::http::Pages;
 use crate::notify;
 use crate::pool::Holder;
+use crate::route::Session;
 use crate::server::card::ServerCard;
 use crate::topology::HostFigures;
 use crate::traffic::Traffic;
@@ -97,6 +99,15 @@ impl Registry for App {
 
     fn is_disabled(&self, database: &str) -> bool {
         self.tenancies.is_disabled(database)
+    }
+
+    fn explain(self: Arc<Self>, database: String, text: Vec<u8>) -> Explaining {
+        let config = self.config();
+        Box::pin(async move {
+            let database = config.database(&database)?;
+            let explainer = Explainer::new(&config, &database).await;
+            Some(explainer.explain(&text, Session::default()))
+        })
     }
 
     fn steer(self: Arc<Self>, order: Order) -> Steered {

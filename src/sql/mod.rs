@@ -12,4 +12,4 @@ mod words;
 
 pub use commands::{Command, Discarded, command, commands};
 pub use effects::{Effects, Leaves, Mentions, Prepare, Resets, effects, prepare, prepares};
-pub use words::{Words, statements};
+pub use words::{Words, after, statements};

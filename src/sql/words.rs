@@ -20,6 +20,22 @@ pub fn statements(text: &[u8]) -> Option<Vec<Words>> {
     split(text).ok()
 }
 
+/// What stands behind these words and one more, which is a name, in a text: the name, and the rest as
+/// it is. `None` when it begins with other words, or nothing is behind them.
+pub fn after<'t>(text: &'t [u8], words: &[&str]) -> Option<(String, &'t [u8])> {
+    let mut scanner = Scanner::new(text);
+    for word in words {
+        scanner.token().ok()?.filter(|token| token.is(word))?;
+    }
+    let (Token::Word(name) | Token::Quoted(name)) = scanner.token().ok()?? else {
+        return None;
+    };
+    let name = String::from_utf8_lossy(name).into_owned();
+    let rest = scanner.rest();
+    let blank = rest.iter().all(|byte| byte.is_ascii_whitespace() || *byte == b';');
+    (!blank).then_some((name, rest))
+}
+
 fn split(text: &[u8]) -> Result<Vec<Words>, Unclear> {
     let mut scanner = Scanner::new(text);
     let mut statements = vec![];
@@ -73,6 +89,19 @@ mod tests {
         assert_eq!((kill.words.join(" ").as_str(), kill.more), ("KILL_CLIENT 17", false));
         assert_eq!(set.text, "SET x = '1;''2'");
         assert!(fraction.more);
+    }
+
+    #[test]
+    fn what_is_behind_a_name_is_left_as_it_is() {
+        let after = |text: &'static str| after(text.as_bytes(), &["explain", "route"]);
+        let found = |name: &str, rest: &'static str| Some((name.to_owned(), rest.as_bytes()));
+        assert_eq!(after("EXPLAIN route shop SELECT 1; x"), found("shop", " SELECT 1; x"));
+        assert_eq!(after("explain ROUTE \"My Shop\"/* h */'"), found("My Shop", "/* h */'"));
+        for text in
+            ["explain route shop", "explain route shop ;", "explain route", "explain select 1"]
+        {
+            assert_eq!(after(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -169,6 +169,7 @@ fn users_of_the_figures_can_only_look() {
         let right = match name {
             "SET" => "SET max_client_conn = 1".to_owned(),
             "DISABLE" | "ENABLE" | "KILL_CLIENT" => format!("{name} 1"),
+            "EXPLAIN ROUTE" => format!("{name} {APP_DATABASE} SELECT 1"),
             _ => name.to_owned(),
         };
         assert_eq!(ask(&right), refused("42501"), "{right}");

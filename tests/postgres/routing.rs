@@ -14,7 +14,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
 use crate::support::{
-    APP_DATABASE, Cluster, LIMIT, PASSWORD, PostgresServer, SUPERUSER, cluster_with_replicas,
+    APP_DATABASE, Cluster, LIMIT, PASSWORD, Pooler, PostgresServer, SUPERUSER,
+    cluster_with_replicas, psql,
 };
 
 struct Line {
@@ -198,4 +199,44 @@ fn command_explains_texts_for_the_session_that_is_assumed() {
     assert_eq!(explain(&[&url, &latin[..]].concat()), "encoding");
     let nowhere = ["--url", "postgres://a:b@127.0.0.1:1/c", "SELECT 1"];
     assert_eq!(explain(&nowhere), "not_loaded");
+}
+
+#[test]
+fn console_explains_whatever_follows() {
+    let cluster = shop();
+    let toml = format!(
+        "listen_port = 0\nadmin_users = \"eve\"\n{}[users.eve]\npassword = \"{PASSWORD}\"\n",
+        file(cluster.primary())
+    );
+    let pooler = Pooler::start(&toml);
+    let console = pooler.url("eve", PASSWORD, "pgweir");
+    let explained = |text: &str| {
+        let ended = psql(&console, &format!("EXPLAIN ROUTE {text}"));
+        assert!(ended.status.success(), "{text}: {}", ended.stderr);
+        let value = |item: &str| {
+            let mut lines = ended.stdout.lines();
+            lines.find_map(|line| line.strip_prefix(item)?.strip_prefix('|')).unwrap().to_owned()
+        };
+        [value("target"), value("reason"), value("statements")].join(" ")
+    };
+    assert_eq!(explained("shop SELECT f_trusted(1)"), "replica reads 1");
+    assert_eq!(explained("\"shop\" SELECT * FROM v_thrice"), "primary view 1");
+    assert_eq!(explained("shop SELECT 1\\; DELETE FROM users"), "primary writes 2");
+    let hinted = explained("shop SELECT 1 /* pgweir: primary */ ");
+    assert_eq!(hinted, "primary hint_primary 1");
+    for (text, expected) in [
+        ("nowhere SELECT 1", "no such database: nowhere"),
+        ("shop", "invalid command 'EXPLAIN ROUTE shop;', use SHOW HELP;"),
+    ] {
+        let ended = psql(&console, &format!("EXPLAIN ROUTE {text};"));
+        assert!(ended.stderr.contains(expected), "{text}: {}", ended.stderr);
+    }
+    // By the extended protocol as well, with the columns told before.
+    runtime().block_on(async {
+        let (client, connection) = tokio_postgres::connect(&console, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let row = client.query("EXPLAIN ROUTE shop SELECT 1", &[]).await.unwrap();
+        assert_eq!(row[0].get::<_, &str>("value"), "replica");
+    });
+    assert_eq!(cluster.primary().sql(APP_DATABASE, "SELECT count(*) FROM users").unwrap(), "20");
 }
