@@ -3,6 +3,7 @@
 //!
 //! The statements are data: `tests/corpus/*.tsv`, one line each, with target and reason.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +11,8 @@ use std::process::Command;
 use pgweir::app::explain::Explainer;
 use pgweir::config::{Config, Environment};
 use pgweir::route::{Reason, Session};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
@@ -147,6 +150,148 @@ fn what_goes_to_a_replica_runs_there_and_changes_nothing() {
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         // Whatever writes takes a number.
+        let after: String = on_primary.query_one(next, &[]).await.unwrap().get(0);
+        assert_eq!(before, after);
+    });
+}
+
+/// What a text may be made of: some read, some write, and some do so where it does not show.
+const VALUES: &[&str] = &[
+    "1",
+    "now()",
+    "f_pure(1)",
+    "f_look(1)",
+    "f_insert()",
+    "f_over('x')",
+    "nextval('numbers')",
+    "pg_notify('c', 'x')",
+    "pg_advisory_xact_lock(1)",
+    "txid_current()",
+    "lo_create(0)",
+    "lower('X')",
+    "upper('x')",
+    "(SELECT count(*) FROM {r})",
+    "(SELECT max(id) FROM users FOR UPDATE)",
+    "1 <+> 2",
+    "2 <*> 3",
+    "5::checked",
+    "5::positive",
+    "bad_sum(1)",
+    "good_sum(1)",
+    "ARRAY[{v}]",
+    "coalesce({v}, {v})",
+    "CASE WHEN random() < 2 THEN {v} END",
+    "(SELECT {v})",
+    "f_trusted(1)",
+    "app.f_path(1)",
+    "f_path(1)",
+    "'insert into audit'",
+    "$$ for update $$",
+    "pg_current_xact_id()",
+    "setval('numbers', 7)",
+];
+const RELATIONS: &[&str] = &[
+    "users",
+    "orders",
+    "v_plain",
+    "v_pure",
+    "v_thrice",
+    "v_nextval",
+    "v_lock",
+    "v_behind_lock",
+    "v_cache",
+    "cache",
+    "parted",
+    "events",
+    "m_totals",
+    "(SELECT {v} AS a) s",
+    "f_rows() r",
+    "app.things",
+    "shared",
+    "(VALUES ({v})) v",
+    "(SELECT * FROM {r}) q",
+    "generate_series(1, 2) g",
+    "guarded",
+    "watched",
+    "numbers",
+    "v_operator",
+    "v_aggregate",
+    "v_subquery",
+    "\"Quoted Table\"",
+];
+const TEXTS: &[&str] = &[
+    "SELECT {v}",
+    "SELECT {v} FROM {r}",
+    "SELECT {v} FROM {r} FOR UPDATE",
+    "TABLE {r}",
+    "WITH a AS (SELECT {v} AS x) SELECT * FROM a",
+    "WITH a AS (SELECT * FROM {r}) SELECT {v} FROM a",
+    "WITH a AS (INSERT INTO audit VALUES (now(), 'x') RETURNING 1) SELECT {v}",
+    "VALUES ({v}), ({v})",
+    "WITH a AS (DELETE FROM audit RETURNING 1) SELECT * FROM {r}",
+    "SELECT {v} UNION ALL SELECT {v}",
+    "EXPLAIN ANALYZE SELECT {v} FROM {r}",
+    "SELECT 1 FROM {r} WHERE {v} IS NOT NULL ORDER BY {v}",
+    "SELECT 1; SELECT {v}",
+    "BEGIN READ ONLY; SELECT {v} FROM {r}; COMMIT",
+    "SELECT {v} INTO made",
+    "SELECT count(*) FROM {r} HAVING {v} IS NULL",
+    "SELECT * FROM users u, LATERAL (SELECT {v}) l",
+    "(SELECT {v} LIMIT 1) UNION (SELECT {v})",
+    "SELECT {v} FROM {r} GROUP BY 1",
+];
+
+/// A text of up to so many parts, which are filled in from the left.
+fn generated(random: &mut StdRng, parts: usize) -> String {
+    let mut pick = |from: &[&str]| from[random.random_range(0..from.len())].to_owned();
+    let mut text = pick(TEXTS);
+    for part in 0.. {
+        let (value, relation) = match part < parts {
+            true => (pick(VALUES), pick(RELATIONS)),
+            false => ("1".to_owned(), "users".to_owned()),
+        };
+        let (at_value, at_relation) = (text.find("{v}"), text.find("{r}"));
+        text = match (at_value, at_relation) {
+            (None, None) => return text,
+            (Some(at), Some(other)) if at < other => text.replacen("{v}", &value, 1),
+            (Some(_), None) => text.replacen("{v}", &value, 1),
+            _ => text.replacen("{r}", &relation, 1),
+        };
+    }
+    text
+}
+
+/// `ROUTED_TEXTS` says how many there are.
+#[test]
+fn generated_texts_that_go_to_a_replica_change_nothing_there_or_anywhere() {
+    let count = env::var("ROUTED_TEXTS").map_or(3000, |count| count.parse().unwrap());
+    let cluster = shop();
+    let explainer = explainer(cluster.primary());
+    let mut random = StdRng::seed_from_u64(7);
+    let texts = (0..count).map(|_| generated(&mut random, 6));
+    let routed: Vec<String> = texts
+        .filter(|text| {
+            let explanation = explainer.explain(text.as_bytes(), Session::default());
+            value(&explanation, "reason") == "reads"
+        })
+        .collect();
+    // Neither all nor nothing.
+    assert!((count / 20..count / 2).contains(&routed.len()), "{} of {count}", routed.len());
+    runtime().block_on(async {
+        let on_primary = connect(cluster.primary()).await;
+        let on_replica = connect(&cluster.replicas()[0]).await;
+        let next = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text";
+        let before: String = on_primary.query_one(next, &[]).await.unwrap().get(0);
+        for text in &routed {
+            // Some don't fit together, and are errors everywhere.
+            let (there, here) = (run(&on_replica, text).await, run(&on_primary, text).await);
+            let code = |ended: Result<(), tokio_postgres::Error>| {
+                ended.err().and_then(|error| error.code().map(|code| code.code().to_owned()))
+            };
+            let (there, here) = (code(there), code(here));
+            assert_eq!(there, here, "{text}");
+            assert_ne!(there.as_deref(), Some("25006"), "{text}");
+        }
         let after: String = on_primary.query_one(next, &[]).await.unwrap().get(0);
         assert_eq!(before, after);
     });
