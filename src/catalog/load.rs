@@ -45,11 +45,12 @@ const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relper
      WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p', 'S') AND c.relpersistence <> 't' \
      AND n.nspname <> 'pg_toast'";
 
-/// Dependencies on what Postgres itself brings are not recorded; a view's tree has all of them.
+/// Dependencies on what Postgres itself brings are not recorded; a view's tree has all of them. What is
+/// no relation has the number 0 there.
 const VIEWS: &str = "SELECT r.ev_class, 'f', \
      r.ev_action::text LIKE '%:hasForUpdate true%', \
      (SELECT string_agg(DISTINCT m[1], ' ') FROM \
-     regexp_matches(r.ev_action::text, ':relid (\\d+)', 'g') m), \
+     regexp_matches(r.ev_action::text, ':relid ([1-9]\\d*)', 'g') m), \
      (SELECT string_agg(DISTINCT m[1], ' ') FROM regexp_matches(r.ev_action::text, \
      ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\\d+)', 'g') m) \
      FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class \
@@ -57,7 +58,7 @@ const VIEWS: &str = "SELECT r.ev_class, 'f', \
 
 const POLICIES: &str = "SELECT p.polrelid, 't', false, \
      (SELECT string_agg(DISTINCT m[1], ' ') FROM \
-     regexp_matches(p.polqual::text, ':relid (\\d+)', 'g') m), \
+     regexp_matches(p.polqual::text, ':relid ([1-9]\\d*)', 'g') m), \
      (SELECT string_agg(DISTINCT m[1], ' ') FROM regexp_matches(p.polqual::text, \
      ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\\d+)', 'g') m) \
      FROM pg_policy p WHERE p.polcmd IN ('r', '*')";
