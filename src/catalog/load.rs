@@ -16,11 +16,16 @@ const SETTINGS: [(&[u8], &[u8]); 3] = [
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// Of aggregates, the worst of their parts counts. Methods of TABLESAMPLE are not called.
+/// Of aggregates, the worst of their parts counts, and of functions what the defaults of their
+/// arguments call. Methods of TABLESAMPLE are not called.
 const FUNCTIONS: &str = "SELECT p.oid, n.nspname, p.proname, \
      CASE WHEN p.provolatile = 'v' OR EXISTS (SELECT FROM pg_aggregate a JOIN pg_proc f ON f.oid IN \
      (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, \
-     a.aggminvtransfn, a.aggmfinalfn) WHERE a.aggfnoid = p.oid AND f.provolatile = 'v') THEN 'v' \
+     a.aggminvtransfn, a.aggmfinalfn) WHERE a.aggfnoid = p.oid AND f.provolatile = 'v') \
+     OR EXISTS (SELECT FROM \
+     regexp_matches(p.proargdefaults::text, ':(?:funcid|opfuncid) (\\d+)', 'g') m \
+     JOIN pg_proc f ON f.oid = m[1]::oid WHERE f.provolatile = 'v' \
+     OR f.proname IN ('txid_current', 'pg_current_xact_id')) THEN 'v' \
      WHEN n.nspname = 'pg_catalog' AND EXISTS (SELECT FROM pg_operator o WHERE o.oprcode = p.oid) \
      THEN 'i' ELSE p.provolatile END, \
      p.pronargs = 1 AND EXISTS (SELECT FROM pg_type t WHERE t.oid = p.proargtypes[0] \
