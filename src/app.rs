@@ -205,6 +205,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
     let doorways = doorways.collect::<io::Result<_>>().map_err(StartError::Loops)?;
     control.spawn(Arc::clone(&app).sum_up_complaints());
     control.spawn(Arc::clone(&app).end_periods());
+    control.spawn(Arc::clone(&app).forget_code());
     control.spawn(Arc::clone(&app).forget_idle_databases());
     let http = match pages {
         Some((listener, address)) => {
@@ -307,6 +308,15 @@ impl App {
 
     async fn forget_idle_databases(self: Arc<Self>) {
         self.tenancies.forget_idle().await;
+    }
+
+    /// Has databases asked for their code from time to time, as long as the process runs.
+    async fn forget_code(self: Arc<Self>) {
+        loop {
+            let interval = self.setup().config.general.unseen_code_interval;
+            tokio::time::sleep(interval.unwrap_or(LOOK_EVERY)).await;
+            self.house.schemas.are_old();
+        }
     }
 
     /// Ends one period of averages after the other, as long as the process runs.

@@ -157,6 +157,8 @@ pub struct General {
     /// Run `server_reset_query` in transaction mode too.
     pub server_reset_query_always: bool,
 
+    /// How often a database is asked for code that changes sessions unseen; `None` = never.
+    pub unseen_code_interval: Option<Duration>,
     /// Clients that may keep a server between transactions, per pool; `None` = as many as it has.
     pub max_pinned_clients: Option<usize>,
     /// How long a client may keep its server between transactions; `None` = no limit.
@@ -366,6 +368,7 @@ impl Default for General {
             server_round_robin: false,
             server_reset_query: "DISCARD ALL".to_owned(),
             server_reset_query_always: false,
+            unseen_code_interval: Some(Duration::from_secs(60)),
             max_pinned_clients: None,
             pin_timeout: None,
             pin_temporary: PinPolicy::Pin,

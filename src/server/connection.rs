@@ -5,6 +5,7 @@
 //! outside a transaction. On any doubt it is broken, and the end of a broken server is "closed".
 
 mod knowledge;
+mod own;
 
 use std::future::poll_fn;
 use std::io;
@@ -16,16 +17,16 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
+use self::own::Own;
 use super::card::ServerCard;
 use super::connect::LoggedIn;
 use super::doubt::Doubt;
-use super::ledger::{Audience, Awaited, Ledger, Local, Violation};
+use super::ledger::{Audience, Awaited, Ledger, Violation};
 use super::lent::Lent;
 use super::params::Params;
 use super::prepared::PreparedSet;
 use super::processes::Process;
 use super::receive::{Fault, Receiver, Sink};
-use super::reported::Reported;
 use super::site::Site;
 use crate::net::loops::LoopId;
 use crate::net::scratch;
@@ -281,7 +282,8 @@ impl Server {
     pub async fn apply(&mut self, wanted: &Arc<Params>) -> Result<(), ServerError> {
         let mut out = Vec::new();
         if self.adopt(wanted, &mut out).map_err(Fault::from)?.is_some() {
-            let done = timeout(self.upkeep.deadline, self.exchange(&out)).await;
+            let done =
+                timeout(self.upkeep.deadline, self.exchange(&out, &mut Own::default())).await;
             let done = done.unwrap_or(Err(ServerError::TimedOut));
             if done.is_err() {
                 self.taint();
@@ -337,7 +339,7 @@ impl Server {
         self.ledger.sent(Awaited::Query, Audience::Pooler).map_err(Fault::from)?;
         let mut out = Vec::new();
         request::query(&mut out, sql.as_bytes());
-        match timeout(limit, self.exchange(&out)).await {
+        match timeout(limit, self.exchange(&out, &mut Own::default())).await {
             Ok(done) => done,
             Err(_elapsed) => Err(ServerError::TimedOut),
         }
@@ -389,13 +391,12 @@ impl Server {
     }
 
     /// Sends `out` and reads until nothing is owed.
-    async fn exchange(&mut self, out: &[u8]) -> Result<(), ServerError> {
+    async fn exchange(&mut self, out: &[u8], own: &mut Own) -> Result<(), ServerError> {
         self.socket.write_all(out).await?;
-        let mut own = Own::default();
         while !self.is_at_rest() {
-            self.receive(&mut own).await?;
+            self.receive(own).await?;
         }
-        match own.refused {
+        match own.refused.take() {
             Some(error) => Err(ServerError::Refused(error)),
             None => Ok(()),
         }
@@ -469,28 +470,5 @@ impl Server {
         if self.socket.try_write(&out).is_ok() {
             self.socket.farewell();
         }
-    }
-}
-
-/// Takes the replies to requests of our own.
-#[derive(Default)]
-struct Own {
-    refused: Option<Vec<u8>>,
-    failed: bool,
-}
-
-impl Sink for Own {
-    fn forward(&mut self, _: Range<usize>) {}
-    fn local(&mut self, _: u64, _: Local, _: u8) {}
-    fn failed(&mut self, _: Range<u64>, _: &[u8]) -> bool {
-        self.failed = true;
-        false
-    }
-    fn notified(&mut self, _: Range<usize>, _: &[u8]) {}
-    fn reported(&mut self, _: &Arc<Reported>) {}
-    fn own_row(&mut self, _: u64, _: &[u8]) {}
-    fn own_complete(&mut self, _: u64, _: &Arc<Reported>) {}
-    fn own_refused(&mut self, _: u64, error: &[u8]) {
-        self.refused = Some(error.to_vec());
     }
 }

@@ -186,7 +186,8 @@ pub struct Question {
     named: Vec<Setting>,
     defaults: Vec<Setting>,
     objects: Option<Leaves>,
-    statements: Option<Vec<Listed>>,
+    /// Statements under names that are not ours, if they were asked for.
+    pub statements: Option<Vec<Listed>>,
     channels: Option<Vec<Box<[u8]>>>,
     /// The server has as many of our statements as it is believed to have.
     statements_stand: bool,
@@ -241,7 +242,7 @@ impl Question {
     /// answer is then not believed.
     pub fn row(&mut self, body: &[u8]) {
         let mut fields = Fields::new(body.get(2..).unwrap_or_default());
-        match text(&mut fields) {
+        match fields.value() {
             Some(b"s") => {
                 if let (Some(name), Some(value)) = (hex(&mut fields), hex(&mut fields)) {
                     let name = name.to_ascii_lowercase();
@@ -258,13 +259,13 @@ impl Question {
             }
             Some(b"o") => self.take_objects(&mut fields),
             Some(b"p") => {
-                if let (Some(list), Some(name)) = (&mut self.statements, text(&mut fields)) {
-                    let sql = text(&mut fields).map(Box::from);
+                if let (Some(list), Some(name)) = (&mut self.statements, fields.value()) {
+                    let sql = fields.value().map(Box::from);
                     list.push(Listed { name: name.into(), sql });
                 }
             }
             Some(b"l") => {
-                if let (Some(channels), Some(name)) = (&mut self.channels, text(&mut fields)) {
+                if let (Some(channels), Some(name)) = (&mut self.channels, fields.value()) {
                     channels.push(name.into());
                 }
             }
@@ -331,25 +332,19 @@ impl Question {
     fn take_objects(&mut self, fields: &mut Fields<'_>) {
         let mut found = Leaves::NOTHING;
         for kind in OBJECT_KINDS {
-            if text(fields) != Some(b"f") {
+            if fields.value() != Some(b"f") {
                 found |= kind;
             }
         }
         self.objects = Some(found);
-        let count = text(fields).and_then(|count| std::str::from_utf8(count).ok()?.parse().ok());
+        let count = fields.value().and_then(|count| std::str::from_utf8(count).ok()?.parse().ok());
         self.statements_stand = count == Some(self.prepared);
     }
 }
 
-/// The next value of a row.
-fn text<'a>(fields: &mut Fields<'a>) -> Option<&'a [u8]> {
-    let len = fields.word().filter(|len| *len != u32::MAX)?;
-    fields.bytes(len as usize)
-}
-
 /// The next value of a row, which is the hexadecimal digits of some bytes.
 fn hex(fields: &mut Fields<'_>) -> Option<Vec<u8>> {
-    let digits = text(fields)?;
+    let digits = fields.value()?;
     let digit =
         |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     digits

@@ -26,6 +26,13 @@ enum Change {
     Taken(Box<[u8]>, Arc<Statement>),
 }
 
+impl Change {
+    fn name(&self) -> &[u8] {
+        let (Self::Given(name) | Self::Taken(name, _)) = self;
+        name
+    }
+}
+
 /// A statement that a server says it has under a name that is not ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -61,10 +68,8 @@ impl Lent {
     /// Whether it depends on messages that are not answered yet, and come before this one, what
     /// goes by this name.
     pub fn is_doubtful(&self, name: &[u8], before: u64) -> bool {
-        self.undo.iter().any(|(sequence, change)| {
-            let (Change::Given(own) | Change::Taken(own, _)) = change;
-            **own == *name && sequence < before
-        })
+        let mut changes = self.undo.iter();
+        changes.any(|(sequence, change)| change.name() == name && sequence < before)
     }
 
     /// The message with this number prepares it.
@@ -77,6 +82,13 @@ impl Lent {
     /// The message with this number closes what goes by this name.
     pub fn taken(&mut self, sequence: u64, name: &[u8]) {
         if let Some((name, statement)) = self.remove(name) {
+            self.undo.record(sequence, Change::Taken(name, statement));
+        }
+    }
+
+    /// The message with this number closes all of them.
+    pub fn all_taken(&mut self, sequence: u64) {
+        for (name, statement) in self.named.drain(..) {
             self.undo.record(sequence, Change::Taken(name, statement));
         }
     }
@@ -103,27 +115,40 @@ impl Lent {
     }
 
     /// The server says what it had when it was asked. Gives what was not there any more, and what
-    /// was not known. What goes by names that are settled by messages sent since then is left out.
+    /// was not known; what was sent behind the question, and may be taken back, comes on top.
     pub fn learn(&mut self, list: Vec<Listed>) -> (Vec<Named>, Vec<Listed>) {
-        let named = std::mem::take(&mut self.named);
-        let (kept, gone) = named.into_iter().partition(|(name, statement)| {
-            let is_there = |listed: &Listed| listed.name == *name && listed.is(statement);
-            self.is_unsettled(name) || list.iter().any(is_there)
+        // The oldest change of a name tells what was there before.
+        let mut changed: Vec<Box<[u8]>> = Vec::new();
+        let (mut there, mut gone) = (Vec::new(), Vec::new());
+        let mut judge = |name: &[u8], statement: &Arc<Statement>| {
+            let is_there = list.iter().any(|listed| *listed.name == *name && listed.is(statement));
+            match is_there {
+                true => there.push(Box::from(name)),
+                false => gone.push((Box::from(name), Arc::clone(statement))),
+            }
+            is_there
+        };
+        self.undo.retain(|change| {
+            if changed.iter().any(|name| **name == *change.name()) {
+                return true;
+            }
+            changed.push(change.name().into());
+            match change {
+                Change::Taken(name, statement) => judge(name, statement),
+                Change::Given(_) => true,
+            }
         });
-        self.named = kept;
-        let new = list
-            .into_iter()
-            .filter(|listed| !self.is_unsettled(&listed.name) && self.get(&listed.name).is_none());
+        self.named.retain(|(name, statement)| changed.contains(name) || judge(name, statement));
+        let new = list.into_iter().filter(|listed| !there.contains(&listed.name));
         (gone, new.collect())
     }
 
-    fn is_unsettled(&self, name: &[u8]) -> bool {
-        self.is_doubtful(name, u64::MAX)
-    }
-
-    /// It has been found under this name.
+    /// It was found under this name, before what is not answered yet.
     pub fn found(&mut self, name: Box<[u8]>, statement: Arc<Statement>) {
-        self.named.push((name, statement));
+        let change = Change::Taken(name.clone(), Arc::clone(&statement));
+        if !self.undo.precede(|change| change.name() == &*name, change) {
+            self.named.push((name, statement));
+        }
     }
 
     fn remove(&mut self, name: &[u8]) -> Option<Named> {
@@ -148,5 +173,56 @@ impl Listed {
             By::Parse => self.sql.is_none(),
             By::Sql => self.prepare().is_some_and(|own| *own.command == *statement.identity),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::prepared::StatementTable;
+
+    fn statement(table: &StatementTable, text: &str) -> Arc<Statement> {
+        let prepare = sql::prepare(text.as_bytes()).unwrap();
+        table.share_sql(&prepare, b"", 0)
+    }
+
+    fn listed(text: &str) -> Listed {
+        let name = sql::prepare(text.as_bytes()).unwrap().name;
+        Listed { name, sql: Some(text.as_bytes().into()) }
+    }
+
+    const ONE: &str = "prepare p as select 1";
+    const TWO: &str = "prepare p as select 2";
+
+    #[test]
+    fn what_is_listed_comes_before_what_was_sent_since() {
+        let table = StatementTable::default();
+        let [one, two] = [ONE, TWO].map(|text| statement(&table, text));
+        // It is prepared once more, which fails.
+        let mut lent = Lent::default();
+        lent.given(5, b"p", Arc::clone(&two));
+        let (gone, new) = lent.learn(vec![listed(ONE)]);
+        assert_eq!((gone.len(), new.len()), (0, 1));
+        lent.found((*b"p").into(), Arc::clone(&one));
+        assert_eq!(lent.get(b"p").map(|own| own.id), Some(two.id));
+        lent.undo(5..6);
+        assert_eq!(lent.get(b"p").map(|own| own.id), Some(one.id));
+        // It is closed, which is skipped, and was not there.
+        lent.taken(7, b"p");
+        let (gone, new) = lent.learn(vec![]);
+        assert_eq!((gone.len(), new.len()), (1, 0));
+        lent.undo(7..8);
+        assert!(lent.is_empty());
+    }
+
+    #[test]
+    fn what_is_listed_otherwise_is_gone_and_new() {
+        let table = StatementTable::default();
+        let mut lent = Lent::default();
+        lent.found((*b"p").into(), statement(&table, ONE));
+        let (gone, new) = lent.learn(vec![listed(ONE)]);
+        assert_eq!((gone.len(), new.len(), lent.len()), (0, 0, 1));
+        let (gone, new) = lent.learn(vec![listed(TWO)]);
+        assert_eq!((gone.len(), new.len(), lent.len()), (1, 1, 0));
     }
 }

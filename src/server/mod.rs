@@ -17,5 +17,6 @@ pub mod reported;
 pub mod schema;
 pub mod site;
 pub mod undo;
+pub mod unseen;
 
 pub use connection::{CancelKey, Cleanliness, Server, ServerError, Upkeep};

@@ -37,6 +37,14 @@ pub struct Statement {
     pub shape: OnceLock<Box<[u8]>>,
 }
 
+impl Statement {
+    /// Its text.
+    pub fn text(&self) -> &[u8] {
+        let end = memchr::memchr(0, &self.identity).unwrap_or(self.identity.len());
+        self.identity.get(..end).unwrap_or_default()
+    }
+}
+
 /// How a statement is prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum By {

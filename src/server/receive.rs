@@ -147,6 +147,8 @@ impl Receiver {
     #[inline]
     pub fn stop_at_ready(&mut self, stop: bool) {
         self.ready = match (stop, self.ready) {
+            // It has been promised already.
+            (false, Ready::OneIsKept) => Ready::OneIsKept,
             (false, _) => Ready::Passes,
             (true, Ready::Passes) => Ready::Stops,
             (true, as_it_is) => as_it_is,

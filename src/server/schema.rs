@@ -9,27 +9,35 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::unseen::Unseen;
+
 /// Counts the changes of one database's schema that were seen.
 #[derive(Debug, Default)]
-pub struct Schema(AtomicU64);
+pub struct Schema {
+    version: AtomicU64,
+    /// What of it changes sessions unseen.
+    pub unseen: Unseen,
+}
 
 impl Schema {
     /// Which version is in force.
     #[inline]
     pub fn version(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+        self.version.load(Ordering::Acquire)
     }
 
     /// It may be another one from now on.
     pub fn changed(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.unseen.changed();
     }
 
     /// A statement of this version was found not to be in force any more. Where that is no news,
     /// nothing changes.
     pub fn outlived(&self, version: u64) {
         let next = version.wrapping_add(1);
-        let _known = self.0.compare_exchange(version, next, Ordering::AcqRel, Ordering::Acquire);
+        let _known =
+            self.version.compare_exchange(version, next, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
@@ -40,6 +48,13 @@ pub struct Schemas {
 }
 
 impl Schemas {
+    /// What was known of their code is old.
+    pub fn are_old(&self) {
+        for schema in self.by_database.lock().values().filter_map(Weak::upgrade) {
+            schema.unseen.is_old();
+        }
+    }
+
     /// The one of this database.
     pub fn of(&self, database: &str) -> Arc<Schema> {
         let mut known = self.by_database.lock();

@@ -49,9 +49,24 @@ impl<T> UndoLog<T> {
         self.records.iter().map(|(sequence, undo)| (*sequence, undo))
     }
 
+    /// Has this taken back last with the oldest record of this kind; `false` where there is none.
+    pub fn precede(&mut self, is_one: impl Fn(&T) -> bool, undo: T) -> bool {
+        let Some(index) = self.records.iter().position(|(_, record)| is_one(record)) else {
+            return false;
+        };
+        let sequence = self.records.get(index).map_or(0, |(sequence, _)| *sequence);
+        self.records.insert(index, (sequence, undo));
+        true
+    }
+
     /// What is recorded, oldest first, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.records.iter_mut().map(|(_, undo)| undo)
+    }
+
+    /// Keeps these, asked for from the oldest on.
+    pub fn retain(&mut self, mut stays: impl FnMut(&T) -> bool) {
+        self.records.retain(|(_, undo)| stays(undo));
     }
 
     /// No record is held.
@@ -63,6 +78,16 @@ impl<T> UndoLog<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_precedes_a_record_is_taken_back_behind_it() {
+        let mut log = UndoLog::default();
+        log.record(1, 'a');
+        log.record(2, 'b');
+        assert!(log.precede(|record| *record == 'b', 'c'));
+        assert!(!log.precede(|record| *record == 'd', 'e'));
+        assert_eq!(log.undo(2..3).collect::<Vec<_>>(), [(2, 'b'), (2, 'c')]);
+    }
 
     #[test]
     fn undone_records_come_newest_first_and_the_rest_stays() {

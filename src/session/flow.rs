@@ -44,6 +44,8 @@ pub(super) struct Flow {
     pub adopting: Option<u64>,
     /// What the server is asked of its session.
     pub asked: Option<Box<Question>>,
+    /// The server may have statements under names that we don't know of.
+    pub finds_names: bool,
     /// How often in a row it would not say.
     pub refusals: u8,
     /// What unnamed statements on this server may leave.

@@ -12,7 +12,8 @@ use crate::notify::Ear;
 use crate::server::CancelKey;
 use crate::server::doubt::Question;
 use crate::server::ledger::Local;
-use crate::server::lent::Lent;
+use crate::server::lent::{Lent, Listed};
+use crate::server::params::Params;
 use crate::server::prepared::{PreparedSet, Shape, StatementTable};
 use crate::server::processes::Processes;
 use crate::server::receive::Sink;
@@ -37,6 +38,8 @@ pub(super) struct Incoming<'a, 'b> {
     pub lent: &'a mut Lent,
     /// What the client knows of its session.
     pub known: &'a mut Arc<Reported>,
+    /// The client's settings.
+    pub params: &'a Params,
     /// All prepared statements.
     pub statements: &'a StatementTable,
     /// What is known of the database's schema.
@@ -67,6 +70,8 @@ const NO_PRIMARY: [&[u8]; 4] = [b"25006", b"57P01", b"57P02", b"57P03"];
 const VERSIONS_TRIED: usize = 4;
 /// The routine of a server that finds that a statement has other columns than it had.
 const OTHER_COLUMNS: &[u8] = b"RevalidateCachedQuery";
+/// There is a statement of this name.
+const NAME_TAKEN: &[u8] = b"42P05";
 /// There is no statement of this name.
 const NO_STATEMENT: &[u8] = b"26000";
 /// What is wrong with a statement that was prepared before a table or type of it was changed: no
@@ -96,6 +101,8 @@ impl Sink for Incoming<'_, '_> {
         );
         self.undone(messages.clone());
         let flow = &mut *self.flow;
+        // It may have been prepared by what we have not seen.
+        flow.finds_names |= view::error_field(error, b'C') == Some(NAME_TAKEN);
         // A statement has other columns than it was prepared with.
         if view::error_field(error, b'R') == Some(OTHER_COLUMNS)
             && let Some(version) = flow.version
@@ -192,6 +199,9 @@ impl Sink for Incoming<'_, '_> {
         self.flow.resets.retain(|reset| reset.sequence > sequence);
         self.flow.maybe.retain(|maybe| *maybe > sequence);
         if let Some(question) = self.flow.asked.take_if(|asked| asked.sequence == sequence) {
+            if let Some(list) = &question.statements {
+                self.learn_statements(sequence, list.clone());
+            }
             self.learnt = Some((question, Reply::Answered));
         }
         let known = &mut *self.known;
@@ -226,6 +236,26 @@ impl Sink for Incoming<'_, '_> {
 }
 
 impl Incoming<'_, '_> {
+    /// When it read the message of this number, the server had these statements under names that
+    /// are not ours: those that it was not known to have are what its client has prepared by SQL,
+    /// and those that it had no more are none of the client's.
+    fn learn_statements(&mut self, sequence: u64, list: Vec<Listed>) {
+        self.lent.settle(sequence);
+        self.undo.settle(sequence);
+        let (gone, new) = self.lent.learn(list);
+        for (name, statement) in gone {
+            self.names.unlearn(self.undo, &name, statement.id);
+        }
+        for listed in new {
+            if let Some(prepare) = listed.prepare() {
+                let (lookup, version) = (self.params.lookup(), self.schema.version());
+                let statement = self.statements.share_sql(&prepare, lookup, version);
+                self.names.learn(self.undo, listed.name.clone(), Some(Arc::clone(&statement)));
+                self.lent.found(listed.name, statement);
+            }
+        }
+    }
+
     /// The server has said all of a statement that it has prepared.
     fn described(&mut self, index: usize) {
         let Describing { statement, name, shape, .. } = self.flow.describing.swap_remove(index);

@@ -44,7 +44,7 @@ pub use self::gate::Gate;
 use self::ignore::Ignore;
 use self::meter::Meter;
 use self::names::{Names, NamesUndo};
-use self::parting::{Parting, at_rest, part};
+use self::parting::{Parting, ask_for_code, at_rest, part};
 pub use self::tenancy::Tenancy;
 pub use self::terms::Terms;
 use crate::cancel::{Cancels, Seat, Seated};
@@ -509,7 +509,10 @@ impl Session {
         let lease = at_rest(attached.lease, &self.tenancy.terms);
         let on = self.on;
         match self.seat.leave() {
-            None => lease.check_in(on),
+            None => match self.tenancy.question() {
+                None => lease.check_in(on),
+                Some(asking) => drop(tokio::spawn(ask_for_code(lease, asking, on))),
+            },
             // A cancel is under way to this server: nobody else may get it before it has landed.
             Some(landing) => {
                 tokio::spawn(async move {

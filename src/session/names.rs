@@ -96,6 +96,21 @@ impl Names {
         self.restore(undo, name, statement);
     }
 
+    /// It has turned out that this name does not stand for that statement any more.
+    pub(super) fn unlearn(&mut self, undo: &mut NamesUndo, name: &[u8], gone: u64) {
+        let before = undo.iter_mut().find(|later| later.is_of(name));
+        match before {
+            Some(Undo::Name { before, .. }) => drop(before.take_if(|own| own.id == gone)),
+            Some(Undo::All(named)) if named.get(name).is_some_and(|own| own.id == gone) => {
+                named.remove(name);
+            }
+            None if self.get(name).is_some_and(|own| own.id == gone) => {
+                self.deallocate(Some(name));
+            }
+            _ => {}
+        }
+    }
+
     /// What stands for this name is this statement now, where it was that one, also where what
     /// comes later is taken back.
     pub(super) fn replace(

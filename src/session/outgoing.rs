@@ -192,7 +192,7 @@ impl Outgoing<'_, '_> {
 
     fn query(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
         let text = view::query_text(body);
-        let effects = text.map_or(Effects::WORST, sql::effects);
+        let effects = text.map_or(Effects::WORST, |text| self.effects(text));
         self.flow.alters |= effects.alters;
         if effects.leaves.is_empty() {
             self.begin_query()?;
@@ -280,7 +280,7 @@ impl Outgoing<'_, '_> {
             return self.verbatim(Awaited::Parse);
         };
         if parse.name.is_empty() {
-            let effects = sql::effects(parse.text);
+            let effects = self.effects(parse.text);
             self.flow.alters |= effects.alters;
             if let Some(pin) = self.terms.pins.refuses(effects.leaves) {
                 return self.refuse_parse(pin, parse.name);
@@ -289,15 +289,15 @@ impl Outgoing<'_, '_> {
                 return Ok(Taken::Not);
             }
             if effects.leaves.is_empty() {
-                self.unnamed_resets_nothing();
+                self.unnamed_is_clean();
             } else {
                 if self.lend(&effects, For::Request)? == Lending::Later {
                     return Ok(Taken::Not);
                 }
-                let all = self.with_executed(&effects);
+                let all = self.with_executed(&effects).into_owned();
                 self.suspect(all.leaves, parse.text);
                 self.note(all.leaves, &all.settings);
-                self.note_unnamed(effects);
+                self.note_unnamed(all);
             }
             if let Some(sequence) = self.sent(Awaited::Parse)? {
                 self.names.drop_unnamed_first(self.undo, sequence);

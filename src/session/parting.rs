@@ -13,6 +13,7 @@ use crate::config::PoolMode;
 use crate::net::loops::LoopId;
 use crate::net::scratch;
 use crate::pool::{Closed, Connector, Lease};
+use crate::server::unseen::Asking;
 use crate::server::{Server, ServerError, connect};
 
 /// What becomes of a server whose session ends.
@@ -185,4 +186,15 @@ pub(super) fn at_rest(mut lease: Lease<Connector>, terms: &Terms) -> Lease<Conne
         lease.taint();
     }
     lease
+}
+
+/// Asks a server that its client needs no more what code its database has, and gives it back.
+pub(super) async fn ask_for_code(mut lease: Lease<Connector>, asking: Asking, on: LoopId) {
+    match lease.ask_for_code(asking).await {
+        Ok(()) | Err(ServerError::Refused(_)) => lease.check_in(on),
+        Err(error) => {
+            tracing::debug!(%error, "database does not say what code it has");
+            lease.discard(Closed::ServerGone);
+        }
+    }
 }

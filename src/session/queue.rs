@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{End, Session, Tenancy, client_gone, report};
 use crate::client::condition;
 use crate::net::scratch;
-use crate::pool::{CheckoutError, Connector, Lease, Snapshot, Waiting};
+use crate::pool::{CheckoutError, Closed, Connector, Lease, Snapshot, Waiting};
 use crate::server::ServerError;
 use crate::server::connect::ConnectError;
 use crate::traffic::Figure;
@@ -53,11 +53,22 @@ impl Session {
     /// Waits for a server and attaches it, and passes the request on. `false` when the request
     /// was refused: the client has been told, and may send another.
     pub(super) async fn queue(&mut self) -> Result<bool, End> {
-        let lease = match self.wait().await? {
-            Ok(lease) => lease,
-            Err(vain) => {
-                self.refuse(&vain.report(Severity::Error)).await?;
-                return Ok(false);
+        let mut asks = self.tenancy.must_ask();
+        let lease = loop {
+            let mut lease = match self.wait().await? {
+                Ok(lease) => lease,
+                Err(vain) => {
+                    self.refuse(&vain.report(Severity::Error)).await?;
+                    return Ok(false);
+                }
+            };
+            let asking = if asks { self.tenancy.question() } else { None };
+            let Some(asking) = asking else { break lease };
+            // If that fails, somebody else may ask.
+            asks = false;
+            match lease.ask_for_code(asking).await {
+                Ok(()) | Err(ServerError::Refused(_)) => break lease,
+                Err(_) => lease.discard(Closed::ServerGone),
             }
         };
         let lease = if self.must_ask(&lease) { self.apply_on(lease).await? } else { lease };

@@ -92,7 +92,7 @@ impl Session {
             return Ok(false);
         };
         // One who has to ask waits anyway.
-        if self.must_ask(&lease) {
+        if self.must_ask(&lease) || self.tenancy.must_ask() {
             lease.check_in(self.on);
             return Ok(false);
         }
@@ -220,6 +220,7 @@ impl Session {
                 prepared,
                 lent,
                 known: &mut self.known,
+                params: &self.params,
                 statements: &self.tenancy.house.statements,
                 schema: &self.tenancy.schema,
                 flow,
@@ -258,27 +259,25 @@ impl Session {
             lease.know_reported();
             flow.settle_schema(&self.tenancy.schema, lease.receiver.status());
         }
+        self.settle();
         if let Some((question, reply)) = learnt {
-            // What was sent behind the question changes what was found.
-            self.settle(Some(question.sequence));
             self.learn(*question, reply);
         }
-        self.settle(None);
         if let Some(reply) = ceased {
             self.ceased(reply);
         }
         Ok(true)
     }
 
-    /// What has been answered below this number stands, or all that has been.
-    fn settle(&mut self, below: Option<u64>) {
+    /// What has been answered stands.
+    fn settle(&mut self) {
         let Some(Attached { lease, undo, .. }) = self.attached.as_deref_mut() else {
             return;
         };
-        let below = below.unwrap_or(lease.ledger.settled_to());
-        lease.prepared.settle(below);
-        lease.lent.settle(below);
-        undo.settle(below);
+        let settled = lease.ledger.settled_to();
+        lease.prepared.settle(settled);
+        lease.lent.settle(settled);
+        undo.settle(settled);
     }
 
     /// Reads from the client once and passes it on; says whether there was anything.

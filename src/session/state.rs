@@ -3,20 +3,17 @@
 //! A server goes back only when it is known what its session has: its settings become the
 //! client's, which travel on with it, and what can't travel pins the session to the server.
 
-use std::sync::Arc;
 use std::task::Context;
 
 use super::listen::settle;
-use super::names::{Names, NamesUndo, Unnamed};
+use super::names::Unnamed;
 use super::pins::Pin;
 use super::{Attached, End, Session};
 use crate::cancel::Pinned;
 use crate::client::condition;
 use crate::server::doubt::Question;
-use crate::server::lent::{Lent, Listed};
-use crate::server::prepared::Statement;
 use crate::server::receive::Fault;
-use crate::sql::{Leaves, Prepare};
+use crate::sql::Leaves;
 
 /// Whether a server that is at rest may go back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +42,9 @@ impl Session {
         let Some(Attached { lease, flow, .. }) = self.attached.as_deref_mut() else {
             return Ok(Known::All);
         };
+        if std::mem::take(&mut flow.finds_names) {
+            lease.doubt(Leaves::PREPARED, &[]);
+        }
         let doubted = lease.doubted();
         let ask = match flow.pins.is_empty() {
             true => !doubted.is_empty(),
@@ -136,7 +136,7 @@ impl Session {
 
     /// The question has been answered, or refused.
     pub(super) fn learn(&mut self, question: Question, reply: Reply) {
-        let Some(Attached { lease, flow, undo, .. }) = self.attached.as_deref_mut() else {
+        let Some(Attached { lease, flow, .. }) = self.attached.as_deref_mut() else {
             return;
         };
         if reply == Reply::Refused {
@@ -157,39 +157,9 @@ impl Session {
         if let Some(objects) = found.objects {
             flow.pins.found(objects);
         }
-        if let Some(list) = found.statements {
-            let (lookup, version) = (self.params.lookup(), self.tenancy.schema.version());
-            let table = &self.tenancy.house.statements;
-            let share = |prepare: &Prepare<'_>| table.share_sql(prepare, lookup, version);
-            learn_statements(&mut lease.lent, list, &mut self.names, undo, share);
-        }
         if let Some(channels) = found.channels {
             let unknown = settle(&mut self.ear, &channels, flow.listening.in_vain);
             flow.pins.set(Pin::Listener, unknown);
-        }
-    }
-}
-
-/// A server has these statements under names that are not ours: those that it was not known to have
-/// are what its client has prepared by SQL, and those that it has no more are none of the client's.
-fn learn_statements(
-    lent: &mut Lent,
-    list: Vec<Listed>,
-    names: &mut Names,
-    undo: &mut NamesUndo,
-    share: impl Fn(&Prepare<'_>) -> Arc<Statement>,
-) {
-    let (gone, new) = lent.learn(list);
-    for (name, statement) in gone {
-        if names.get(&name).is_some_and(|own| own.id == statement.id) {
-            names.learn(undo, name, None);
-        }
-    }
-    for listed in new {
-        if let Some(prepare) = listed.prepare() {
-            let statement = share(&prepare);
-            names.learn(undo, listed.name.clone(), Some(statement.clone()));
-            lent.found(listed.name, statement);
         }
     }
 }

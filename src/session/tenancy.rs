@@ -8,9 +8,11 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::terms::UnseenCode;
 use super::{House, ServerPool, Terms};
 use crate::client::card::Login;
 use crate::server::schema::Schema;
+use crate::server::unseen::Asking;
 use crate::traffic::Traffic;
 
 /// What all sessions of a user on a database share.
@@ -95,6 +97,21 @@ impl Tenancy {
         *latest = Arc::downgrade(&next);
         self.line.revision.store(revision, Ordering::Release);
         next
+    }
+
+    /// Whether the database has to be asked of its code before a request follows.
+    #[inline]
+    pub(super) fn must_ask(&self) -> bool {
+        self.terms.unseen_code == UnseenCode::ReckonedWith && self.schema.unseen.is_unknown()
+    }
+
+    /// What the database is to be asked of its code, if that is due.
+    #[inline]
+    pub(super) fn question(&self) -> Option<Asking> {
+        match self.terms.unseen_code {
+            UnseenCode::ReckonedWith => Asking::take(&self.schema),
+            UnseenCode::Ignored => None,
+        }
     }
 
     /// One of the places for clients that keep their servers, if one is left.

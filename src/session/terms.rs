@@ -6,6 +6,15 @@ use super::cut::Limits;
 use super::pins::PinTerms;
 use crate::config::{Config, Database, PoolMode, User};
 
+/// What is made of code that no text shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnseenCode {
+    /// The database is asked for it, and texts that lead to it may leave anything.
+    ReckonedWith,
+    /// Nothing.
+    Ignored,
+}
+
 /// Limits and modes of a session; shared by all sessions of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -31,6 +40,8 @@ pub struct Terms {
     pub log_pooler_errors: bool,
     /// Who may keep a server between transactions.
     pub pins: PinTerms,
+    /// What is made of code that no text shows.
+    pub unseen_code: UnseenCode,
     /// Reset servers after every transaction.
     pub reset_always: bool,
     /// Prepared statements kept per server; 0 leaves names to the client.
@@ -71,6 +82,11 @@ impl Terms {
             read_only: user.is_some_and(|user| user.read_only),
             log_pooler_errors: general.log_pooler_errors,
             pins: PinTerms::new(general),
+            unseen_code: match config.pool_mode(database, user) {
+                PoolMode::Session => UnseenCode::Ignored,
+                _ if general.unseen_code_interval.is_none() => UnseenCode::Ignored,
+                PoolMode::Transaction | PoolMode::Statement => UnseenCode::ReckonedWith,
+            },
             reset_always: general.server_reset_query_always,
             max_prepared_statements: general.max_prepared_statements,
             message_max: general.max_packet_size,

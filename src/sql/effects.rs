@@ -4,8 +4,8 @@
 //! known to leave nothing. Of all else it is said what it may leave; a text that can't be seen
 //! through may leave anything. More may be said than happens, never less: whoever needs to know
 //! what did happen asks the server. What no text shows (triggers, functions behind views,
-//! operators and defaults that set session state) is out of reach here; `docs/transactions.md`
-//! says so.
+//! operators and defaults that set session state) is out of reach here, and known to
+//! `server::unseen`.
 
 mod functions;
 mod leaves;

@@ -6,10 +6,12 @@
 mod commands;
 mod effects;
 pub mod facts;
+mod names;
 pub mod readonly;
 mod scan;
 mod words;
 
 pub use commands::{Command, Discarded, command, commands};
 pub use effects::{Effects, Leaves, Mentions, Prepare, Resets, effects, prepare, prepares};
+pub use names::{defines, names_any};
 pub use words::{Words, after, statements};

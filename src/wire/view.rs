@@ -50,6 +50,12 @@ impl<'a> Fields<'a> {
         Some(u32::from_be_bytes(*word))
     }
 
+    /// The next value of a row.
+    pub fn value(&mut self) -> Option<&'a [u8]> {
+        let len = self.word().filter(|len| *len != u32::MAX)?;
+        self.bytes(len as usize)
+    }
+
     /// What has not been read yet.
     pub fn rest(self) -> &'a [u8] {
         self.rest

@@ -91,6 +91,8 @@ fn as_many_clients_keep_servers_as_may() {
     let pooler = pooler(&pools("max_pinned_clients = 1"));
     let mut first = Client::login(pooler.port());
     first.talk("Q create temp table mine (n int)", "C[CREATE TABLE] ZI");
+    // Behind the question what it has left.
+    first.talk("Q table mine", "T C[SELECT 0] ZI");
     let mut second = Client::login(pooler.port());
     second.talk("Q create temp table mine (n int)", "C[CREATE TABLE] ZI");
     assert_eq!(second.rest(), "FATAL[53400]");

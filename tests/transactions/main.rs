@@ -25,3 +25,4 @@ mod generated;
 mod named;
 mod runner;
 mod scripts;
+mod unseen;

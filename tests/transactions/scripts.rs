@@ -522,6 +522,10 @@ fn what_strings_and_code_prepare_travels() {
          Q deallocate all; select 1
          {LIST}
          execute q
+         Q set timezone = 'Asia/Tokyo'; prepare q as select 'q'
+         Q deallocate all; prepare q as select 'q'
+         {LIST}
+         execute q
          prepare fixed as select E'a\\tb', 'Zoë'
          execute fixed
          select 1
@@ -529,4 +533,25 @@ fn what_strings_and_code_prepare_travels() {
          deallocate fixed
          execute fixed"
     ));
+}
+
+#[test]
+fn end_that_is_kept_back_for_a_question_is_told_once() {
+    let options = "-c app.tenant=start -c search_path=one,public";
+    for _ in 0..3 {
+        same_with(
+            &[("options", options), ("TimeZone", "Asia/Kolkata")],
+            "set app.tenant = 'x'
+             Q listen x; set search_path = public
+             select pg_try_advisory_lock(8)
+             select hidden('f')
+             listen x
+             set timezone = 'Europe/Rome'
+             notify x, 'a'
+             Q select pg_advisory_unlock_all(); close all; unlisten *; reset all
+             select count(*) from hidden
+             select 1
+             select 2",
+        );
+    }
 }

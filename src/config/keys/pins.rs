@@ -9,6 +9,13 @@ pub(super) const PINS: Group = Group {
     title: "Session state that can't travel (docs/transactions.md)",
     keys: &[
         key!(
+            unseen_code_interval,
+            off(10 * YEAR),
+            "How often each database is asked, in transaction mode, for triggers, views, defaults and \
+             the like that change the session of whoever uses them; also after definitions that \
+             pass through. When it is off, what they leave reaches the next client."
+        ),
+        key!(
             max_pinned_clients,
             limit(),
             "Clients that may keep their server between transactions, per pool; one more is \

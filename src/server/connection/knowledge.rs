@@ -3,11 +3,16 @@
 
 use std::sync::Arc;
 
-use super::Server;
+use tokio::time::timeout;
+
+use super::own::Own;
+use super::{Server, ServerError};
 use crate::server::doubt::{Doubt, Found, Question};
 use crate::server::ledger::{Audience, Awaited, Violation};
 use crate::server::lent::Listed;
 use crate::server::params::{Params, ParamsTable};
+use crate::server::receive::Fault;
+use crate::server::unseen::{self, Asking};
 use crate::sql::Leaves;
 use crate::wire::request;
 
@@ -109,5 +114,24 @@ impl Server {
     pub fn unanswered(&mut self, question: Question) {
         let Doubt { leaves, settings } = question.doubt;
         self.doubt.add(leaves, &settings);
+    }
+
+    /// Asks what code its database has that changes sessions unseen.
+    ///
+    /// # Errors
+    /// As [`ServerError`] says.
+    pub async fn ask_for_code(&mut self, asking: Asking) -> Result<(), ServerError> {
+        self.ledger.sent(Awaited::Query, Audience::Pooler).map_err(Fault::from)?;
+        let mut out = Vec::new();
+        request::query(&mut out, unseen::QUESTION.as_bytes());
+        let mut own = Own { asking: Some(asking), ..Own::default() };
+        let done = timeout(self.upkeep.deadline, self.exchange(&out, &mut own)).await;
+        let done = done.unwrap_or(Err(ServerError::TimedOut));
+        match (&done, own.asking.take()) {
+            (Ok(()), Some(asking)) => asking.answered(),
+            (Err(ServerError::Refused(error)), Some(asking)) => asking.refused(error),
+            _ => {}
+        }
+        done
     }
 }

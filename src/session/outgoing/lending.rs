@@ -9,7 +9,7 @@ use crate::server::ledger::Awaited;
 use crate::server::lent::Named;
 use crate::server::prepared::{By, Statement};
 use crate::session::flow::Ahead;
-use crate::sql::{Effects, Leaves, Prepare};
+use crate::sql::{Effects, Leaves, Mentions, Prepare};
 use crate::wire::request;
 
 /// What needs them.
@@ -40,7 +40,7 @@ impl Outgoing<'_, '_> {
         // Code may name any statement.
         let any = effects.leaves.has(Leaves::CODE) || mentions.is_some_and(|all| all.any);
         if any {
-            self.lend_all()?;
+            self.lend_all(mentions)?;
         }
         let names_any = any || mentions.is_some_and(|mentions| mentions.names().next().is_some());
         if !names_any {
@@ -58,16 +58,17 @@ impl Outgoing<'_, '_> {
         self.lend_these(wanted, to)
     }
 
-    /// Lends all that SQL has prepared, where it does no harm if one of them can't be: each by a
+    /// Lends all that SQL has prepared but those that are named, where it does no harm if one of them can't be: each by a
     /// Query of ours, outside of a transaction.
-    fn lend_all(&mut self) -> Result<(), ClientFault> {
+    fn lend_all(&mut self, but: Option<&Mentions>) -> Result<(), ClientFault> {
         let alone = self.server.ledger.owes_only_us() && self.server.receiver.status() == b'I';
         let any = || self.names.sql().next().is_some();
         if !alone || *self.names.unnamed() == Unnamed::OnlyHere || !any() {
             return Ok(());
         }
         self.close_names(&self.foreign())?;
-        let lacking = |(name, _): &Named| self.server.lent.get(name).is_none();
+        let named = |own: &[u8]| but.is_some_and(|but| but.names().any(|name| name == own));
+        let lacking = |(name, _): &Named| self.server.lent.get(name).is_none() && !named(name);
         let wanted: Wanted = self.names.sql().filter(lacking).collect();
         for (name, statement) in wanted {
             self.names.leave_server();
@@ -102,8 +103,8 @@ impl Outgoing<'_, '_> {
         }
         let first = self.server.ledger.next();
         self.close_names(&foreign)?;
-        // All that the client sends is refused.
-        if to == For::Query && self.server.receiver.status() == b'E' {
+        // All that the client sends is refused, but for what ends the transaction.
+        if self.server.receiver.status() == b'E' {
             wanted.clear();
         }
         let mut ahead = Vec::new();
@@ -183,7 +184,10 @@ impl Outgoing<'_, '_> {
     /// The message with this number frees names, on the server as well.
     pub(super) fn free(&mut self, sequence: u64, frees: Frees) {
         match frees {
-            Frees::All => self.names.free_all(self.undo, sequence),
+            Frees::All => {
+                self.names.free_all(self.undo, sequence);
+                self.server.lent.all_taken(sequence);
+            }
             Frees::One(name) => {
                 self.names.close(self.undo, sequence, &name);
                 self.server.lent.taken(sequence, &name);
@@ -212,7 +216,11 @@ impl Outgoing<'_, '_> {
         all.leaves = all.leaves.without(Leaves::EXECUTED);
         for name in &mentions.executed {
             match self.names.get(name) {
-                Some(own) if own.effects.mentions.is_none() && !self.doubts_statements() => {
+                Some(own)
+                    if own.effects.mentions.is_none()
+                        && !self.doubts_statements()
+                        && !self.runs_unseen(own.text()) =>
+                {
                     all.leaves |= own.effects.leaves;
                     all.settings.extend(own.effects.settings.iter().cloned());
                     all.alters |= own.effects.alters;

@@ -93,11 +93,15 @@ impl Outgoing<'_, '_> {
     /// Notes what the statement may leave.
     pub(super) fn may_run(&mut self, statement: &Statement) {
         let effects = &statement.effects;
+        let text = statement.text();
+        if self.runs_unseen(text) {
+            self.suspect(Leaves::UNSEEN, text);
+            self.note(Leaves::UNSEEN, &[]);
+        }
         self.flow.alters |= effects.alters;
         if !effects.leaves.is_empty() {
             let all = self.with_executed(effects);
-            let text = Fields::new(&statement.identity).cstr();
-            self.suspect(all.leaves, text.unwrap_or(&statement.identity));
+            self.suspect(all.leaves, text);
             self.note(all.leaves, &all.settings);
         }
     }

@@ -5,7 +5,8 @@ use super::{ClientFault, Outgoing, Restore, Stop};
 use crate::server::ledger::{Awaited, Local};
 use crate::session::flow::OwnReset;
 use crate::session::pins::OTHERS;
-use crate::sql::{self, Command, Effects, Leaves, Mentions, Resets};
+use crate::session::terms::UnseenCode;
+use crate::sql::{self, Command, Effects, Leaves, Resets};
 use crate::wire::request;
 use crate::wire::view::Fields;
 
@@ -16,7 +17,7 @@ const PINNING: Leaves = Leaves::OBJECTS
     .with(Leaves::SEED);
 /// How much of a text is shown.
 const TEXT_SHOWN: usize = 200;
-/// More settings of unnamed statements, and more statements that they name, are not kept by name.
+/// More settings of unnamed statements are not kept by name.
 const NAMES_MAX: usize = 32;
 /// The name of a statement and portal of ours, which are gone before anything else is sent.
 const OWN: &[u8] = b"pgweir_";
@@ -46,6 +47,23 @@ impl Outgoing<'_, '_> {
         }
     }
 
+    /// Whether the text may run code that is not seen in it.
+    #[inline]
+    pub(super) fn runs_unseen(&self, text: &[u8]) -> bool {
+        // What has just been defined may be such code.
+        self.terms.unseen_code == UnseenCode::ReckonedWith
+            && (self.flow.alters || self.schema.unseen.may_run(text))
+    }
+
+    /// What the text may leave, with what it runs unseen.
+    pub(super) fn effects(&self, text: &[u8]) -> Effects {
+        let mut effects = sql::effects(text);
+        if self.runs_unseen(text) {
+            effects.leaves |= Leaves::UNSEEN;
+        }
+        effects
+    }
+
     /// This text may become a reason to keep the server; the first one is remembered.
     pub(super) fn suspect(&mut self, leaves: Leaves, text: &[u8]) {
         if self.flow.pins.is_empty() && leaves.has_any(PINNING) {
@@ -63,30 +81,22 @@ impl Outgoing<'_, '_> {
                 known.leaves |= effects.leaves;
                 known.settings.extend(effects.settings);
                 known.channels.clear();
-                match (&mut known.mentions, effects.mentions) {
-                    (Some(known), Some(more)) => known.extend(*more),
-                    (known @ None, more) => *known = more,
-                    (Some(_), None) => {}
-                }
+                // What is lent for those that are replaced stays where it is.
+                known.mentions = effects.mentions;
                 known.resets = effects.resets;
                 if known.settings.len() > NAMES_MAX {
                     known.leaves |= Leaves::ANY_SETTINGS | Leaves::CODE;
                     known.settings.clear();
                 }
-                if let Some(mentions) = known.mentions.as_deref_mut()
-                    && mentions.names().count() > NAMES_MAX
-                {
-                    known.leaves |= Leaves::UNSEEN;
-                    *mentions = Mentions { any: true, ..Mentions::default() };
-                }
             }
         }
     }
 
-    /// The unnamed statement is one now that resets no setting.
-    pub(super) fn unnamed_resets_nothing(&mut self) {
+    /// The unnamed statement is one now that resets no setting and names no other.
+    pub(super) fn unnamed_is_clean(&mut self) {
         if let Some(known) = &mut self.flow.unnamed {
             known.resets = Resets::default();
+            known.mentions = None;
         }
     }
 
@@ -94,12 +104,12 @@ impl Outgoing<'_, '_> {
     pub(super) fn note_bound(&mut self, elsewhere: Option<&[u8]>) -> Result<Lending, ClientFault> {
         if let Some(identity) = elsewhere {
             let text = Fields::new(identity).cstr();
-            let effects = text.map_or(Effects::WORST, sql::effects);
+            let effects = text.map_or(Effects::WORST, |text| self.effects(text));
             self.flow.alters |= effects.alters;
             if effects.leaves.is_empty() {
-                self.unnamed_resets_nothing();
+                self.unnamed_is_clean();
             } else {
-                self.note_unnamed(effects);
+                self.note_unnamed(self.with_executed(&effects).into_owned());
             }
         }
         let Some(effects) = self.flow.unnamed.take() else {
