@@ -45,7 +45,8 @@ migrate() {
     active-record) exec ruby "$here/ruby/migrate.rb" ;;
     liquibase)
       cd "$here/liquibase" && exec "$DRIVERS_CACHE/liquibase/package/dist/liquibase/liquibase" \
-        --changelog-file=changelog.sql --url="$(jdbc)" --headless=true --changelog-lock-poll-rate=1 update
+        --changelog-file=changelog.sql --url="$(jdbc)" --headless=true --log-level=info \
+        --changelog-lock-poll-rate=1 update
       ;;
     psql-lock) exec psql -XqAt -v ON_ERROR_STOP=1 -f "$here/lock.sql" "$DATABASE_URL" ;;
   esac
