@@ -9,7 +9,6 @@ mod own;
 
 use std::future::poll_fn;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -244,10 +243,11 @@ impl Server {
         self.state = State::Lost;
     }
 
-    /// These messages have had no effect.
-    pub fn undo(&mut self, messages: Range<u64>) {
-        self.prepared.undo(messages.clone());
-        self.lent.undo(messages);
+    /// What has been answered stands.
+    pub fn settle(&mut self) {
+        let settled = self.ledger.settled_to();
+        self.prepared.settle(settled);
+        self.lent.settle(settled);
     }
 
     /// Appends what makes its settings those of `wanted`, and gives the number of that message

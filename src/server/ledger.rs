@@ -211,21 +211,20 @@ impl Ledger {
 
     /// Whether nothing is owed but replies to what we asked for ourselves.
     pub fn owes_only_us(&self) -> bool {
-        !self.open
-            && !self.skipping
-            && self.copy == Copy::None
-            && self.entries.iter().all(|(_, audience)| *audience == Audience::Pooler)
+        self.owes_only(|_| false)
     }
 
     /// Whether the server owes nothing but replies to what we asked for ourselves, whatever we owe.
     pub fn owes_only_ours(&self) -> bool {
-        let ours = |awaited: &Awaited, audience: &Audience| {
-            *audience == Audience::Pooler || matches!(awaited, Awaited::Local(_))
+        self.owes_only(|awaited| matches!(awaited, Awaited::Local(_)))
+    }
+
+    /// Whether all that is owed is owed to us, or is such.
+    fn owes_only(&self, is_such: impl Fn(Awaited) -> bool) -> bool {
+        let entry = |(awaited, audience): &(Awaited, Audience)| {
+            *audience == Audience::Pooler || is_such(*awaited)
         };
-        !self.open
-            && !self.skipping
-            && self.copy == Copy::None
-            && self.entries.iter().all(|(awaited, audience)| ours(awaited, audience))
+        !self.open && !self.skipping && self.copy == Copy::None && self.entries.iter().all(entry)
     }
 
     /// Whether the server reads COPY rows from the client.

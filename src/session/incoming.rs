@@ -250,7 +250,7 @@ impl Incoming<'_, '_> {
             if let Some(prepare) = listed.prepare() {
                 let (lookup, version) = (self.params.lookup(), self.schema.version());
                 let statement = self.statements.share_sql(&prepare, lookup, version);
-                self.names.learn(self.undo, listed.name.clone(), Some(Arc::clone(&statement)));
+                self.names.restore(self.undo, listed.name.clone(), Some(Arc::clone(&statement)));
                 self.lent.found(listed.name, statement);
             }
         }
@@ -278,7 +278,7 @@ impl Incoming<'_, '_> {
             self.schema.outlived(version);
         }
         // It changes faster than that: the client has to prepare it anew.
-        self.names.learn(self.undo, name, None);
+        self.names.restore(self.undo, name, None);
     }
 
     /// These messages have had no effect.

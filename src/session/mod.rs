@@ -511,7 +511,12 @@ impl Session {
         match self.seat.leave() {
             None => match self.tenancy.question() {
                 None => lease.check_in(on),
-                Some(asking) => drop(tokio::spawn(ask_for_code(lease, asking, on))),
+                // Its client needs it no more.
+                Some(asking) => drop(tokio::spawn(async move {
+                    if let Some(lease) = ask_for_code(lease, asking).await {
+                        lease.check_in(on);
+                    }
+                })),
             },
             // A cancel is under way to this server: nobody else may get it before it has landed.
             Some(landing) => {

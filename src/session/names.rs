@@ -86,16 +86,6 @@ impl Names {
         sql.map(|(name, statement)| (name.clone(), Arc::clone(statement)))
     }
 
-    /// It has turned out what this name stands for, whatever messages do that are not answered yet.
-    pub(super) fn learn(
-        &mut self,
-        undo: &mut NamesUndo,
-        name: Box<[u8]>,
-        statement: Option<Arc<Statement>>,
-    ) {
-        self.restore(undo, name, statement);
-    }
-
     /// It has turned out that this name does not stand for that statement any more.
     pub(super) fn unlearn(&mut self, undo: &mut NamesUndo, name: &[u8], gone: u64) {
         let before = undo.iter_mut().find(|later| later.is_of(name));
@@ -219,7 +209,8 @@ impl Names {
         }
     }
 
-    fn restore(
+    /// What this name stands for before messages that are not answered yet.
+    pub(super) fn restore(
         &mut self,
         undo: &mut NamesUndo,
         name: Box<[u8]>,

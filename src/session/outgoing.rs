@@ -198,7 +198,7 @@ impl Outgoing<'_, '_> {
             self.begin_query()?;
             return Ok(Taken::Start(0));
         }
-        let effects = self.with_executed(&effects).into_owned();
+        let effects = self.with_executed(&effects).unwrap_or(effects);
         if let Some(pin) = self.terms.pins.refuses(effects.leaves) {
             return self.refuse_query(pin);
         }
@@ -294,7 +294,7 @@ impl Outgoing<'_, '_> {
                 if self.lend(&effects, For::Request)? == Lending::Later {
                     return Ok(Taken::Not);
                 }
-                let all = self.with_executed(&effects).into_owned();
+                let all = self.with_executed(&effects).unwrap_or(effects);
                 self.suspect(all.leaves, parse.text);
                 self.note(all.leaves, &all.settings);
                 self.note_unnamed(all);

@@ -179,22 +179,24 @@ const FIRST_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Settles a server whose requests have all been answered.
 pub(super) fn at_rest(mut lease: Lease<Connector>, terms: &Terms) -> Lease<Connector> {
-    let settled = lease.ledger.settled_to();
-    lease.prepared.settle(settled);
-    lease.lent.settle(settled);
+    lease.settle();
     if terms.reset_always || terms.mode == PoolMode::Session {
         lease.taint();
     }
     lease
 }
 
-/// Asks a server that its client needs no more what code its database has, and gives it back.
-pub(super) async fn ask_for_code(mut lease: Lease<Connector>, asking: Asking, on: LoopId) {
+/// Asks a server what code its database has; `None` when it was lost with that.
+pub(super) async fn ask_for_code(
+    mut lease: Lease<Connector>,
+    asking: Asking,
+) -> Option<Lease<Connector>> {
     match lease.ask_for_code(asking).await {
-        Ok(()) | Err(ServerError::Refused(_)) => lease.check_in(on),
+        Ok(()) | Err(ServerError::Refused(_)) => Some(lease),
         Err(error) => {
             tracing::debug!(%error, "database does not say what code it has");
             lease.discard(Closed::ServerGone);
+            None
         }
     }
 }

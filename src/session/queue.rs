@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::parting::ask_for_code;
 use super::{End, Session, Tenancy, client_gone, report};
 use crate::client::condition;
 use crate::net::scratch;
-use crate::pool::{CheckoutError, Closed, Connector, Lease, Snapshot, Waiting};
+use crate::pool::{CheckoutError, Connector, Lease, Snapshot, Waiting};
 use crate::server::ServerError;
 use crate::server::connect::ConnectError;
 use crate::traffic::Figure;
@@ -55,7 +56,7 @@ impl Session {
     pub(super) async fn queue(&mut self) -> Result<bool, End> {
         let mut asks = self.tenancy.must_ask();
         let lease = loop {
-            let mut lease = match self.wait().await? {
+            let lease = match self.wait().await? {
                 Ok(lease) => lease,
                 Err(vain) => {
                     self.refuse(&vain.report(Severity::Error)).await?;
@@ -66,9 +67,8 @@ impl Session {
             let Some(asking) = asking else { break lease };
             // If that fails, somebody else may ask.
             asks = false;
-            match lease.ask_for_code(asking).await {
-                Ok(()) | Err(ServerError::Refused(_)) => break lease,
-                Err(_) => lease.discard(Closed::ServerGone),
+            if let Some(lease) = ask_for_code(lease, asking).await {
+                break lease;
             }
         };
         let lease = if self.must_ask(&lease) { self.apply_on(lease).await? } else { lease };

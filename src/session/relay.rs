@@ -112,16 +112,12 @@ impl Session {
         bytes: &[u8],
         output: &mut Vec<u8>,
     ) -> Result<usize, End> {
+        self.settle();
         let Some(attached) = self.attached.as_deref_mut() else {
             return Ok(0);
         };
         let Attached { lease, flow, undo, meter, .. } = attached;
         let server: &mut Server = lease;
-        // What has been answered stands: also what was answered without the server.
-        let settled = server.ledger.settled_to();
-        server.prepared.settle(settled);
-        server.lent.settle(settled);
-        undo.settle(settled);
         let mut out = Splice::new(bytes, output);
         let used = Outgoing {
             server,
@@ -269,15 +265,13 @@ impl Session {
         Ok(true)
     }
 
-    /// What has been answered stands.
+    /// What has been answered stands: also what was answered without the server.
     fn settle(&mut self) {
         let Some(Attached { lease, undo, .. }) = self.attached.as_deref_mut() else {
             return;
         };
-        let settled = lease.ledger.settled_to();
-        lease.prepared.settle(settled);
-        lease.lent.settle(settled);
-        undo.settle(settled);
+        lease.settle();
+        undo.settle(lease.ledger.settled_to());
     }
 
     /// Reads from the client once and passes it on; says whether there was anything.

@@ -207,11 +207,9 @@ impl Outgoing<'_, '_> {
         doubted.has_any(Leaves::STATEMENTS | Leaves::NO_STATEMENTS) || self.flow.asked.is_some()
     }
 
-    /// These effects, and those of the statements that are executed by name.
-    pub(super) fn with_executed<'e>(&self, effects: &'e Effects) -> Cow<'e, Effects> {
-        let Some(mentions) = effects.mentions.as_ref().filter(|it| !it.executed.is_empty()) else {
-            return Cow::Borrowed(effects);
-        };
+    /// These effects and those of the statements that are executed by name, if there are any.
+    pub(super) fn with_executed(&self, effects: &Effects) -> Option<Effects> {
+        let mentions = effects.mentions.as_ref().filter(|it| !it.executed.is_empty())?;
         let mut all = effects.clone();
         all.leaves = all.leaves.without(Leaves::EXECUTED);
         for name in &mentions.executed {
@@ -229,7 +227,7 @@ impl Outgoing<'_, '_> {
                 _ => all.leaves |= Leaves::UNSEEN,
             }
         }
-        Cow::Owned(all)
+        Some(all)
     }
 
     /// Where the names in a statement are looked up: what it executes is among them.

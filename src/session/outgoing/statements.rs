@@ -101,6 +101,7 @@ impl Outgoing<'_, '_> {
         self.flow.alters |= effects.alters;
         if !effects.leaves.is_empty() {
             let all = self.with_executed(effects);
+            let all = all.as_ref().unwrap_or(effects);
             self.suspect(all.leaves, text);
             self.note(all.leaves, &all.settings);
         }

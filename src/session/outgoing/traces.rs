@@ -109,7 +109,7 @@ impl Outgoing<'_, '_> {
             if effects.leaves.is_empty() {
                 self.unnamed_is_clean();
             } else {
-                self.note_unnamed(self.with_executed(&effects).into_owned());
+                self.note_unnamed(self.with_executed(&effects).unwrap_or(effects));
             }
         }
         let Some(effects) = self.flow.unnamed.take() else {
@@ -118,6 +118,7 @@ impl Outgoing<'_, '_> {
         let lending = self.lend(&effects, For::Request)?;
         if lending == Lending::Done {
             let all = self.with_executed(&effects);
+            let all = all.as_ref().unwrap_or(&effects);
             self.note(all.leaves, &all.settings);
             let _any = self.note_resets(&effects.resets, Restore::BeforeSync);
         }
