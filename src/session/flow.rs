@@ -130,7 +130,7 @@ impl Ahead {
     /// What is to be told instead of this error of the message of this number.
     pub(super) fn instead_of(&mut self, sequence: u64, error: &[u8]) -> Option<Vec<u8>> {
         let field = |field| view::error_field(error, field).unwrap_or_default();
-        let (_, name) = self
+        let (name, _) = self
             .failed
             .as_ref()
             .filter(|_| self.lent.last().is_some_and(|(behind, _)| *behind == sequence))?;

@@ -103,6 +103,25 @@ fn what_can_not_be_prepared_any_more_gives_its_own_error() {
     }
 }
 
+/// All servers but one are held, so that it is known which of them has the statement.
+#[test]
+fn server_that_lacks_what_can_not_be_prepared_any_more_gives_its_own_error() {
+    let mut direct = bench().direct(&[]);
+    direct.talk("Q create table lacking (n int)", "C[CREATE TABLE] ZI");
+    let [mut one, mut two, mut three, mut client] = [(); 4].map(|()| bench().pooled(&[]));
+    one.talk("Q begin", "C[BEGIN] ZT");
+    two.talk("Q begin", "C[BEGIN] ZT");
+    client.talk("Q prepare p as select * from lacking", "C[PREPARE] ZI");
+    three.talk("Q begin", "C[BEGIN] ZT");
+    one.talk("Q rollback", "C[ROLLBACK] ZI");
+    direct.talk("Q drop table lacking", "C[DROP TABLE] ZI");
+    client.talk("Q execute p", "E[42P01] ZI");
+    client.talk("Q begin", "C[BEGIN] ZT");
+    client.talk("Q execute p", "E[42P01] ZE");
+    client.talk("Q rollback", "C[ROLLBACK] ZI");
+    client.talk("Q execute p", "E[42P01] ZI");
+}
+
 /// A client with statements of its own, and one that must find none.
 struct Owner {
     client: Client,
