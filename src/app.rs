@@ -6,6 +6,7 @@
 
 mod accept;
 mod balances;
+mod catalogs;
 mod control;
 mod design;
 pub mod discover;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, mpsc, watch};
@@ -45,6 +47,7 @@ use self::tls::LOOK_EVERY;
 use self::topologies::Topologies;
 use crate::admin::{CONSOLE, Consoles, Haste, Override};
 use crate::cancel::Cancels;
+use crate::catalog::{Catalogs, Current};
 use crate::complaints::Complaints;
 use crate::config::{Config, General, Problems};
 use crate::http;
@@ -123,6 +126,8 @@ pub(crate) struct App {
     crowds: Vec<AtomicUsize>,
     tenancies: Tenancies,
     topologies: Topologies,
+    /// Of databases that are listed and have several hosts.
+    catalogs: Mutex<Vec<Arc<Current>>>,
     house: Arc<House>,
     door: Arc<Door>,
     consoles: Arc<Consoles>,
@@ -167,10 +172,12 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
     let workers = general.workers.or_else(cores).unwrap_or(1);
     let loops = Loops::start(u16::try_from(workers).unwrap_or(u16::MAX));
     let loops = Arc::new(loops.map_err(StartError::Loops)?);
+    let schemas = Arc::new(Schemas::default());
     let house = Arc::new(House {
         cancels: Cancels::new(tcp, general.cancel_wait_timeout),
         statements: StatementTable::default(),
-        schemas: Schemas::default(),
+        catalogs: Catalogs::new(Arc::clone(&schemas)),
+        schemas,
         tcp,
         cancel_wait: general.cancel_wait_timeout,
         complaints: Arc::new(Complaints::default()),
@@ -187,6 +194,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         crowds: loops.ids().map(|_| AtomicUsize::new(0)).collect(),
         tenancies: Tenancies::new(setup, Arc::clone(&loops), tcp, Arc::clone(&alarm)),
         topologies,
+        catalogs: Mutex::default(),
         consoles: Arc::new(Consoles::new(house.traffics.of(CONSOLE))),
         house,
         door: Arc::new(Door::new(general)),
@@ -199,6 +207,8 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         loops,
     });
     app.topologies.adopt(&app.setup(), &Arc::downgrade(&app));
+    app.adopt_catalogs(&config);
+    control.spawn(Arc::clone(&app).keep_catalogs());
     control.spawn(Arc::clone(&app).watch_files());
     control.spawn(Arc::clone(&app).heed(alarm));
     let doorways = listeners.into_iter().map(|listener| Doorway::open(&app, listener));

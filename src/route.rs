@@ -2,6 +2,8 @@
 //!
 //! It says *a replica* or *the primary*, never which. Whatever is in doubt goes to the primary.
 
+use std::sync::Arc;
+
 use crate::sql::facts::{Access, Does, Facts, Hint, Modes};
 
 /// What a server has to be.
@@ -30,8 +32,8 @@ pub struct Route {
     pub role: Role,
     /// Why.
     pub reason: Reason,
-    /// The name or the words that the reason is about; empty where it is about none.
-    pub about: String,
+    /// The name or the words that the reason is about, where there are such.
+    pub about: Option<Arc<str>>,
 }
 
 /// What a database's catalog has to say of the names in a text.
@@ -42,7 +44,7 @@ pub enum Judgement {
     /// None of them does more than read.
     Harmless,
     /// One of them may do more, or can't be had on a replica.
-    Doubtful(Reason, String),
+    Doubtful(Reason, Arc<str>),
 }
 
 /// What counts of a session.
@@ -116,6 +118,8 @@ reasons! {
     VolatileFunction, Primary, "volatile_function",
         "A function of this name is volatile: it may write.";
     PrimaryFunction, Primary, "primary_function", "The function is listed in primary_functions.";
+    PrimaryTable, Primary, "primary_table",
+        "The table, or one behind it, is listed in primary_tables.";
     VolatileOperator, Primary, "volatile_operator",
         "An operator of this name calls a function that may write.";
     VolatileType, Primary, "volatile_type",
@@ -133,44 +137,43 @@ reasons! {
 
 /// Decides. What a reason is `about` is left out where it says enough.
 pub fn route(facts: &Facts, judgement: &Judgement, session: Session) -> Route {
-    let to = |reason: Reason, about: &str| Route {
+    let because = |reason: Reason, about: Option<&Arc<str>>| Route {
         role: reason.role(),
         reason,
-        about: about.to_owned(),
+        about: about.cloned(),
     };
+    let to = |reason| because(reason, None);
     if session.in_transaction {
-        return to(Reason::InTransaction, "");
+        return to(Reason::InTransaction);
     }
     if facts.hint == Some(Hint::Primary) {
-        return to(Reason::HintPrimary, "");
+        return to(Reason::HintPrimary);
     }
     let wants_replica = facts.hint == Some(Hint::Replica);
-    let doubtful = |reason: Reason, about: &str| match () {
-        () if wants_replica => to(Reason::HintReplica, ""),
-        () if session.read_only => to(Reason::ReadOnly, ""),
-        () => to(reason, about),
+    let doubtful = |reason: Reason, about: Option<&Arc<str>>| match () {
+        () if wants_replica => to(Reason::HintReplica),
+        () if session.read_only => to(Reason::ReadOnly),
+        () => because(reason, about),
     };
     match &facts.does {
-        Does::Nothing => to(Reason::Nothing, ""),
-        Does::Session(command) => to(Reason::Session, command),
-        Does::Writes(by) => to(Reason::Writes, by),
-        Does::Locks(by) => to(Reason::Locks, by),
-        Does::Opaque(why) => doubtful(Reason::Opaque, why.text()),
-        Does::Begins(Modes { serializable: true, .. }) => to(Reason::Serializable, ""),
-        Does::Begins(Modes { access: Access::ReadWrite, .. }) => to(Reason::Begins, ""),
+        Does::Nothing => to(Reason::Nothing),
+        Does::Session(command) => because(Reason::Session, Some(command)),
+        Does::Writes(by) => because(Reason::Writes, Some(by)),
+        Does::Locks(by) => because(Reason::Locks, Some(by)),
+        Does::Opaque(why) => doubtful(Reason::Opaque, Some(&why.text().into())),
+        Does::Begins(Modes { serializable: true, .. }) => to(Reason::Serializable),
+        Does::Begins(Modes { access: Access::ReadWrite, .. }) => to(Reason::Begins),
         Does::Begins(Modes { access: Access::Default, .. }) if !session.read_only => {
-            to(Reason::Begins, "")
+            to(Reason::Begins)
         }
-        Does::Begins(_) => to(Reason::ReadOnly, ""),
-        Does::Reads if session.temporary && !facts.relations.is_empty() => {
-            to(Reason::Temporary, "")
-        }
-        Does::Reads if session.other_encoding && !facts.ascii => doubtful(Reason::Encoding, ""),
+        Does::Begins(_) => to(Reason::ReadOnly),
+        Does::Reads if session.temporary && !facts.relations.is_empty() => to(Reason::Temporary),
+        Does::Reads if session.other_encoding && !facts.ascii => doubtful(Reason::Encoding, None),
         Does::Reads => match judgement {
-            Judgement::NotLoaded => doubtful(Reason::NotLoaded, ""),
-            Judgement::Doubtful(reason, about) => doubtful(*reason, about),
-            Judgement::Harmless if session.read_only => to(Reason::ReadOnly, ""),
-            Judgement::Harmless => to(Reason::Reads, ""),
+            Judgement::NotLoaded => doubtful(Reason::NotLoaded, None),
+            Judgement::Doubtful(reason, about) => doubtful(*reason, Some(about)),
+            Judgement::Harmless if session.read_only => to(Reason::ReadOnly),
+            Judgement::Harmless => to(Reason::Reads),
         },
     }
 }
@@ -188,7 +191,7 @@ mod tests {
 
     #[test]
     fn doubt_goes_to_primary() {
-        let doubt = Judgement::Doubtful(Reason::UnknownFunction, "f".to_owned());
+        let doubt = Judgement::Doubtful(Reason::UnknownFunction, "f".into());
         let session = Session::default();
         for (text, judgement, reason) in [
             ("SELECT f(1)", &doubt, Reason::UnknownFunction),
@@ -206,7 +209,7 @@ mod tests {
     #[test]
     fn session_decides_where_the_text_does_not() {
         let harmless = &Judgement::Harmless;
-        let doubt = &Judgement::Doubtful(Reason::UnknownFunction, "f".to_owned());
+        let doubt = &Judgement::Doubtful(Reason::UnknownFunction, "f".into());
         let none = Session::default();
         let open = Session { in_transaction: true, ..none };
         let read_only = Session { read_only: true, ..none };
@@ -232,7 +235,7 @@ mod tests {
 
     #[test]
     fn hint_overrules_doubt_and_nothing_that_is_known() {
-        let doubt = &Judgement::Doubtful(Reason::View, "v".to_owned());
+        let doubt = &Judgement::Doubtful(Reason::View, "v".into());
         let none = Session::default();
         let temporary = Session { temporary: true, ..none };
         for (text, session, reason) in [

@@ -2,7 +2,7 @@
 
 use super::order::{Haste, Order};
 use super::registry::Registry;
-use super::{Role, absent, hosts, sockets, stats, tables, waiting};
+use super::{Role, absent, catalogs, hosts, sockets, stats, tables, waiting};
 use crate::wire::reply::{ColumnType, Value};
 
 /// A column: its name and type.
@@ -177,6 +177,14 @@ pub static COMMANDS: &[Command] = &[
                how many seconds, and how far it is. Lag is NULL where it is not known.",
         role: Role::Stats,
         answer: Answer::Table(hosts::REPLICAS, hosts::replicas),
+    },
+    Command {
+        name: "SHOW CATALOGS",
+        help: "What is known of the functions and tables of databases with several hosts: whether it \
+               is, as of when and from which host, and how often it was loaded, found to be as \
+               before, or could not be looked at.",
+        role: Role::Stats,
+        answer: Answer::Table(catalogs::CATALOGS, catalogs::catalogs),
     },
     Command {
         name: "SHOW STATS",

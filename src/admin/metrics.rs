@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::time::UNIX_EPOCH;
 
 use super::registry::{PoolFigures, Registry};
-use super::{PGBOUNCER_VERSION, VERSION, exporter, hosts, stats};
+use super::{PGBOUNCER_VERSION, VERSION, catalogs, exporter, hosts, stats};
 use crate::notify::{Figures, State};
 
 /// One metric of a pool: its name, what it is, and its value.
@@ -75,6 +75,7 @@ pub fn text(registry: &dyn Registry) -> String {
     stats::metrics(&mut page, registry);
     exporter::metrics(&mut page, registry);
     hosts::metrics(&mut page, registry);
+    catalogs::metrics(&mut page, registry);
     page.0
 }
 

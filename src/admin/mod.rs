@@ -5,6 +5,7 @@
 //! Everything is read and done through a [`Registry`]; nothing here knows of sessions.
 
 mod absent;
+mod catalogs;
 pub mod commands;
 pub mod console;
 mod exporter;

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use super::console::Consoles;
 use super::order::{Order, Steered};
 use crate::cancel::Seat;
+use crate::catalog;
 use crate::config::{Config, PoolMode};
 use crate::notify;
 use crate::pool::{Holder, PoolName, Snapshot};
@@ -35,6 +36,8 @@ pub trait Registry: Send + Sync + 'static {
     fn listeners(&self) -> Vec<notify::Figures>;
     /// Every host of every database that has several, in their order.
     fn hosts(&self) -> Vec<(String, HostFigures)>;
+    /// What is known of the names in each database with several hosts.
+    fn catalogs(&self) -> Vec<catalog::Figures>;
     /// How many are connected that have not logged in yet.
     fn strangers(&self) -> usize;
     /// When the certificate that clients are shown expires; `None` without TLS.

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::catalogs::{LIMIT, overrides};
 use super::discover::target;
 use super::topologies::asked;
 use crate::admin::Explanation;
-use crate::catalog::{Catalog, Overrides};
-use crate::config::{Config, Database, General};
+use crate::catalog::{Catalog, Current};
+use crate::config::{Config, Database};
 use crate::route::{Judgement, Route, Session, route};
 use crate::sql::facts::{Access, Certainty, Does, Facts, Hint, facts};
 
-/// The longest that a catalog may take to load.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long who asks waits for a catalog that is being read.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Explains where texts would run, by a catalog that is loaded once.
 #[derive(Debug)]
@@ -35,18 +36,44 @@ impl Explainer {
             Ok(catalog) => (catalog.judge(&facts), "loaded".to_owned()),
             Err(why) => (Judgement::NotLoaded, format!("not loaded: {why}")),
         };
-        let Route { role, reason, about } = route(&facts, &judgement, session);
-        let mut lines = vec![
-            ("target", role.name().to_owned()),
-            ("reason", reason.name().to_owned()),
-            ("about", about),
-            ("meaning", reason.text().to_owned()),
-            ("catalog", catalog),
-        ];
-        lines.extend(describe(&facts));
-        lines.retain(|(_, value)| !value.is_empty());
-        lines
+        explained(&facts, &judgement, catalog, session)
     }
+}
+
+/// Explains where a text would run, by the catalog that is known now.
+pub(super) async fn explain(current: &Current, text: &[u8], session: Session) -> Explanation {
+    let facts = facts(text);
+    let (judgement, catalog) = match timeout(PATIENCE, current.read()).await {
+        Ok(known) => {
+            let age = known.as_of().elapsed().as_secs_f64();
+            (known.judge(&facts), format!("as of {age:.1} s ago, from {}", known.at()))
+        }
+        Err(_elapsed) => {
+            let error = current.figures().error;
+            let why = error.unwrap_or_else(|| "its primary has not been asked yet".to_owned());
+            (Judgement::NotLoaded, format!("not loaded: {why}"))
+        }
+    };
+    explained(&facts, &judgement, catalog, session)
+}
+
+fn explained(
+    facts: &Facts,
+    judgement: &Judgement,
+    catalog: String,
+    session: Session,
+) -> Explanation {
+    let Route { role, reason, about } = route(facts, judgement, session);
+    let mut lines = vec![
+        ("target", role.name().to_owned()),
+        ("reason", reason.name().to_owned()),
+        ("about", about.as_deref().unwrap_or_default().to_owned()),
+        ("meaning", reason.text().to_owned()),
+        ("catalog", catalog),
+    ];
+    lines.extend(describe(facts));
+    lines.retain(|(_, value)| !value.is_empty());
+    lines
 }
 
 async fn load(config: &Config, database: &Database) -> Result<Catalog, String> {
@@ -55,20 +82,13 @@ async fn load(config: &Config, database: &Database) -> Result<Catalog, String> {
     let mut why = String::new();
     for host in asked.all_hosts() {
         let target = target(config, &asked, &host, &user);
-        match timeout(LIMIT, Catalog::load(&target, &overrides(&config.general))).await {
+        match timeout(LIMIT, Catalog::load(&target, &overrides(config, database))).await {
             Ok(Ok(catalog)) => return Ok(catalog),
             Ok(Err(error)) => why = format!("{host}: {error}"),
             Err(_elapsed) => why = format!("{host}: not within {LIMIT:?}"),
         }
     }
     Err(why)
-}
-
-fn overrides(general: &General) -> Overrides {
-    Overrides {
-        read_only: general.read_only_functions.clone(),
-        primary: general.primary_functions.clone(),
-    }
 }
 
 fn describe(facts: &Facts) -> Explanation {

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::explain::Explainer;
+use super::explain::{Explainer, explain};
 use super::{App, Stage};
 use crate::admin::{Consoles, Explaining, Order, PoolFigures, Registry, Steered, metrics};
 use crate::cancel::Seat;
+use crate::catalog;
 use crate::client::card::Login;
 use crate::config::Config;
 use crate::http::Pages;
@@ -85,6 +86,11 @@ impl Registry for App {
         hosts
     }
 
+    fn catalogs(&self) -> Vec<catalog::Figures> {
+        let all = self.house.catalogs.list();
+        all.iter().map(|current| current.figures()).collect()
+    }
+
     fn strangers(&self) -> usize {
         self.door.strangers()
     }
@@ -105,6 +111,10 @@ impl Registry for App {
         let config = self.config();
         Box::pin(async move {
             let database = config.database(&database)?;
+            if database.seeks_primary() {
+                let current = self.house.catalogs.of(&database.name);
+                return Some(explain(&current, &text, Session::default()).await);
+            }
             let explainer = Explainer::new(&config, &database).await;
             Some(explainer.explain(&text, Session::default()))
         })

@@ -80,6 +80,7 @@ impl App {
         self.topologies.adopt(&setup, &Arc::downgrade(self));
         let Moved { changed, gone } = self.tenancies.reload(setup);
         self.house.hub.look();
+        self.adopt_catalogs(&self.setup().config);
         tracing::info!(changed, gone = gone.len(), "configuration reloaded");
         for seat in self.house.cancels.list() {
             if gone.iter().any(|(login, _)| **login == *seat.card().login) {

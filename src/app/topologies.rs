@@ -16,7 +16,7 @@ use super::design::{Aim, Design, address, address_of};
 use super::setup::Setup;
 use super::tenancy::Whereabouts;
 use crate::config::{Config, Database, HostPort};
-use crate::net::socket::TcpOptions;
+use crate::net::socket::{Address, TcpOptions};
 use crate::server::connect::Target;
 use crate::topology::{HostFigures, Pace, Primary, Topology};
 
@@ -44,7 +44,7 @@ struct Watched {
 
 /// What a configuration wants of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Plan {
+pub(super) struct Plan {
     hosts: Vec<HostPort>,
     /// How the hosts are asked, in the first of the databases.
     aim: Aim,
@@ -165,12 +165,13 @@ impl App {
             self.setup().users.turn(databases, &address_of(host));
         }
         self.house.hub.look();
+        self.house.catalogs.look();
     }
 }
 
 impl Plan {
     /// How the hosts of a database are watched, if it has several.
-    fn of(config: &Config, database: &Database) -> Option<Self> {
+    pub(super) fn of(config: &Config, database: &Database) -> Option<Self> {
         if !database.seeks_primary() {
             return None;
         }
@@ -198,13 +199,24 @@ impl Plan {
         database: &Database,
         tcp: TcpOptions,
     ) -> Vec<(HostPort, Target)> {
+        let at = |host: &HostPort| {
+            (host.clone(), self.target_at(setup, database, tcp, &address_of(host)))
+        };
+        self.hosts.iter().map(at).collect()
+    }
+
+    /// The same of the one at this address.
+    pub(super) fn target_at(
+        &self,
+        setup: &Setup,
+        database: &Database,
+        tcp: TcpOptions,
+        address: &Address,
+    ) -> Target {
         let user = setup.config.check_user(database);
         let secret = user.and_then(|user| setup.users.role_secret(database, user));
         let target = self.aim.clone().goal(&setup.tls, tcp, secret, None, None).target;
-        let at = |host: &HostPort| {
-            (host.clone(), Target { address: address_of(host), ..target.clone() })
-        };
-        self.hosts.iter().map(at).collect()
+        Target { address: address.clone(), ..target }
     }
 }
 

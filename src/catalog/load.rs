@@ -14,6 +14,10 @@ const SETTINGS: [(&[u8], &[u8]); 3] = [
     (b"application_name", b"pgweir catalog"),
 ];
 
+/// Compiling these questions takes longer by far than answering them. Old servers don't know that.
+const UNCOMPILED: &str = "SELECT set_config('jit', 'off', false) \
+     WHERE current_setting('jit', true) IS NOT NULL";
+
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Of aggregates, the worst of their parts counts, and of functions what the defaults of their
@@ -52,14 +56,13 @@ const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relper
 
 /// Dependencies on what Postgres itself brings are not recorded; a view's tree has all of them. What is
 /// no relation has the number 0 there.
-const VIEWS: &str = "SELECT r.ev_class, 'f', \
-     r.ev_action::text LIKE '%:hasForUpdate true%', \
-     (SELECT string_agg(DISTINCT m[1], ' ') FROM \
-     regexp_matches(r.ev_action::text, ':relid ([1-9]\\d*)', 'g') m), \
-     (SELECT string_agg(DISTINCT m[1], ' ') FROM regexp_matches(r.ev_action::text, \
-     ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\\d+)', 'g') m) \
-     FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class \
-     WHERE r.ev_type = '1' AND c.relkind = 'v'";
+const VIEWS: &str = "SELECT r.ev_class, 'f', r.tree LIKE '%:hasForUpdate true%', \
+     x.relations, x.functions \
+     FROM (SELECT r.ev_class, r.ev_action::text AS tree FROM pg_rewrite r \
+     JOIN pg_class c ON c.oid = r.ev_class WHERE r.ev_type = '1' AND c.relkind = 'v' OFFSET 0) r, \
+     LATERAL (SELECT string_agg(DISTINCT m[2], ' ') FILTER (WHERE m[1] = 'relid' AND m[2] <> '0') \
+     AS relations, string_agg(DISTINCT m[2], ' ') FILTER (WHERE m[1] <> 'relid') AS functions \
+     FROM regexp_matches(r.tree, ':(relid|funcid|opfuncid|aggfnoid|winfnoid) (\\d+)', 'g') m) x";
 
 const POLICIES: &str = "SELECT p.polrelid, 't', false, \
      (SELECT string_agg(DISTINCT m[1], ' ') FROM \
@@ -72,8 +75,83 @@ const PARTS: &str = "SELECT inhparent, 'f', false, string_agg(inhrelid::text, ' 
      FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
      WHERE c.relkind IN ('r', 'f', 'p') GROUP BY 1";
 
+/// A number that is another when something of that which is loaded has changed. Rows are told apart by
+/// who has written them (`xmin`) but for relations, whose rows change for other reasons, too.
+const IMPRINT: &str = "SELECT concat((SELECT sum(hashtext(concat(oid, ' ', xmin))::bigint) FROM pg_proc), ' ', \
+     (SELECT sum(hashtext(concat(aggfnoid::oid, ' ', xmin))::bigint) FROM pg_aggregate), ' ', \
+     (SELECT sum(hashtext(concat(oid, ' ', xmin))::bigint) FROM pg_operator), ' ', \
+     (SELECT sum(hashtext(concat(oid, ' ', xmin))::bigint) FROM pg_cast), ' ', \
+     (SELECT sum(hashtext(concat(oid, ' ', xmin))::bigint) FROM pg_type \
+     WHERE typtype <> 'c' AND typcategory <> 'A'), ' ', \
+     (SELECT sum(hashtext(concat(oid, ' ', xmin))::bigint) FROM pg_constraint WHERE contypid <> 0), ' ', \
+     (SELECT sum(hashtext(concat(oid, ' ', xmin))::bigint) FROM pg_policy), ' ', \
+     (SELECT sum(hashtext(concat(oid, ' ', xmin))::bigint) FROM pg_rewrite WHERE ev_type = '1'), ' ', \
+     (SELECT sum(hashtext(concat(oid, ' ', nspname))::bigint) FROM pg_namespace \
+     WHERE nspname !~ '^pg_(toast_)?temp_'), ' ', \
+     (SELECT sum(hashtext(concat(inhrelid, ' ', inhparent))::bigint) FROM pg_inherits), ' ', \
+     (SELECT sum(hashtext(concat(oid, ' ', relnamespace, ' ', relname, ' ', relkind, ' ', \
+     relpersistence))::bigint) FROM pg_class WHERE relkind IN ('r', 'v', 'm', 'f', 'p', 'S') \
+     AND relpersistence <> 't'))";
+
 /// Rows that an answer may have. A database with more objects than that stays unknown.
 const ROWS_MAX: usize = 500_000;
+
+/// What tells whether a catalog is as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imprint(String);
+
+/// A connection over which a catalog is read, all of it as of the moment at which its imprint is
+/// taken.
+#[derive(Debug)]
+pub struct Reader {
+    asker: Asker,
+}
+
+impl Reader {
+    /// Connects.
+    ///
+    /// # Errors
+    /// As [`AskError`] says. There is no other limit on time than that of connecting.
+    pub async fn connect(target: &Target) -> Result<Self, AskError> {
+        let mut asker = Asker::connect(target, &SETTINGS).await?;
+        asker.ask(UNCOMPILED, &[]).await?;
+        Ok(Self { asker })
+    }
+
+    /// Takes the imprint: what has been committed by now is in it.
+    ///
+    /// # Errors
+    /// As [`AskError`] says. There is no limit on time.
+    pub async fn imprint(&mut self) -> Result<Imprint, AskError> {
+        self.asker.ask(BEGIN, &[]).await?;
+        let rows = self.asker.ask(IMPRINT, &[]).await?;
+        let imprint = rows.first().and_then(|row| value(row, 0)).ok_or_else(unreadable)?;
+        Ok(Imprint(imprint.to_owned()))
+    }
+
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// As [`AskError`] says. There is no limit on time.
+    pub async fn catalog(mut self, overrides: &Overrides) -> Result<Catalog, AskError> {
+        let mut loaded = Loaded::default();
+        for row in self.asker.ask_many(FUNCTIONS, ROWS_MAX).await? {
+            loaded.functions.push(function(&row).ok_or_else(unreadable)?);
+        }
+        for row in self.asker.ask_many(HIDDEN, ROWS_MAX).await? {
+            loaded.hidden.push(hidden(&row).ok_or_else(unreadable)?);
+        }
+        for row in self.asker.ask_many(RELATIONS, ROWS_MAX).await? {
+            loaded.relations.push(relation(&row).ok_or_else(unreadable)?);
+        }
+        for question in [VIEWS, POLICIES, PARTS] {
+            for row in self.asker.ask_many(question, ROWS_MAX).await? {
+                loaded.behind.push(behind(&row).ok_or_else(unreadable)?);
+            }
+        }
+        Ok(Catalog::new(loaded, overrides))
+    }
+}
 
 impl Catalog {
     /// Loads it over a connection of its own.
@@ -81,24 +159,9 @@ impl Catalog {
     /// # Errors
     /// As [`AskError`] says. There is no other limit on time than that of connecting.
     pub async fn load(target: &Target, overrides: &Overrides) -> Result<Self, AskError> {
-        let mut asker = Asker::connect(target, &SETTINGS).await?;
-        asker.ask(BEGIN, &[]).await?;
-        let mut loaded = Loaded::default();
-        for row in asker.ask_many(FUNCTIONS, ROWS_MAX).await? {
-            loaded.functions.push(function(&row).ok_or_else(unreadable)?);
-        }
-        for row in asker.ask_many(HIDDEN, ROWS_MAX).await? {
-            loaded.hidden.push(hidden(&row).ok_or_else(unreadable)?);
-        }
-        for row in asker.ask_many(RELATIONS, ROWS_MAX).await? {
-            loaded.relations.push(relation(&row).ok_or_else(unreadable)?);
-        }
-        for question in [VIEWS, POLICIES, PARTS] {
-            for row in asker.ask_many(question, ROWS_MAX).await? {
-                loaded.behind.push(behind(&row).ok_or_else(unreadable)?);
-            }
-        }
-        Ok(Self::new(loaded, overrides))
+        let mut reader = Reader::connect(target).await?;
+        reader.imprint().await?;
+        reader.catalog(overrides).await
     }
 }
 

@@ -2,14 +2,19 @@
 //!
 //! Functions by their volatility, which is a promise of their owner; relations by what they are, and
 //! views by what is behind them. A name without a schema stands for what it might be in any schema:
-//! the strictest counts. Knows nothing of clients, and nothing of what has changed since it was
-//! loaded.
+//! the strictest counts. A [`Catalog`] is as it was loaded; [`Current`] knows whether it is still in
+//! force. Knows nothing of clients.
 
+mod current;
 mod load;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+pub use current::{Attempt, Catalogs, Current, Figures, Known};
+pub use load::{Imprint, Reader};
 
 use crate::route::{Judgement, Reason};
 use crate::sql::facts::{Builtin, Certainty, Facts, Name, builtin};
@@ -24,6 +29,8 @@ pub struct Overrides {
     pub read_only: Vec<String>,
     /// Functions that are for the primary.
     pub primary: Vec<String>,
+    /// Relations that are for the primary.
+    pub primary_tables: Vec<String>,
 }
 
 /// One function, aggregate or window function.
@@ -131,13 +138,13 @@ pub struct Loaded {
 }
 
 /// Why something may do more than read, and what it is.
-type Doubt = (Reason, String);
+type Doubt = (Reason, Arc<str>);
 
 /// What is known of a database.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    functions: HashMap<String, Vec<Known>>,
-    relations: HashMap<String, Vec<Known>>,
+    functions: HashMap<String, Vec<Meaning>>,
+    relations: HashMap<String, Vec<Meaning>>,
     operators: Vec<Doubtful>,
     types: HashMap<String, Doubt>,
     /// Functions that are called as if they were columns.
@@ -147,7 +154,7 @@ pub struct Catalog {
 
 /// What a name stands for in one schema.
 #[derive(Debug)]
-struct Known {
+struct Meaning {
     schema: String,
     doubt: Option<Doubt>,
 }
@@ -170,11 +177,11 @@ impl Catalog {
         // A function that is not among them is not known.
         let doubt_of = |oid: &Oid| match by_oid.get(oid) {
             Some(doubt) => doubt.clone(),
-            None => Some((Reason::UnknownFunction, format!("function {oid}"))),
+            None => Some((Reason::UnknownFunction, format!("function {oid}").into())),
         };
         for hidden in loaded.hidden {
             let Some((_, function)) = doubt_of(&hidden.function) else { continue };
-            let about = format!("{} ({function})", hidden.name);
+            let about = Arc::from(format!("{} ({function})", hidden.name));
             match hidden.by {
                 By::Operator => catalog
                     .operators
@@ -185,20 +192,26 @@ impl Catalog {
                 By::ImplicitCast => catalog.implicit_cast = Some((Reason::VolatileType, about)),
             }
         }
-        let doubts = doubts(&loaded.relations, &loaded.behind, doubt_of);
+        let doubts = doubts(&loaded.relations, &loaded.behind, overrides, doubt_of);
         for Relation { oid, schema, name, .. } in loaded.relations {
             let doubt = doubts.get(&oid).cloned();
-            catalog.relations.entry(name).or_default().push(Known { schema, doubt });
+            catalog.relations.entry(name).or_default().push(Meaning { schema, doubt });
         }
         for function in loaded.functions {
             let doubt = by_oid.get(&function.oid).cloned().flatten();
             if let Some(doubt) = doubt.clone().filter(|_| function.is_attribute) {
                 catalog.attributes.insert(function.name.clone(), doubt);
             }
-            let known = Known { schema: function.schema, doubt };
+            let known = Meaning { schema: function.schema, doubt };
             catalog.functions.entry(function.name).or_default().push(known);
         }
         catalog
+    }
+
+    /// How many functions and relations it has.
+    pub fn size(&self) -> (usize, usize) {
+        let count = |names: &HashMap<String, Vec<Meaning>>| names.values().map(Vec::len).sum();
+        (count(&self.functions), count(&self.relations))
     }
 
     /// What there is to say of the names in a text.
@@ -237,20 +250,20 @@ impl Catalog {
         // Some are syntax, and no function at all.
         let built_in = name.schema.is_none() && builtin(&name.name) == Some(Builtin::Reads);
         let harmless = built_in || certainty == Certainty::Syntax;
-        (!harmless).then(|| (Reason::UnknownFunction, name.to_string()))
+        (!harmless).then(|| (Reason::UnknownFunction, name.to_string().into()))
     }
 
     fn relation(&self, name: &Name) -> Option<Doubt> {
         let known = self.relations.get(&*name.name).map(Vec::as_slice).unwrap_or_default();
         let mut known = matching(known, name).peekable();
         if known.peek().is_none() {
-            return Some((Reason::UnknownRelation, name.to_string()));
+            return Some((Reason::UnknownRelation, name.to_string().into()));
         }
         known.find_map(|known| known.doubt.clone())
     }
 }
 
-fn matching<'k>(known: &'k [Known], name: &Name) -> impl Iterator<Item = &'k Known> {
+fn matching<'k>(known: &'k [Meaning], name: &Name) -> impl Iterator<Item = &'k Meaning> {
     let schema = name.schema.clone();
     known.iter().filter(move |known| schema.as_deref().is_none_or(|schema| known.schema == schema))
 }
@@ -262,7 +275,7 @@ impl Function {
         let listed =
             |list: &[String]| list.iter().any(|listed| *listed == self.name || *listed == about);
         if listed(&overrides.primary) {
-            return Some((Reason::PrimaryFunction, about));
+            return Some((Reason::PrimaryFunction, about.into()));
         }
         if self.schema == "pg_catalog" {
             // Here volatility is no promise: some that are stable take a transaction's number, or
@@ -271,10 +284,11 @@ impl Function {
                 Some(does) => does == Builtin::Reads,
                 None => self.volatility == Volatility::Immutable,
             };
-            return (!harmless).then_some((Reason::VolatileFunction, about));
+            return (!harmless).then(|| (Reason::VolatileFunction, about.into()));
         }
         let volatile = self.volatility == Volatility::Volatile;
-        (volatile && !listed(&overrides.read_only)).then_some((Reason::VolatileFunction, about))
+        let doubtful = volatile && !listed(&overrides.read_only);
+        doubtful.then(|| (Reason::VolatileFunction, about.into()))
     }
 }
 
@@ -283,6 +297,7 @@ impl Function {
 fn doubts(
     relations: &[Relation],
     behind: &[Behind],
+    overrides: &Overrides,
     function: impl Fn(&Oid) -> Option<Doubt>,
 ) -> HashMap<Oid, Doubt> {
     let names: HashMap<Oid, String> = relations
@@ -292,26 +307,28 @@ fn doubts(
     let name = |oid: &Oid| names.get(oid).cloned().unwrap_or_else(|| format!("relation {oid}"));
     let mut doubts: HashMap<Oid, Doubt> = HashMap::new();
     for relation in relations {
+        let listed = |listed: &String| *listed == relation.name || *listed == name(&relation.oid);
         let reason = match relation.kind {
+            _ if overrides.primary_tables.iter().any(listed) => Reason::PrimaryTable,
             RelationKind::Foreign => Reason::Foreign,
             RelationKind::Sequence => Reason::Sequence,
             RelationKind::Table if relation.unlogged => Reason::Unlogged,
             RelationKind::Table | RelationKind::View => continue,
         };
-        doubts.insert(relation.oid, (reason, name(&relation.oid)));
+        doubts.insert(relation.oid, (reason, name(&relation.oid).into()));
     }
     for part in behind {
         let reason = if part.is_policy { Reason::Policy } else { Reason::View };
         let called = part.functions.iter().find_map(&function);
         let unknown = part.relations.iter().find(|oid| !names.contains_key(oid));
         let about = match (part.locks, called, unknown) {
-            (true, ..) => "locks rows".to_owned(),
+            (true, ..) => "locks rows".into(),
             (_, Some((_, called)), _) => called,
-            (_, _, Some(unknown)) => format!("relation {unknown}"),
+            (_, _, Some(unknown)) => format!("relation {unknown}").into(),
             _ => continue,
         };
         let about = format!("{}: {about}", name(&part.relation));
-        doubts.entry(part.relation).or_insert((reason, about));
+        doubts.entry(part.relation).or_insert_with(|| (reason, about.into()));
     }
     // From every doubtful relation to those that it is behind.
     let mut before: HashMap<Oid, Vec<Oid>> = HashMap::new();
@@ -327,7 +344,7 @@ fn doubts(
         for other in before.get(&oid).into_iter().flatten() {
             if seen.insert(*other) {
                 let about = format!("{}: {}", name(other), doubt.1);
-                doubts.insert(*other, (doubt.0, about));
+                doubts.insert(*other, (doubt.0, about.into()));
                 open.push(*other);
             }
         }

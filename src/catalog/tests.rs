@@ -20,7 +20,7 @@ fn behind(relation: Oid, relations: &[Oid], functions: &[Oid]) -> Behind {
 fn judged(loaded: Loaded, overrides: &Overrides, text: &str) -> Option<(Reason, String)> {
     match Catalog::new(loaded, overrides).judge(&facts(text.as_bytes())) {
         Judgement::Harmless => None,
-        Judgement::Doubtful(reason, about) => Some((reason, about)),
+        Judgement::Doubtful(reason, about) => Some((reason, about.to_string())),
         Judgement::NotLoaded => panic!("it is loaded"),
     }
 }
@@ -108,4 +108,25 @@ fn implicit_cast_that_writes_makes_everything_doubtful() {
         ..Loaded::default()
     };
     assert_eq!(judged(loaded, &Overrides::default(), "SELECT 1").unwrap().0, Reason::VolatileType);
+}
+
+#[test]
+fn table_that_the_owner_keeps_to_the_primary_is_found_behind_views() {
+    let loaded = || Loaded {
+        relations: vec![
+            relation(10, "t", RelationKind::Table),
+            relation(11, "v", RelationKind::View),
+            relation(12, "u", RelationKind::Table),
+        ],
+        behind: vec![behind(11, &[10], &[])],
+        ..Loaded::default()
+    };
+    for listed in ["t", "public.t"] {
+        let overrides =
+            Overrides { primary_tables: vec![listed.to_owned()], ..Overrides::default() };
+        let reason = |text| judged(loaded(), &overrides, text).map(|(reason, _)| reason);
+        assert_eq!(reason("TABLE t"), Some(Reason::PrimaryTable), "{listed}");
+        assert_eq!(reason("TABLE v"), Some(Reason::PrimaryTable), "{listed}");
+        assert_eq!(reason("TABLE u"), None, "{listed}");
+    }
 }

@@ -38,6 +38,12 @@ pub struct Database {
     pub load_balance_hosts: Option<LoadBalance>,
     /// Who asks the hosts for their roles. [`Config::check_user`] has the defaults in.
     pub check_user: Option<String>,
+    /// Functions that only read; `None` = as in general.
+    pub read_only_functions: Option<Vec<String>>,
+    /// Functions that are for the primary; `None` = as in general.
+    pub primary_functions: Option<Vec<String>>,
+    /// Tables and views that are read on the primary; `None` = as in general.
+    pub primary_tables: Option<Vec<String>>,
     /// Servers per pool. [`Config::pool_size`] has the defaults in.
     pub pool_size: Option<usize>,
     /// Servers that a pool keeps open. [`Config::min_pool_size`] has the defaults in.
@@ -97,6 +103,9 @@ impl Database {
             replicas: Vec::new(),
             load_balance_hosts: None,
             check_user: None,
+            read_only_functions: None,
+            primary_functions: None,
+            primary_tables: None,
             pool_size: None,
             min_pool_size: None,
             reserve_pool_size: None,

@@ -160,7 +160,7 @@ macro_rules! optional_fields {
     )*};
 }
 
-optional_fields!(Secret: Secret, PoolMode: Mode, LoadBalance: Balance);
+optional_fields!(Secret: Secret, PoolMode: Mode, LoadBalance: Balance, Vec<String>: Names);
 
 impl Field for Option<Rate> {
     fn store(&mut self, value: Value) {

@@ -200,10 +200,14 @@ pub struct General {
     pub breaker_reset: Duration,
     /// Who looks; `None` = the database's user. [`Config::check_user`] has the defaults in.
     pub check_user: Option<String>,
+    /// Time between two looks at what is defined in a database with several hosts.
+    pub catalog_interval: Duration,
     /// Functions that only read, whatever their volatility.
     pub read_only_functions: Vec<String>,
     /// Functions that are for the primary.
     pub primary_functions: Vec<String>,
+    /// Tables and views that are read on the primary.
+    pub primary_tables: Vec<String>,
 
     /// Time for a client to log in.
     pub client_login_timeout: Duration,
@@ -389,8 +393,10 @@ impl Default for General {
             breaker_errors: 50,
             breaker_reset: Duration::from_secs(30),
             check_user: None,
+            catalog_interval: Duration::from_secs(30),
             read_only_functions: Vec::new(),
             primary_functions: Vec::new(),
+            primary_tables: Vec::new(),
             client_login_timeout: Duration::from_secs(60),
             client_idle_timeout: None,
             query_timeout: None,

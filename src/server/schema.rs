@@ -1,13 +1,15 @@
 //! Versions of the databases' schemas, as far as they are seen to change.
 //!
 //! What was prepared under an earlier version may give other columns now. A server goes on
-//! running it as long as they are the same, and refuses to otherwise.
+//! running it as long as they are the same, and refuses to otherwise. What may have been defined by
+//! code, which leaves plans alone, is counted apart.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::unseen::Unseen;
 
@@ -15,6 +17,10 @@ use super::unseen::Unseen;
 #[derive(Debug, Default)]
 pub struct Schema {
     version: AtomicU64,
+    /// How often names may have come to stand for something else.
+    definitions: AtomicU64,
+    /// Rung when they just have.
+    bell: Arc<Notify>,
     /// What of it changes sessions unseen.
     pub unseen: Unseen,
 }
@@ -30,14 +36,35 @@ impl Schema {
     pub fn changed(&self) {
         self.version.fetch_add(1, Ordering::AcqRel);
         self.unseen.changed();
+        self.may_define();
+    }
+
+    /// Names may stand for something else from now on.
+    pub fn may_define(&self) {
+        self.definitions.fetch_add(1, Ordering::AcqRel);
+        self.bell.notify_one();
+    }
+
+    /// How often they may have come to.
+    #[inline]
+    pub fn definitions(&self) -> u64 {
+        self.definitions.load(Ordering::Acquire)
+    }
+
+    /// What is rung whenever they may have. One may listen.
+    pub fn bell(&self) -> &Arc<Notify> {
+        &self.bell
     }
 
     /// A statement of this version was found not to be in force any more. Where that is no news,
     /// nothing changes.
     pub fn outlived(&self, version: u64) {
         let next = version.wrapping_add(1);
-        let _known =
+        let news =
             self.version.compare_exchange(version, next, Ordering::AcqRel, Ordering::Acquire);
+        if news.is_ok() {
+            self.may_define();
+        }
     }
 }
 
@@ -80,5 +107,7 @@ mod tests {
         shop.outlived(0);
         same.changed();
         assert_eq!((shop.version(), other.version()), (2, 0));
+        same.may_define();
+        assert_eq!((shop.version(), shop.definitions()), (2, 3));
     }
 }

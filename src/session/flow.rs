@@ -9,7 +9,7 @@ use super::tenancy::Kept;
 use crate::net::socket::Inbox;
 use crate::notify::Ticket;
 use crate::server::doubt::Question;
-use crate::server::ledger::Violation;
+use crate::server::ledger::{Ledger, Violation};
 use crate::server::prepared::Statement;
 use crate::server::schema::Schema;
 use crate::sql::Effects;
@@ -66,6 +66,8 @@ pub(super) struct Flow {
     pub listening: Listening,
     /// A statement was sent that may change what others return, and may not be committed yet.
     pub alters: bool,
+    /// The same of one that may change what names stand for.
+    pub defines: bool,
     /// The version of the schema under which the statement was prepared that was named last.
     pub version: Option<u64>,
     /// The last request, where it can be run once more.
@@ -256,13 +258,29 @@ impl Flow {
         }
     }
 
-    /// All has been answered: outside of a transaction, what it did to the schema is done.
+    /// When all has been answered, outside of a transaction, what it did to the schema is done.
     #[inline]
-    pub(super) fn settle_schema(&mut self, schema: &Schema, status: u8) {
-        if self.alters && status == b'I' {
-            self.alters = false;
-            schema.changed();
+    pub(super) fn settle_schema(&mut self, schema: &Schema, ledger: &Ledger, status: u8) {
+        if self.defines && status == b'I' && ledger.is_quiet() {
+            self.defined(schema);
         }
+    }
+
+    /// What was sent may be done by now, or may still be.
+    pub(super) fn defined(&mut self, schema: &Schema) {
+        if std::mem::take(&mut self.alters) {
+            schema.changed();
+        } else if self.defines {
+            schema.may_define();
+        }
+        self.defines = false;
+    }
+
+    /// A statement is about to be sent.
+    #[inline]
+    pub(super) fn may_define(&mut self, effects: &Effects) {
+        self.alters |= effects.alters;
+        self.defines |= effects.defines;
     }
 
     /// No message is under way.

@@ -48,6 +48,7 @@ use self::parting::{Parting, ask_for_code, at_rest, part};
 pub use self::tenancy::Tenancy;
 pub use self::terms::Terms;
 use crate::cancel::{Cancels, Seat, Seated};
+use crate::catalog::Catalogs;
 use crate::client::condition::{self, Condition};
 use crate::complaints::Complaints;
 use crate::net::loops::LoopId;
@@ -78,7 +79,9 @@ pub struct House {
     /// All prepared statements.
     pub statements: StatementTable,
     /// The schemas of all databases.
-    pub schemas: Schemas,
+    pub schemas: Arc<Schemas>,
+    /// What is known of the names in all databases.
+    pub catalogs: Catalogs,
     /// Socket options, for the cancels that we send.
     pub tcp: TcpOptions,
     /// How long a cancel may take to reach a server.
@@ -538,6 +541,7 @@ impl Session {
         if let Some(mut attached) = self.attached.take() {
             let on = self.on;
             attached.stop_counting(&self.tenancy, on);
+            attached.flow.defined(&self.tenancy.schema);
             attached.lease.read_on();
             if matches!(end, End::ServerGone) {
                 attached.lease.site.doubt();

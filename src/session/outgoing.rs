@@ -193,7 +193,7 @@ impl Outgoing<'_, '_> {
     fn query(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
         let text = view::query_text(body);
         let effects = text.map_or(Effects::WORST, |text| self.effects(text));
-        self.flow.alters |= effects.alters;
+        self.flow.may_define(&effects);
         if effects.leaves.is_empty() {
             self.begin_query()?;
             return Ok(Taken::Start(0));
@@ -281,7 +281,7 @@ impl Outgoing<'_, '_> {
         };
         if parse.name.is_empty() {
             let effects = self.effects(parse.text);
-            self.flow.alters |= effects.alters;
+            self.flow.may_define(&effects);
             if let Some(pin) = self.terms.pins.refuses(effects.leaves) {
                 return self.refuse_parse(pin, parse.name);
             }

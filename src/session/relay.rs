@@ -233,7 +233,8 @@ impl Session {
             (refused, settled) = (sink.refused.take(), sink.settled);
             learnt = sink.learnt.take();
             ceased = sink.ceased.take();
-            // Before the client has it: who is answered has been counted.
+            // Before the client has it: what it may know is known, who is answered has been counted.
+            flow.settle_schema(&self.tenancy.schema, ledger, receiver.status());
             meter.received(count, ledger, &self.tenancy.traffic, self.on.index());
             // What came before a fault is the client's all the same.
             match client.outbox.send(&mut client.socket, cx, out.finish()) {
@@ -253,7 +254,6 @@ impl Session {
         }
         if lease.ledger.is_quiet() {
             lease.know_reported();
-            flow.settle_schema(&self.tenancy.schema, lease.receiver.status());
         }
         self.settle();
         if let Some((question, reply)) = learnt {

@@ -32,6 +32,8 @@ pub struct Effects {
     pub channels: Vec<Box<[u8]>>,
     /// It may change what other statements return, as the columns of a table that they name.
     pub alters: bool,
+    /// What names stand for may be something else behind it: it defines, or runs code that may.
+    pub defines: bool,
     /// The prepared statements that it names.
     pub mentions: Option<Box<Mentions>>,
 }
@@ -44,6 +46,7 @@ impl Effects {
         resets: Resets::NONE,
         channels: Vec::new(),
         alters: true,
+        defines: true,
         mentions: None,
     };
 
@@ -108,6 +111,8 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
         }
     };
     let kind = kind(first);
+    effects.alters |= kind == Kind::Definition && !creates_temporary(first, *scanner)?;
+    effects.defines |= effects.alters || may_define(kind);
     match kind {
         Kind::Set => settings::set(*scanner, effects)?,
         Kind::Reset => settings::reset(*scanner, effects)?,
@@ -154,6 +159,12 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
                 calls_count |= kind == Kind::Definition
                     && (token.is("as") || token.is("using") || token.is("default"));
                 name = Some(Name::after(before, name, word));
+                // SELECT INTO UNLOGGED, COMMIT PREPARED.
+                effects.defines |= match kind {
+                    Kind::Rows => token.is("unlogged"),
+                    Kind::Plain => before.is("commit") && token.is("prepared"),
+                    _ => false,
+                };
                 if matches!(kind, Kind::Rows | Kind::Definition) && token.is("execute") {
                     mentions::executed(scanner, effects)?;
                     name = None;
@@ -179,8 +190,6 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
         }
         before = token;
     }
-    // What is dropped has to be created before it can be anything else.
-    effects.alters |= kind == Kind::Definition && temporary.is_empty();
     if on_commit_drop < ON_COMMIT_DROP.len() {
         effects.leaves |= temporary;
     }
@@ -222,6 +231,28 @@ fn kind(first: Token<'_>) -> Kind {
         b"do" | b"call" => Kind::Leaves(Leaves::UNSEEN),
         _ => Kind::Leaves(Leaves::ANYTHING),
     }
+}
+
+/// Whether a statement of this kind may run code that defines something, or does so by itself. What
+/// is dropped has to be created before its name can stand for anything else.
+fn may_define(kind: Kind) -> bool {
+    matches!(kind, Kind::Leaves(leaves) if leaves.has(Leaves::UNSEEN))
+}
+
+/// Whether what is created is of this session alone. `scanner` is behind the first word.
+fn creates_temporary(first: Token<'_>, mut scanner: Scanner<'_>) -> Result<bool, Unclear> {
+    if !first.is("create") {
+        return Ok(false);
+    }
+    let mut next = scanner.token()?;
+    if next.is_some_and(|token| token.is("or")) {
+        scanner.token()?;
+        next = scanner.token()?;
+    }
+    if next.is_some_and(|token| token.is("local") || token.is("global")) {
+        next = scanner.token()?;
+    }
+    Ok(next.is_some_and(|token| token.is("temp") || token.is("temporary")))
 }
 
 /// A name as Postgres has it. One that it may cut off or fold in another way than we do is none:

@@ -15,6 +15,7 @@ mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 pub use builtins::{Builtin, builtin};
 pub use hint::Hint;
@@ -56,13 +57,13 @@ pub enum Does {
     Begins(Modes),
     /// It is about the session or its server, by this command or function: no other server can
     /// answer.
-    Session(String),
+    Session(Arc<str>),
     /// It can't be understood with certainty; why.
     Opaque(Opaque),
     /// It locks rows, or something else, by this.
-    Locks(String),
+    Locks(Arc<str>),
     /// It writes, or acts on the server in another way, by this.
-    Writes(String),
+    Writes(Arc<str>),
 }
 
 /// Why a text can't be understood.
@@ -191,20 +192,20 @@ impl Facts {
             Kind::Query => self.query(look),
             Kind::Ends => Does::Nothing,
             Kind::Begins => Does::Begins(look.modes),
-            Kind::Session(command) => Does::Session(command),
-            Kind::Locks(command) => Does::Locks(command),
+            Kind::Session(command) => Does::Session(command.into()),
+            Kind::Locks(command) => Does::Locks(command.into()),
             Kind::Unknown => Does::Opaque(Opaque::Grammar),
-            Kind::Writes(command) => Does::Writes(command),
+            Kind::Writes(command) => Does::Writes(command.into()),
         }
     }
 
     fn query(&mut self, look: Look<'_>) -> Does {
         let Look { writes, locks, calls, operators, attributes, mentions, .. } = look;
         if let Some(by) = writes {
-            return Does::Writes(by.to_owned());
+            return Does::Writes(by.into());
         }
         if let Some(by) = locks {
-            return Does::Locks(by.to_owned());
+            return Does::Locks(by.into());
         }
         if look.deep {
             return Does::Opaque(Opaque::Size);
@@ -240,7 +241,7 @@ fn called(name: &Name) -> Does {
     if name.schema.as_deref().is_some_and(|schema| schema != "pg_catalog") {
         return Does::Reads;
     }
-    let function = || name.name.to_string();
+    let function = || Arc::from(&*name.name);
     match builtin(&name.name) {
         Some(Builtin::Writes) => Does::Writes(function()),
         Some(Builtin::Locks) => Does::Locks(function()),

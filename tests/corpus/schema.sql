@@ -20,6 +20,8 @@ CREATE SCHEMA app;
 CREATE SCHEMA other;
 CREATE TABLE app.things (id int, name text);
 CREATE TABLE app.users (id int, name text);
+CREATE TABLE app.ledger (id int, amount numeric);
+CREATE VIEW v_ledger AS SELECT sum(amount) FROM app.ledger;
 CREATE UNLOGGED TABLE other.shared (id int);
 CREATE TABLE shared (id int);
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');

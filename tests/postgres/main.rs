@@ -15,6 +15,7 @@ mod support;
 
 mod auth;
 mod auto;
+mod catalog;
 mod check;
 mod cluster;
 mod console;

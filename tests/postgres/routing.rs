@@ -60,6 +60,7 @@ fn shop() -> Cluster {
 fn file(server: &PostgresServer) -> String {
     format!(
         "read_only_functions = [\"f_trusted\"]\nprimary_functions = [\"public.f_special\"]\n\
+         primary_tables = [\"app.ledger\"]\n\
          check_user = \"{SUPERUSER}\"\n\
          [databases.{APP_DATABASE}]\nhost = \"127.0.0.1\"\nport = {}\n\
          [users.{SUPERUSER}]\npassword = \"{PASSWORD}\"\n",

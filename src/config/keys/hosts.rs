@@ -1,6 +1,6 @@
 //! The top-level keys of databases with several hosts.
 
-use super::{Group, HOUR, key, time};
+use super::{DAY, Group, HOUR, key, time};
 use crate::config::field::Field;
 use crate::config::setting::{Key, Kind};
 
@@ -46,6 +46,13 @@ pub(super) const HOSTS: Group = Group {
              or else auth_user."
         ),
         key!(
+            catalog_interval,
+            time(100, DAY),
+            "How often it is looked whether something has been defined past the pooler in a database \
+             with several hosts, as far as it decides what may run on a replica: functions, views, \
+             tables. What passes through is seen at once (docs/routing.md)."
+        ),
+        key!(
             read_only_functions,
             Kind::Names,
             "Functions that only read though they are declared VOLATILE (or not declared at all), as \
@@ -55,6 +62,12 @@ pub(super) const HOSTS: Group = Group {
             primary_functions,
             Kind::Names,
             "Functions that are for the primary, whatever they are declared to be."
+        ),
+        key!(
+            primary_tables,
+            Kind::Names,
+            "Tables and views that are read on the primary alone, as name or schema.name; so is every \
+             view with one of them behind it."
         ),
     ],
 };

@@ -88,6 +88,27 @@ pub(crate) static DATABASE: &[Key<Database>] = &[
         "\"pgweir_check\""
     ),
     key!(
+        read_only_functions,
+        Kind::Names,
+        "Functions of this database that only read, whatever they are declared to be.",
+        "read_only_functions",
+        "[\"app.price\"]"
+    ),
+    key!(
+        primary_functions,
+        Kind::Names,
+        "Functions of this database that are for the primary.",
+        "primary_functions",
+        "[\"app.next_number\"]"
+    ),
+    key!(
+        primary_tables,
+        Kind::Names,
+        "Tables and views of this database that are read on the primary alone.",
+        "primary_tables",
+        "[\"app.balances\"]"
+    ),
+    key!(
         pool_size,
         Kind::Count(0, CONNECTIONS),
         "Servers per pool of this database. 0 = as many as there may be clients.",

@@ -222,6 +222,7 @@ impl Outgoing<'_, '_> {
                     all.leaves |= own.effects.leaves;
                     all.settings.extend(own.effects.settings.iter().cloned());
                     all.alters |= own.effects.alters;
+                    all.defines |= own.effects.defines;
                 }
                 // It may have been prepared in this transaction, by what we have not seen.
                 _ => all.leaves |= Leaves::UNSEEN,

@@ -18,7 +18,7 @@ impl Outgoing<'_, '_> {
             return Ok(Taken::Not);
         }
         self.note(Leaves::ANYTHING, &[]);
-        self.flow.alters = true;
+        self.flow.may_define(&Effects::WORST);
         self.begin_query()?;
         Ok(Taken::Start(0))
     }
@@ -44,7 +44,7 @@ impl Outgoing<'_, '_> {
             return Ok(Taken::Not);
         }
         self.note(Leaves::ANYTHING, &[]);
-        self.flow.alters = true;
+        self.flow.may_define(&Effects::WORST);
         self.flow.unnamed = Some(Box::new(Effects::WORST));
         self.flow.pins.add(Pin::LargeStatement);
         if let Some(sequence) = self.sent(Awaited::Parse)?

@@ -98,7 +98,7 @@ impl Outgoing<'_, '_> {
             self.suspect(Leaves::UNSEEN, text);
             self.note(Leaves::UNSEEN, &[]);
         }
-        self.flow.alters |= effects.alters;
+        self.flow.may_define(effects);
         if !effects.leaves.is_empty() {
             let all = self.with_executed(effects);
             let all = all.as_ref().unwrap_or(effects);

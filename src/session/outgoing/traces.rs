@@ -105,7 +105,7 @@ impl Outgoing<'_, '_> {
         if let Some(identity) = elsewhere {
             let text = Fields::new(identity).cstr();
             let effects = text.map_or(Effects::WORST, |text| self.effects(text));
-            self.flow.alters |= effects.alters;
+            self.flow.may_define(&effects);
             if effects.leaves.is_empty() {
                 self.unnamed_is_clean();
             } else {

@@ -42,7 +42,7 @@ fn clean_statements_leave_nothing() {
         "show search_path",
         "select extract(epoch from now()), coalesce(a, 0) from generate_series(1, 3) as a",
     ] {
-        let found = Effects { alters: false, ..effects(text.as_bytes()) };
+        let found = Effects { alters: false, defines: false, ..effects(text.as_bytes()) };
         assert_eq!(found, Effects::default(), "{text}");
     }
 }
@@ -291,5 +291,51 @@ fn commands_that_prepare_are_found_in_their_text() {
     for text in ["prepare p as select 1; select 2", "select 2; prepare p as select 1", "prepare p"]
     {
         assert_eq!(alone(text), None, "{text}");
+    }
+}
+
+#[test]
+fn what_may_change_the_meaning_of_names_is_seen() {
+    let judged = |text: &str| {
+        let effects = effects(text.as_bytes());
+        (effects.alters, effects.defines)
+    };
+    for text in [
+        "create function f() returns int language sql as 'select 1'",
+        "CREATE OR REPLACE VIEW temp AS SELECT 1",
+        "create function f(temp int) returns int language sql as 'select 1'",
+        "create table temp (a int)",
+        "alter table t add temp int",
+        "alter function f() volatile",
+        "begin; alter table t set unlogged; commit",
+        "create extension x",
+        "create policy p on t using (f())",
+        "select 'a\\' --'",
+    ] {
+        assert_eq!(judged(text), (true, true), "{text}");
+    }
+    for text in [
+        "do $$ begin execute 'create table t ()'; end $$",
+        "call p()",
+        "import foreign schema a from server b into c",
+        "select 1 into unlogged t",
+        "create temp table t (a int); select * into unlogged table u from t",
+        "commit prepared 'x'",
+        "wibble",
+    ] {
+        assert!(judged(text).1, "{text}");
+    }
+    for text in [
+        "create temp table t (a int)",
+        "create or replace local temporary view v as select 1",
+        "insert into t values (1)",
+        "select f(1)",
+        "drop table t",
+        "begin; rollback prepared 'x'",
+        "truncate t",
+        "grant select on t to x",
+        "prepare transaction 'x'",
+    ] {
+        assert_eq!(judged(text), (false, false), "{text}");
     }
 }

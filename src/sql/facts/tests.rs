@@ -7,15 +7,15 @@ fn does(text: &str) -> Does {
 }
 
 fn writes(by: &str) -> Does {
-    Does::Writes(by.to_owned())
+    Does::Writes(by.into())
 }
 
 fn locks(by: &str) -> Does {
-    Does::Locks(by.to_owned())
+    Does::Locks(by.into())
 }
 
 fn session(by: &str) -> Does {
-    Does::Session(by.to_owned())
+    Does::Session(by.into())
 }
 
 #[test]
