@@ -182,7 +182,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         cancel_wait: general.cancel_wait_timeout,
         complaints: Arc::new(Complaints::default()),
         hub: Hub::new(Arc::default()),
-        traffics: Traffics::new(loops.len()),
+        traffics: Traffics::new(loops.len(), general.max_metrics_users),
         partings: watch::Sender::new(()),
     });
     let setup = Setup::new(Arc::clone(&config), &house, None)?;

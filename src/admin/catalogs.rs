@@ -81,14 +81,9 @@ static COUNTERS: &[Sample] = &[
 /// Adds what there is to tell of catalogs.
 pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
     let (catalogs, now) = (registry.catalogs(), Instant::now());
-    if catalogs.is_empty() {
-        return;
-    }
-    for (samples, head) in
-        [(GAUGES, Page::head as fn(&mut Page, &str, &str)), (COUNTERS, Page::head_of_counter)]
-    {
+    for (samples, kind) in [(GAUGES, "gauge"), (COUNTERS, "counter")] {
         for (name, help, value) in samples {
-            head(page, name, help);
+            page.head_of(kind, name, help);
             for figures in &catalogs {
                 if let Some(value) = value(figures, now) {
                     page.sample(name, &[("database", &*figures.database)], value);

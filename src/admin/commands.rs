@@ -404,7 +404,7 @@ pub fn markdown() -> String {
          TRANSACTION ISOLATION LEVEL`. Queries of `pg_catalog` and `information_schema`, as psql's to \
          complete a word, have no rows. Functions are unknown.\n\n\
          # HTTP\n\n\
-         `http_listen` serves `/metrics` (Prometheus), `/livez` (the process runs) and `/readyz` \
+         `http_listen` serves `/metrics` ([Prometheus](metrics.md)), `/livez` (the process runs) and `/readyz` \
          (503 once it is stopping).\n",
     );
     out

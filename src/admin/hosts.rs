@@ -84,9 +84,6 @@ static GAUGES: &[HostGauge] = &[
 /// Adds what there is to tell of hosts.
 pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
     let (hosts, now) = (registry.hosts(), Instant::now());
-    if hosts.is_empty() {
-        return;
-    }
     page.head("pgweir_host_role", "1 for what the host is.");
     for (database, host) in &hosts {
         let at = host.at.to_string();

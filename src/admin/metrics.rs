@@ -5,8 +5,9 @@ use std::fmt::Display;
 use std::time::UNIX_EPOCH;
 
 use super::registry::{PoolFigures, Registry};
-use super::{PGBOUNCER_VERSION, VERSION, catalogs, exporter, hosts, stats};
+use super::{PGBOUNCER_VERSION, VERSION, catalogs, exporter, hosts, stats, times};
 use crate::notify::{Figures, State};
+use crate::traffic::Distribution;
 
 /// One metric of a pool: its name, what it is, and its value.
 type PoolGauge = (&'static str, &'static str, fn(&PoolFigures) -> f64);
@@ -52,10 +53,11 @@ pub fn text(registry: &dyn Registry) -> String {
     page.head("pgweir_build_info", "The version of pgweir.");
     page.sample("pgweir_build_info", &[("version", VERSION)], 1);
     page.gauge("pgweir_clients", "Clients that are logged in.", registry.clients().len());
+    let help = "When the certificate for clients expires, in seconds since 1970.";
+    page.head("pgweir_certificate_expires_seconds", help);
     if let Some(at) = registry.certificate_expires() {
         let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let help = "When the certificate for clients expires, in seconds since 1970.";
-        page.gauge("pgweir_certificate_expires_seconds", help, at);
+        page.sample("pgweir_certificate_expires_seconds", &[], at);
     }
     let pools = registry.pools();
     for (name, help, value) in POOL_GAUGES {
@@ -73,6 +75,7 @@ pub fn text(registry: &dyn Registry) -> String {
     }
     listeners(&mut page, registry);
     stats::metrics(&mut page, registry);
+    times::metrics(&mut page, registry);
     exporter::metrics(&mut page, registry);
     hosts::metrics(&mut page, registry);
     catalogs::metrics(&mut page, registry);
@@ -120,11 +123,24 @@ impl Page {
     }
 
     pub(super) fn head(&mut self, name: &str, help: &str) {
-        self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
+        self.head_of("gauge", name, help);
     }
 
-    pub(super) fn head_of_counter(&mut self, name: &str, help: &str) {
-        self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n"));
+    /// Of a metric of this type.
+    pub(super) fn head_of(&mut self, kind: &str, name: &str, help: &str) {
+        self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    }
+
+    /// Of times, in seconds.
+    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], times: &Distribution) {
+        let bucket = format!("{name}_bucket");
+        let bounds = times.cumulative().map(|(bound, below)| (seconds(bound), below));
+        let infinite = ("+Inf".to_owned(), times.count());
+        for (bound, below) in bounds.chain([infinite]) {
+            self.sample(&bucket, &[labels, &[("le", &bound)]].concat(), below);
+        }
+        self.sample(&format!("{name}_sum"), labels, seconds(times.micros));
+        self.sample(&format!("{name}_count"), labels, times.count());
     }
 
     pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
@@ -139,9 +155,21 @@ impl Page {
     }
 }
 
+/// Exactly so many microseconds.
+fn seconds(micros: u64) -> String {
+    let all = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    all.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn microseconds_are_told_exactly() {
+        let told = [0, 100, 2_500_000, 60_000_000, 1_000_001].map(seconds);
+        assert_eq!(told, ["0", "0.0001", "2.5", "60", "1.000001"]);
+    }
 
     #[test]
     fn labels_stay_within_their_quotes() {

@@ -17,6 +17,7 @@ mod registry;
 mod sockets;
 mod stats;
 mod tables;
+mod times;
 mod waiting;
 
 pub use self::console::{Console, Consoles};

@@ -14,7 +14,7 @@ use crate::notify;
 use crate::pool::{Holder, PoolName, Snapshot};
 use crate::server::card::ServerCard;
 use crate::topology::HostFigures;
-use crate::traffic::Traffic;
+use crate::traffic::{Pair, Times, Traffic};
 
 /// Where figures come from.
 pub trait Registry: Send + Sync + 'static {
@@ -32,6 +32,10 @@ pub trait Registry: Send + Sync + 'static {
     fn servers(&self) -> Vec<Arc<ServerCard>>;
     /// What has passed through each database, by name.
     fn traffic(&self) -> Vec<(String, Arc<Traffic>)>;
+    /// How long things take for each user on each database.
+    fn times(&self) -> Vec<(Pair, Arc<Times>)>;
+    /// How often a user came to a database whose times are not told apart.
+    fn folded(&self) -> u64;
     /// Every connection that listens for clients, in no order.
     fn listeners(&self) -> Vec<notify::Figures>;
     /// Every host of every database that has several, in their order.

@@ -162,7 +162,7 @@ pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
         PREFIXES.into_iter().flat_map(|prefix| COUNTERS.iter().map(move |it| (prefix, it)))
     {
         let name = format!("{prefix}_{name}");
-        page.head_of_counter(&name, help);
+        page.head_of("counter", &name, help);
         for (database, totals) in &totals {
             page.sample(&name, &[("database", database)], totals.get(*figure) as f64 * one);
         }

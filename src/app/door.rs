@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::identify::{Attempt, Identified};
 use super::setup::Setup;
@@ -16,10 +16,10 @@ use crate::admin::{self, Console, Role};
 use crate::auth::ServerSecret;
 use crate::cancel::{SeatLimit, Seated, Secret};
 use crate::client::card::{ClientCard, Login, Replication};
-use crate::client::condition::{self, wait_for};
+use crate::client::condition;
 use crate::client::lobby::Lobby;
 use crate::client::login::{self, LoginError, Opening, Stranger};
-use crate::client::pace::{Pace, Paces, neighbourhood};
+use crate::client::pace::{Paces, neighbourhood};
 use crate::config::{Config, Database, General};
 use crate::net::loops::LoopId;
 use crate::net::peer::Peer;
@@ -222,7 +222,7 @@ impl App {
         let entered = self.enter(&mut stranger, setup, &startup, attempt).await;
         let user = attempt.names.as_ref().map_or("", |(user, _)| user);
         let entrance = match entered {
-            Ok(Entered::Database(entrance)) => entrance,
+            Ok(Entered::Database(entrance)) => *entrance,
             Ok(Entered::Console(role, greeting)) => {
                 if setup.config.general.log_connections {
                     let method = attempt.method.unwrap_or_default();
@@ -292,8 +292,8 @@ impl App {
         let ticket =
             ticket.map_err(|limit| Refused::Told(condition::TOO_MANY_CLIENTS.about(limit)))?;
         if let Some(address) = attempt.peer.ip().map(neighbourhood) {
-            keep_pace(self.door.address_pace.of(address), "login_rate_per_address")
-                .map_err(Refused::Told)?;
+            let paces = &self.door.address_pace;
+            paces.keep(address, "login_rate_per_address").map_err(Refused::Told)?;
         }
         stranger.socket().write_all(&login::negotiation(startup)).await?;
         let physical = replication == Some(Replication::Physical);
@@ -309,8 +309,8 @@ impl App {
             return Err(Refused::Told(condition::READ_ONLY_USER.about("replication")));
         }
         // After the proof: nobody can use up another's logins.
-        keep_pace(self.door.user_pace.of(user.to_string()), "login_rate_per_user")
-            .map_err(Refused::Told)?;
+        let paces = &self.door.user_pace;
+        paces.keep(user.to_string(), "login_rate_per_user").map_err(Refused::Told)?;
         let Some(ticket) = ticket else {
             let role = Role::of(&user, &config.general);
             let role = role.ok_or_else(|| Refused::Told(condition::NO_CONSOLE.report()))?;
@@ -329,7 +329,9 @@ impl App {
         if self.tenancies.is_disabled(&database.name) {
             return Err(Refused::Told(condition::DISABLED.about(&database.name)));
         }
-        Ok(Entered::Database(Entrance { replication, ticket, database, identified }))
+        let came = attempt.came;
+        let entrance = Entrance { replication, ticket, database, identified, came };
+        Ok(Entered::Database(Box::new(entrance)))
     }
 
     async fn open(
@@ -341,7 +343,7 @@ impl App {
         entrance: Entrance,
         on: LoopId,
     ) -> Result<Guest, Refused> {
-        let Entrance { ticket, database, identified, .. } = entrance;
+        let Entrance { ticket, database, identified, came, .. } = entrance;
         let Identified { person, proof, greeting } = identified;
         let secret = setup.users.server_secret(&database, &person, Some(proof));
         let (tenancy, settings) = match self.prepare(setup, startup, &card, &database, secret) {
@@ -363,7 +365,7 @@ impl App {
         let params = tenancy.pool.connector().params().share(settings);
         let (socket, ahead) = stranger.into_parts();
         let gate = self.door.gate(seat.card());
-        let entry = Entry { socket, ahead, greeting, seat, tenancy, on, params, gate };
+        let entry = Entry { socket, ahead, greeting, seat, tenancy, on, params, gate, came };
         let session = Session::open(entry).await.map_err(|_end| Refused::Ended)?;
         Ok(Guest { session, _ticket: ticket })
     }
@@ -479,7 +481,7 @@ struct Walsender {
 
 /// What somebody who has proven who it is came for.
 enum Entered {
-    Database(Entrance),
+    Database(Box<Entrance>),
     /// With this role, and what it has not been sent yet of its login.
     Console(Role, Vec<u8>),
 }
@@ -490,10 +492,6 @@ struct Entrance {
     ticket: Ticket,
     database: Arc<Database>,
     identified: Identified,
-}
-
-/// Takes a token of a login's pace.
-fn keep_pace(pace: Option<Arc<Pace>>, key: &str) -> Result<(), Report> {
-    let taken = pace.map_or(Ok(()), |pace| pace.take());
-    taken.map_err(|wait| wait_for(condition::LOGIN_RATE, key, wait))
+    /// When it connected.
+    came: Instant,
 }

@@ -17,7 +17,7 @@ use crate::pool::Holder;
 use crate::route::Session;
 use crate::server::card::ServerCard;
 use crate::topology::HostFigures;
-use crate::traffic::Traffic;
+use crate::traffic::{Pair, Times, Traffic};
 
 impl Registry for App {
     fn config(&self) -> Arc<Config> {
@@ -74,6 +74,14 @@ impl Registry for App {
             self.house.traffics.of(name);
         }
         self.house.traffics.list()
+    }
+
+    fn times(&self) -> Vec<(Pair, Arc<Times>)> {
+        self.house.traffics.times()
+    }
+
+    fn folded(&self) -> u64 {
+        self.house.traffics.folded()
     }
 
     fn listeners(&self) -> Vec<notify::Figures> {

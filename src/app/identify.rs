@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::App;
 use super::door::Refused;
 use super::setup::Setup;
@@ -23,6 +25,8 @@ pub(super) struct Attempt {
     pub(super) names: Option<(Arc<str>, Arc<str>)>,
     /// How it is proven, as far as that has been asked.
     pub(super) method: Option<&'static str>,
+    /// When it connected.
+    pub(super) came: Instant,
 }
 
 /// A stranger who has proven who it is.
@@ -35,7 +39,7 @@ pub(super) struct Identified {
 
 impl Attempt {
     pub(super) fn new(peer: Peer) -> Self {
-        Self { peer, names: None, method: None }
+        Self { peer, names: None, method: None, came: Instant::now() }
     }
 
     /// Logs that it came to this client.

@@ -80,7 +80,9 @@ impl App {
         self.topologies.adopt(&setup, &Arc::downgrade(self));
         let Moved { changed, gone } = self.tenancies.reload(setup);
         self.house.hub.look();
-        self.adopt_catalogs(&self.setup().config);
+        let setup = self.setup();
+        self.house.traffics.limit_pairs(setup.config.general.max_metrics_users);
+        self.adopt_catalogs(&setup.config);
         tracing::info!(changed, gone = gone.len(), "configuration reloaded");
         for seat in self.house.cancels.list() {
             if gone.iter().any(|(login, _)| **login == *seat.card().login) {

@@ -12,7 +12,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::condition::{self, wait_for};
 use crate::config::Rate;
+use crate::wire::reply::Report;
 
 /// Buckets that a book keeps.
 const KEPT_MAX: usize = 10_000;
@@ -79,6 +81,15 @@ impl<K: Eq + Hash> Paces<K> {
             }
         }
         Some(Arc::clone(kept.entry(who).or_insert_with(|| Arc::new(Pace::new(rate)))))
+    }
+
+    /// Takes a token for a login.
+    ///
+    /// # Errors
+    /// What the client is told when there is none: that it comes too often for this key.
+    pub fn keep(&self, who: K, key: &str) -> Result<(), Report> {
+        let taken = self.of(who).map_or(Ok(()), |pace| pace.take());
+        taken.map_err(|wait| wait_for(condition::LOGIN_RATE, key, wait))
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`General::default`]. Keys that PgBouncer has keep PgBouncer's names and meanings.
 
 mod access;
+mod figures;
 mod general;
 mod hosts;
 mod pins;

@@ -332,6 +332,8 @@ pub struct General {
     pub log_pooler_errors: bool,
     /// More words in the log, 0 to 3.
     pub verbose: u8,
+    /// Users on databases that metrics tell apart.
+    pub max_metrics_users: usize,
 }
 
 impl Default for General {
@@ -455,6 +457,7 @@ impl Default for General {
             log_disconnections: false,
             log_pooler_errors: true,
             verbose: 0,
+            max_metrics_users: 200,
         }
     }
 }

@@ -288,6 +288,12 @@ impl Ledger {
         }
     }
 
+    /// Whether a request of a client has been answered since the tally was taken.
+    #[inline]
+    pub fn has_answered(&self) -> bool {
+        self.tally.get(Figure::Queries) > 0
+    }
+
     /// What was sent and answered for clients since this was asked last.
     pub fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)

@@ -1,9 +1,11 @@
-//! Counts and times of one attachment, and how they come to its database's.
+//! Counts and times of one attachment, and how they come to those of its database and user.
 
 use tokio::time::Instant;
 
+use super::tenancy::Tenancy;
+use crate::net::loops::LoopId;
 use crate::server::ledger::Ledger;
-use crate::traffic::{Figure, Tally, Traffic};
+use crate::traffic::{Figure, Role, Span, Tally};
 
 /// What passes while a server is attached.
 #[derive(Debug)]
@@ -13,14 +15,16 @@ pub(super) struct Meter {
     busy: Option<Instant>,
     /// Since when a transaction is under way.
     began: Option<Instant>,
+    /// What the server is.
+    role: Role,
 }
 
 impl Meter {
-    /// A client has got a server.
-    pub(super) fn start() -> Self {
+    /// A client has got a server of this role.
+    pub(super) fn start(role: Role) -> Self {
         let mut tally = Tally::default();
         tally.add(Figure::Assignments, 1);
-        Self { tally, busy: None, began: None }
+        Self { tally, busy: None, began: None, role }
     }
 
     /// So many bytes of the client have been passed on; the moment, if its server had nothing to do.
@@ -39,38 +43,41 @@ impl Meter {
     }
 
     /// So many bytes of the server have been judged. At the end of a transaction all that was
-    /// counted goes to its database.
+    /// counted goes to its database. Requests that were answered in one go share their time.
     pub(super) fn received(
         &mut self,
         bytes: usize,
         ledger: &mut Ledger,
-        traffic: &Traffic,
-        on: usize,
+        tenancy: &Tenancy,
+        on: LoopId,
     ) {
         self.tally.add(Figure::Sent, bytes as u64);
-        let counted = ledger.take_tally();
-        if counted.get(Figure::Queries) == 0 {
-            return self.tally.join(&counted);
+        if !ledger.has_answered() {
+            return;
         }
+        let counted = ledger.take_tally();
         let now = Instant::now();
-        let is_over = counted.get(Figure::Transactions) > 0;
+        let transactions = counted.get(Figure::Transactions);
         // What was sent behind is under way already.
         let next = (!ledger.is_quiet()).then_some(now);
-        if let Some(busy) = std::mem::replace(&mut self.busy, next) {
-            self.tally.add_time(Figure::QueryTime, now - busy);
-        }
-        if is_over && let Some(began) = std::mem::replace(&mut self.began, next) {
+        let busy = std::mem::replace(&mut self.busy, next).unwrap_or(now);
+        self.tally.add_time(Figure::QueryTime, now - busy);
+        let queries = counted.get(Figure::Queries);
+        tenancy.times.add(on.index(), self.role, Span::Query, queries, now - busy);
+        if transactions > 0 {
+            let began = std::mem::replace(&mut self.began, next).unwrap_or(now);
             self.tally.add_time(Figure::TransactionTime, now - began);
+            tenancy.times.add(on.index(), self.role, Span::Transaction, transactions, now - began);
         }
         self.tally.join(&counted);
-        if is_over {
-            traffic.add(on, &std::mem::take(&mut self.tally));
+        if transactions > 0 {
+            tenancy.traffic.add(on.index(), &std::mem::take(&mut self.tally));
         }
     }
 
     /// The attachment is over: what is left goes to its database as well.
-    pub(super) fn stop(&mut self, ledger: &mut Ledger, traffic: &Traffic, on: usize) {
+    pub(super) fn stop(&mut self, ledger: &mut Ledger, tenancy: &Tenancy, on: LoopId) {
         self.tally.join(&ledger.take_tally());
-        traffic.add(on, &std::mem::take(&mut self.tally));
+        tenancy.traffic.add(on.index(), &std::mem::take(&mut self.tally));
     }
 }

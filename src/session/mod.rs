@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::clock::Clock;
 use self::cut::{Need, Standing};
@@ -149,7 +149,7 @@ struct Attached {
 impl Attached {
     fn stop_counting(&mut self, tenancy: &Tenancy, on: LoopId) {
         self.lease.card().has_prepared(self.lease.prepared.len());
-        self.meter.stop(&mut self.lease.ledger, &tenancy.traffic, on.index());
+        self.meter.stop(&mut self.lease.ledger, tenancy, on);
     }
 }
 
@@ -172,6 +172,8 @@ pub struct Entry {
     pub params: Arc<Params>,
     /// Limits on its requests.
     pub gate: Option<Box<Gate>>,
+    /// When it connected.
+    pub came: Instant,
 }
 
 /// Why a session ended.
@@ -240,7 +242,7 @@ impl Session {
     /// # Errors
     /// Why there is no session; the client has been told.
     pub async fn open(entry: Entry) -> Result<Self, End> {
-        let Entry { socket, ahead, greeting, seat, tenancy, on, params, gate } = entry;
+        let Entry { socket, ahead, greeting, seat, tenancy, on, params, gate, came } = entry;
         let client = Client {
             socket,
             inbox: Inbox::default(),
@@ -270,7 +272,7 @@ impl Session {
             Poll::Ready(())
         })
         .await;
-        match session.greet().await {
+        match session.greet(came).await {
             Ok(()) => Ok(session),
             Err(end) => {
                 session.tell_end(&end).await;
@@ -279,7 +281,7 @@ impl Session {
         }
     }
 
-    async fn greet(&mut self) -> Result<(), End> {
+    async fn greet(&mut self, came: Instant) -> Result<(), End> {
         if self.params.proven().is_none() {
             let lease = self.wait_at_login().await?;
             self.apply_on(lease).await?.check_in(self.on);
@@ -292,6 +294,7 @@ impl Session {
             self.known = Arc::clone(reported);
         }
         self.tenancy.traffic.add_one(self.on.index(), Figure::Logins, 1);
+        self.tenancy.times.logged_in(self.on.index(), came.elapsed());
         reply::backend_key(&mut out, self.seat.pid(), self.seat.secret());
         out.extend_from_slice(&reply::ready(b'I'));
         // What the socket does not take at once goes out while the session is idle.

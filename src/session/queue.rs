@@ -17,7 +17,7 @@ use crate::net::scratch;
 use crate::pool::{CheckoutError, Connector, Lease, Snapshot, Waiting};
 use crate::server::ServerError;
 use crate::server::connect::ConnectError;
-use crate::traffic::Figure;
+use crate::traffic::{Figure, Role, Span};
 use crate::wire::reply::{Report, Severity};
 
 /// How waiting came to an end.
@@ -104,11 +104,7 @@ impl Session {
                     }
                     alarm.as_mut().reset(earlier(None, deadline));
                 }
-                Ok(Waited::Server(Ok(lease))) => {
-                    let Tenancy { traffic, .. } = &*self.tenancy;
-                    traffic.add_time(self.on.index(), Figure::WaitTime, started.elapsed());
-                    break Ok(Ok(lease));
-                }
+                Ok(Waited::Server(Ok(lease))) => break Ok(Ok(lease)),
                 Ok(Waited::Server(Err(CheckoutError::Connect(error)))) => {
                     break Ok(Err(Vain::NoServer(error)));
                 }
@@ -119,6 +115,13 @@ impl Session {
                 Err(end) => break Err(end),
             }
         };
+        let (Tenancy { traffic, times, .. }, on) = (&*self.tenancy, self.on.index());
+        let took = started.elapsed();
+        // Who gave up has waited as well.
+        times.add(on, Role::Primary, Span::Wait, 1, took);
+        if let Ok(Ok(_)) = &waited {
+            traffic.add_time(on, Figure::WaitTime, took);
+        }
         // Nothing is under way to a server that we never had.
         drop(self.seat.leave());
         waited

@@ -7,6 +7,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::clock::{Clock, Phase};
 use super::cut::{self, Need};
@@ -23,6 +24,7 @@ use crate::net::socket::Outbox;
 use crate::pool::{Connector, Lease};
 use crate::server::Server;
 use crate::server::receive::Fault;
+use crate::traffic::{Role, Span};
 use crate::wire::request;
 use crate::wire::splice::Splice;
 
@@ -78,7 +80,7 @@ impl Session {
             flow,
             undo: NamesUndo::default(),
             clock: timed.then(|| Box::new(Clock::start())),
-            meter: Meter::start(),
+            meter: Meter::start(Role::Primary),
             lease,
         }));
         self.begin_to_hear();
@@ -96,6 +98,8 @@ impl Session {
             lease.check_in(self.on);
             return Ok(false);
         }
+        let on = self.on.index();
+        self.tenancy.times.add(on, Role::Primary, Span::Wait, 1, Duration::ZERO);
         self.attach(lease)?;
         Ok(true)
     }
@@ -235,7 +239,7 @@ impl Session {
             ceased = sink.ceased.take();
             // Before the client has it: what it may know is known, who is answered has been counted.
             flow.settle_schema(&self.tenancy.schema, ledger, receiver.status());
-            meter.received(count, ledger, &self.tenancy.traffic, self.on.index());
+            meter.received(count, ledger, &self.tenancy, self.on);
             // What came before a fault is the client's all the same.
             match client.outbox.send(&mut client.socket, cx, out.finish()) {
                 Ok(()) => {}

@@ -13,7 +13,7 @@ use super::{House, ServerPool, Terms};
 use crate::client::card::Login;
 use crate::server::schema::Schema;
 use crate::server::unseen::Asking;
-use crate::traffic::Traffic;
+use crate::traffic::{Times, Traffic};
 
 /// What all sessions of a user on a database share.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Tenancy {
     pub schema: Arc<Schema>,
     /// What has passed through their database.
     pub traffic: Arc<Traffic>,
+    /// How long things take for them.
+    pub times: Arc<Times>,
     revision: u64,
     line: Arc<Line>,
 }
@@ -73,7 +75,8 @@ impl Tenancy {
         });
         let schema = house.schemas.of(&login.database);
         let traffic = house.traffics.of(&login.database);
-        let first = Self { login, pool, terms, house, schema, traffic, revision: 0, line };
+        let times = house.traffics.times_of(&login.database, &login.user);
+        let first = Self { login, pool, terms, house, schema, traffic, times, revision: 0, line };
         let first = Arc::new(first);
         *first.line.latest.lock() = Arc::downgrade(&first);
         first
@@ -91,6 +94,7 @@ impl Tenancy {
             house: Arc::clone(&self.house),
             schema: Arc::clone(&self.schema),
             traffic: Arc::clone(&self.traffic),
+            times: Arc::clone(&self.times),
             revision,
             line: Arc::clone(&self.line),
         });

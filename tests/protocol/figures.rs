@@ -133,12 +133,7 @@ fn waits_are_counted_and_every_table_says_the_same() {
     let averages = line(&table(&pooler, "SHOW STATS_AVERAGES"), "database", APP_DATABASE);
     assert_eq!(averages["avg_bind_count"], "0");
 
-    let log = pooler.log();
-    let address = log.lines().find_map(|line| line.strip_prefix("  metrics   http://")).unwrap();
-    let mut stream = TcpStream::connect(address.strip_suffix("/metrics").unwrap()).unwrap();
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: pgweir\r\n\r\n").unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
+    let page = page(&pooler);
     for prefix in ["pgbouncer_stats", "pgbouncer_stats_totals"] {
         let name = format!("{prefix}_queries_pooled_total");
         assert!(page.contains(&format!("# TYPE {name} counter\n")), "{page}");
@@ -149,6 +144,149 @@ fn waits_are_counted_and_every_table_says_the_same() {
         line.strip_prefix("pgbouncer_stats_client_wait_seconds_total{database=\"shop\"} ")
     });
     assert!(seconds.unwrap().parse::<f64>().unwrap() > 0.1);
+}
+
+/// What `/metrics` answers.
+#[track_caller]
+fn page(pooler: &Pooler) -> String {
+    let address = || {
+        let log = pooler.log();
+        let line = log.lines().find_map(|line| line.strip_prefix("  metrics   http://"))?;
+        line.strip_suffix("/metrics").map(str::to_owned)
+    };
+    eventually("the address is told", LIMIT, || address().is_some());
+    let mut stream = TcpStream::connect(address().unwrap()).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: pgweir\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
+}
+
+/// The value of a metric, which is given with its labels.
+#[track_caller]
+fn metric(page: &str, name: &str) -> String {
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {name} in {page}")).to_owned()
+}
+
+/// So many microseconds as the metrics tell them.
+fn seconds(micros: u64) -> String {
+    let whole = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    whole.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+const OF_APP: &str = "database=\"shop\",user=\"app\"";
+
+#[test]
+fn histograms_count_what_the_tables_count() {
+    let pooler = start("default_pool_size = 2");
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let mut client = Client::login(pooler.port());
+                for _ in 0..40 {
+                    client.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
+                    client.talk("Q begin", "C[BEGIN] ZT");
+                    client.talk("P - select 2 / B - / E / S", "1 2 D[2] C[SELECT 1] ZT");
+                    client.talk("Q select nothing / Q select 3", "E[42703] ZE E[25P02] ZE");
+                    client.talk("Q rollback", "C[ROLLBACK] ZI");
+                }
+            });
+        }
+    });
+    let columns = [
+        "server_assignment_count",
+        "xact_count",
+        "query_count",
+        "client_login_count",
+        "query_time",
+        "xact_time",
+        "wait_time",
+    ];
+    let numbers = numbers(&pooler, "SHOW STATS_TOTALS", &columns);
+    let [assignments, transactions, queries, logins, query_time, transaction_time, wait_time] =
+        numbers[..]
+    else {
+        panic!("{numbers:?}")
+    };
+    assert_eq!((transactions, queries, logins), (6 * 40 * 2, 6 * 40 * 6, 6));
+    let told = page(&pooler);
+    let value = |name: &str| metric(&told, &format!("pgweir_{name}"));
+    for (name, count, time) in [
+        ("query_seconds", queries, query_time),
+        ("transaction_seconds", transactions, transaction_time),
+    ] {
+        let labels = format!("{OF_APP},role=\"primary\"");
+        assert_eq!(value(&format!("{name}_count{{{labels}}}")), count.to_string());
+        let all = format!("{name}_bucket{{{labels},le=\"+Inf\"}}");
+        assert_eq!(value(&all), count.to_string());
+        assert_eq!(value(&format!("{name}_sum{{{labels}}}")), seconds(time), "{name}");
+    }
+    // Beside those of requests there are those of logins, of which some need a server.
+    let waits = format!("wait_seconds_count{{{OF_APP},role=\"primary\"}}");
+    let waits: u64 = value(&waits).parse().unwrap();
+    assert!((assignments + 1..=assignments + logins).contains(&waits), "{waits}, {assignments}");
+    let sum = format!("wait_seconds_sum{{{OF_APP},role=\"primary\"}}");
+    assert_eq!(value(&sum), seconds(wait_time));
+    assert_eq!(value(&format!("login_seconds_count{{{OF_APP}}}")), logins.to_string());
+    assert!(!told.contains("role=\"replica\""), "there is none");
+
+    let mut client = Client::login(pooler.port());
+    client.talk("Q select pg_sleep(0.3)", "T D[] C[SELECT 1] ZI");
+    let after = page(&pooler);
+    let within = |page: &str, bound: &str| -> u64 {
+        let name =
+            format!("pgweir_query_seconds_bucket{{{OF_APP},role=\"primary\",le=\"{bound}\"}}");
+        metric(page, &name).parse().unwrap()
+    };
+    assert_eq!(within(&after, "0.25"), within(&told, "0.25"), "it took longer");
+    assert_eq!(within(&after, "60"), within(&told, "60") + 1);
+}
+
+#[test]
+fn users_whose_times_are_not_told_apart_are_counted_together() {
+    let superuser = format!("[users.{SUPERUSER}]\npassword = \"{PASSWORD}\"\n");
+    let text = file(shared().port(), "max_metrics_users = 1", &superuser)
+        .replace("http_listen = \"\"", "http_listen = \"127.0.0.1:0\"");
+    let pooler = Pooler::start(&text);
+    Client::login(pooler.port()).talk("Q select 1", "T D[1] C[SELECT 1] ZI");
+    assert_eq!(metric(&page(&pooler), "pgweir_metrics_folded_total"), "0");
+    let as_superuser = [("user", SUPERUSER), ("database", APP_DATABASE)];
+    let mut client = Client::login_as(pooler.port(), &as_superuser);
+    client.talk("Q select 1 / Q select 2", "T D[1] C[SELECT 1] ZI T D[2] C[SELECT 1] ZI");
+    let told = page(&pooler);
+    assert_eq!(metric(&told, "pgweir_metrics_folded_total"), "1");
+    for (labels, count) in [(OF_APP, "1"), ("database=\"other\",user=\"other\"", "2")] {
+        let name = format!("pgweir_query_seconds_count{{{labels},role=\"primary\"}}");
+        assert_eq!(metric(&told, &name), count, "{labels}");
+    }
+    assert!(!told.contains(&format!("user=\"{SUPERUSER}\",role")), "{told}");
+    assert!(pooler.log().contains("max_metrics_users"), "it is said once");
+}
+
+/// What each metric is, from its own words. With `UPDATE_REFERENCE` set, writes the table instead.
+#[test]
+fn every_metric_has_its_row_in_the_documents() {
+    let told = page(&start(""));
+    let mut table = String::from("| metric | type | what it is |\n|---|---|---|\n");
+    let mut lines = told.lines();
+    while let Some(line) = lines.next() {
+        let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|it| it.split_once(' '))
+        else {
+            continue;
+        };
+        let kind = lines.next().unwrap().strip_prefix(&format!("# TYPE {name} ")).unwrap();
+        assert!(!table.contains(&format!("`{name}`")), "{name} is there twice");
+        table += &format!("| `{name}` | {kind} | {help} |\n");
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    let found = std::fs::read_to_string(path).unwrap();
+    let start = found.find("| metric |").unwrap();
+    let text = format!("{}{table}", &found[..start]);
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        return std::fs::write(path, text).unwrap();
+    }
+    assert!(found == text, "docs/metrics.md is behind: UPDATE_REFERENCE=1 cargo test");
 }
 
 /// The only line that has this in this column.

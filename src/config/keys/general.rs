@@ -1,6 +1,7 @@
 //! The top-level keys.
 
 use super::access;
+use super::figures::FIGURES;
 use super::hosts::HOSTS;
 use super::pins::PINS;
 use super::times::{ENDING, TIMEOUTS};
@@ -418,4 +419,5 @@ pub(crate) static GENERAL: &[Group] = &[
             ),
         ],
     },
+    FIGURES,
 ];

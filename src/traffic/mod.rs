@@ -1,4 +1,4 @@
-//! What passes through each database, counted.
+//! What passes through each database, counted, and how long that takes ([`times`]).
 //!
 //! Who counts has a [`Tally`] of its own and adds it to the database's [`Traffic`] from time to
 //! time, where each loop has a place of its own: nobody waits for anybody, and nothing is shared
@@ -10,6 +10,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+
+mod times;
+
+use self::times::Pairs;
+pub use self::times::{BOUNDS, Distribution, Pair, Role, Span, Times};
 
 /// What is counted. Times are in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +100,8 @@ impl Tally {
 
     /// All of it together with all of another.
     pub fn join(&mut self, other: &Self) {
-        for figure in Figure::ALL {
-            self.add(figure, other.get(figure));
+        for (sum, more) in self.0.iter_mut().zip(other.0) {
+            *sum = sum.wrapping_add(more);
         }
     }
 
@@ -232,6 +237,7 @@ impl Traffic {
 #[derive(Debug)]
 pub struct Traffics {
     by_database: Mutex<BTreeMap<Box<str>, Arc<Traffic>>>,
+    pairs: Pairs,
     loops: usize,
 }
 
@@ -239,9 +245,30 @@ pub struct Traffics {
 const DATABASES_MAX: usize = 1000;
 
 impl Traffics {
-    /// Nothing has passed yet. There are so many loops.
-    pub fn new(loops: usize) -> Self {
-        Self { by_database: Mutex::default(), loops }
+    /// Nothing has passed yet. There are so many loops, and so many users on databases whose times
+    /// are told apart.
+    pub fn new(loops: usize, pairs_max: usize) -> Self {
+        Self { by_database: Mutex::default(), pairs: Pairs::new(loops, pairs_max), loops }
+    }
+
+    /// So many are told apart from now on.
+    pub fn limit_pairs(&self, max: usize) {
+        self.pairs.limit(max);
+    }
+
+    /// How long things take for this user on this database, or for all that are not told apart.
+    pub fn times_of(&self, database: &str, user: &str) -> Arc<Times> {
+        self.pairs.of(database, user)
+    }
+
+    /// The times of all, by whose they are.
+    pub fn times(&self) -> Vec<(Pair, Arc<Times>)> {
+        self.pairs.list()
+    }
+
+    /// How often a user came to a database that is not told apart.
+    pub fn folded(&self) -> u64 {
+        self.pairs.folded()
     }
 
     /// The one of this database.
@@ -278,7 +305,7 @@ mod tests {
 
     #[test]
     fn all_loops_count_and_averages_are_of_the_last_period() {
-        let traffics = Traffics::new(2);
+        let traffics = Traffics::new(2, 1);
         let traffic = traffics.of("shop");
         let mut tally = Tally::default();
         tally.add(Figure::Queries, 3);
@@ -305,7 +332,7 @@ mod tests {
 
     #[test]
     fn databases_that_nobody_uses_are_forgotten_when_there_are_many() {
-        let traffics = Traffics::new(1);
+        let traffics = Traffics::new(1, 1);
         let used = traffics.of("used");
         used.add_one(0, Figure::Queries, 1);
         for number in 0..3 * DATABASES_MAX {
