@@ -1,12 +1,20 @@
 //! The command line.
 
+#[path = "main/check.rs"]
+mod check;
+#[path = "main/convert.rs"]
+mod convert;
 #[path = "main/explain.rs"]
 mod explain;
+#[path = "main/log.rs"]
+mod log;
+#[path = "main/start.rs"]
+mod start;
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -14,12 +22,14 @@ use clap::{Args, Parser, Subcommand};
 use pgweir::admin::Override;
 use pgweir::app;
 use pgweir::app::discover::{Found, Role, advise_pool_size, discover};
-use pgweir::app::inspect::{Check, Level, inspect, json};
 use pgweir::config::origin::Shown;
 use pgweir::config::{self, Config, Environment, General, HostPort, Problems, ServerUrl};
 use pgweir::demo;
 use pgweir::net::listen::Endpoint;
-use tracing_subscriber::EnvFilter;
+
+use self::check::{Depth, Form};
+use self::convert::Conversion;
+use self::start::Manner;
 
 /// Idle clients are many and small: this allocator keeps them close together, and gives memory
 /// back to the system when a crowd has left. Figures are in `ARCHITECTURE.md`.
@@ -32,6 +42,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    /// pooler.toml, or PgBouncer's pgbouncer.ini: as with `run`.
+    #[arg(conflicts_with_all = ["url", "replica", "port", "listen", "http"])]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    manner: Manner,
     #[command(flatten)]
     direct: Direct,
 }
@@ -62,12 +77,20 @@ struct Direct {
 enum Command {
     /// Run with a configuration file.
     Run {
-        /// pooler.toml.
+        /// pooler.toml or pgbouncer.ini.
         file: PathBuf,
+        #[command(flatten)]
+        manner: Manner,
+    },
+    /// Make a pooler.toml of a pgbouncer.ini, with a line for each setting that says what has become
+    /// of it.
+    Convert {
+        #[command(flatten)]
+        conversion: Conversion,
     },
     /// Check a configuration file; exit code 1 when there is anything wrong with it.
     Check {
-        /// pooler.toml.
+        /// pooler.toml or pgbouncer.ini.
         file: PathBuf,
         /// Ask its servers, too, whether all will work: login, role, lag, connections, clock,
         /// certificates.
@@ -103,7 +126,7 @@ enum Command {
 enum ConfigQuestion {
     /// Show every setting with its value; secrets are ***.
     Show {
-        /// pooler.toml; without it, what flags and variables make.
+        /// pooler.toml or pgbouncer.ini; without it, what flags and variables make.
         file: Option<PathBuf>,
         #[command(flatten)]
         direct: Direct,
@@ -125,19 +148,15 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        None => run_direct(cli.direct),
-        Some(Command::Run { file }) => {
-            let environment = environment();
-            let config = Config::from_toml_file_in(&file, &environment);
-            begin_log(&environment, config.as_ref().ok());
-            let source = Box::new(move |set: &[Override]| {
-                Config::from_toml_file_in(&file, &environment.with(set.to_vec()))
-            });
-            serve(config?, source, &[])
-        }
+        None => match cli.file {
+            Some(file) => start::run_file(file, cli.manner),
+            None => run_direct(cli.direct, &cli.manner),
+        },
+        Some(Command::Run { file, manner }) => start::run_file(file, manner),
+        Some(Command::Convert { conversion }) => convert::convert(&conversion),
         Some(Command::Check { file, connect, json }) => {
             let form = if json { Form::Json } else { Form::Lines };
-            check(&file, if connect { Depth::Servers } else { Depth::File }, form)
+            check::check(&file, if connect { Depth::Servers } else { Depth::File }, form)
         }
         Some(Command::Config { question: ConfigQuestion::Show { file, direct, origins } }) => {
             let environment = environment();
@@ -155,7 +174,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Some(Command::Explain { question }) => explain::explain(question),
         Some(Command::Demo { check, port }) => {
-            begin_log(&Environment::default(), None);
+            log::begin(&Environment::default(), None);
             run_demo(check, port)
         }
     }
@@ -168,34 +187,19 @@ fn environment() -> Environment {
     Environment::new(std::env::vars_os().filter_map(text))
 }
 
-/// From here on there is a log, of as many words as the configuration wants. It begins with what
-/// counts of the environment.
-fn begin_log(environment: &Environment, config: Option<&Config>) {
-    let words = match config.map_or(0, |config| config.general.verbose) {
-        0 => "info",
-        1 => "info,pgweir=debug",
-        2 => "debug",
-        _ => "trace",
-    };
-    let filter = EnvFilter::try_from_env("PGWEIR_LOG").unwrap_or_else(|_| EnvFilter::new(words));
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour);
-    log.with_writer(std::io::stderr).init();
-    for sentence in environment.unknown() {
-        tracing::warn!("{sentence}");
-    }
-    let used = environment.used();
-    if !used.is_empty() {
-        tracing::info!("from the environment: {}", used.join(", "));
-    }
-}
-
-fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
+fn run_direct(direct: Direct, manner: &Manner) -> anyhow::Result<ExitCode> {
+    manner.refuse()?;
     let environment = environment();
     let told = Told::new(direct, &environment);
     let config = told.and_then(|told| Ok((told.config(&environment)?, told)));
-    begin_log(&environment, config.as_ref().ok().map(|(config, _)| config));
+    let process = start::Process::begin(
+        &environment,
+        manner,
+        config.as_ref().ok().map(|(config, _)| &config.general),
+    );
     let (mut config, told) = config?;
+    let process = process?;
+    manner.apply(&mut config.general);
     if told.flags.url.is_none() {
         tracing::info!("servers from the environment: {}", environment.naming_servers().join(", "));
     }
@@ -207,7 +211,13 @@ fn run_direct(direct: Direct) -> anyhow::Result<ExitCode> {
         ("default_pool_size".to_owned(), default_pool_size.to_string()),
         ("auth_user".to_owned(), auth_user.unwrap_or_default()),
     ]);
-    let source = Box::new(move |set: &[Override]| told.config(&environment.with(set.to_vec())));
+    let (manner, log) = (manner.clone(), process.log());
+    let source = Box::new(move |set: &[Override]| {
+        log.reopen();
+        let mut config = told.config(&environment.with(set.to_vec()))?;
+        manner.apply(&mut config.general);
+        Ok(config)
+    });
     serve(config, source, &found)
 }
 
@@ -394,63 +404,6 @@ fn psql_options(at: &Endpoint) -> Option<String> {
             Some(format!("-h {directory} -p {port}"))
         }
     }
-}
-
-/// What is checked.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Depth {
-    /// The file.
-    File,
-    /// Its servers as well.
-    Servers,
-}
-
-/// What a report looks like.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// For people.
-    Lines,
-    /// For machines.
-    Json,
-}
-
-/// What the file amounts to, or everything that is wrong with it; then what its servers say.
-fn check(file: &Path, depth: Depth, form: Form) -> anyhow::Result<ExitCode> {
-    let environment = environment();
-    let config = Config::from_toml_file_in(file, &environment);
-    begin_log(&environment, config.as_ref().ok());
-    let config = match config {
-        Ok(config) => config,
-        Err(problems) => {
-            match form {
-                Form::Lines => eprintln!("{problems}"),
-                Form::Json => print(&json(&problems.iter().map(Check::from).collect::<Vec<_>>())),
-            }
-            return Ok(ExitCode::FAILURE);
-        }
-    };
-    let report = config::check::report(&config);
-    let servers = if depth == Depth::Servers {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(inspect(&config))
-    } else {
-        Vec::new()
-    };
-    let failed = servers.iter().any(|check| check.level == Level::Error);
-    match form {
-        Form::Lines => {
-            report.iter().for_each(|line| print(line));
-            servers.iter().for_each(|check| print(&check.to_string()));
-        }
-        Form::Json => {
-            let place = file.display().to_string();
-            let mut checks: Vec<_> =
-                report.iter().map(|line| Check::of_report(&place, line)).collect();
-            checks.extend(servers);
-            print(&json(&checks));
-        }
-    }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 #[expect(clippy::print_stdout, reason = "the report is what was asked for")]

@@ -114,6 +114,8 @@ const RESTART: &[&str] = &[
     "tcp_keepcnt",
     "tcp_user_timeout",
     "verbose",
+    "pidfile",
+    "user",
 ];
 
 impl<T> Key<T> {
@@ -132,21 +134,6 @@ impl Applies {
         }
     }
 }
-
-/// Keys of PgBouncer that are not needed here or not there yet: said instead of guessing a typo.
-pub(crate) static NOT_OURS: &[(&str, &str)] = &[
-    ("logfile", "the log goes to standard error"),
-    ("pidfile", "pgweir does not daemonize: let the service manager keep the process"),
-    ("syslog", "the log goes to standard error"),
-    ("user", "let the service manager choose the user"),
-    ("pkt_buf", "not needed: buffers are borrowed while bytes flow"),
-    ("sbuf_loopcnt", "not needed"),
-    ("track_extra_parameters", "not needed: every startup parameter is kept per client"),
-    ("auth_ldap_options", "LDAP is left out on purpose"),
-    ("client_tls_ecdhcurve", "not needed: X25519, P-256 and P-384 are offered"),
-    ("client_tls_dheparams", "not needed: keys are exchanged over elliptic curves"),
-    ("reserve_pool", "its name is reserve_pool_size"),
-];
 
 /// A key that is stored in the field of its name.
 macro_rules! key {

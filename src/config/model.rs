@@ -252,6 +252,8 @@ pub struct General {
     pub auth_type: AuthType,
     /// PgBouncer's list of users; its entries are in [`Config::users`] already.
     pub auth_file: Option<PathBuf>,
+    /// Passwords of databases; they are in [`Config::databases`] already.
+    pub password_file: Option<PathBuf>,
     /// Rules of who is let in how; they are in [`Config::hba`] already.
     pub auth_hba_file: Option<PathBuf>,
     /// Maps of names for `cert` and `peer`; they are in [`Config::ident`] already.
@@ -324,6 +326,12 @@ pub struct General {
     /// Time that sent data may stay unacknowledged; `None` = the system's.
     pub tcp_user_timeout: Option<Duration>,
 
+    /// File that the log is appended to.
+    pub logfile: Option<PathBuf>,
+    /// File with the process's number.
+    pub pidfile: Option<PathBuf>,
+    /// The user of the system to become.
+    pub user: Option<String>,
     /// Log logins.
     pub log_connections: bool,
     /// Log disconnects, with the reason.
@@ -419,6 +427,7 @@ impl Default for General {
             listen_queue_size: ByteSize::from_kib(1024),
             auth_type: AuthType::Scram,
             auth_file: None,
+            password_file: None,
             auth_hba_file: None,
             auth_ident_file: None,
             auth_user: None,
@@ -453,6 +462,9 @@ impl Default for General {
             tcp_keepintvl: None,
             tcp_keepcnt: None,
             tcp_user_timeout: None,
+            logfile: None,
+            pidfile: None,
+            user: None,
             log_connections: false,
             log_disconnections: false,
             log_pooler_errors: true,

@@ -7,6 +7,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::database::Database;
 use super::environment::Environment;
+use super::file::{self, Format};
+use super::ini::{self, Lines, Loaded};
 use super::keys::{DATABASE, GENERAL, HBA, USER};
 use super::model::{Config, General};
 use super::problem::Problems;
@@ -27,11 +29,18 @@ pub struct Shown {
 /// # Errors
 /// Everything that is wrong in any of the files.
 pub fn show(path: impl AsRef<Path>, environment: &Environment) -> Result<Vec<Shown>, Problems> {
-    let (name, text) = text_of(path.as_ref())?;
-    let config = Config::from_toml_str_in(&name, &text, environment)?;
+    let path = path.as_ref();
+    let (name, text) = text_of(path)?;
+    let Loaded { config, .. } = file::load(path, environment)?;
+    let ini = match Format::of(path, &text) {
+        Format::Ini => Some(ini::lines(&name, &text, &file::read)),
+        Format::Toml => None,
+    };
+    let text = ini.as_ref().map_or(&*text, |lines| &lines.text);
     // It has just been read without an error.
-    let (root, _) = DeTable::parse_recoverable(&text);
-    let show = Show { name: &name, text: &text, lines: Vec::new() };
+    let (root, _) = DeTable::parse_recoverable(text);
+    let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
+    let show = Show { name: &name, line_ends, ini: ini.as_ref(), lines: Vec::new() };
     Ok(show.all(root.get_ref(), &config, environment))
 }
 
@@ -43,7 +52,7 @@ pub fn show_config(
     flags: &[(&str, String)],
     servers: &str,
 ) -> Vec<Shown> {
-    let mut show = Show { name: "", text: "", lines: Vec::new() };
+    let mut show = Show { name: "", line_ends: Vec::new(), ini: None, lines: Vec::new() };
     let default = General::default();
     for key in GENERAL.iter().flat_map(|group| group.keys) {
         let flag = flags.iter().find(|(name, _)| *name == key.name).map(|(_, flag)| flag.clone());
@@ -83,7 +92,10 @@ pub fn show_config(
 
 struct Show<'a> {
     name: &'a str,
-    text: &'a str,
+    /// Where each line's newline is.
+    line_ends: Vec<usize>,
+    /// Where the text's lines come from, if it is what an ini was written down as.
+    ini: Option<&'a Lines>,
     lines: Vec<Shown>,
 }
 
@@ -159,9 +171,11 @@ impl Show<'_> {
 
     /// `file:line` of a place in the text.
     fn at(&self, place: usize) -> String {
-        let before = self.text.as_bytes().get(..place).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        format!("{}:{line}", self.name)
+        let line = 1 + self.line_ends.partition_point(|end| *end < place);
+        match self.ini {
+            Some(lines) => lines.place(line),
+            None => format!("{}:{line}", self.name),
+        }
     }
 }
 

@@ -18,7 +18,8 @@ use super::auto::ANY;
 use super::choice::AuthType;
 use super::database::Database;
 use super::environment::Environment;
-use super::keys::{DATABASE, GENERAL, NOT_OURS, USER};
+use super::ini::theirs;
+use super::keys::{DATABASE, GENERAL, USER};
 use super::model::{Config, General};
 use super::nearest::nearest;
 use super::problem::{Problem, Problems};
@@ -67,11 +68,17 @@ impl Config {
         text: &str,
         environment: &Environment,
     ) -> Result<Self, Problems> {
-        let (root, errors) = DeTable::parse_recoverable(text);
-        let mut reader = Reader::new(name, text);
-        reader.read_errors(&errors);
-        let config = reader.read_root(root.get_ref(), environment);
-        reader.finish(config)
+        Reader::new(name, text).read(environment)
+    }
+
+    /// Reads what an ini was written down as, which may have no database.
+    pub(super) fn from_translated(
+        name: &str,
+        text: &str,
+        environment: &Environment,
+    ) -> Result<Self, Problems> {
+        let reader = Reader { without_databases: true, ..Reader::new(name, text) };
+        reader.read(environment)
     }
 }
 
@@ -100,13 +107,23 @@ struct Reader<'a> {
     broken: BTreeSet<usize>,
     /// Problems of the files that this one names.
     elsewhere: Vec<Problem>,
+    /// There need not be any database.
+    without_databases: bool,
 }
 
 impl<'a> Reader<'a> {
     fn new(file: &'a str, text: &'a str) -> Self {
         let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
         let (problems, elsewhere) = (Vec::new(), Vec::new());
-        Self { file, text, line_ends, problems, broken: BTreeSet::new(), elsewhere }
+        let broken = BTreeSet::new();
+        Self { file, text, line_ends, problems, broken, elsewhere, without_databases: false }
+    }
+
+    fn read(mut self, environment: &Environment) -> Result<Config, Problems> {
+        let (root, errors) = DeTable::parse_recoverable(self.text);
+        self.read_errors(&errors);
+        let config = self.read_root(root.get_ref(), environment);
+        self.finish(config)
     }
 
     /// Reports bad syntax. One error drags others behind it on the same line and the next ones:
@@ -162,11 +179,13 @@ impl<'a> Reader<'a> {
             config.databases.insert(database.name.clone(), Arc::new(database));
         }
         let names = root.get("databases").and_then(|value| value.get_ref().as_table());
-        if names.is_none_or(|names| names.is_empty()) && self.broken.is_empty() {
+        let none = names.is_none_or(|names| names.is_empty()) && !self.without_databases;
+        if none && self.broken.is_empty() {
             let hint = "add a table: [databases.NAME] with host = \"…\" or url = \"postgres://…\"";
             let line = root.get_key_value("databases").map(|(key, _)| self.line(&key.span()));
             self.report_at(line, "databases", "there is no database", Some(hint.to_owned()));
         }
+        self.read_password_file(&seen, &mut config);
         self.check_look_ups(&seen, &config);
         config
     }
@@ -187,8 +206,11 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let line = self.line(&spanned.span());
-            let Some(key) = keys.iter().find(|key| key.name == name) else {
-                let names = keys.iter().map(|key| key.name).chain(tables.iter().copied());
+            // No key takes a table: where there are tables, another of these was meant.
+            let is_table = !tables.is_empty() && value.get_ref().is_table();
+            let keys_here = keys.iter().filter(|_| !is_table);
+            let Some(key) = keys_here.clone().find(|key| key.name == name) else {
+                let names = keys_here.map(|key| key.name).chain(tables.iter().copied());
                 let hint = unknown_key_hint(path, name, value.get_ref(), nearest(name, names));
                 self.report_at(Some(line), &joined(path, name), "unknown key", hint);
                 continue;
@@ -442,9 +464,12 @@ fn unknown_key_hint(
     if path.is_empty() && name == "pgbouncer" {
         return Some("its keys stand at the top of the file, without a table".to_owned());
     }
-    let theirs = NOT_OURS.iter().find(|(theirs, _)| *theirs == name && !value.is_table());
-    if let Some((_, why)) = theirs {
+    let theirs = theirs::find(name).and_then(theirs::Theirs::absence);
+    if let Some(why) = theirs.filter(|_| !value.is_table()) {
         return Some(format!("a key of PgBouncer; {why}"));
+    }
+    if name == "reserve_pool" {
+        return Some("a key of PgBouncer; its name is reserve_pool_size".to_owned());
     }
     nearest.map(|nearest| format!("did you mean `{nearest}`?"))
 }

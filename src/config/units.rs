@@ -106,7 +106,8 @@ impl TimeUnit {
     pub(crate) fn number(self, time: Duration) -> String {
         let number = match self {
             Self::Seconds => time.as_secs_f64(),
-            Self::Milliseconds => time.as_secs_f64() * 1e3,
+            // Exact for every number that can be written: a product would not be.
+            Self::Milliseconds => time.as_nanos() as f64 / 1e6,
         };
         format!("{number}")
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use pgweir::app::explain::Explainer;
-use pgweir::config::Config;
+use pgweir::config;
 use pgweir::route::Session;
 
 use super::{Direct, Told, environment, print};
@@ -60,7 +60,7 @@ pub(super) fn explain(question: Question) -> anyhow::Result<ExitCode> {
     let environment = environment();
     let Question { sql: texts, place: Place { url, file, database }, session: assumed } = question;
     let config = match file {
-        Some(file) => Config::from_toml_file_in(&file, &environment)?,
+        Some(file) => config::file::load(&file, &environment)?.config,
         None => {
             let flags = Direct { url, replica: vec![], port: None, listen: None, http: None };
             Told::new(flags, &environment)?.config(&environment)?

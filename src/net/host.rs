@@ -1,10 +1,13 @@
 //! What this machine knows of itself.
 
+use std::ffi::CString;
+use std::io;
 use std::net::IpAddr;
 
 use nix::ifaddrs::getifaddrs;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::SockaddrStorage;
+use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
 
 /// The addresses of this machine's interfaces, each with the mask of its network; none when the
 /// system does not say.
@@ -35,6 +38,23 @@ pub fn raise_open_files() -> usize {
     };
     let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
     usize::try_from(if raised { hard } else { soft }).unwrap_or(usize::MAX)
+}
+
+/// Becomes this user of the machine, with its groups, if it is another one.
+///
+/// # Errors
+/// When there is no such user, or we are not root.
+pub fn become_user(name: &str) -> io::Result<()> {
+    let missing = || io::Error::new(io::ErrorKind::NotFound, "there is no such user");
+    let user = User::from_name(name)?.ok_or_else(missing)?;
+    if geteuid() == user.uid {
+        return Ok(());
+    }
+    let login = CString::new(name).map_err(|_zero| missing())?;
+    initgroups(&login, user.gid)?;
+    setgid(user.gid)?;
+    setuid(user.uid)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -24,5 +24,6 @@ mod failover;
 mod hosts;
 mod lifecycle;
 mod listening;
+mod pgbouncer;
 mod reload;
 mod routing;

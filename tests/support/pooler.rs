@@ -34,6 +34,24 @@ impl Pooler {
         pooler
     }
 
+    /// Runs `pgweir FILE` with these arguments before it, with `ini` in the file, and waits until it
+    /// listens. `FOLDER` in the text is a folder that goes with it, and holds the file.
+    #[track_caller]
+    pub fn start_ini(ini: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(INI);
+        std::fs::write(&file, ini.replace("FOLDER", &folder.path().display().to_string())).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
+        let mut pooler = Self::spawn(command.args(arguments).arg(file).stdin(Stdio::null()));
+        pooler.folder = Some(folder);
+        pooler
+    }
+
+    /// The folder with the file that it was started with.
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().unwrap().path()
+    }
+
     /// Replaces the file that it was started with.
     pub fn rewrite(&self, toml: &str) {
         write(self.folder.as_ref().unwrap().path(), toml);
@@ -177,4 +195,5 @@ fn start_guard(pid: u32) -> (Child, ChildStdin) {
 }
 
 const FILE: &str = "pooler.toml";
+const INI: &str = "pgbouncer.ini";
 const LISTENS: &str = "pgweir listens on ";

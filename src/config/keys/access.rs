@@ -58,6 +58,12 @@ pub(super) const LOGIN: Group = Group {
              starts in the current directory."
         ),
         key!(
+            password_file,
+            Kind::Path,
+            "Passwords for logging in to servers, of databases that have none in their table: a line \
+             is \"database\" \"password\", as in auth_file."
+        ),
+        key!(
             auth_hba_file,
             Kind::Path,
             "Rules for auth_type = \"hba\", in the format of pg_hba.conf. The rules may stand \

@@ -4,7 +4,7 @@ use super::access;
 use super::figures::FIGURES;
 use super::hosts::HOSTS;
 use super::pins::PINS;
-use super::times::{ENDING, TIMEOUTS};
+use super::times::{ENDING, PROCESS, TIMEOUTS};
 use super::{CONNECTIONS, DAY, GIB, Group, HOUR, KIB, YEAR, key, limit, off, seconds, time};
 use crate::config::field::Field;
 use crate::config::setting::{Key, Kind};
@@ -390,9 +390,16 @@ pub(crate) static GENERAL: &[Group] = &[
             ),
         ],
     },
+    PROCESS,
     Group {
         title: "Logging and debugging",
         keys: &[
+            key!(
+                logfile,
+                Kind::Path,
+                "File that the log is appended to, beside standard error (-q: instead). It is \
+                 opened anew by RELOAD and SIGHUP, as log rotation wants."
+            ),
             key!(
                 log_connections,
                 Kind::Flag,

@@ -1,4 +1,5 @@
-//! The top-level keys that say how long clients may take, and how the process takes leave of them.
+//! The top-level keys that say how long clients may take, what the process is to the system, and how
+//! it takes leave.
 
 use super::{CONNECTIONS, DAY, Group, HOUR, YEAR, key, off, time};
 use crate::config::field::Field;
@@ -44,6 +45,25 @@ pub(super) const TIMEOUTS: Group = Group {
             time(0, 60),
             "Time to roll back for a client that vanished inside a transaction. When it does \
              not suffice, the server is closed."
+        ),
+    ],
+};
+
+/// What the process is to the system.
+pub(super) const PROCESS: Group = Group {
+    title: "Process",
+    keys: &[
+        key!(
+            pidfile,
+            Kind::Path,
+            "File that the process's number is written to while it runs. A file with the number of \
+             a process that runs is a reason not to start."
+        ),
+        key!(
+            user,
+            Kind::Text,
+            "The user of the system to become before anything is opened, which takes root. \"\" is \
+             whoever has started it."
         ),
     ],
 };

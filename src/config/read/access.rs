@@ -1,6 +1,8 @@
 //! Who is let in how: `[[hba]]`, the files of rules and maps, and where secrets are looked up.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
@@ -10,6 +12,7 @@ use crate::config::database::Database;
 use crate::config::hba::{self, Parts, Word};
 use crate::config::keys::HBA;
 use crate::config::model::Config;
+use crate::config::userlist;
 
 /// One `[[hba]]` as it stands in the file.
 #[derive(Debug, Default)]
@@ -115,6 +118,34 @@ impl Reader<'_> {
                 Ok(rule) => config.hba.push(rule),
                 Err(what) => self.report_at(Some(line), "hba", what, None),
             }
+        }
+    }
+
+    /// Adds the passwords of `password_file` to databases.
+    pub(super) fn read_password_file(&mut self, seen: &Seen, config: &mut Config) {
+        let Some(path) = config.general.password_file.clone() else {
+            return;
+        };
+        let parse = |name: &str, text: &str, _: hba::ReadFile<'_>| userlist::parse(name, text);
+        let listed = self.read_named_file(seen, "password_file", &path, parse);
+        let sound = self.is_sound();
+        let mut last = BTreeMap::new();
+        last.extend(listed);
+        for (name, password) in last {
+            let what = match config.databases.get_mut(&name).map(Arc::make_mut) {
+                Some(Database { password: known @ None, .. }) => {
+                    *known = Some(password);
+                    continue;
+                }
+                Some(_) => {
+                    format!("database \"{name}\" has a password of its own: remove one of them")
+                }
+                // It may be one that could not be read.
+                None if !sound => continue,
+                None => format!("there is no database \"{name}\""),
+            };
+            let file = path.display().to_string();
+            self.elsewhere.push(Problem { file, line: None, key: String::new(), what, hint: None });
         }
     }
 

@@ -31,12 +31,14 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
              first [table])",
     ),
     (
-        "user = \"postgres\"\n[databases.shop]\nhost = \"db\"\n",
-        "1: user: unknown key (a key of PgBouncer; let the service manager choose the user)",
+        "syslog = 1\n[databases.shop]\nhost = \"db\"\n",
+        "1: syslog: unknown key (a key of PgBouncer; not supported: the log goes to standard error, \
+             and to logfile)",
     ),
     (
         "auth_ldap_options = \"x\"\n[databases.shop]\nhost = \"db\"\n",
-        "1: auth_ldap_options: unknown key (a key of PgBouncer; LDAP is left out on purpose)",
+        "1: auth_ldap_options: unknown key (a key of PgBouncer; not supported: there is no \
+             LDAP)",
     ),
     (
         "auth_type = \"pam\"\n[databases.shop]\nhost = \"db\"\n",
