@@ -405,7 +405,11 @@ impl TlsStream {
             // It may still have to say why.
             for _ in 0..ALERTS_MAX {
                 let work = Work { plain: &mut |_| {}, out: outgoing, seal: Seal::Nothing };
-                if session.step(&mut [], work).1.is_err() {
+                // rustls has found messages in these bytes, and looks for them there again.
+                let rest = sealed.get_mut(used..).unwrap_or_default();
+                let (discard, step) = session.step(rest, work);
+                used += discard;
+                if step.is_err() {
                     break;
                 }
             }

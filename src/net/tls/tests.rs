@@ -55,6 +55,23 @@ async fn pair() -> (Socket, Socket) {
     (accepted.socket, connected.socket)
 }
 
+/// Our own server sends all of its handshake in one record: what is behind the certificate is there
+/// when that is judged.
+#[tokio::test]
+async fn certificate_for_another_host_is_refused_and_the_peer_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clients, servers) = ends(folder.path());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (far, _) = listener.accept().await.unwrap();
+    let accepted = clients.accept(Socket::Tcp(far), Vec::new(), Start::Asked);
+    let connected = servers.connect(Socket::Tcp(near), "elsewhere");
+    let (accepted, connected) = tokio::join!(accepted, connected);
+    assert!(matches!(connected, Err(TlsError::OtherHost { .. })), "{connected:?}");
+    let told = accepted.unwrap_err().to_string();
+    assert_eq!(told, "the peer does not accept our certificate");
+}
+
 /// Sends all by an outbox, in pieces of any size.
 async fn send(socket: &mut Socket, mut bytes: &[u8], dice: &mut StdRng) {
     let mut outbox = Outbox::default();
