@@ -5,6 +5,7 @@
 //! clients and servers live on the event loops.
 
 mod accept;
+mod alerts;
 mod balances;
 mod catalogs;
 mod control;
@@ -15,6 +16,7 @@ pub mod explain;
 mod figures;
 mod identify;
 pub mod inspect;
+mod json;
 mod listening;
 mod owner;
 mod reload;
@@ -39,6 +41,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use self::accept::Doorway;
+use self::alerts::Alerts;
 use self::door::Door;
 use self::listening::{listeners, tcp_options};
 use self::setup::{Setup, SetupError};
@@ -128,6 +131,7 @@ pub(crate) struct App {
     topologies: Topologies,
     /// Of databases that are listed and have several hosts.
     catalogs: Mutex<Vec<Arc<Current>>>,
+    alerts: Alerts,
     house: Arc<House>,
     door: Arc<Door>,
     consoles: Arc<Consoles>,
@@ -195,6 +199,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         tenancies: Tenancies::new(setup, Arc::clone(&loops), tcp, Arc::clone(&alarm)),
         topologies,
         catalogs: Mutex::default(),
+        alerts: Alerts::default(),
         consoles: Arc::new(Consoles::new(house.traffics.of(CONSOLE))),
         house,
         door: Arc::new(Door::new(general)),
@@ -215,6 +220,9 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
     let doorways = doorways.collect::<io::Result<_>>().map_err(StartError::Loops)?;
     control.spawn(Arc::clone(&app).sum_up_complaints());
     control.spawn(Arc::clone(&app).end_periods());
+    control.spawn(Arc::clone(&app).watch_alerts());
+    control.spawn(Arc::clone(&app).post_alerts());
+    control.spawn(Arc::clone(&app).run_alert_commands());
     control.spawn(Arc::clone(&app).forget_code());
     control.spawn(Arc::clone(&app).forget_idle_databases());
     let http = match pages {

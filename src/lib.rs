@@ -3,8 +3,10 @@
 //! The layers and the walk of a query are described in `ARCHITECTURE.md`.
 
 pub mod admin;
+pub mod alerts;
 pub mod app;
 pub mod auth;
+pub mod calendar;
 pub mod cancel;
 pub mod catalog;
 pub mod client;

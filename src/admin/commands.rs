@@ -2,7 +2,7 @@
 
 use super::order::{Haste, Order};
 use super::registry::Registry;
-use super::{Role, absent, catalogs, hosts, sockets, stats, tables, waiting};
+use super::{Role, absent, alerts, catalogs, hosts, sockets, stats, tables, waiting};
 use crate::wire::reply::{ColumnType, Value};
 
 /// A column: its name and type.
@@ -47,6 +47,8 @@ pub enum Act {
     One(&'static str, fn(String) -> Order),
     /// With a key and a value behind it.
     Set,
+    /// With an alert's name behind it, and a time or nothing.
+    Silence,
 }
 
 impl Act {
@@ -57,7 +59,9 @@ impl Act {
             (Self::Whole(order), None) => Some(order()),
             (Self::Any(order), database) => Some(order(database)),
             (Self::One(_, order), Some(word)) => Some(order(word)),
-            (Self::Whole(_), Some(_)) | (Self::One(..), None) | (Self::Set, _) => None,
+            (Self::Whole(_), Some(_)) | (Self::One(..), None) | (Self::Set | Self::Silence, _) => {
+                None
+            }
         }
     }
 
@@ -68,6 +72,7 @@ impl Act {
             Self::Any(_) => " [database]".to_owned(),
             Self::One(what, _) => format!(" {what}"),
             Self::Set => " key = value".to_owned(),
+            Self::Silence => " alert [for]".to_owned(),
         }
     }
 }
@@ -185,6 +190,13 @@ pub static COMMANDS: &[Command] = &[
                before, or could not be looked at.",
         role: Role::Stats,
         answer: Answer::Table(catalogs::CATALOGS, catalogs::catalogs),
+    },
+    Command {
+        name: "SHOW ALERTS",
+        help: "Alerts that are raised, may be raised soon (pending), or were in the last hour \
+               (resolved), and conditions that are silenced (docs/alerts.md).",
+        role: Role::Stats,
+        answer: Answer::Table(alerts::ALERTS, alerts::alerts),
     },
     Command {
         name: "SHOW STATS",
@@ -331,6 +343,21 @@ pub static COMMANDS: &[Command] = &[
                changes. Names that are no key are taken for settings of a driver, and do nothing.",
         role: Role::Admin,
         answer: Answer::Act(Act::Set),
+    },
+    Command {
+        name: "SILENCE",
+        help: "Has nobody but the log told of an alert, whatever it is about: for a time (SILENCE \
+               replica_lag '2 h'; a plain number is seconds), or until UNSILENCE or the restart. What \
+               is raised then is told when the silence ends; what was told as raised is told as \
+               resolved.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Silence),
+    },
+    Command {
+        name: "UNSILENCE",
+        help: "Ends SILENCE.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::One("alert", Order::Unsilence)),
     },
     Command {
         name: "DISABLE",

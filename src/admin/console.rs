@@ -336,19 +336,9 @@ impl Console {
     /// Has an order carried out.
     async fn carry_out(&mut self, order: Order) -> Result<Result<Vec<String>, Report>, ConsoleEnd> {
         let outcome = self.wait_for(Arc::clone(&self.registry).steer(order)).await?;
-        Ok(outcome.map_err(|error| match error {
-            SteerError::Reload(ref why) => {
-                Report { detail: Some(why.clone()), ..plan::error("F0000", error.to_string()) }
-            }
-            SteerError::NoDatabase(_) => plan::error("3D000", error.to_string()),
-            SteerError::Set(ref why) => {
-                Report { detail: Some(why.clone()), ..plan::error("22023", error.to_string()) }
-            }
-            SteerError::NoNumber => plan::error("22023", error.to_string()),
-            SteerError::NoClient => plan::error("42704", error.to_string()),
-            SteerError::NeedsRestart(_) => plan::error("55P02", error.to_string()),
-            SteerError::NotPaused => plan::error("55000", error.to_string()),
-            SteerError::Ending => plan::error("57P01", error.to_string()),
+        Ok(outcome.map_err(|error| {
+            let detail = error.detail();
+            Report { detail, ..plan::error(error.sqlstate(), error.to_string()) }
         }))
     }
 

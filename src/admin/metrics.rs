@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::time::UNIX_EPOCH;
 
 use super::registry::{PoolFigures, Registry};
-use super::{PGBOUNCER_VERSION, VERSION, catalogs, exporter, hosts, stats, times};
+use super::{PGBOUNCER_VERSION, VERSION, alerts, catalogs, exporter, hosts, stats, times, waiting};
 use crate::notify::{Figures, State};
 use crate::traffic::Distribution;
 
@@ -53,12 +53,14 @@ pub fn text(registry: &dyn Registry) -> String {
     page.head("pgweir_build_info", "The version of pgweir.");
     page.sample("pgweir_build_info", &[("version", VERSION)], 1);
     page.gauge("pgweir_clients", "Clients that are logged in.", registry.clients().len());
-    let help = "When the certificate for clients expires, in seconds since 1970.";
-    page.head("pgweir_certificate_expires_seconds", help);
-    if let Some(at) = registry.certificate_expires() {
+    let name = "pgweir_certificate_expires_seconds";
+    page.head(name, "When a certificate expires, in seconds since 1970.");
+    for (certificate, at) in registry.certificates() {
         let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        page.sample("pgweir_certificate_expires_seconds", &[], at);
+        page.sample(name, &[("certificate", &*certificate)], at);
     }
+    let failed = u8::from(registry.reload_failed().is_some());
+    page.gauge("pgweir_last_reload_failed", "Whether the last RELOAD has failed.", failed);
     let pools = registry.pools();
     for (name, help, value) in POOL_GAUGES {
         let name = format!("pgbouncer_pools_{name}");
@@ -73,6 +75,13 @@ pub fn text(registry: &dyn Registry) -> String {
         let labels = [("database", &*pool.name.database), ("user", &*pool.name.user)];
         page.sample("pgweir_pinned_clients", &labels, pool.clients_pinned);
     }
+    page.head("pgweir_pool_size", "Servers that the pool may have, the reserve apart.");
+    for pool in &pools {
+        let labels = [("database", &*pool.name.database), ("user", &*pool.name.user)];
+        page.sample("pgweir_pool_size", &labels, pool.size);
+    }
+    waiting::metrics(&mut page, registry);
+    alerts::metrics(&mut page, registry);
     listeners(&mut page, registry);
     stats::metrics(&mut page, registry);
     times::metrics(&mut page, registry);

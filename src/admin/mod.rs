@@ -5,6 +5,7 @@
 //! Everything is read and done through a [`Registry`]; nothing here knows of sessions.
 
 mod absent;
+mod alerts;
 mod catalogs;
 pub mod commands;
 pub mod console;
@@ -23,6 +24,7 @@ mod waiting;
 pub use self::console::{Console, Consoles};
 pub use self::order::{Haste, Order, Outcome, Override, SteerError, Steered};
 pub use self::registry::{Explaining, Explanation, PoolFigures, Registry};
+pub use self::waiting::{Hold, longest_holds};
 use crate::config::General;
 
 /// What we say we are to tools that look for PgBouncer's version.

@@ -1,6 +1,7 @@
 //! What an operator may want done, and what comes of it.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -27,6 +28,10 @@ pub enum Order {
     KillClient(String),
     /// Have a general key another value until the restart.
     Set(Override),
+    /// Have nobody but the log told of an alert, for so long or until that is ended.
+    Silence(String, Option<Duration>),
+    /// End that.
+    Unsilence(String),
     /// End the process.
     Shutdown(Haste),
 }
@@ -69,9 +74,38 @@ pub enum SteerError {
     /// The configuration would not be valid with it; why.
     #[error("SET failed, nothing has changed")]
     Set(String),
+    /// There is no such alert.
+    #[error("no such alert: {0}")]
+    NoAlert(String),
+    /// There is no silence to end.
+    #[error("alert is not silenced: {0}")]
+    NotSilenced(String),
     /// The process is about to end.
     #[error("pooler is shutting down")]
     Ending,
+}
+
+impl SteerError {
+    /// What PgBouncer's console has for it, where it has one.
+    pub(super) fn sqlstate(&self) -> &'static str {
+        match self {
+            Self::Reload(_) => "F0000",
+            Self::NoDatabase(_) => "3D000",
+            Self::Set(_) | Self::NoNumber => "22023",
+            Self::NoClient | Self::NoAlert(_) => "42704",
+            Self::NeedsRestart(_) => "55P02",
+            Self::NotPaused | Self::NotSilenced(_) => "55000",
+            Self::Ending => "57P01",
+        }
+    }
+
+    /// What there is to say besides.
+    pub(super) fn detail(&self) -> Option<String> {
+        match self {
+            Self::Reload(why) | Self::Set(why) => Some(why.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// Notices to the operator when it is done.
@@ -93,6 +127,8 @@ impl Order {
             Self::Enable(_) => "ENABLE",
             Self::KillClient(_) => "KILL_CLIENT",
             Self::Set(_) => "SET",
+            Self::Silence(..) => "SILENCE",
+            Self::Unsilence(_) => "UNSILENCE",
             Self::Shutdown(_) => "SHUTDOWN",
         }
     }

@@ -3,7 +3,7 @@
 use super::Role;
 use super::commands::{Answer, COMMANDS, Column, Command};
 use super::order::Order;
-use crate::config::General;
+use crate::config::{General, read_duration};
 use crate::sql::{self, Words};
 use crate::wire::reply::{ColumnType, Report, Severity};
 
@@ -134,6 +134,7 @@ fn plan(statement: &Words, role: Role) -> Option<Result<Plan, Report>> {
     match first.as_str() {
         "SELECT" | "WITH" if asks_a_catalogue => return Some(Ok(Plan::NoRows)),
         "SET" => return Some(set(&statement.text, role)),
+        "SILENCE" => return Some(silence(&statement.text, role)),
         "BEGIN" | "START" => return Some(Ok(Plan::Transaction(Stage::Begins, "BEGIN"))),
         "COMMIT" | "END" => return Some(Ok(Plan::Transaction(Stage::Ends, "COMMIT"))),
         "ROLLBACK" if goes_back => return Some(Ok(Plan::Nothing("ROLLBACK"))),
@@ -196,6 +197,22 @@ fn set(text: &str, role: Role) -> Result<Plan, Report> {
     let quoted = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\''));
     let value = quoted.map_or_else(|| value.to_owned(), |value| value.replace("''", "'"));
     allowed(Plan::Act(Order::Set((key, value))), "SET", Role::Admin, role)
+}
+
+/// `SILENCE alert` or `SILENCE alert time`, in quotes or not.
+fn silence(text: &str, role: Role) -> Result<Plan, Report> {
+    let unquoted = |text: &str| text.trim().trim_matches(['\'', '"']).to_owned();
+    let rest = text.get("SILENCE".len()..).unwrap_or_default().trim_start();
+    let (alert, time) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let time = match time.trim() {
+        "" => None,
+        time => Some(read_duration(&unquoted(time)).ok_or_else(|| unknown(text.as_bytes()))?),
+    };
+    let alert = unquoted(alert).to_ascii_lowercase();
+    if alert.is_empty() {
+        return Err(unknown(text.as_bytes()));
+    }
+    allowed(Plan::Act(Order::Silence(alert, time)), "SILENCE", Role::Admin, role)
 }
 
 /// The command of these words in upper case, and the database that is named behind it.
@@ -303,6 +320,30 @@ mod tests {
             assert_eq!(set(text), expected);
         }
         assert_eq!(tags("SET pool_mode = session").unwrap_err(), "SET is for admin_users");
+    }
+
+    #[test]
+    fn alerts_are_silenced_for_a_time_or_without_end() {
+        let silence = |text: &str| match plans(text.as_bytes(), Role::Admin).as_deref() {
+            Ok([Plan::Act(Order::Silence(alert, time))]) => format!("{alert} {time:?}"),
+            Ok(other) => panic!("{text}: {other:?}"),
+            Err(report) => report.message.clone(),
+        };
+        for (text, expected) in [
+            ("SILENCE Replica_Lag", "replica_lag None"),
+            ("silence replica_lag 90;", "replica_lag Some(90s)"),
+            ("SILENCE replica_lag '2 h'", "replica_lag Some(7200s)"),
+            ("SILENCE \"replica_lag\" \"30min\"", "replica_lag Some(1800s)"),
+            ("SILENCE replica_lag 1.5", "replica_lag Some(1.5s)"),
+            ("SILENCE", "invalid command 'SILENCE', use SHOW HELP;"),
+            (
+                "SILENCE replica_lag soon",
+                "invalid command 'SILENCE replica_lag soon', use SHOW HELP;",
+            ),
+        ] {
+            assert_eq!(silence(text), expected);
+        }
+        assert_eq!(tags("SILENCE replica_lag").unwrap_err(), "SILENCE is for admin_users");
     }
 
     #[test]

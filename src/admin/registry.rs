@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::console::Consoles;
 use super::order::{Order, Steered};
+use crate::alerts::Shown;
 use crate::cancel::Seat;
 use crate::catalog;
 use crate::config::{Config, PoolMode};
@@ -44,8 +45,12 @@ pub trait Registry: Send + Sync + 'static {
     fn catalogs(&self) -> Vec<catalog::Figures>;
     /// How many are connected that have not logged in yet.
     fn strangers(&self) -> usize;
-    /// When the certificate that clients are shown expires; `None` without TLS.
-    fn certificate_expires(&self) -> Option<SystemTime>;
+    /// Certificates of TLS and when each expires: ours, and the first of clients' authorities.
+    fn certificates(&self) -> Vec<(String, SystemTime)>;
+    /// Why the last reload has failed, if it has.
+    fn reload_failed(&self) -> Option<String>;
+    /// Alerts that are raised, may be soon, or were lately.
+    fn alerts(&self) -> Vec<Shown>;
     /// Whether a database is paused, or all of them are.
     fn is_paused(&self, database: Option<&str>) -> bool;
     /// Whether a database is closed to newcomers.

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::commands::{Column, Row};
 use super::registry::Registry;
-use super::tables::{micros, number, seconds, text, utc};
+use super::tables::{micros, number, seconds, text};
+use crate::calendar::utc;
 use crate::cancel::Seat;
 use crate::client::card::Replication;
 use crate::net::peer::Peer;

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::commands::{Column, Row};
 use super::registry::{PoolFigures, Registry};
@@ -337,50 +337,4 @@ pub(super) fn seconds(time: Duration) -> Value {
 /// What is left beside the whole seconds.
 pub(super) fn micros(time: Duration) -> Value {
     Value::Integer(i32::try_from(time.subsec_micros()).unwrap_or(i32::MAX))
-}
-
-/// `YYYY-MM-DD HH:MM:SS UTC`.
-pub(super) fn utc(time: SystemTime) -> String {
-    let secs = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (mut days, rest) = (secs / 86_400, secs % 86_400);
-    let is_leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let mut year = 1970;
-    loop {
-        let len = 365 + u64::from(is_leap(year));
-        if days < len {
-            break;
-        }
-        days -= len;
-        year += 1;
-    }
-    let mut month = 1;
-    for len in [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < len {
-            break;
-        }
-        days -= len;
-        month += 1;
-    }
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02} UTC", days + 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_dates_of_the_calendar() {
-        for (secs, date) in [
-            (0, "1970-01-01 00:00:00 UTC"),
-            (951_782_399, "2000-02-28 23:59:59 UTC"),
-            (951_868_799, "2000-02-29 23:59:59 UTC"),
-            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
-            (1_798_761_599, "2026-12-31 23:59:59 UTC"),
-        ] {
-            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(secs)), date);
-        }
-    }
 }

@@ -1,14 +1,16 @@
 //! Who waits for a server, and who has them.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::commands::{Column, Row};
+use super::metrics::Page;
 use super::registry::Registry;
 use super::tables::{micros, number, seconds, text};
 use crate::cancel::Seat;
+use crate::config::PoolMode;
 use crate::pool::{Holder, PoolName};
 use crate::wire::reply::ColumnType::{Integer, Text};
 use crate::wire::reply::Value;
@@ -94,6 +96,45 @@ pub(super) fn holders(registry: &dyn Registry) -> Vec<Row> {
         Some(row)
     };
     holders.into_iter().filter_map(row).collect()
+}
+
+/// Who has had a server of a pool for longest, for one transaction or statement.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// For how long.
+    pub held: Duration,
+    /// Who.
+    pub seat: Arc<Seat>,
+}
+
+/// That of every pool whose servers go back after transactions, where there is one. Those who keep
+/// theirs between transactions do not count.
+pub fn longest_holds(registry: &dyn Registry) -> Vec<(PoolName, Option<Hold>)> {
+    let pools = registry.pools().into_iter().filter(|pool| pool.mode != PoolMode::Session);
+    let mut longest: BTreeMap<PoolName, Option<Hold>> =
+        pools.map(|pool| (pool.name, None)).collect();
+    let seats = by_number(registry);
+    for holder in registry.holders() {
+        let Some(seat) = seat_of(&seats, holder) else { continue };
+        if seat.pinned().is_some() || seat.card().replication.is_some() {
+            continue;
+        }
+        if let Some(hold) = longest.get_mut(&pool_of(seat))
+            && hold.as_ref().is_none_or(|hold| hold.held < holder.held)
+        {
+            *hold = Some(Hold { held: holder.held, seat: Arc::clone(seat) });
+        }
+    }
+    longest.into_iter().collect()
+}
+
+pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
+    let name = "pgweir_longest_hold_seconds";
+    page.head(name, "How long a client has had a server for one transaction or statement.");
+    for (pool, hold) in longest_holds(registry) {
+        let labels = [("database", &*pool.database), ("user", &*pool.user)];
+        page.sample(name, &labels, hold.map_or(0.0, |hold| hold.held.as_secs_f64()));
+    }
 }
 
 fn by_number(registry: &dyn Registry) -> HashMap<u32, Arc<Seat>> {

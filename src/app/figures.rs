@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::explain::{Explainer, explain};
 use super::{App, Stage};
 use crate::admin::{Consoles, Explaining, Order, PoolFigures, Registry, Steered, metrics};
+use crate::alerts::Shown;
 use crate::cancel::Seat;
 use crate::catalog;
 use crate::client::card::Login;
@@ -103,8 +104,16 @@ impl Registry for App {
         self.door.strangers()
     }
 
-    fn certificate_expires(&self) -> Option<SystemTime> {
-        Some(self.setup().tls.with_clients()?.validity()?.to.at)
+    fn certificates(&self) -> Vec<(String, SystemTime)> {
+        self.setup().tls.certificates()
+    }
+
+    fn reload_failed(&self) -> Option<String> {
+        self.alerts.reload_failed()
+    }
+
+    fn alerts(&self) -> Vec<Shown> {
+        self.alerts.shown()
     }
 
     fn is_paused(&self, database: Option<&str>) -> bool {

@@ -45,6 +45,7 @@ impl App {
     ) -> Result<Reloaded, ReloadError> {
         let mut overrides = self.overrides.lock().await;
         let mut wanted = overrides.clone();
+        let sets = also.is_some();
         if let Some(also) = also {
             wanted.retain(|(key, _)| *key != also.0);
             wanted.push(also);
@@ -58,6 +59,10 @@ impl App {
         }
         if let Some(manager) = &self.manager {
             manager.ready();
+        }
+        // A value that an operator has tried is told to that operator.
+        if reloaded.is_ok() || !sets {
+            self.alerts.reloaded(reloaded.as_ref().err().map(ToString::to_string));
         }
         match &reloaded {
             Ok(Reloaded { restart }) if restart.is_empty() => {}

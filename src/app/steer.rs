@@ -64,6 +64,8 @@ impl App {
             },
             Order::Disable(database) => self.set_disabled(database, true),
             Order::Enable(database) => self.set_disabled(database, false),
+            Order::Silence(alert, time) => self.alerts.silence(alert, time),
+            Order::Unsilence(alert) => self.alerts.unsilence(alert),
             Order::Shutdown(haste) => self.shut_down(haste).await,
         }
     }

@@ -102,6 +102,28 @@ impl Tls {
         Arc::clone(tls)
     }
 
+    /// Certificates and when each expires: ours for clients and for servers, by their files, and the
+    /// first of clients' authorities.
+    pub(super) fn certificates(&self) -> Vec<(String, SystemTime)> {
+        let mut all = Vec::new();
+        if let Some(clients) = self.with_clients() {
+            all.extend(clients.validity().map(|own| ("clients".to_owned(), own.to.at)));
+            let authorities = clients.authorities_validity();
+            all.extend(authorities.map(|first| ("authorities of clients".to_owned(), first.to.at)));
+        }
+        let servers: Vec<_> = self.servers.lock().values().cloned().collect();
+        let servers = servers.iter().filter_map(|servers| {
+            let file = servers.certificate_file()?.display().to_string();
+            Some((format!("servers ({file})"), servers.validity()?.to.at))
+        });
+        let mut servers: Vec<_> = servers.collect();
+        servers.sort();
+        // Databases may have the same file with different modes.
+        servers.dedup();
+        all.extend(servers);
+        all
+    }
+
     /// Reads the files again that have changed. Those who are connected stay.
     pub(super) fn refresh(&self) {
         if let Some(clients) = self.with_clients()

@@ -5,6 +5,7 @@
 //! [`General::default`]. Keys that PgBouncer has keep PgBouncer's names and meanings.
 
 mod access;
+mod alerts;
 mod figures;
 mod general;
 mod hosts;
@@ -15,6 +16,7 @@ mod times;
 use std::time::Duration;
 
 pub(super) use access::AUTH_QUERY;
+pub(crate) use alerts::ALERTS;
 pub(crate) use general::GENERAL;
 pub(crate) use tables::{DATABASE, HBA, USER};
 

@@ -5,6 +5,7 @@
 //! data (`keys.rs`): the reader, the reference documentation and the check of `pooler.toml` are made
 //! from that list. Reads the files that it is told to read and nothing else; knows no other module.
 
+mod alerts;
 mod auto;
 pub mod check;
 mod choice;
@@ -36,6 +37,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use alerts::{Alerts, Webhook};
 pub use choice::{AuthType, LoadBalance, PinPolicy, PoolMode};
 pub use database::Database;
 pub use environment::Environment;
@@ -46,6 +48,6 @@ pub use problem::{Problem, Problems};
 pub use rate::Rate;
 pub use secret::Secret;
 pub use tls::{SslMode, SslNegotiation, TLS_SUITES, TlsSuite, TlsVersion, TlsVersions};
-pub use units::{ByteSize, FileMode};
+pub use units::{ByteSize, FileMode, read_duration, show_duration};
 pub use url::ServerUrl;
 pub use user::User;

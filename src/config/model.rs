@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alerts::Alerts;
 use super::choice::{AuthType, PinPolicy, PoolMode};
 use super::database::Database;
 use super::hba::{HbaRule, IdentLine};
@@ -31,13 +32,16 @@ pub struct Config {
     pub hba: Vec<HbaRule>,
     /// The lines of `auth_ident_file`.
     pub ident: Vec<IdentLine>,
+    /// `[alerts]`.
+    pub alerts: Alerts,
 }
 
 impl Config {
     /// Nothing but the top-level keys.
     pub(super) fn empty(general: General) -> Self {
         let (databases, users) = (BTreeMap::new(), BTreeMap::new());
-        Self { general, databases, users, hba: Vec::new(), ident: Vec::new() }
+        let (hba, ident) = (Vec::new(), Vec::new());
+        Self { general, databases, users, hba, ident, alerts: Alerts::default() }
     }
 
     /// Servers that one pool may hold: the user's setting, else the database's, else the default.

@@ -9,7 +9,7 @@ use super::database::Database;
 use super::environment::Environment;
 use super::file::{self, Format};
 use super::ini::{self, Lines, Loaded};
-use super::keys::{DATABASE, GENERAL, HBA, USER};
+use super::keys::{ALERTS, DATABASE, GENERAL, HBA, USER};
 use super::model::{Config, General};
 use super::problem::Problems;
 use super::read::text_of;
@@ -106,6 +106,10 @@ impl Show<'_> {
             let variable = variables.variable(key.name).map(str::to_owned);
             let origin = variable.or_else(line).unwrap_or_else(|| "default".to_owned());
             self.push(key.name, &(key.get)(&config.general).toml(), origin);
+        }
+        if let Some(alerts) = root.get("alerts").and_then(|alerts| alerts.get_ref().as_table()) {
+            self.head("[alerts]".to_owned());
+            self.table(alerts, ALERTS);
         }
         self.tables(root, "databases", DATABASE);
         self.tables(root, "users", USER);

@@ -4,6 +4,7 @@
 //! broken line would cause further on is not reported beside it.
 
 mod access;
+mod alerts;
 mod hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -174,6 +175,7 @@ impl<'a> Reader<'a> {
         self.read_auth_file(&seen, root, &mut config);
         self.elsewhere.extend(environment.add_users(&mut config));
         self.read_access(&seen, root, &mut config);
+        self.read_alerts(root, &mut config);
         for (key, name, table) in self.tables_under(root, "databases") {
             let database = self.read_database(&key, name, table, &config.general);
             config.databases.insert(database.name.clone(), Arc::new(database));
@@ -445,8 +447,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Top-level keys that are tables of tables.
-const TABLES: [&str; 3] = ["databases", "users", "hba"];
+/// Top-level keys that are tables.
+const TABLES: [&str; 4] = ["databases", "users", "hba", "alerts"];
 
 /// Databases that clients reach the console by.
 pub(super) const RESERVED: [&str; 2] = ["pgbouncer", "pgweir"];

@@ -2,7 +2,8 @@
 //!
 //! `pooler.toml` and `docs/config.md` are these texts; a test compares them.
 
-use super::keys::{DATABASE, GENERAL, HBA, USER};
+use super::alerts::Alerts;
+use super::keys::{ALERTS, DATABASE, GENERAL, HBA, USER};
 use super::model::General;
 use super::setting::Key;
 
@@ -25,6 +26,15 @@ pub fn toml() -> String {
             text.push_str(&format!("{mark}{} = {default}\n", key.name));
         }
     }
+    text.push_str(&format!("\n\n{}\n\n{ALERTS_HEAD}\n", rule("Alerts")));
+    let alerts = Alerts::default();
+    for key in ALERTS {
+        let default = (key.get)(&alerts).toml();
+        text.push('\n');
+        push_comment(&mut text, key.doc);
+        push_comment(&mut text, &format!("{}; default {default}; reload", key.kind.describe()));
+        text.push_str(&format!("#{} = {default}\n", key.name));
+    }
     text.push_str(&format!("\n\n{}\n\n{DATABASES_HEAD}\n", rule("Databases")));
     push_table(&mut text, DATABASE, ("host", "\"127.0.0.1\""));
     text.push_str(&format!("\n\n{}\n\n{USERS_HEAD}\n", rule("Users")));
@@ -44,6 +54,11 @@ pub fn markdown() -> String {
         for key in group.keys {
             push_row(&mut text, key, &format!("`{}`", (key.get)(&general).toml()));
         }
+    }
+    text.push_str(&format!("\n## `[alerts]`\n\n{MARKDOWN_ALERTS}\n{TABLE_HEAD}"));
+    let alerts = Alerts::default();
+    for key in ALERTS {
+        push_row(&mut text, key, &format!("`{}`", (key.get)(&alerts).toml()));
     }
     text.push_str(&format!("\n## `[databases.NAME]`\n\n{MARKDOWN_DATABASES}\n{TABLE_HEAD}"));
     for key in DATABASE {
@@ -129,6 +144,11 @@ const TOML_HEAD: &str = "\
 # `pgweir check pooler.toml` says everything that is wrong with a file at once.
 ";
 
+const ALERTS_HEAD: &str = "\
+# When something is worth an alert, and who is told (docs/alerts.md). Without this table alerts
+# show in the log, in SHOW ALERTS and in /metrics.
+[alerts]";
+
 const DATABASES_HEAD: &str = "\
 # One table per database; its name is what clients ask for. `pgbouncer` and `pgweir` are the
 # console. A name with other characters than letters, digits, - and _ is quoted:
@@ -162,6 +182,11 @@ keys are errors. [`pooler.toml`](../pooler.toml) has every key beside its defaul
 ";
 
 const TABLE_HEAD: &str = "| key | default | takes | meaning |\n|---|---|---|---|\n";
+
+const MARKDOWN_ALERTS: &str = "\
+When something is worth an alert, and who is told: [alerts.md](alerts.md) says how these keys go together.
+Without the table, alerts show in the log, in `SHOW ALERTS` and in `/metrics`.
+";
 
 const MARKDOWN_DATABASES: &str = "\
 At least one. The name is what clients ask for; `pgbouncer` and `pgweir` are the console. A table

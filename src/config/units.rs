@@ -138,6 +138,12 @@ pub(crate) fn parse_duration(text: &str, unit: TimeUnit) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
+/// Reads a duration as the file has it, a plain number as seconds; `None` when it is none.
+#[must_use]
+pub fn read_duration(text: &str) -> Option<Duration> {
+    parse_duration(text, TimeUnit::Seconds)
+}
+
 /// Reads `"256 KiB"`, `"1MB"`, and plain numbers of bytes; as in Postgres, kB, MB and GB are powers
 /// of 1024. `None` when it is not a size or not a whole number of bytes.
 pub(crate) fn parse_size(text: &str) -> Option<ByteSize> {
@@ -156,7 +162,7 @@ pub(crate) fn parse_size(text: &str) -> Option<ByteSize> {
 }
 
 /// A duration in the largest unit that needs no fraction, for messages.
-pub(crate) fn show_duration(time: Duration) -> String {
+pub fn show_duration(time: Duration) -> String {
     let seconds = time.as_secs();
     if time.subsec_nanos() != 0 {
         return format!("{} ms", time.as_secs_f64() * 1e3);

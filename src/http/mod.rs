@@ -1,7 +1,9 @@
-//! /metrics, /livez and /readyz over plain HTTP.
+//! /metrics, /livez and /readyz over plain HTTP; and posting to others, which may speak TLS.
 //!
 //! The doorkeeper of hyper. What is on the pages is somebody else's: see [`Pages`]. One request
 //! per connection, few connections, and a deadline for each: nobody can hold anything here.
+
+mod client;
 
 use std::convert::Infallible;
 use std::io;
@@ -18,6 +20,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+
+pub use self::client::{PostError, post};
 
 /// Connections at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;

@@ -33,7 +33,7 @@ fn ask(pooler: &Pooler, user: &str, sql: &str) -> (String, String) {
 }
 
 #[track_caller]
-fn fetch(pooler: &Pooler, path: &str) -> String {
+pub fn fetch(pooler: &Pooler, path: &str) -> String {
     let log = pooler.log();
     let address = log.lines().find_map(|line| {
         line.strip_prefix("  metrics   http://").and_then(|rest| rest.strip_suffix("/metrics"))
@@ -168,7 +168,7 @@ fn users_of_the_figures_can_only_look() {
         }
         let right = match name {
             "SET" => "SET max_client_conn = 1".to_owned(),
-            "DISABLE" | "ENABLE" | "KILL_CLIENT" => format!("{name} 1"),
+            "DISABLE" | "ENABLE" | "KILL_CLIENT" | "SILENCE" | "UNSILENCE" => format!("{name} a"),
             "EXPLAIN ROUTE" => format!("{name} {APP_DATABASE} SELECT 1"),
             _ => name.to_owned(),
         };

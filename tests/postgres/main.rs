@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts;
 mod auth;
 mod auto;
 mod catalog;

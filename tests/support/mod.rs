@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, reason = "each test crate uses its part of this module")]
 
 mod pooler;
+pub mod receiver;
 
 use std::collections::HashMap;
 use std::env;

@@ -1,7 +1,8 @@
 //! What an inspection says: checks, as lines for people and as one JSON document for machines.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
+use crate::app::json::string;
 use crate::config::Problem;
 
 /// One thing that was looked at.
@@ -94,24 +95,6 @@ pub fn json(checks: &[Check]) -> String {
         )
     });
     format!("{{\"checks\":[\n{}\n]}}", rows.collect::<Vec<_>>().join(",\n"))
-}
-
-/// A string as RFC 8259 writes it: quotes, backslashes and control characters are escaped.
-fn string(text: &str) -> String {
-    let mut out = String::from('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            control if control < ' ' => {
-                // Writing to a string does not fail.
-                write!(out, "\\u{:04x}", u32::from(control)).unwrap_or_default();
-            }
-            other => out.push(other),
-        }
-    }
-    out.push('"');
-    out
 }
 
 #[cfg(test)]

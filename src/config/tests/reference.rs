@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::alerts::Alerts;
 use super::super::database::Database;
-use super::super::keys::{DATABASE, GENERAL, USER};
+use super::super::keys::{ALERTS, DATABASE, GENERAL, USER};
 use super::super::model::General;
 use super::super::reference;
 use super::super::setting::Key;
@@ -38,24 +39,27 @@ fn documentation_is_current() {
 fn reference_file_loads_with_the_defaults() {
     let config = load(&reference::toml());
     assert_eq!(config.general, General::default());
+    assert_eq!(config.alerts, Alerts::default());
     assert_eq!(config.databases.len(), 1);
     assert_eq!(config.users.len(), 1);
 }
 
-/// The text of the file when each general key is uncommented; the example tables one by one, for
-/// their keys exclude each other.
+/// The text of the file when each general key and each of alerts is uncommented; the example tables
+/// one by one, for their keys exclude each other.
 #[test]
 fn reference_file_loads_with_every_general_key_uncommented() {
     let mut text = String::new();
     let mut in_tables = false;
     for line in reference::toml().lines() {
-        in_tables |= line.starts_with('[');
+        in_tables |= line.starts_with('[') && line != "[alerts]";
         let key =
             line.strip_prefix('#').filter(|rest| rest.contains(" = ") && !rest.starts_with(' '));
         text.push_str(if in_tables { line } else { key.unwrap_or(line) });
         text.push('\n');
     }
-    assert_eq!(load(&text).general, General::default());
+    let config = load(&text);
+    assert_eq!(config.general, General::default());
+    assert_eq!(config.alerts, Alerts::default());
 }
 
 #[test]
@@ -64,8 +68,10 @@ fn each_key_stands_in_the_reference_file_once() {
     let (general, tables) = text.split_once("[databases.postgres]").unwrap();
     let (databases, users) = tables.split_once("[users.postgres]").unwrap();
     let general_keys = GENERAL.iter().flat_map(|group| group.keys).map(|key| key.name);
-    let lists: [(&str, Vec<&str>); 3] = [
+    let (general, alerts) = general.split_once("[alerts]").unwrap();
+    let lists: [(&str, Vec<&str>); 4] = [
         (general, general_keys.collect()),
+        (alerts, ALERTS.iter().map(|key| key.name).collect()),
         (databases, DATABASE.iter().map(|key| key.name).collect()),
         (users, USER.iter().map(|key| key.name).collect()),
     ];
@@ -80,7 +86,7 @@ fn each_key_stands_in_the_reference_file_once() {
 
 #[test]
 fn unknown_key_in_the_reference_file_is_rejected() {
-    for header in ["", "[databases.postgres]\n", "[users.postgres]\n"] {
+    for header in ["", "[alerts]\n", "[databases.postgres]\n", "[users.postgres]\n"] {
         let text = reference::toml();
         let at = if header.is_empty() { 0 } else { text.find(header).unwrap() + header.len() };
         let (before, after) = text.split_at(at);
@@ -113,10 +119,10 @@ fn example_of_each_table_key_is_stored_and_read_back() {
     check(USER, || User::new("app", None, &general));
 }
 
-/// The same for general keys, with a value that is not the default.
+/// The same for keys with a default, with a value that is another.
 #[test]
 fn other_value_of_each_general_key_is_stored_and_read_back() {
-    for key in GENERAL.iter().flat_map(|group| group.keys) {
+    fn check<T: Default>(key: &Key<T>) {
         let others = [
             "true",
             "false",
@@ -142,14 +148,16 @@ fn other_value_of_each_general_key_is_stored_and_read_back() {
             let table = toml::de::DeTable::parse(&document).unwrap();
             let value = table.get_ref().get("key").unwrap().get_ref();
             let Ok(value) = key.kind.read(value) else { return false };
-            let mut general = General::default();
-            let before = (key.get)(&general);
-            (key.set)(&mut general, value.clone());
-            let after = (key.get)(&general);
+            let mut target = T::default();
+            let before = (key.get)(&target);
+            (key.set)(&mut target, value.clone());
+            let after = (key.get)(&target);
             after == value && after != before
         });
         assert!(stored, "{} takes no value", key.name);
     }
+    GENERAL.iter().flat_map(|group| group.keys).for_each(check::<General>);
+    ALERTS.iter().for_each(check::<Alerts>);
 }
 
 #[test]

@@ -40,6 +40,8 @@ struct Made {
     config: Arc<ServerConfig>,
     end_point: Option<Arc<[u8]>>,
     validity: Option<Validity>,
+    /// Of the authority that expires first, where there are any.
+    authorities: Option<Validity>,
 }
 
 /// How a client starts TLS.
@@ -102,6 +104,11 @@ impl ClientTls {
         self.made().ok()?.validity.clone()
     }
 
+    /// How long the first of the authorities of clients' certificates is good for, where there are any.
+    pub fn authorities_validity(&self) -> Option<Validity> {
+        self.made().ok()?.authorities.clone()
+    }
+
     /// Reads the files again if they have changed, for clients that come from now on; `None` when
     /// they have not.
     ///
@@ -155,11 +162,13 @@ impl Plan {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions(self.versions))
             .map_err(|error| TlsError::handshake(&error))?;
+        let mut first = None;
         let builder = match &self.authorities {
             None => builder.with_no_client_auth(),
             Some(path) => {
                 let demand = if self.mode.verifies() { Demand::Required } else { Demand::Asked };
                 let authorities = files::authorities(path, &provider)?;
+                first = authorities.first_to_expire();
                 let verifier = ClientVerifier::new(authorities, &provider, demand)
                     .map_err(|error| TlsError::file(path, error.to_string()))?;
                 builder.with_client_cert_verifier(Arc::new(verifier))
@@ -169,6 +178,7 @@ impl Plan {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Made { config: Arc::new(config), end_point, validity: own.map(|own| own.validity()) })
+        let validity = own.map(|own| own.validity());
+        Ok(Made { config: Arc::new(config), end_point, validity, authorities: first })
     }
 }

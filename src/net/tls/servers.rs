@@ -27,6 +27,14 @@ pub struct ServerTlsPlan {
     versions: TlsVersions,
     suites12: Vec<String>,
     suites13: Vec<String>,
+    protocol: Protocol,
+}
+
+/// What is spoken inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Protocol {
+    Postgres,
+    Http,
 }
 
 /// What we demand of servers, and what we show to them.
@@ -65,6 +73,23 @@ impl ServerTlsPlan {
             versions: general.server_tls_protocols,
             suites12: general.server_tls_ciphers.clone(),
             suites13: general.server_tls13_ciphers.clone(),
+            protocol: Protocol::Postgres,
+        }
+    }
+
+    /// What holds for a web server: it proves to be the host, by these authorities or the system's.
+    pub fn https(authorities: Option<&Path>) -> Self {
+        Self {
+            mode: SslMode::VerifyFull,
+            // Without a word before it; what is looked at after a direct start is Postgres's.
+            negotiation: SslNegotiation::Postgres,
+            authorities: authorities.map(Path::to_owned),
+            certificate: None,
+            key: None,
+            versions: TlsVersions::Secure,
+            suites12: Vec::new(),
+            suites13: Vec::new(),
+            protocol: Protocol::Http,
         }
     }
 
@@ -117,7 +142,10 @@ impl ServerTlsPlan {
             }
             _ => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = match self.protocol {
+            Protocol::Postgres => vec![ALPN.to_vec()],
+            Protocol::Http => vec![b"http/1.1".to_vec()],
+        };
         config.resumption = Resumption::disabled();
         Ok(Made { config: Arc::new(config), validity })
     }
@@ -137,6 +165,11 @@ impl ServerTls {
     /// When a file is not what it should be.
     pub fn check(&self) -> Result<(), TlsError> {
         self.made().map(|_made| ())
+    }
+
+    /// The file of our certificate for servers, if we have one.
+    pub fn certificate_file(&self) -> Option<&Path> {
+        self.plan.certificate.as_deref()
     }
 
     /// How long our certificate for servers is good for, if we have one.

@@ -20,7 +20,7 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Validity};
 
 /// Certificates that are trusted, and so are those that they sign.
 #[derive(Debug)]
@@ -40,6 +40,12 @@ impl Authorities {
         roots.add_parsable_certificates(trusted.iter().cloned());
         let algorithms = provider.signature_verification_algorithms;
         (!roots.is_empty()).then(|| Self { roots: Arc::new(roots), trusted, algorithms })
+    }
+
+    /// How long the one is good for that expires first.
+    pub(super) fn first_to_expire(&self) -> Option<Validity> {
+        let read = self.trusted.iter().filter_map(|trusted| Certificate::parse(trusted));
+        read.map(|trusted| trusted.validity()).min_by_key(|validity| validity.to.at)
     }
 
     /// Judges a certificate; `chain` does where rustls can.

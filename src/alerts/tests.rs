@@ -1,0 +1,279 @@
+//! Alerts as values: readings in, what is raised and resolved out.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::*;
+use crate::config::Alerts;
+
+/// A clock that goes on as it is told.
+struct Clock {
+    began: Moment,
+    passed: Duration,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let began = Moment { at: Instant::now(), time: SystemTime::UNIX_EPOCH };
+        Self { began, passed: Duration::ZERO }
+    }
+
+    fn now(&self) -> Moment {
+        Moment { at: self.began.at + self.passed, time: self.began.time + self.passed }
+    }
+}
+
+fn lag(about: &str, value: Option<f64>) -> Reading {
+    let detail = String::new();
+    Reading { condition: &REPLICA_LAG, about: about.to_owned(), value, detail }
+}
+
+/// Lag of one replica, a second after the other, with a warning at 10 s for 5 s and a critical
+/// alert at 60 s; the changes, each with its second.
+#[track_caller]
+fn check(values: &[Option<f64>], expected: &[&str]) {
+    let (mut book, mut clock) = (Book::default(), Clock::new());
+    let mut found = Vec::new();
+    for value in values {
+        for change in book.look(clock.now(), &[lag("db2", *value)], &Alerts::default()) {
+            let what = if change.resolved.is_some() { "resolved" } else { "raised" };
+            found.push(format!(
+                "{} {what} at {}",
+                change.key.severity.name(),
+                clock.passed.as_secs()
+            ));
+        }
+        clock.passed += Duration::from_secs(1);
+    }
+    assert_eq!(found, expected, "{values:?}");
+}
+
+fn run(parts: &[(f64, usize)]) -> Vec<Option<f64>> {
+    parts.iter().flat_map(|(value, times)| vec![Some(*value); *times]).collect()
+}
+
+#[test]
+fn alert_is_raised_once_after_its_duration_and_resolved_once() {
+    check(&run(&[(12.0, 20), (0.0, 30)]), &["warning raised at 5", "warning resolved at 30"]);
+    check(&run(&[(12.0, 5), (0.0, 30)]), &[]);
+    check(
+        &run(&[(61.0, 20), (12.0, 20), (0.0, 20)]),
+        &[
+            "warning raised at 5",
+            "critical raised at 5",
+            "critical resolved at 30",
+            "warning resolved at 50",
+        ],
+    );
+}
+
+#[test]
+fn flapping_within_the_hysteresis_raises_nothing_and_resolves_nothing() {
+    let flapping: Vec<_> = (0..100).map(|n| Some(if n % 3 == 0 { 9.0 } else { 11.0 })).collect();
+    check(&flapping, &[]);
+    let mut raised = run(&[(11.0, 6)]);
+    raised.extend(&flapping);
+    raised.extend(run(&[(7.9, 9), (8.1, 50)]));
+    check(&raised, &["warning raised at 5"]);
+    raised.extend(run(&[(7.9, 11)]));
+    check(&raised, &["warning raised at 5", "warning resolved at 175"]);
+}
+
+#[test]
+fn what_is_not_known_raises_nothing_and_resolves_nothing() {
+    check(&[None; 100], &[]);
+    let mut values = run(&[(12.0, 6)]);
+    values.extend([None; 100]);
+    check(&values, &["warning raised at 5"]);
+    values.extend(run(&[(0.0, 11)]));
+    check(&values, &["warning raised at 5", "warning resolved at 116"]);
+}
+
+#[test]
+fn what_is_gone_or_turned_off_is_resolved_at_once_and_shown_for_an_hour() {
+    let mut settings = Alerts { replica_lag_for: Duration::ZERO, ..Alerts::default() };
+    let (mut book, mut clock) = (Book::default(), Clock::new());
+    let readings = [lag("db2", Some(12.0)), lag("db3", Some(12.0))];
+    assert_eq!(book.look(clock.now(), &readings, &settings).len(), 2);
+    clock.passed += Duration::from_secs(1);
+    let changes = book.look(clock.now(), &readings[..1], &settings);
+    assert_eq!(changes.len(), 1);
+    assert_eq!((changes[0].key.about.as_str(), changes[0].resolved.is_some()), ("db3", true));
+    settings.replica_lag_warning = None;
+    clock.passed += Duration::from_secs(1);
+    assert_eq!(book.look(clock.now(), &readings, &settings)[0].key.about, "db2");
+    let shown = |book: &Book| book.shown().iter().map(|shown| shown.state).collect::<Vec<_>>();
+    assert_eq!(shown(&book), [State::Resolved; 2]);
+    clock.passed += Duration::from_secs(3600);
+    book.look(clock.now(), &readings, &settings);
+    assert_eq!(shown(&book), []);
+}
+
+#[test]
+fn alerts_are_bounded_and_a_place_is_free_again() {
+    let settings = Alerts { max_alerts: 2, replica_lag_critical: None, ..Alerts::default() };
+    let (mut book, mut clock) = (Book::default(), Clock::new());
+    let three = ["a", "b", "c"].map(|about| lag(about, Some(12.0)));
+    book.look(clock.now(), &three, &settings);
+    assert_eq!(book.shown().len(), 2);
+    clock.passed += Duration::from_secs(1);
+    book.look(clock.now(), &three[1..], &settings);
+    clock.passed += Duration::from_secs(1);
+    book.look(clock.now(), &three[1..], &settings);
+    let shown: Vec<_> = book.shown().into_iter().map(|shown| shown.key.about).collect();
+    assert_eq!(shown, ["b", "c"]);
+}
+
+#[test]
+fn a_certificate_is_worse_the_less_it_has_left() {
+    let day = 86_400.0;
+    let (mut book, mut clock) = (Book::default(), Clock::new());
+    let mut look = |left: f64| {
+        let about = "clients".to_owned();
+        let detail = String::new();
+        let reading = Reading { condition: &CERTIFICATE, about, value: Some(left), detail };
+        clock.passed += Duration::from_secs(20);
+        let changes = book.look(clock.now(), &[reading], &Alerts::default());
+        changes.iter().map(|change| change.summary()).collect::<Vec<_>>()
+    };
+    assert_eq!(look(15.0 * day), [""; 0]);
+    assert_eq!(look(13.0 * day), ["certificate of clients: 13 d (threshold 14 d)"]);
+    assert_eq!(look(-day).len(), 1);
+    assert_eq!(look(90.0 * day), [""; 0]);
+    assert_eq!(look(90.0 * day).len(), 2);
+}
+
+/// The notices of a book after this many seconds of this lag.
+fn after(
+    book: &mut Book,
+    clock: &mut Clock,
+    value: f64,
+    seconds: u64,
+) -> (Vec<Notice>, Vec<Notice>) {
+    let mut changes = Vec::new();
+    for _ in 0..seconds {
+        clock.passed += Duration::from_secs(1);
+        changes.extend(book.look(clock.now(), &[lag("db2", Some(value))], &Alerts::default()));
+    }
+    (book.raised(), changes)
+}
+
+#[test]
+fn receiver_that_was_away_is_told_how_everything_stands_and_each_thing_once() {
+    let (mut book, mut clock) = (Book::default(), Clock::new());
+    let mut mailbox = Mailbox::default();
+    let mut put = |mailbox: &mut Mailbox, book: &mut Book, value: f64, seconds: u64| {
+        let (raised, changes) = after(book, &mut clock, value, seconds);
+        mailbox.put(&raised, &changes, 1000);
+    };
+    put(&mut mailbox, &mut book, 12.0, 10);
+    let due = mailbox.due();
+    assert_eq!((due.len(), due[0].resolved), (1, None));
+    // Not taken; then resolved, and raised again.
+    put(&mut mailbox, &mut book, 0.0, 20);
+    assert!(mailbox.due()[0].resolved.is_some());
+    put(&mut mailbox, &mut book, 12.0, 10);
+    let due = mailbox.due();
+    assert_eq!((due.len(), due[0].resolved), (1, None));
+    mailbox.delivered(&due);
+    assert_eq!(mailbox.due(), []);
+    assert_eq!(mailbox.known(), due);
+    put(&mut mailbox, &mut book, 12.0, 10);
+    assert_eq!(mailbox.due(), []);
+    put(&mut mailbox, &mut book, 0.0, 20);
+    let due = mailbox.due();
+    assert!(due[0].resolved.is_some());
+    mailbox.delivered(&due);
+    assert_eq!((mailbox.due(), mailbox.known()), (vec![], vec![]));
+}
+
+#[test]
+fn what_is_silenced_is_told_when_the_silence_ends() {
+    let (mut book, mut clock) = (Book::default(), Clock::new());
+    let mut mailbox = Mailbox::default();
+    let mut put = |mailbox: &mut Mailbox, book: &mut Book, value: f64, seconds: u64| {
+        let (raised, changes) = after(book, &mut clock, value, seconds);
+        mailbox.put(&raised, &changes, 1000);
+        clock.now()
+    };
+    let now = put(&mut mailbox, &mut book, 0.0, 1);
+    assert!(!book.silence("lag", now, None));
+    assert!(!book.unsilence("replica_lag"));
+    assert!(book.silence("replica_lag", now, Some(now.at + Duration::from_secs(30))));
+    put(&mut mailbox, &mut book, 12.0, 20);
+    assert_eq!(mailbox.due(), []);
+    assert!(book.raised()[0].silenced);
+    put(&mut mailbox, &mut book, 12.0, 20);
+    let due = mailbox.due();
+    assert_eq!(due.len(), 1);
+    mailbox.delivered(&due);
+    // What was told as raised is told as resolved, silence or not.
+    assert!(book.silence("replica_lag", now, None));
+    put(&mut mailbox, &mut book, 0.0, 20);
+    assert!(mailbox.due()[0].resolved.is_some());
+    // What nobody was told of is not told as resolved.
+    mailbox.delivered(&mailbox.due());
+    put(&mut mailbox, &mut book, 12.0, 20);
+    put(&mut mailbox, &mut book, 0.0, 20);
+    assert_eq!(mailbox.due(), []);
+    assert!(book.unsilence("replica_lag"));
+}
+
+#[test]
+fn changes_of_the_primary_are_counted_within_the_window() {
+    let mut flapping = Flapping::default();
+    let (clock, window) = (Clock::new(), Duration::from_secs(60));
+    let mut look = |seconds: u64, primary: Option<&str>| {
+        let primaries = [("shop".to_owned(), primary.map(str::to_owned))].into();
+        let at = clock.began.at + Duration::from_secs(seconds);
+        flapping.look(&primaries, window, at).first().map(|(_, count)| *count)
+    };
+    assert_eq!(look(0, None), None);
+    assert_eq!(look(1, Some("a")), Some(0));
+    // Away and back is no change.
+    assert_eq!(look(2, None), Some(0));
+    assert_eq!(look(3, Some("a")), Some(0));
+    assert_eq!(look(10, Some("b")), Some(1));
+    assert_eq!(look(20, Some("a")), Some(2));
+    assert_eq!(look(71, Some("a")), Some(1));
+    assert_eq!(look(90, Some("a")), Some(0));
+}
+
+/// With `UPDATE_REFERENCE` set, writes the file instead.
+#[track_caller]
+fn check_current(name: &str, wanted: impl FnOnce(&str) -> String) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    let wanted = wanted(&found);
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+        return;
+    }
+    assert!(
+        found == wanted,
+        "{name} is behind src/alerts/condition.rs: UPDATE_REFERENCE=1 cargo test"
+    );
+}
+
+#[test]
+fn documentation_has_every_condition_as_it_is() {
+    check_current("docs/alerts.md", |found| {
+        let (before, rest) = found.split_once("| alert | of each |").expect("a table of alerts");
+        let after = rest.split_once("\n\n").expect("something behind it").1;
+        format!("{before}{}\n{after}", markdown())
+    });
+}
+
+#[test]
+fn rules_for_prometheus_have_the_same_thresholds() {
+    check_current("docker/prometheus/rules.yml", |_| rules());
+}
+
+#[test]
+fn keys_of_conditions_are_keys_of_the_configuration() {
+    let reference = crate::config::reference::toml();
+    for key in CONDITIONS.iter().flat_map(|condition| condition.keys) {
+        assert!(reference.contains(&format!("\n#{key} = ")), "{key}");
+    }
+}

@@ -1,0 +1,281 @@
+//! Alerts of a running pooler, about real replicas.
+
+use std::time::Duration;
+
+use crate::hosts::configuration;
+use crate::support::receiver::{Received, Receiver};
+use crate::support::{
+    APP_DATABASE, Cluster, LIMIT, PASSWORD, Pooler, PostgresServer, cluster_with_replicas,
+    eventually, psql, psql_rows,
+};
+
+/// Some columns of the lines of SHOW ALERTS that are about this alert.
+#[track_caller]
+pub fn shown(pooler: &Pooler, alert: &str) -> Vec<String> {
+    let table = psql_rows(&pooler.url("boss", PASSWORD, "pgweir"), "SHOW ALERTS");
+    let lines = table.lines().filter(|line| line.starts_with(&format!("{alert}|")));
+    lines.map(|line| line.split('|').take(4).collect::<Vec<_>>().join("|")).collect()
+}
+
+/// Waits until the lag of this replica is known: it is looked at.
+#[track_caller]
+fn looked_at(pooler: &Pooler, replica: &PostgresServer) {
+    eventually("its lag is known", LIMIT, || crate::hosts::shown(pooler, replica, [7]) != [""]);
+}
+
+fn count(log: &str, text: &str) -> usize {
+    log.lines().filter(|line| line.contains(text)).count()
+}
+
+/// A primary and a replica that is behind by this much whenever something is written.
+fn delayed(delay: Duration) -> Cluster {
+    let cluster = cluster_with_replicas(1);
+    cluster.primary().sql(APP_DATABASE, "CREATE TABLE t (n int)").unwrap();
+    cluster.wait_replayed().unwrap();
+    cluster.replicas()[0].set_replay_delay(delay).unwrap();
+    cluster
+}
+
+const SHORT: &str = "[alerts]\nreplica_lag_warning = 2\nreplica_lag_critical = 0\n\
+                     replica_lag_for = 1\nresolve_after = 1\nreplica_lag_bytes_warning = 0\n\
+                     replica_lag_bytes_critical = 0\n";
+
+#[test]
+fn lag_of_a_delayed_replica_is_raised_once_and_resolved_once() {
+    let cluster = delayed(Duration::from_secs(60));
+    let (primary, replica) = (cluster.primary(), &cluster.replicas()[0]);
+    let http = "http_listen = \"127.0.0.1:0\"";
+    let toml = configuration(&[primary, replica], http);
+    let pooler = Pooler::start(&format!("{toml}{SHORT}"));
+    let about = format!("{APP_DATABASE}/127.0.0.1:{}", replica.port());
+    let metric =
+        format!("pgweir_alert{{alert=\"replica_lag\",about=\"{about}\",severity=\"warning\"}}");
+    looked_at(&pooler, replica);
+    assert_eq!(shown(&pooler, "replica_lag"), [""; 0]);
+
+    let began = std::time::Instant::now();
+    primary.sql(APP_DATABASE, "INSERT INTO t VALUES (1)").unwrap();
+    let line = |state: &str| format!("replica_lag|{about}|warning|{state}");
+    eventually("the alert is raised", LIMIT, || shown(&pooler, "replica_lag") == [line("raised")]);
+    // 2 s of lag for 1 s, and not before.
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+    let raised = format!("alert raised, warning: replica_lag of {about}: ");
+    assert_eq!(count(&pooler.log(), &raised), 1);
+    let metrics = crate::console::fetch(&pooler, "/metrics");
+    assert!(metrics.lines().any(|found| found == format!("{metric} 1")), "{metrics}");
+
+    replica.set_replay_delay(Duration::ZERO).unwrap();
+    eventually("the alert is resolved", LIMIT, || {
+        shown(&pooler, "replica_lag") == [line("resolved")]
+    });
+    let metrics = crate::console::fetch(&pooler, "/metrics");
+    assert!(metrics.lines().any(|found| found == format!("{metric} 0")), "{metrics}");
+    let log = pooler.log();
+    assert_eq!(count(&log, &raised), 1, "{log}");
+    assert_eq!(count(&log, "alert resolved, warning: replica_lag of "), 1, "{log}");
+}
+
+#[test]
+fn lost_primary_and_replica_raise_their_alerts() {
+    let cluster = cluster_with_replicas(1);
+    let (primary, replica) = (cluster.primary(), &cluster.replicas()[0]);
+    let toml = configuration(&[primary, replica], "");
+    let alerts = "[alerts]\nno_primary_for = 1\nreplicas_out_for = 1\nhost_down_for = 1\n\
+                  resolve_after = 0\n";
+    let pooler = Pooler::start(&format!("{toml}{alerts}"));
+    let state = |alert: &str| {
+        let found = shown(&pooler, alert);
+        found.iter().find_map(|line| line.rsplit('|').next().map(str::to_owned))
+    };
+    let becomes = |alert: &str, wanted: &str| {
+        let what = format!("{alert} is {wanted}");
+        eventually(&what, LIMIT, || state(alert).as_deref() == Some(wanted));
+    };
+    replica.kill().unwrap();
+    becomes("replicas_out", "raised");
+    becomes("host_down", "raised");
+    assert_eq!(state("no_primary"), None);
+    primary.kill().unwrap();
+    becomes("no_primary", "raised");
+    primary.start().unwrap();
+    replica.start().unwrap();
+    becomes("no_primary", "resolved");
+    becomes("replicas_out", "resolved");
+    assert!(count(&pooler.log(), "alert raised, critical: no_primary of ") == 1);
+}
+
+#[test]
+fn failed_reload_is_an_alert_until_one_succeeds() {
+    let cluster = cluster_with_replicas(0);
+    let toml = configuration(&[cluster.primary()], "");
+    let pooler = Pooler::start(&format!("{toml}[alerts]\nresolve_after = 0\n"));
+    let console = pooler.url("boss", PASSWORD, "pgweir");
+    // A value that an operator tries is none.
+    assert!(!psql(&console, "SET auth_type = 'none'").status.success());
+    pooler.rewrite("no such key");
+    assert!(!psql(&console, "RELOAD").status.success());
+    eventually("the alert is raised", LIMIT, || {
+        shown(&pooler, "reload_failed") == ["reload_failed||warning|raised"]
+    });
+    pooler.rewrite(&format!("{toml}[alerts]\nresolve_after = 0\n"));
+    assert!(psql(&console, "RELOAD").status.success());
+    eventually("the alert is resolved", LIMIT, || {
+        shown(&pooler, "reload_failed") == ["reload_failed||warning|resolved"]
+    });
+}
+
+#[test]
+fn pile_up_names_who_waits_and_who_holds_and_silence_is_shown() {
+    let cluster = cluster_with_replicas(0);
+    let toml = configuration(&[cluster.primary()], "default_pool_size = 1");
+    let alerts = "[alerts]\nclients_waiting_for = 1\nlongest_wait_for = 1\npool_saturated_for = 1\n\
+                  holder_warning = 1\nresolve_after = 0\n";
+    let pooler = Pooler::start(&format!("{toml}{alerts}"));
+    let console = pooler.url("boss", PASSWORD, "pgweir");
+    psql_rows(&console, "SILENCE longest_wait '1 h'");
+    let quiet = psql_rows(&console, "SHOW ALERTS");
+    assert!(quiet.starts_with("longest_wait|||quiet|"), "{quiet}");
+    let url = format!(
+        "{}?application_name=guilty",
+        pooler.url(crate::support::APP_USER, PASSWORD, APP_DATABASE)
+    );
+    let about = format!("{APP_DATABASE}/{}", crate::support::APP_USER);
+    let raised = ["clients_waiting", "longest_wait", "pool_saturated", "holder"];
+    std::thread::scope(|scope| {
+        let holder = scope.spawn(|| psql(&url, "BEGIN; SELECT pg_sleep(60)"));
+        let waiter = scope.spawn(|| psql(&url, "SELECT pg_sleep(60)"));
+        for alert in raised {
+            let line = format!("{alert}|{about}|warning|raised");
+            eventually(&line, LIMIT, || shown(&pooler, alert) == [line.clone()]);
+        }
+        let table = psql_rows(&console, "SHOW ALERTS");
+        assert!(table.lines().any(|line| line.contains("\"guilty\"")), "{table}");
+        assert!(pooler.log().contains("alert raised, warning (silenced): longest_wait of "));
+        let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
+                      WHERE query LIKE '%pg_sleep(60)'";
+        for client in [holder, waiter] {
+            eventually("its query is cancelled", LIMIT, || {
+                cluster.primary().sql("postgres", cancel).unwrap();
+                client.is_finished()
+            });
+        }
+    });
+    for alert in raised {
+        let line = format!("{alert}|{about}|warning|resolved");
+        eventually(&line, LIMIT, || shown(&pooler, alert) == [line.clone()]);
+    }
+    psql_rows(&console, "UNSILENCE longest_wait");
+    for (sql, told) in [
+        ("UNSILENCE longest_wait", "alert is not silenced: longest_wait"),
+        ("SILENCE lag", "no such alert: lag"),
+        ("SILENCE longest_wait soon", "invalid command"),
+    ] {
+        let refused = psql(&console, sql);
+        assert!(refused.stderr.contains(told), "{sql}: {}", refused.stderr);
+    }
+}
+
+/// Settings with which failed reloads are told to this receiver, and to a file in this folder by a
+/// command.
+fn told(receiver: &Receiver, path: &str, more: &str) -> String {
+    let url = receiver.url(path);
+    format!("[alerts]\nresolve_after = 0\ninstance = \"here\"\nwebhook_url = \"{url}\"\n{more}")
+}
+
+fn reload(pooler: &Pooler, toml: &str) {
+    pooler.rewrite(toml);
+    psql(&pooler.url("boss", PASSWORD, "pgweir"), "RELOAD");
+}
+
+fn becomes(pooler: &Pooler, state: &str) {
+    let wanted = format!("reload_failed||warning|{state}");
+    eventually(&wanted, LIMIT, || shown(pooler, "reload_failed") == [wanted.clone()]);
+}
+
+#[test]
+fn receiver_that_refuses_at_first_is_told_everything_once() {
+    let cluster = delayed(Duration::from_secs(60));
+    let (primary, replica) = (cluster.primary(), &cluster.replicas()[0]);
+    let receiver = Receiver::refusing();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("told");
+    let command = format!(
+        "command = [\"/bin/sh\", \"-c\", \"cat >> $0; echo >> $0\", \"{}\"]\n\
+         webhook_authorization = \"Bearer s3cret\"\n",
+        file.display()
+    );
+    let toml = configuration(&[primary, replica], "");
+    let more = SHORT.replace("[alerts]\n", "").replace("resolve_after = 1\n", "");
+    let pooler =
+        Pooler::start(&format!("{toml}{}", told(&receiver, "/hook?k=v", &(command + &more))));
+    looked_at(&pooler, replica);
+    primary.sql(APP_DATABASE, "INSERT INTO t VALUES (1)").unwrap();
+    eventually("the receiver is missed", LIMIT, || {
+        pooler
+            .log()
+            .contains("alerts cannot be delivered by webhook_url, still trying: cannot connect")
+    });
+    // It listens now, and is not well at first.
+    receiver.listen(&["503 Service Unavailable"]);
+    eventually("it is told", LIMIT, || receiver.received().len() == 1);
+    let Received { head, body } = receiver.received().remove(0);
+    assert!(head.starts_with("POST /hook?k=v HTTP/1.1\r\n"), "{head}");
+    let header = |line: &str| head.lines().any(|found| found.eq_ignore_ascii_case(line));
+    assert!(header("authorization: Bearer s3cret"), "{head}");
+    assert!(header("content-type: application/json"), "{head}");
+    let about = format!("{APP_DATABASE}/127.0.0.1:{}", replica.port());
+    let start = format!(
+        "{{\"alerts\":[{{\"alert\":\"replica_lag\",\"about\":\"{about}\",\"severity\":\"warning\",\
+         \"state\":\"raised\",\"since\":\"20"
+    );
+    assert!(body.starts_with(&start), "{body}");
+    assert!(body.contains("\"resolved\":null") && body.contains("\"instance\":\"here\""), "{body}");
+
+    replica.set_replay_delay(Duration::ZERO).unwrap();
+    eventually("it is told of the end", LIMIT, || receiver.received().len() == 2);
+    let end = receiver.received().remove(1).body;
+    assert!(end.contains("\"state\":\"resolved\"") && !end.contains("\"resolved\":null"), "{end}");
+    // The command was told the same.
+    let lines = || std::fs::read_to_string(&file).unwrap_or_default();
+    eventually("the command is told both", LIMIT, || lines().lines().count() == 2);
+    let states = ["raised", "resolved"].map(|state| format!("\"state\":\"{state}\""));
+    for (line, state) in lines().lines().zip(&states) {
+        assert!(line.starts_with("{\"alert\":\"replica_lag\"") && line.contains(state), "{line}");
+    }
+    let log = pooler.log();
+    assert!(log.contains("alerts are delivered again by webhook_url"), "{log}");
+    assert!(!log.contains("s3cret") && !log.contains("/hook"), "{log}");
+}
+
+#[test]
+fn what_came_and_went_while_the_receiver_was_away_is_told_as_resolved() {
+    let cluster = cluster_with_replicas(0);
+    let receiver = Receiver::refusing();
+    let toml = configuration(&[cluster.primary()], "");
+    let alerts = told(&receiver, "/api/v2/alerts", "webhook_repeat = 1\n");
+    let toml = format!("{toml}{alerts}");
+    let pooler = Pooler::start(&toml);
+    reload(&pooler, "no such key");
+    becomes(&pooler, "raised");
+    reload(&pooler, &toml);
+    becomes(&pooler, "resolved");
+    receiver.listen(&[]);
+    eventually("it is told", LIMIT, || receiver.received().len() == 1);
+    let first = receiver.received().remove(0);
+    assert!(first.head.starts_with("POST /api/v2/alerts HTTP/1.1\r\n"), "{}", first.head);
+    let labels = "[{\"labels\":{\"alertname\":\"pgweir_reload_failed\",\"about\":\"\",\
+                  \"severity\":\"warning\",\"service\":\"pgweir\",\"instance\":\"here\"}";
+    assert!(first.body.starts_with(labels), "{}", first.body);
+    assert!(first.body.contains("\"endsAt\":\"20"), "{}", first.body);
+    // What is raised, Alertmanager hears again and again.
+    reload(&pooler, "no such key");
+    eventually("it is told again", LIMIT, || receiver.received().len() >= 4);
+    let again = receiver.received();
+    assert!(!again[1].body.contains("endsAt"), "{}", again[1].body);
+    assert_eq!(again[1].body, again[3].body);
+    reload(&pooler, &toml);
+    let ends = |received: &[Received]| {
+        received.iter().filter(|request| request.body.contains("endsAt")).count()
+    };
+    eventually("it is told of the end", LIMIT, || ends(&receiver.received()) == 2);
+}
