@@ -62,7 +62,7 @@ use crate::notify::Hub;
 use crate::server::prepared::StatementTable;
 use crate::server::schema::Schemas;
 use crate::session::House;
-use crate::traffic::Traffics;
+use crate::traffic::{ErrorBook, Traffics};
 
 /// Why the pooler did not start.
 #[derive(Debug, Error)]
@@ -187,6 +187,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         complaints: Arc::new(Complaints::default()),
         hub: Hub::new(Arc::default()),
         traffics: Traffics::new(loops.len(), general.max_metrics_users),
+        errors: ErrorBook::default(),
         partings: watch::Sender::new(()),
     });
     let setup = Setup::new(Arc::clone(&config), &house, None)?;

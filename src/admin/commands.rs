@@ -2,7 +2,7 @@
 
 use super::order::{Haste, Order};
 use super::registry::Registry;
-use super::{Role, absent, alerts, catalogs, hosts, sockets, stats, tables, waiting};
+use super::{Role, absent, alerts, catalogs, errors, hosts, sockets, stats, tables, waiting};
 use crate::wire::reply::{ColumnType, Value};
 
 /// A column: its name and type.
@@ -223,6 +223,14 @@ pub static COMMANDS: &[Command] = &[
         help: "The same of all databases together.",
         role: Role::Stats,
         answer: Answer::Table(stats::TOTALS, stats::all_together),
+    },
+    Command {
+        name: "SHOW ERRORS",
+        help: "Errors that clients were told of, by SQLSTATE and side: of the client, the server or \
+               the pooler. The text is an example, or for servers the place in their source, as \
+               their messages may have values in them.",
+        role: Role::Stats,
+        answer: Answer::Table(errors::ERRORS, errors::errors),
     },
     Command {
         name: "SHOW USERS",

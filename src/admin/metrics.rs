@@ -5,7 +5,9 @@ use std::fmt::Display;
 use std::time::UNIX_EPOCH;
 
 use super::registry::{PoolFigures, Registry};
-use super::{PGBOUNCER_VERSION, VERSION, alerts, catalogs, exporter, hosts, stats, times, waiting};
+use super::{
+    PGBOUNCER_VERSION, VERSION, alerts, catalogs, errors, exporter, hosts, stats, times, waiting,
+};
 use crate::notify::{Figures, State};
 use crate::traffic::Distribution;
 
@@ -85,6 +87,7 @@ pub fn text(registry: &dyn Registry) -> String {
     listeners(&mut page, registry);
     stats::metrics(&mut page, registry);
     times::metrics(&mut page, registry);
+    errors::metrics(&mut page, registry);
     exporter::metrics(&mut page, registry);
     hosts::metrics(&mut page, registry);
     catalogs::metrics(&mut page, registry);

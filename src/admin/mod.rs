@@ -9,6 +9,7 @@ mod alerts;
 mod catalogs;
 pub mod commands;
 pub mod console;
+mod errors;
 mod exporter;
 mod hosts;
 pub mod metrics;

@@ -15,7 +15,7 @@ use crate::notify;
 use crate::pool::{Holder, PoolName, Snapshot};
 use crate::server::card::ServerCard;
 use crate::topology::HostFigures;
-use crate::traffic::{Pair, Times, Traffic};
+use crate::traffic::{ErrorLine, Pair, Times, Traffic};
 
 /// Where figures come from.
 pub trait Registry: Send + Sync + 'static {
@@ -37,6 +37,8 @@ pub trait Registry: Send + Sync + 'static {
     fn times(&self) -> Vec<(Pair, Arc<Times>)>;
     /// How often a user came to a database whose times are not told apart.
     fn folded(&self) -> u64;
+    /// What clients were told of that went wrong, by side and SQLSTATE.
+    fn errors(&self) -> Vec<ErrorLine>;
     /// Every connection that listens for clients, in no order.
     fn listeners(&self) -> Vec<notify::Figures>;
     /// Every host of every database that has several, in their order.

@@ -15,6 +15,8 @@ use crate::net::listen::{Acceptor, Listener, Listening};
 use crate::net::loops::LoopId;
 use crate::net::peer::Peer;
 use crate::net::socket::Socket;
+use crate::session::report::count;
+use crate::traffic::Side;
 
 /// How long nobody is accepted after the system refused to (as when it has no more descriptors):
 /// it would refuse again at once, and a busy loop helps nobody.
@@ -100,7 +102,9 @@ impl App {
     /// Starts to serve an accepted socket, on this loop or on one with far fewer clients.
     fn place(self: &Arc<Self>, mut socket: Socket, peer: Peer, here: LoopId) {
         if socket.number() >= self.open_files_max {
-            return login::refuse(&mut socket, &[], &condition::OPEN_FILES.report());
+            let report = condition::OPEN_FILES.report();
+            count(&self.house.errors, Side::Pooler, &report);
+            return login::refuse(&mut socket, &[], &report);
         }
         let visit = self.door.enter();
         let on = self.loop_for(here);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::{Instant, timeout};
 
-use super::identify::{Attempt, Identified};
+use super::identify::{Attempt, Identified, side_of};
 use super::setup::Setup;
 use super::strangers::{Strangers, Visit};
 use super::wishes::{asks_for_replication, settings, walsender_parameters};
@@ -28,6 +28,7 @@ use crate::server::connect::Target;
 use crate::session::replication::replicate;
 use crate::session::report;
 use crate::session::{End, Entry, Gate, Session, Tenancy};
+use crate::traffic::Side;
 use crate::users::rules::{Caller, Way};
 use crate::wire::reply::{Report, Severity};
 use crate::wire::startup::{Setting, Startup};
@@ -240,7 +241,7 @@ impl App {
                     Refused::Ended => None,
                 };
                 if let Some(report) = report {
-                    login::refuse(stranger.socket(), &[], &report);
+                    self.turn_away(side_of(&report), &mut stranger, &[], &report);
                 }
                 return Err(refused);
             }
@@ -349,7 +350,7 @@ impl App {
         let (tenancy, settings) = match self.prepare(setup, startup, &card, &database, secret) {
             Ok(prepared) => prepared,
             Err(report) => {
-                login::refuse(stranger.socket(), &greeting, &report);
+                self.turn_away(side_of(&report), &mut stranger, &greeting, &report);
                 return Err(Refused::Told(report));
             }
         };
@@ -358,7 +359,7 @@ impl App {
         let seat = match self.seat(setup, Secret::random(startup.minor), card, &database) {
             Ok(seat) => seat,
             Err(report) => {
-                login::refuse(stranger.socket(), &greeting, &report);
+                self.turn_away(side_of(&report), &mut stranger, &greeting, &report);
                 return Err(Refused::Told(report));
             }
         };
@@ -432,7 +433,8 @@ impl App {
         let secret = setup.users.server_secret(&database, &person, Some(proof));
         let target = setup.target(self.house.tcp, &database, user, secret);
         let Some(address) = self.tenancies.primary(&database) else {
-            return login::refuse(stranger.socket(), &[], &condition::NO_PRIMARY.fatal());
+            let report = condition::NO_PRIMARY.fatal();
+            return self.turn_away(Side::Server, &mut stranger, &[], &report);
         };
         let target = Target { address, ..target };
         drop(setup);
@@ -442,7 +444,7 @@ impl App {
         if let Err(error) = done {
             self.house.complaints.complain(&target.complaint(&error));
             let report = report::connect_failed(Severity::Fatal, &error);
-            login::refuse(stranger.socket(), &[], &report);
+            self.turn_away(Side::Server, &mut stranger, &[], &report);
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::pool::Holder;
 use crate::route::Session;
 use crate::server::card::ServerCard;
 use crate::topology::HostFigures;
-use crate::traffic::{Pair, Times, Traffic};
+use crate::traffic::{ErrorLine, Pair, Times, Traffic};
 
 impl Registry for App {
     fn config(&self) -> Arc<Config> {
@@ -83,6 +83,10 @@ impl Registry for App {
 
     fn folded(&self) -> u64 {
         self.house.traffics.folded()
+    }
+
+    fn errors(&self) -> Vec<ErrorLine> {
+        self.house.errors.list()
     }
 
     fn listeners(&self) -> Vec<notify::Figures> {

@@ -10,9 +10,11 @@ use super::setup::Setup;
 use crate::auth::{ClientAuth, Proof, Rejection};
 use crate::cancel::Seat;
 use crate::client::condition;
-use crate::client::login::{LoginError, Stranger};
+use crate::client::login::{self, LoginError, Stranger};
 use crate::complaints::shown;
 use crate::net::peer::Peer;
+use crate::session::report::count;
+use crate::traffic::Side;
 use crate::users::rules::Caller;
 use crate::users::{Demand, Person, Unanswered};
 use crate::wire::reply::Report;
@@ -63,7 +65,28 @@ impl Attempt {
     }
 }
 
+/// Whose it is that somebody was not let in: limits and orders are ours.
+pub(super) fn side_of(report: &Report) -> Side {
+    if ["53", "57"].iter().any(|class| report.sqlstate.starts_with(class)) {
+        Side::Pooler
+    } else {
+        Side::Client
+    }
+}
+
 impl App {
+    /// Tells somebody who has logged in as far as `greeting` says that it gets no session.
+    pub(super) fn turn_away(
+        &self,
+        side: Side,
+        stranger: &mut Stranger,
+        greeting: &[u8],
+        report: &Report,
+    ) {
+        count(&self.house.errors, side, report);
+        login::refuse(stranger.socket(), greeting, report);
+    }
+
     /// Has a client prove who it is, in the way that is asked of its connection.
     pub(super) async fn identify(
         &self,

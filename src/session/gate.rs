@@ -7,6 +7,7 @@ use super::{ClientFault, End, Session};
 use crate::client::condition::{self, wait_for};
 use crate::client::pace::Pace;
 use crate::sql::readonly::{Attempt, attempt};
+use crate::traffic::Side;
 use crate::wire::frame::{self, Header};
 use crate::wire::reply::Report;
 use crate::wire::view::{self, Parse};
@@ -34,18 +35,18 @@ impl Session {
     /// number of bytes that this took, and 0 when it may.
     pub(super) fn stop_at_gate(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, End> {
         let message_max = self.tenancy.terms.message_max;
-        let (bytes, report) = match self.gate.as_ref().and_then(|gate| gate.objection()) {
-            Some(report) => (bytes, report),
+        let (bytes, side, report) = match self.gate.as_ref().and_then(|gate| gate.objection()) {
+            Some(report) => (bytes, Side::Pooler, report),
             None if self.tenancy.terms.read_only => match first_write(bytes, message_max) {
                 Some((end, command)) => {
                     let request = bytes.get(..end).unwrap_or(bytes);
-                    (request, condition::READ_ONLY.about(command))
+                    (request, Side::Client, condition::READ_ONLY.about(command))
                 }
                 None => return Ok(0),
             },
             None => return Ok(0),
         };
-        self.log_error(&report);
+        self.note_error(side, &report);
         let Self { client, names, .. } = self;
         Ok(client.ignore.refuse(bytes, message_max, names, &report, out)?)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::flow::{Again, Describing, Flow, Refusal, Restore, Stop};
 use super::names::{Names, NamesUndo};
 use super::outgoing::REFUSED_CODE;
+use super::report::{count, count_server};
 use super::state::Reply;
 use crate::client::condition;
 use crate::notify::Ear;
@@ -20,6 +21,7 @@ use crate::server::receive::Sink;
 use crate::server::reported::Reported;
 use crate::server::schema::Schema;
 use crate::server::site::Site;
+use crate::traffic::{ErrorBook, Side};
 use crate::wire::reply::{self, Report};
 use crate::wire::splice::Splice;
 use crate::wire::view;
@@ -62,6 +64,8 @@ pub(super) struct Incoming<'a, 'b> {
     pub told_fatal: &'a mut bool,
     /// The host that the server is on.
     pub site: &'a Site,
+    /// What clients are told of that goes wrong.
+    pub errors: &'a ErrorBook,
 }
 
 /// Writing is refused; the server ends, has crashed, or starts.
@@ -88,6 +92,7 @@ impl Sink for Incoming<'_, '_> {
         let went = self.out.insert(|out| local_reply(out, local, status));
         if went == Went::Refused {
             self.names.undo(self.undo, sequence..sequence + 1);
+            count(self.errors, Side::Client, &condition::FAILED_TRANSACTION.report());
         }
     }
 
@@ -114,6 +119,7 @@ impl Sink for Incoming<'_, '_> {
                 return false;
             }
             if let Some(error) = ahead.instead_of(messages.start, error) {
+                count_server(self.errors, &error);
                 self.out.insert(|out| reply::raw(out, b'E', &[&error]));
                 return false;
             }
@@ -129,8 +135,12 @@ impl Sink for Incoming<'_, '_> {
                 let routine = std::str::from_utf8(OTHER_COLUMNS).ok();
                 Report { routine, ..condition::OTHER_COLUMNS.report() }
             }
-            _ => return true,
+            _ => {
+                count_server(self.errors, error);
+                return true;
+            }
         };
+        count(self.errors, Side::Pooler, &report);
         self.out.insert(|out| report.write(out));
         false
     }

@@ -61,13 +61,14 @@ impl Meter {
         // What was sent behind is under way already.
         let next = (!ledger.is_quiet()).then_some(now);
         let busy = std::mem::replace(&mut self.busy, next).unwrap_or(now);
-        self.tally.add_time(Figure::QueryTime, now - busy);
-        let queries = counted.get(Figure::Queries);
-        tenancy.times.add(on.index(), self.role, Span::Query, queries, now - busy);
+        let (queries, took) = (counted.get(Figure::Queries), now - busy);
+        self.tally.add_time(Figure::QueryTime, took);
+        tenancy.times.add(on.index(), self.role, Span::Query, queries, took);
         if transactions > 0 {
             let began = std::mem::replace(&mut self.began, next).unwrap_or(now);
-            self.tally.add_time(Figure::TransactionTime, now - began);
-            tenancy.times.add(on.index(), self.role, Span::Transaction, transactions, now - began);
+            let took = now - began;
+            self.tally.add_time(Figure::TransactionTime, took);
+            tenancy.times.add(on.index(), self.role, Span::Transaction, transactions, took);
         }
         self.tally.join(&counted);
         if transactions > 0 {

@@ -63,7 +63,7 @@ use crate::server::receive::Fault;
 use crate::server::reported::Reported;
 use crate::server::schema::Schemas;
 use crate::sql::Command;
-use crate::traffic::{Figure, Traffics};
+use crate::traffic::{ErrorBook, Figure, Side, Traffics};
 use crate::wire::frame::{self};
 use crate::wire::reply::{self, Report};
 use crate::wire::view::Target;
@@ -92,6 +92,8 @@ pub struct House {
     pub complaints: Arc<Complaints>,
     /// What passes through each database.
     pub traffics: Traffics,
+    /// What clients were told of that went wrong.
+    pub errors: ErrorBook,
     /// Held by whatever settles a server for a client that has left.
     pub partings: watch::Sender<()>,
 }
@@ -230,6 +232,29 @@ pub enum End {
     /// It does not take its notifications.
     #[error("listen_queue_size")]
     TooMuchHeard,
+}
+
+impl End {
+    /// Whose it is.
+    fn side(&self) -> Side {
+        match self {
+            Self::Goodbye | Self::ClientGone | Self::Client(_) => Side::Client,
+            Self::Server(_)
+            | Self::ServerGone
+            | Self::Forsaken
+            | Self::NoServer(_)
+            | Self::Refused(_) => Side::Server,
+            Self::Unkept(_)
+            | Self::TimedOut(_)
+            | Self::Idle
+            | Self::NeverServed(_)
+            | Self::StatementMode
+            | Self::ShuttingDown
+            | Self::Reconfigured
+            | Self::Killed
+            | Self::TooMuchHeard => Side::Pooler,
+        }
+    }
 }
 
 /// How long a client may take to accept the last words.
@@ -596,7 +621,7 @@ impl Session {
         let is_ours = report.is_some();
         let mut out = Vec::new();
         if let Some(report) = report {
-            self.log_error(&report);
+            self.note_error(end.side(), &report);
             report.write(&mut out);
         }
         self.client.outbox.push(&out);

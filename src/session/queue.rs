@@ -17,7 +17,7 @@ use crate::net::scratch;
 use crate::pool::{CheckoutError, Connector, Lease, Snapshot, Waiting};
 use crate::server::ServerError;
 use crate::server::connect::ConnectError;
-use crate::traffic::{Figure, Role, Span};
+use crate::traffic::{Figure, Role, Side, Span};
 use crate::wire::reply::{Report, Severity};
 
 /// How waiting came to an end.
@@ -37,6 +37,15 @@ enum Vain {
 }
 
 impl Vain {
+    /// Whose it is.
+    fn side(&self) -> Side {
+        match self {
+            Self::NoServer(_) | Self::Nowhere => Side::Server,
+            Self::TooLong(_) => Side::Pooler,
+            Self::Cancelled => Side::Client,
+        }
+    }
+
     fn report(self, severity: Severity) -> Report {
         match self {
             Self::NoServer(error) => report::connect_failed(severity, &error),
@@ -59,7 +68,8 @@ impl Session {
             let lease = match self.wait().await? {
                 Ok(lease) => lease,
                 Err(vain) => {
-                    self.refuse(&vain.report(Severity::Error)).await?;
+                    let side = vain.side();
+                    self.refuse(side, &vain.report(Severity::Error)).await?;
                     return Ok(false);
                 }
             };
@@ -162,8 +172,8 @@ impl Session {
     }
 
     /// Tells the client that its requests are refused.
-    async fn refuse(&mut self, report: &Report) -> Result<(), End> {
-        self.log_error(report);
+    async fn refuse(&mut self, side: Side, report: &Report) -> Result<(), End> {
+        self.note_error(side, report);
         let mut out = Vec::new();
         let mut inbox = std::mem::take(&mut self.client.inbox);
         let message_max = self.tenancy.terms.message_max;

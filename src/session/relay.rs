@@ -16,15 +16,17 @@ use super::incoming::{self, Incoming, Numbers};
 use super::meter::Meter;
 use super::names::NamesUndo;
 use super::outgoing::Outgoing;
+use super::report::count;
 use super::state::Known;
 use super::{Attached, End, Session, client_gone};
+use crate::client::condition;
 use crate::config::PoolMode;
 use crate::net::scratch::{self, INPUT_LEN, Scratch};
 use crate::net::socket::Outbox;
 use crate::pool::{Connector, Lease};
 use crate::server::Server;
 use crate::server::receive::Fault;
-use crate::traffic::{Role, Span};
+use crate::traffic::{Role, Side, Span};
 use crate::wire::request;
 use crate::wire::splice::Splice;
 
@@ -159,6 +161,8 @@ impl Session {
                 let went = incoming::local_reply(output, local, server.receiver.status());
                 if went == incoming::Went::Refused {
                     self.names.undo(undo, sequence..sequence + 1);
+                    let report = condition::FAILED_TRANSACTION.report();
+                    count(&self.tenancy.house.errors, Side::Client, &report);
                 }
             }
             match self.client.send(cx, output) {
@@ -232,11 +236,11 @@ impl Session {
                 refused: None,
                 told_fatal: &mut self.told_fatal,
                 site,
+                errors: &self.tenancy.house.errors,
             };
             let judged = receiver.receive(bytes, ledger, &mut sink);
             (refused, settled) = (sink.refused.take(), sink.settled);
-            learnt = sink.learnt.take();
-            ceased = sink.ceased.take();
+            (learnt, ceased) = (sink.learnt.take(), sink.ceased.take());
             // Before the client has it: what it may know is known, who is answered has been counted.
             flow.settle_schema(&self.tenancy.schema, ledger, receiver.status());
             meter.received(count, ledger, &self.tenancy, self.on);

@@ -1,19 +1,21 @@
 //! What a client is told where that takes more than the condition itself, and what the log is told
 //! of it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{Session, Tenancy};
 use crate::client::condition;
 use crate::complaints::shown;
 use crate::server::connect::ConnectError;
+use crate::traffic::{ErrorBook, Side};
 use crate::wire::reply::{Report, Severity};
 use crate::wire::view;
 
 impl Session {
-    /// Has the log say what the client is told, if that is wanted.
-    pub(super) fn log_error(&self, report: &Report) {
+    /// The client is told of an error by us: it is counted, and the log says so if that is wanted.
+    pub(super) fn note_error(&self, side: Side, report: &Report) {
         let Tenancy { terms, house, login, .. } = &*self.tenancy;
+        count(&house.errors, side, report);
         if terms.log_pooler_errors {
             let (user, database) = (shown(&login.user), shown(&login.database));
             let (message, from) = (&report.message, self.seat.card().peer.origin());
@@ -22,6 +24,21 @@ impl Session {
             ));
         }
     }
+}
+
+/// Counts an error of ours, or one that we tell in a server's words.
+pub fn count(errors: &ErrorBook, side: Side, report: &Report) {
+    let Report { sqlstate, message, .. } = report;
+    errors.add(side, sqlstate.as_bytes(), SystemTime::now(), || message.clone());
+}
+
+/// Counts an error that a server's client is told, whose body this is. Its message may have values
+/// in it.
+pub(super) fn count_server(errors: &ErrorBook, error: &[u8]) {
+    let field = |code| view::error_field(error, code).unwrap_or_default();
+    errors.add(Side::Server, field(b'C'), SystemTime::now(), || {
+        format!("reported by {}", String::from_utf8_lossy(field(b'R')))
+    });
 }
 
 /// A request waited too long for a server. `crowd` describes the pool.

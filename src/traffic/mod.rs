@@ -1,4 +1,4 @@
-//! What passes through each database, counted, and how long that takes ([`times`]).
+//! What passes through each database, counted, how long that takes, and what goes wrong.
 //!
 //! Who counts has a [`Tally`] of its own and adds it to the database's [`Traffic`] from time to
 //! time, where each loop has a place of its own: nobody waits for anybody, and nothing is shared
@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+mod errors;
 mod times;
 
+pub use self::errors::{ErrorBook, Errors, Line as ErrorLine, Side};
 use self::times::Pairs;
 pub use self::times::{BOUNDS, Distribution, Pair, Role, Span, Times};
 

@@ -6,7 +6,9 @@ use std::net::TcpStream;
 use std::thread;
 
 use crate::setup::{file, shared};
-use crate::support::{APP_DATABASE, LIMIT, PASSWORD, Pooler, SUPERUSER, eventually, psql_rows};
+use crate::support::{
+    APP_DATABASE, LIMIT, PASSWORD, Pooler, SUPERUSER, eventually, psql, psql_rows,
+};
 use crate::wire::{Client, USER};
 
 fn start(settings: &str) -> Pooler {
@@ -262,6 +264,65 @@ fn users_whose_times_are_not_told_apart_are_counted_together() {
     }
     assert!(!told.contains(&format!("user=\"{SUPERUSER}\",role")), "{told}");
     assert!(pooler.log().contains("max_metrics_users"), "it is said once");
+}
+
+#[test]
+fn errors_are_counted_by_state_and_side_without_values() {
+    let pooler = start("default_pool_size = 2; query_wait_timeout = 0.2");
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = Client::login(pooler.port());
+                for _ in 0..25 {
+                    client.talk("Q select 1/0", "E[22012] ZI");
+                    client.talk("P - select 1 / B x / E / S", "1 E[26000] ZI");
+                }
+            });
+        }
+    });
+    let mut client = Client::login(pooler.port());
+    client.talk("Q select 'a secret'::int", "E[22P02] ZI");
+    client.talk("Q begin", "C[BEGIN] ZT");
+    client.talk("Q select nothing / Q select 1", "E[42703] ZE E[25P02] ZE");
+    let mut second = Client::login(pooler.port());
+    second.talk("Q begin", "C[BEGIN] ZT");
+    let mut third = Client::login(pooler.port());
+    third.talk("Q select 1", "E[53300] ZI");
+    client.talk("Q rollback", "C[ROLLBACK] ZI");
+    let refused = psql(&pooler.url("app", PASSWORD, "nowhere"), "select 1");
+    assert!(refused.stderr.contains("no such database"), "{}", refused.stderr);
+    third.send(b"!\0\0\0\x04S\0\0\0\x04");
+    third.hears("FATAL[08P01] end");
+
+    let rows = table(&pooler, "SHOW ERRORS");
+    let mut shown: Vec<_> = rows
+        .iter()
+        .map(|row| ["side", "sqlstate", "count", "text"].map(|name| row[name].as_str()))
+        .collect();
+    shown.sort_unstable();
+    let expected = [
+        ["client", "08P01", "1", "invalid frontend message type 33"],
+        ["client", "3D000", "1", "no such database: nowhere"],
+        ["pooler", "53300", "1", "query_wait_timeout: no server became free within 0.2 s"],
+        ["server", "22012", "100", "reported by int4div"],
+        ["server", "22P02", "1", "reported by pg_strtoint32_safe"],
+        ["server", "25P02", "1", "reported by exec_simple_query"],
+        ["server", "26000", "100", "reported by exec_bind_message"],
+        ["server", "42703", "1", "reported by errorMissingColumn"],
+    ];
+    // What places are called differs between versions of Postgres.
+    let counts = |rows: &[[&str; 4]]| rows.iter().map(|row| row[..3].join(" ")).collect::<Vec<_>>();
+    assert_eq!(counts(&shown), counts(&expected));
+    for ([side, .., text], [.., wanted]) in shown.iter().zip(expected) {
+        assert!(*text == wanted || *side == "server" && text.starts_with("reported by "), "{text}");
+    }
+    let told = page(&pooler);
+    for [side, state, count, _] in expected {
+        let name = format!("pgweir_errors_total{{sqlstate=\"{state}\",side=\"{side}\"}}");
+        assert_eq!(metric(&told, &name), count, "{name}");
+    }
+    assert!(!told.contains("secret"), "{told}");
+    assert!(rows[0]["last_seen"] >= rows[7]["last_seen"], "{rows:?}");
 }
 
 /// What each metric is, from its own words. With `UPDATE_REFERENCE` set, writes the table instead.
