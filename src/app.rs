@@ -50,7 +50,7 @@ use self::tls::LOOK_EVERY;
 use self::topologies::Topologies;
 use crate::admin::{CONSOLE, Consoles, Haste, Override};
 use crate::cancel::Cancels;
-use crate::catalog::{Catalogs, Current};
+use crate::catalog::{Catalogs, Current, Readings};
 use crate::complaints::Complaints;
 use crate::config::{Config, General, Problems};
 use crate::http;
@@ -181,6 +181,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         cancels: Cancels::new(tcp, general.cancel_wait_timeout),
         statements: StatementTable::default(),
         catalogs: Catalogs::new(Arc::clone(&schemas)),
+        readings: Readings::new(general.facts_cache_size.len()),
         schemas,
         tcp,
         cancel_wait: general.cancel_wait_timeout,

@@ -1,5 +1,5 @@
-//! What is known of the names in databases with several hosts, as the console and the metrics tell of
-//! it.
+//! What is known of texts, and of the names in databases with several hosts, as the console and the
+//! metrics tell of it.
 
 use tokio::time::Instant;
 
@@ -7,7 +7,7 @@ use super::commands::{Column, Row};
 use super::metrics::Page;
 use super::registry::Registry;
 use super::tables::{number, text};
-use crate::catalog::Figures;
+use crate::catalog::{Figures, Kept};
 use crate::wire::reply::ColumnType::{Integer, Text};
 use crate::wire::reply::Value;
 
@@ -48,6 +48,43 @@ pub(super) fn catalogs(registry: &dyn Registry) -> Vec<Row> {
     registry.catalogs().into_iter().map(row).collect()
 }
 
+pub(super) static FACTS: &[Column] = &[
+    ("texts", Integer),
+    ("bytes", Text),
+    ("bytes_max", Text),
+    ("hits", Text),
+    ("misses", Text),
+    ("evictions", Text),
+];
+
+pub(super) fn facts(registry: &dyn Registry) -> Vec<Row> {
+    let Kept { texts, bytes, bytes_max, hits, misses, evictions } = registry.readings();
+    let size = |bytes: usize| text(bytes.to_string());
+    let count = |count: u64| text(count.to_string());
+    vec![vec![
+        number(texts),
+        size(bytes),
+        size(bytes_max),
+        count(hits),
+        count(misses),
+        count(evictions),
+    ]]
+}
+
+fn metrics_of_facts(page: &mut Page, registry: &dyn Registry) {
+    let Kept { texts, bytes, bytes_max: _, hits, misses, evictions } = registry.readings();
+    page.gauge("pgweir_facts_texts", "Texts of which it is kept what they do.", texts);
+    page.gauge("pgweir_facts_bytes", "Bytes that this takes.", bytes);
+    for (name, help, count) in [
+        ("pgweir_facts_hits_total", "How often a text was among them.", hits),
+        ("pgweir_facts_misses_total", "How often it was not.", misses),
+        ("pgweir_facts_evictions_total", "How many were forgotten to make room.", evictions),
+    ] {
+        page.head_of("counter", name, help);
+        page.sample(name, &[], count);
+    }
+}
+
 /// One sample per database, where it has the figure.
 type Sample = (&'static str, &'static str, fn(&Figures, Instant) -> Option<f64>);
 
@@ -78,8 +115,9 @@ static COUNTERS: &[Sample] = &[
     }),
 ];
 
-/// Adds what there is to tell of catalogs.
+/// Adds what there is to tell of texts and catalogs.
 pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
+    metrics_of_facts(page, registry);
     let (catalogs, now) = (registry.catalogs(), Instant::now());
     for (samples, kind) in [(GAUGES, "gauge"), (COUNTERS, "counter")] {
         for (name, help, value) in samples {

@@ -199,6 +199,13 @@ pub static COMMANDS: &[Command] = &[
         answer: Answer::Table(alerts::ALERTS, alerts::alerts),
     },
     Command {
+        name: "SHOW FACTS",
+        help: "What is kept of texts that were taken apart: how many, their bytes, how often one was \
+               among them or not, and how many were forgotten.",
+        role: Role::Stats,
+        answer: Answer::Table(catalogs::FACTS, catalogs::facts),
+    },
+    Command {
         name: "SHOW STATS",
         help: "What has passed through each database since the start, and on average in the last \
                minute that is over. Times are microseconds.",

@@ -45,6 +45,8 @@ pub trait Registry: Send + Sync + 'static {
     fn hosts(&self) -> Vec<(String, HostFigures)>;
     /// What is known of the names in each database with several hosts.
     fn catalogs(&self) -> Vec<catalog::Figures>;
+    /// What is kept of texts.
+    fn readings(&self) -> catalog::Kept;
     /// How many are connected that have not logged in yet.
     fn strangers(&self) -> usize;
     /// Certificates of TLS and when each expires: ours, and the first of clients' authorities.

@@ -104,6 +104,10 @@ impl Registry for App {
         all.iter().map(|current| current.figures()).collect()
     }
 
+    fn readings(&self) -> catalog::Kept {
+        self.house.readings.kept()
+    }
+
     fn strangers(&self) -> usize {
         self.door.strangers()
     }

@@ -88,6 +88,7 @@ impl App {
         let setup = self.setup();
         self.house.traffics.limit_pairs(setup.config.general.max_metrics_users);
         self.adopt_catalogs(&setup.config);
+        self.house.readings.resize(setup.config.general.facts_cache_size.len());
         tracing::info!(changed, gone = gone.len(), "configuration reloaded");
         for seat in self.house.cancels.list() {
             if gone.iter().any(|(login, _)| **login == *seat.card().login) {

@@ -160,6 +160,12 @@ impl Current {
         self.in_force().map_or(Judgement::NotLoaded, |known| known.judge(facts))
     }
 
+    /// Looks at what is known, if anything is.
+    pub(super) fn with<T>(&self, look: impl FnOnce(Option<&Known>) -> T) -> T {
+        let known = self.known.borrow();
+        look(known.as_deref().filter(|known| self.is_in_force(known)))
+    }
+
     /// What is known, if anything is.
     pub fn in_force(&self) -> Option<Arc<Known>> {
         let known = self.known.borrow();

@@ -7,6 +7,7 @@
 
 mod current;
 mod load;
+mod readings;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 pub use current::{Attempt, Catalogs, Current, Figures, Known};
 pub use load::{Imprint, Reader};
+pub use readings::{Kept, Reading, Readings};
 
 use crate::route::{Judgement, Reason};
 use crate::sql::facts::{Builtin, Certainty, Facts, Name, builtin};

@@ -206,6 +206,8 @@ pub struct General {
     pub check_user: Option<String>,
     /// Time between two looks at what is defined in a database with several hosts.
     pub catalog_interval: Duration,
+    /// What may be kept of texts that were taken apart.
+    pub facts_cache_size: ByteSize,
     /// Functions that only read, whatever their volatility.
     pub read_only_functions: Vec<String>,
     /// Functions that are for the primary.
@@ -408,6 +410,7 @@ impl Default for General {
             breaker_reset: Duration::from_secs(30),
             check_user: None,
             catalog_interval: Duration::from_secs(30),
+            facts_cache_size: ByteSize::from_kib(8 * 1024),
             read_only_functions: Vec::new(),
             primary_functions: Vec::new(),
             primary_tables: Vec::new(),

@@ -48,7 +48,7 @@ use self::parting::{Parting, ask_for_code, at_rest, part};
 pub use self::tenancy::Tenancy;
 pub use self::terms::Terms;
 use crate::cancel::{Cancels, Seat, Seated};
-use crate::catalog::Catalogs;
+use crate::catalog::{Catalogs, Readings};
 use crate::client::condition::{self, Condition};
 use crate::complaints::Complaints;
 use crate::net::loops::LoopId;
@@ -82,6 +82,8 @@ pub struct House {
     pub schemas: Arc<Schemas>,
     /// What is known of the names in all databases.
     pub catalogs: Catalogs,
+    /// What texts do.
+    pub readings: Readings,
     /// Socket options, for the cancels that we send.
     pub tcp: TcpOptions,
     /// How long a cancel may take to reach a server.

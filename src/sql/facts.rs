@@ -7,6 +7,7 @@
 //! than happens, never less.
 
 mod builtins;
+mod common;
 mod hint;
 mod keywords;
 mod plain;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use builtins::{Builtin, builtin};
+pub use common::common;
 pub use hint::Hint;
 use tokens::{Kind, Look};
 use tree::Tree;
@@ -132,8 +134,8 @@ pub enum Certainty {
     Syntax,
 }
 
-/// Texts that are longer are not looked at.
-const TEXT_MAX: usize = 256 * 1024;
+/// Texts of more bytes are not looked at.
+pub const TEXT_MAX: usize = 256 * 1024;
 
 /// Looks at a text.
 pub fn facts(text: &[u8]) -> Facts {

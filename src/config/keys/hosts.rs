@@ -1,6 +1,6 @@
 //! The top-level keys of databases with several hosts.
 
-use super::{DAY, Group, HOUR, key, time};
+use super::{DAY, GIB, Group, HOUR, key, time};
 use crate::config::field::Field;
 use crate::config::setting::{Key, Kind};
 
@@ -51,6 +51,12 @@ pub(super) const HOSTS: Group = Group {
             "How often it is looked whether something has been defined past the pooler in a database \
              with several hosts, as far as it decides what may run on a replica: functions, views, \
              tables. What passes through is seen at once (docs/routing.md)."
+        ),
+        key!(
+            facts_cache_size,
+            Kind::Size(0, GIB),
+            "What may be kept of texts that were taken apart, so that it need not be done again. Texts \
+             that differ in numbers and strings alone count as one. 0 keeps none."
         ),
         key!(
             read_only_functions,

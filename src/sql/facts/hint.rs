@@ -13,6 +13,11 @@ pub enum Hint {
 
 const WORD: &str = "pgweir:";
 
+/// Whether a comment may be one.
+pub(super) fn may_be_in(comment: &[u8]) -> bool {
+    memchr::memmem::find(comment, WORD.as_bytes()).is_some()
+}
+
 /// The hint of a text. Of several that differ, the primary counts.
 pub(super) fn hint(text: &[u8]) -> Option<Hint> {
     // Most texts have none, and need not be walked through for it.
