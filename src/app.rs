@@ -16,6 +16,7 @@ pub mod explain;
 mod figures;
 mod identify;
 pub mod inspect;
+mod journal;
 mod json;
 mod listening;
 mod owner;
@@ -191,6 +192,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         errors: ErrorBook::default(),
         partings: watch::Sender::new(()),
     });
+    house.hub.processes().announce(general.log_connections);
     let setup = Setup::new(Arc::clone(&config), &house, None)?;
     let control = Builder::new_current_thread().enable_all().build().map_err(StartError::Loops)?;
     let topologies = Topologies::new(control.handle().clone(), tcp);

@@ -5,12 +5,15 @@
 //! has repeats summed up from time to time; there is no clock here.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 /// Kinds that are told apart between two sums.
 const KINDS_MAX: usize = 1000;
+/// Lines between two sums that are no complaints.
+const MENTIONS_MAX: usize = 1000;
 /// What is shown of a complaint: some of its words are a peer's.
 const COMPLAINT_LEN_MAX: usize = 1000;
 /// What is shown of a name that somebody has sent us.
@@ -25,10 +28,22 @@ pub fn shown(name: &str) -> String {
     format!("{short:?}{more}")
 }
 
+/// A name as somebody has sent it, bare where it can be taken for nothing else; as [`shown`]
+/// otherwise.
+pub fn plain(name: &str) -> String {
+    let bare = |c: char| c.is_alphanumeric() || "_-.$".contains(c);
+    match !name.is_empty() && name.len() <= NAME_LEN_MAX && name.chars().all(bare) {
+        true => name.to_owned(),
+        false => shown(name),
+    }
+}
+
 /// What was complained of lately.
 #[derive(Debug, Default)]
 pub struct Complaints {
     repeats: Mutex<HashMap<String, u64>>,
+    /// Lines that were mentioned.
+    mentions: AtomicUsize,
 }
 
 impl Complaints {
@@ -37,6 +52,13 @@ impl Complaints {
         let what: String = what.chars().take(COMPLAINT_LEN_MAX).collect();
         if self.is_new(&what) {
             tracing::warn!("{what}");
+        }
+    }
+
+    /// Logs what is no complaint, up to a number between two sums.
+    pub fn mention(&self, what: &str) {
+        if self.mentions.fetch_add(1, Ordering::Relaxed) < MENTIONS_MAX {
+            tracing::info!("{what}");
         }
     }
 
@@ -59,6 +81,10 @@ impl Complaints {
         let repeats = std::mem::take(&mut *self.repeats.lock());
         for (what, count) in repeats.into_iter().filter(|(_, count)| *count > 0) {
             tracing::warn!("{count} times more in {gathered:?}: {what}");
+        }
+        let more = self.mentions.swap(0, Ordering::Relaxed).saturating_sub(MENTIONS_MAX);
+        if more > 0 {
+            tracing::warn!("{more} more connections closed in {gathered:?} before their login");
         }
     }
 }
@@ -96,5 +122,9 @@ mod tests {
     fn names_are_shown_short_and_quoted() {
         assert_eq!(shown("a\nb"), "\"a\\nb\"");
         assert_eq!(shown(&"x".repeat(100)), format!("\"{}\"...", "x".repeat(63)));
+        assert_eq!(plain("my_shop-1.x"), "my_shop-1.x");
+        for strange in ["", "a b", "a/b", "a@b", "a\"", "a=b", &"x".repeat(64)] {
+            assert_eq!(plain(strange), shown(strange));
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::wishes::{asks_for_replication, settings, walsender_parameters};
 use super::{App, Stage, cores};
 use crate::admin::{self, Console, Role};
 use crate::auth::ServerSecret;
-use crate::cancel::{SeatLimit, Seated, Secret};
+use crate::cancel::{Seat, SeatLimit, Seated, Secret};
 use crate::client::card::{ClientCard, Login, Replication};
 use crate::client::condition;
 use crate::client::lobby::Lobby;
@@ -27,7 +27,7 @@ use crate::net::socket::Socket;
 use crate::server::connect::Target;
 use crate::session::replication::replicate;
 use crate::session::report;
-use crate::session::{End, Entry, Gate, Session, Tenancy};
+use crate::session::{Entry, Gate, Session, Tenancy};
 use crate::traffic::Side;
 use crate::users::rules::{Caller, Way};
 use crate::wire::reply::{Report, Severity};
@@ -169,15 +169,14 @@ impl App {
         };
         drop(visit);
         let Some(admitted) = admitted else {
-            self.house.complaints.complain(&attempt.failed("max_unauthenticated_clients"));
+            self.log_refusal(&attempt, "max_unauthenticated_clients");
             return None;
         };
         let reason = match admitted {
             Ok(Ok(Admitted::Guest(guest))) => return Some(guest),
             Ok(Ok(Admitted::Console(console))) => {
                 drop(setup);
-                let end = console.run().await;
-                tracing::debug!(%peer, "console closing because: {end}");
+                self.log_console_end(&attempt, &console.run().await.to_string());
                 return None;
             }
             Ok(Ok(Admitted::Walsender(walsender))) => {
@@ -185,23 +184,17 @@ impl App {
                 return None;
             }
             Ok(Ok(Admitted::Nobody)) => return None,
-            Ok(Err(Refused::Login(LoginError::Gone(_)) | Refused::Ended)) => return None,
+            Ok(Err(Refused::Login(LoginError::Gone(_)) | Refused::Ended)) => {
+                self.log_stranger(&attempt, "client unexpected eof");
+                return None;
+            }
             Ok(Err(Refused::Login(error))) => error.to_string(),
             Ok(Err(Refused::Told(report))) => report.message,
             Ok(Err(Refused::Quietly(reason, _))) => reason,
             Err(_elapsed) => "client_login_timeout".into(),
         };
-        self.house.complaints.complain(&attempt.failed(&reason));
+        self.log_refusal(&attempt, &reason);
         None
-    }
-
-    /// Logs that a client has left, if it is to be logged.
-    pub(super) fn log_end(&self, guest: &Guest, end: &End) {
-        if self.setup().config.general.log_disconnections {
-            let seat = guest.session.seat();
-            let age = seat.card().since.elapsed().as_secs();
-            tracing::info!(client = %seat, "closing because: {end} (age={age}s)");
-        }
     }
 
     async fn log_in(
@@ -226,8 +219,7 @@ impl App {
             Ok(Entered::Database(entrance)) => *entrance,
             Ok(Entered::Console(role, greeting)) => {
                 if setup.config.general.log_connections {
-                    let method = attempt.method.unwrap_or_default();
-                    tracing::info!(user, %peer, %method, "console login: ok");
+                    attempt.log_console(stranger.socket().cipher());
                 }
                 let (socket, ahead) = stranger.into_parts();
                 let registry = Arc::clone(self) as Arc<dyn admin::Registry>;
@@ -254,12 +246,15 @@ impl App {
         let card = ClientCard::new(login, label, peer, stranger.socket().cipher());
         let card = ClientCard { replication: entrance.replication, ..card };
         if entrance.replication.is_some() {
+            if setup.config.general.log_connections {
+                attempt.log_success(None, &card);
+            }
             let walsender = Walsender { stranger, startup, card, entrance };
             return Ok(Admitted::Walsender(Box::new(walsender)));
         }
         let guest = self.open(stranger, setup, &startup, card, entrance, on).await?;
         if setup.config.general.log_connections {
-            attempt.log_success(guest.session.seat());
+            attempt.log_success(Some(guest.seat().pid()), guest.seat().card());
         }
         Ok(Admitted::Guest(guest))
     }
@@ -441,6 +436,7 @@ impl App {
         let parameters = walsender_parameters(&startup, &database);
         let seat = self.house.cancels.seat(Secret::random(startup.minor), card);
         let done = replicate(stranger.socket(), greeting, &target, &parameters, &seat).await;
+        self.log_replication_end(seat.card(), &done);
         if let Err(error) = done {
             self.house.complaints.complain(&target.complaint(&error));
             let report = report::connect_failed(Severity::Fatal, &error);
@@ -458,6 +454,11 @@ pub(super) struct Guest {
 }
 
 impl Guest {
+    /// Who it is.
+    pub(super) fn seat(&self) -> &Seat {
+        self.session.seat()
+    }
+
     /// Its session.
     pub(super) fn session(&mut self) -> &mut Session {
         &mut self.session

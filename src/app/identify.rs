@@ -8,7 +8,6 @@ use super::App;
 use super::door::Refused;
 use super::setup::Setup;
 use crate::auth::{ClientAuth, Proof, Rejection};
-use crate::cancel::Seat;
 use crate::client::condition;
 use crate::client::login::{self, LoginError, Stranger};
 use crate::complaints::shown;
@@ -44,16 +43,8 @@ impl Attempt {
         Self { peer, names: None, method: None, came: Instant::now() }
     }
 
-    /// Logs that it came to this client.
-    pub(super) fn log_success(&self, client: &Seat) {
-        let method = self.method.unwrap_or_default();
-        let cipher = client.card().cipher;
-        let tls = cipher.map_or_else(|| "no".to_owned(), |cipher| cipher.to_string());
-        tracing::info!(%method, %tls, %client, "login attempt: ok");
-    }
-
     /// That it came to nothing, for the log.
-    pub(super) fn failed(self, reason: &str) -> String {
+    pub(super) fn failed(&self, reason: &str) -> String {
         let mut complaint = format!("login failed: client to pgweir: {reason} (");
         if let Some((user, database)) = &self.names {
             complaint += &format!("user {}, database {}, ", shown(user), shown(database));

@@ -82,6 +82,7 @@ impl App {
         let restart = config.general.keep_until_restart(&before.config.general);
         let setup = Setup::new(Arc::new(config), &self.house, Some(&before))?;
         // From here on nothing fails.
+        self.house.hub.processes().announce(setup.config.general.log_connections);
         self.topologies.adopt(&setup, &Arc::downgrade(self));
         let Moved { changed, gone } = self.tenancies.reload(setup);
         self.house.hub.look();

@@ -101,7 +101,7 @@ impl Proof {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// The exchange was proper but proved nothing. One SQLSTATE (28P01) and one text for all.
-    #[error("authentication failed: {0}")]
+    #[error("password authentication failed: {0}")]
     NotProven(Why),
     /// The client asked for a SASL mechanism that was not offered (08P01).
     #[error("the client chose a SASL mechanism that was not offered")]

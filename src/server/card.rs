@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connect::LoggedIn;
+use crate::complaints::plain;
 use crate::net::socket::Address;
 use crate::net::tls::Cipher;
 use crate::traffic::Lately;
@@ -71,6 +72,14 @@ impl ServerCard {
             asked: Lately::default(),
             tended: AtomicBool::new(false),
         }
+    }
+
+    /// That we are connected to it, in PgBouncer's words: whose it is, where, and from where.
+    pub(super) fn announcement(&self) -> String {
+        let Self { owner, address, ends, .. } = self;
+        let (database, user) = (plain(&owner.database), plain(&owner.user));
+        let from = ends.map_or_else(|| "unix".to_owned(), |(ours, _)| ours.to_string());
+        format!("{database}/{user}@{address} new connection to server (from {from})")
     }
 
     /// It works for this client from now on.

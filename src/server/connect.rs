@@ -2,6 +2,8 @@
 //!
 //! Servers are not trusted: what they send before ReadyForQuery is bounded and checked.
 
+mod complaint;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,6 @@ use super::encrypt::{EncryptError, Security, Spoken, encrypt};
 use super::hosts::Hosts;
 use super::reported::Reported;
 use crate::auth::{Binding, Progress, ServerAuth, ServerAuthError, ServerSecret};
-use crate::complaints::shown;
 use crate::net::socket::{Address, Socket, TcpOptions};
 use crate::net::tls::{Connected, ServerTls};
 use crate::wire::frame::{self, FrameError};
@@ -197,25 +198,6 @@ impl ConnectError {
             Self::Refused { error, .. } => view::error_field(error, b'C'),
             _ => None,
         }
-    }
-}
-
-impl Target {
-    /// That a login there came to nothing, for the log.
-    pub fn complaint(&self, error: &ConnectError) -> String {
-        let Self { user, database, .. } = self;
-        let address = error.address();
-        let (user, database) = (shown(user), shown(database));
-        let method = error.method().map(|method| format!("method {method}, "));
-        let method = method.unwrap_or_default();
-        let cause = match error {
-            ConnectError::Tls { cause, .. } => format!("TLS with server failed: {cause}"),
-            other => other.told(),
-        };
-        format!(
-            "server login failed: pgweir to server: {cause} \
-             (user {user}, database {database}, {method}at {address})"
-        )
     }
 }
 

@@ -4,6 +4,7 @@
 //! that it was given at login: so the number of a server's process is that of its client.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -15,6 +16,8 @@ use crate::net::socket::Address;
 #[derive(Debug, Default)]
 pub struct Processes {
     all: Mutex<All>,
+    /// Each new one is logged.
+    announced: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +38,9 @@ pub struct Process {
 impl Processes {
     /// We are connected to this server.
     pub fn enrol(self: &Arc<Self>, card: ServerCard) -> Process {
+        if self.announced.load(Ordering::Relaxed) {
+            tracing::info!("{}", card.announcement());
+        }
         let card = Arc::new(card);
         let mut all = self.all.lock();
         if !all.by_address.contains_key(&card.address) {
@@ -46,6 +52,11 @@ impl Processes {
         all.by_id.insert(card.id, Arc::downgrade(&card));
         drop(all);
         Process { processes: Arc::clone(self), card }
+    }
+
+    /// Logs each new one from now on, or does not any more.
+    pub fn announce(&self, announced: bool) {
+        self.announced.store(announced, Ordering::Relaxed);
     }
 
     /// The client that a process works for, or did last; `None` for one that is not ours.

@@ -72,7 +72,7 @@ fn users_of_the_server_log_in_with_their_secrets_there() {
     }
     check_refused(&login(&pooler, "reader", "wrong", "nowhere"), "reader");
     let log = pooler.log();
-    let expected = "login failed: client to pgweir: authentication failed: no such user \
+    let expected = "login failed: client to pgweir: password authentication failed: no such user \
                     (user \"nobody\", database \"shop\", method scram-sha-256, from 127.0.0.1)";
     assert!(log.contains(expected), "{log}");
 }

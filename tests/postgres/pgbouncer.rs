@@ -250,7 +250,7 @@ fn file_of_the_package_runs_with_a_database_in_it() {
     assert_eq!(psql_rows(&socket, "SELECT 1"), "1");
     let kept = |name: &str| fs::read_to_string(pooler.folder().join(name)).unwrap_or_default();
     assert_eq!(kept("pgbouncer.pid"), format!("{}\n", pooler.pid()));
-    assert!(kept("pgbouncer.log").contains("login attempt: ok"), "{}", kept("pgbouncer.log"));
+    assert!(kept("pgbouncer.log").contains("login attempt: db="), "{}", kept("pgbouncer.log"));
     assert!(kept("pgbouncer.log").contains(" DEBUG "), "-v");
     let heard = pooler.log();
     assert!(!heard.contains(" INFO ") && heard.contains("pgweir listens on "), "-q: {heard}");
@@ -346,6 +346,67 @@ fn reload_reads_the_ini_and_its_files_again_and_set_has_its_names() {
     let line = format!("{}:1: querry_timeout: unknown key", shown(files.path(), "more.ini"));
     assert!(failed.stderr.contains(&line), "{}", failed.stderr);
     assert_eq!(psql_rows(&added, "SELECT 1"), "1", "nothing has changed");
+}
+
+/// The lines that other software looks for.
+#[test]
+fn log_has_the_lines_of_pgbouncer() {
+    let cluster = cluster();
+    let server = cluster.primary().port();
+    let users = format!("\"{APP_USER}\" \"{PASSWORD}\"\n\"boss\" \"b0ss\"\n\"gone\" \"x\"\n");
+    let users = folder(&[("userlist.txt", &users)]);
+    let ini = format!(
+        "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = 0\nunix_socket_dir =\n\
+         auth_file = {}\nauth_type = plain\nadmin_users = boss\npool_mode = transaction\n\
+         [databases]\n{APP_DATABASE} = host=127.0.0.1 port={server}\n",
+        shown(users.path(), "userlist.txt")
+    );
+    let pooler = Pooler::start_ini(&ini, &[]);
+    // Whoever is there is named first: database, user, address.
+    let line = |start: &str, end: &str| {
+        let holds = |line: &str| {
+            let Some((_, said)) = line.split_once(start) else { return false };
+            let port = said.split_once(' ').is_some_and(|(port, _)| port.parse::<u16>().is_ok());
+            port && said.contains(end)
+        };
+        eventually(&format!("a line with {start}… {end}"), LIMIT, || {
+            pooler.log().lines().any(holds)
+        });
+    };
+    let client = format!(" {APP_DATABASE}/{APP_USER}@127.0.0.1:");
+    assert_eq!(psql_rows(&pooler.url(APP_USER, PASSWORD, APP_DATABASE), "SELECT 1"), "1");
+    line(&client, &format!(" login attempt: db={APP_DATABASE} user={APP_USER} tls=no "));
+    line(&client, " closing because: client close request (age=0s)");
+    let opened = format!("{client}{server} new connection to server (from 127.0.0.1:");
+    assert_eq!(pooler.log().matches(&opened).count(), 1, "{}", pooler.log());
+
+    psql(&pooler.url(APP_USER, "wrong", APP_DATABASE), "SELECT 1");
+    line(&client, " closing because: password authentication failed: wrong password (age=0s)");
+    psql(&pooler.url(APP_USER, PASSWORD, "nowhere"), "SELECT 1");
+    line(" nowhere/app@127.0.0.1:", " closing because: no such database: nowhere (age=0s)");
+    psql(&pooler.url("stranger", "x", APP_DATABASE), "SELECT 1");
+    line(
+        "shop/stranger@127.0.0.1:",
+        " closing because: password authentication failed: no such user ",
+    );
+    drop(std::net::TcpStream::connect(("127.0.0.1", pooler.port())).unwrap());
+    line(" (nodb)/(nouser)@127.0.0.1:", " closing because: client unexpected eof (age=0s)");
+    psql(&pooler.url("gone", "x", APP_DATABASE), "SELECT 1");
+    let failed = "server login failed: FATAL password authentication failed for user \"gone\"";
+    eventually("the server's refusal", LIMIT, || pooler.log().contains(failed));
+
+    let console = pooler.url("boss", "b0ss", "pgbouncer");
+    psql_rows(&console, "SET log_connections = 0; SET log_disconnections = 0");
+    line(" pgbouncer/boss@127.0.0.1:", " login attempt: db=pgbouncer user=boss tls=no ");
+    let before = pooler.log();
+    psql_rows(&console, "RECONNECT");
+    assert_eq!(psql_rows(&pooler.url(APP_USER, PASSWORD, APP_DATABASE), "SELECT 1"), "1");
+    assert!(pooler.log().starts_with(&before));
+    pooler.signal("TERM");
+    eventually("it has ended", LIMIT, || pooler.log().contains("stopping: "));
+    let after = pooler.log().split_off(before.len());
+    let silent = ["closing because", "login attempt", "new connection"];
+    assert!(!silent.iter().any(|line| after.contains(line)), "{after}");
 }
 
 #[test]

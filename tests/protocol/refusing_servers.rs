@@ -46,8 +46,8 @@ fn refused_connection_is_told_at_once() {
     }
     // Where the server is, is for the log alone.
     let log = log_with(&pooler, "server login failed: ");
-    let line = format!("(user \"app\", database \"shop\", at 127.0.0.1:{port})");
-    let failed = "server login failed: pgweir to server: cannot connect to server: Connection ref";
+    let line = format!("(pgweir to server: user \"app\", database \"shop\", at 127.0.0.1:{port})");
+    let failed = "server login failed: connect failed: Connection ref";
     let mut lines = log.lines().filter(|line| line.contains(failed));
     assert!(lines.next().is_some_and(|first| first.ends_with(&line)), "{log}");
     assert_eq!(lines.next(), None, "{log}");
@@ -63,9 +63,8 @@ fn failed_server_logins_are_logged_once_with_side_method_user_and_address() {
     }
     let log = log_with(&pooler, "pooler error: ");
     let failed = format!(
-        "server login failed: pgweir to server: server refused the login: password authentication \
-         failed for user \"app\" (28P01) (user \"app\", database \"shop\", method scram-sha-256, \
-         at 127.0.0.1:{port})"
+        "server login failed: FATAL password authentication failed for user \"app\" (28P01) (pgweir \
+         to server: user \"app\", database \"shop\", method scram-sha-256, at 127.0.0.1:{port})"
     );
     assert_eq!(log.matches(&failed).count(), 1, "{log}");
     assert!(!log.contains("client to pgweir"), "{log}");

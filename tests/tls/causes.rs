@@ -45,7 +45,7 @@ fn what_is_wrong_with_a_servers_certificate_is_said() {
         eventually("it is logged", LIMIT, || pooler.log().contains("server login failed"));
         let log = pooler.log();
         let logged = line(&log, "server login failed");
-        let whole = format!("pgweir to server: TLS with server failed: {cause} (user \"app\"");
+        let whole = format!("TLS with server failed: {cause} (pgweir to server: user \"app\"");
         assert!(logged.contains(&whole) && logged.contains("at localhost:"), "{logged}");
         let checked = check(&house.toml("localhost", settings), &["--connect"]);
         assert_eq!(checked.status.code(), Some(1), "{}", checked.stdout);

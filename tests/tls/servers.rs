@@ -209,8 +209,9 @@ fn server_that_breaks_off_is_asked_for_its_versions() {
     ));
     ask(&pooler, "", "SELECT 1;");
     server.join().unwrap();
-    let cause = "pgweir to server: TLS with server failed: the server broke off without an answer \
-                 (Connection reset by peer (os error 104)): does it speak TLSv1.2 or TLSv1.3? (user";
+    let cause = "server login failed: TLS with server failed: the server broke off without an answer \
+                 (Connection reset by peer (os error 104)): does it speak TLSv1.2 or TLSv1.3? (pgweir to \
+                 server: user";
     eventually("it is logged", LIMIT, || pooler.log().contains(cause));
 }
 
