@@ -446,7 +446,8 @@ pub fn markdown() -> String {
          TRANSACTION ISOLATION LEVEL`. Queries of `pg_catalog` and `information_schema`, as psql's to \
          complete a word, have no rows. Functions are unknown.\n\n\
          # HTTP\n\n\
-         `http_listen` serves `/metrics` ([Prometheus](metrics.md)), `/livez` (the process runs) and `/readyz` \
+         `http_listen` serves `/` (a page for people: who waits and because of whom, pools, hosts with their \
+         lag, pins, alerts; it reads itself again and shows no statements), `/metrics` ([Prometheus](metrics.md)), `/livez` (the process runs) and `/readyz` \
          (503 once it is stopping).\n",
     );
     out

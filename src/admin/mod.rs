@@ -14,6 +14,7 @@ mod exporter;
 mod hosts;
 pub mod metrics;
 mod order;
+pub mod page;
 mod plan;
 mod registry;
 mod sockets;

@@ -114,14 +114,24 @@ impl fmt::Display for Key {
 impl Notice {
     /// What it says, in a line.
     pub fn summary(&self) -> String {
-        let Self { key, value, threshold, unit, detail, .. } = self;
-        let mut text = key.to_string();
-        if *unit != Unit::Flag {
-            text += &format!(": {} (threshold {})", unit.show(*value), unit.show(*threshold));
-        }
-        if !detail.is_empty() {
-            text += &format!(": {detail}");
-        }
-        text
+        summary(&self.key, self.unit, [self.value, self.threshold], &self.detail)
     }
+}
+
+impl Shown {
+    /// What it says, in a line.
+    pub fn summary(&self) -> String {
+        summary(&self.key, self.unit, [self.value, self.threshold], &self.detail)
+    }
+}
+
+fn summary(key: &Key, unit: Unit, [value, threshold]: [f64; 2], detail: &str) -> String {
+    let mut text = key.to_string();
+    if unit != Unit::Flag {
+        text += &format!(": {} (threshold {})", unit.show(value), unit.show(threshold));
+    }
+    if !detail.is_empty() {
+        text += &format!(": {detail}");
+    }
+    text
 }

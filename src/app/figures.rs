@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::explain::{Explainer, explain};
 use super::{App, Stage};
-use crate::admin::{Consoles, Explaining, Order, PoolFigures, Registry, Steered, metrics};
+use crate::admin::{Consoles, Explaining, Order, PoolFigures, Registry, Steered, metrics, page};
 use crate::alerts::Shown;
 use crate::cancel::Seat;
 use crate::catalog;
@@ -151,6 +151,10 @@ impl Registry for App {
 }
 
 impl Pages for App {
+    fn status(&self) -> String {
+        page::html(self)
+    }
+
     fn metrics(&self) -> String {
         metrics::text(self)
     }

@@ -1,4 +1,4 @@
-//! /metrics, /livez and /readyz over plain HTTP; and posting to others, which may speak TLS.
+//! /, /metrics, /livez and /readyz over plain HTTP; and posting to others, which may speak TLS.
 //!
 //! The doorkeeper of hyper. What is on the pages is somebody else's: see [`Pages`]. One request
 //! per connection, few connections, and a deadline for each: nobody can hold anything here.
@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -36,6 +39,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is served.
 pub trait Pages: Send + Sync + 'static {
+    /// `/`, for people, in HTML.
+    fn status(&self) -> String;
     /// `/metrics`, in Prometheus's text format.
     fn metrics(&self) -> String;
     /// `/readyz`: whether clients are welcome.
@@ -92,6 +97,7 @@ fn answer(method: &Method, path: &str, pages: &dyn Pages) -> Response<Full<Bytes
         return page(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET is served here\n");
     }
     match path {
+        "/" => document(pages.status()),
         "/livez" => page(StatusCode::OK, "text/plain", "alive\n"),
         "/readyz" if pages.is_ready() => page(StatusCode::OK, "text/plain", "ready\n"),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n"),
@@ -111,6 +117,23 @@ fn page(
     response
 }
 
+/// A document that nothing from elsewhere can be in, and that is nobody else's part.
+fn document(text: String) -> Response<Full<Bytes>> {
+    let mut response = page(StatusCode::OK, "text/html; charset=utf-8", text);
+    for (name, value) in [
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+        ),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +141,10 @@ mod tests {
     struct Fixed(bool);
 
     impl Pages for Fixed {
+        fn status(&self) -> String {
+            "<p>".to_owned()
+        }
+
         fn metrics(&self) -> String {
             "up 1\n".to_owned()
         }
@@ -134,7 +161,8 @@ mod tests {
             (Method::GET, "/readyz", true, 200),
             (Method::GET, "/readyz", false, 503),
             (Method::GET, "/metrics", true, 200),
-            (Method::GET, "/", true, 404),
+            (Method::GET, "/", true, 200),
+            (Method::GET, "/other", true, 404),
             (Method::POST, "/metrics", true, 405),
         ] {
             let answer = answer(&method, path, &Fixed(ready));

@@ -127,7 +127,8 @@ fn failed_reload_is_an_alert_until_one_succeeds() {
 #[test]
 fn pile_up_names_who_waits_and_who_holds_and_silence_is_shown() {
     let cluster = cluster_with_replicas(0);
-    let toml = configuration(&[cluster.primary()], "default_pool_size = 1");
+    let general = "default_pool_size = 1\nhttp_listen = \"127.0.0.1:0\"";
+    let toml = configuration(&[cluster.primary()], general);
     let alerts = "[alerts]\nclients_waiting_for = 1\nlongest_wait_for = 1\npool_saturated_for = 1\n\
                   holder_warning = 1\nresolve_after = 0\n";
     let pooler = Pooler::start(&format!("{toml}{alerts}"));
@@ -136,7 +137,7 @@ fn pile_up_names_who_waits_and_who_holds_and_silence_is_shown() {
     let quiet = psql_rows(&console, "SHOW ALERTS");
     assert!(quiet.starts_with("longest_wait|||quiet|"), "{quiet}");
     let url = format!(
-        "{}?application_name=guilty",
+        "{}?application_name=<b>guilty</b>",
         pooler.url(crate::support::APP_USER, PASSWORD, APP_DATABASE)
     );
     let about = format!("{APP_DATABASE}/{}", crate::support::APP_USER);
@@ -148,8 +149,20 @@ fn pile_up_names_who_waits_and_who_holds_and_silence_is_shown() {
             let line = format!("{alert}|{about}|warning|raised");
             eventually(&line, LIMIT, || shown(&pooler, alert) == [line.clone()]);
         }
+        let page = crate::console::fetch(&pooler, "/");
+        for words in [
+            "content-type: text/html; charset=utf-8",
+            "content-security-policy: default-src &#39;none&#39;;",
+            "One client waits for a server, for ",
+            "<li class=\"poor\">holder of ",
+            // Both of them call themselves so.
+            "<td>&lt;b&gt;guilty&lt;/b&gt;</td>",
+        ] {
+            assert!(page.contains(&words.replace("&#39;", "'")), "{words}\n{page}");
+        }
+        assert!(!page.contains("<b>guilty") && !page.contains("pg_sleep"), "{page}");
         let table = psql_rows(&console, "SHOW ALERTS");
-        assert!(table.lines().any(|line| line.contains("\"guilty\"")), "{table}");
+        assert!(table.lines().any(|line| line.contains("\"<b>guilty</b>\"")), "{table}");
         assert!(pooler.log().contains("alert raised, warning (silenced): longest_wait of "));
         let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
                       WHERE query LIKE '%pg_sleep(60)'";

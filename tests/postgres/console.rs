@@ -89,7 +89,7 @@ fn every_command_answers_and_the_metrics_agree() {
     }
     assert!(fetch(&pooler, "/livez").starts_with("HTTP/1.1 200 "));
     assert!(fetch(&pooler, "/readyz").starts_with("HTTP/1.1 200 "));
-    assert!(fetch(&pooler, "/").starts_with("HTTP/1.1 404 "));
+    assert!(fetch(&pooler, "/other").starts_with("HTTP/1.1 404 "));
 }
 
 /// As psql does for `\\dt` and to complete a word.
