@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::Severity;
-use crate::config::{Alerts, ByteSize, show_duration};
+use crate::config::{Alerts, ByteSize};
 
 /// Something that may be worth an alert.
 #[derive(Debug)]
@@ -298,6 +298,23 @@ pub static LONGEST_WAIT: Condition = Condition {
     expression: |_| "pgbouncer_pools_client_maxwait_seconds >= {}".to_owned(),
 };
 
+/// Of a user on a database.
+pub static WAIT_P95: Condition = Condition {
+    name: "wait_p95",
+    help: "how long 95 of 100 requests have waited for a server at most, in the last minute",
+    of: "user on a database",
+    unit: Unit::Seconds,
+    sense: Sense::AtLeast,
+    thresholds: |alerts| times(alerts.wait_p95_warning, alerts.wait_p95_critical),
+    lasts: |alerts| alerts.wait_p95_for,
+    keys: &["wait_p95_warning", "wait_p95_critical", "wait_p95_for"],
+    expression: |_| {
+        "histogram_quantile(0.95, sum by (database, user, le) \
+         (rate(pgweir_wait_seconds_bucket[1m]))) >= {}"
+            .to_owned()
+    },
+};
+
 /// Of a pool.
 pub static POOL_SATURATED: Condition = Condition {
     name: "pool_saturated",
@@ -344,6 +361,25 @@ pub static HOLDER: Condition = Condition {
     expression: |_| "pgweir_longest_hold_seconds >= {}".to_owned(),
 };
 
+/// Of the process.
+pub static ERROR_RATE: Condition = Condition {
+    name: "error_rate",
+    help: "errors that clients were told of, those of their own making apart, in a hundred requests of \
+           the last minute; 0 with fewer than 100 requests",
+    of: "process",
+    unit: Unit::Percent,
+    sense: Sense::AtLeast,
+    thresholds: |alerts| counts(alerts.error_rate_warning, alerts.error_rate_critical),
+    lasts: |alerts| alerts.error_rate_for,
+    keys: &["error_rate_warning", "error_rate_critical", "error_rate_for"],
+    expression: |_| {
+        "(100 * sum by (instance) (rate(pgweir_errors_total{side!=\"client\"}[1m])) / \
+         sum by (instance) (rate(pgbouncer_stats_totals_queries_pooled_total[1m])) >= {}) \
+         and sum by (instance) (increase(pgbouncer_stats_totals_queries_pooled_total[1m])) >= 100"
+            .to_owned()
+    },
+};
+
 /// Of a certificate.
 pub static CERTIFICATE: Condition = Condition {
     name: "certificate",
@@ -382,77 +418,11 @@ pub static CONDITIONS: &[&Condition] = &[
     &ROLE_FLAPPING,
     &CLIENTS_WAITING,
     &LONGEST_WAIT,
+    &WAIT_P95,
     &POOL_SATURATED,
     &CLIENT_LIMIT,
     &HOLDER,
+    &ERROR_RATE,
     &CERTIFICATE,
     &RELOAD_FAILED,
 ];
-
-/// The table of `docs/alerts.md`.
-pub fn markdown() -> String {
-    let defaults = Alerts::default();
-    let mut table = String::from(
-        "| alert | of each | what is read | warning | critical | for | keys |\n\
-         |---|---|---|---|---|---|---|\n",
-    );
-    for condition in CONDITIONS {
-        let Condition { name, of, help, unit, sense, keys, .. } = condition;
-        let level = |severity| match condition.threshold(&defaults, severity) {
-            None => "–".to_owned(),
-            Some(_) if *unit == Unit::Flag => "yes".to_owned(),
-            Some(threshold) => {
-                let sign = if *sense == Sense::AtLeast { "≥" } else { "≤" };
-                format!("{sign} {}", unit.show(threshold))
-            }
-        };
-        let (warning, critical) = (level(Severity::Warning), level(Severity::Critical));
-        let lasts = show_duration((condition.lasts)(&defaults));
-        let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
-        let keys = keys.join(", ");
-        table +=
-            &format!("| `{name}` | {of} | {help} | {warning} | {critical} | {lasts} | {keys} |\n");
-    }
-    table
-}
-
-/// `docker/prometheus/rules.yml`.
-pub fn rules() -> String {
-    let defaults = Alerts::default();
-    let mut text = String::from(RULES_HEAD);
-    for condition in CONDITIONS {
-        for severity in Severity::ALL {
-            let Some(threshold) = condition.threshold(&defaults, severity) else { continue };
-            let expression =
-                (condition.expression)(&defaults).replace("{}", &threshold.to_string());
-            let lasts = (condition.lasts)(&defaults).as_secs();
-            let (name, help, severity) = (condition.name, condition.help, severity.name());
-            text += &format!(
-                "      - alert: pgweir_{name}\n        expr: '{expression}'\n        \
-                 for: {lasts}s\n        labels:\n          severity: {severity}\n        \
-                 annotations:\n          summary: '{of}: {help}'\n          \
-                 value: '{{{{ $value }}}}'\n",
-                of = condition.of,
-                help = help.replace('\'', "''"),
-            );
-        }
-    }
-    text
-}
-
-const RULES_HEAD: &str = "\
-# The alerts that pgweir raises itself, with the same thresholds, as rules for Prometheus: for
-# those who would rather keep them there. Beside `webhook_url` they say everything twice.
-# Made from src/alerts/condition.rs.
-groups:
-  - name: pgweir
-    rules:
-      - alert: pgweir_down
-        expr: 'up{job=\"pgweir\"} == 0'
-        for: 60s
-        labels:
-          severity: critical
-        annotations:
-          summary: 'process: Prometheus does not reach it'
-          value: '{{ $value }}'
-";

@@ -6,10 +6,12 @@
 
 mod book;
 mod condition;
+mod documents;
 mod flapping;
 mod mailbox;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::fmt;
 use std::time::SystemTime;
@@ -18,13 +20,15 @@ use tokio::time::Instant;
 
 pub use self::book::{Book, Shown, State};
 pub use self::condition::{
-    CERTIFICATE, CLIENT_LIMIT, CLIENTS_WAITING, HOLDER, HOST_DOWN, LONGEST_WAIT, NO_PRIMARY,
-    POOL_SATURATED, RELOAD_FAILED, REPLICA_LAG, REPLICA_LAG_BYTES, REPLICA_LAG_UNKNOWN,
-    REPLICAS_OUT, ROLE_FLAPPING, TWO_PRIMARIES,
+    CERTIFICATE, CLIENT_LIMIT, CLIENTS_WAITING, ERROR_RATE, HOLDER, HOST_DOWN, LONGEST_WAIT,
+    NO_PRIMARY, POOL_SATURATED, RELOAD_FAILED, REPLICA_LAG, REPLICA_LAG_BYTES, REPLICA_LAG_UNKNOWN,
+    REPLICAS_OUT, ROLE_FLAPPING, TWO_PRIMARIES, WAIT_P95,
 };
-pub use self::condition::{CONDITIONS, Condition, Sense, Thresholds, Unit, markdown, rules};
+pub use self::condition::{CONDITIONS, Condition, Sense, Thresholds, Unit};
+pub use self::documents::{markdown, rules};
 pub use self::flapping::Flapping;
 pub use self::mailbox::Mailbox;
+pub use self::window::{Window, quantile};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

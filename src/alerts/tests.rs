@@ -240,6 +240,32 @@ fn changes_of_the_primary_are_counted_within_the_window() {
     assert_eq!(look(90, Some("a")), Some(0));
 }
 
+#[test]
+fn what_has_come_in_the_last_minute_is_known_from_the_start_on() {
+    let (mut window, clock) = (Window::default(), Clock::new());
+    let mut look = |second: u64| {
+        let at = clock.began.at + Duration::from_secs(second);
+        window.look(at, second).copied()
+    };
+    for second in 0..1000 {
+        let before = look(second).unwrap();
+        let is_right =
+            if second < 60 { before == 0 } else { (60..65).contains(&(second - before)) };
+        assert!(is_right, "{second}: {before}");
+    }
+}
+
+#[test]
+fn quantiles_are_as_prometheus_has_them() {
+    let bounds = [(0.25, 10), (0.75, 20), (1.0, 20)];
+    assert_eq!(quantile(0.95, &[], 0), None);
+    assert_eq!(quantile(0.5, &bounds, 20), Some(0.25));
+    assert_eq!(quantile(0.75, &bounds, 20), Some(0.5));
+    assert_eq!(quantile(1.0, &bounds, 20), Some(0.75));
+    // What took longer than the last bound has that.
+    assert_eq!(quantile(0.95, &bounds, 100), Some(1.0));
+}
+
 /// With `UPDATE_REFERENCE` set, writes the file instead.
 #[track_caller]
 fn check_current(name: &str, wanted: impl FnOnce(&str) -> String) {

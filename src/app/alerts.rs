@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use self::outlet::{Outlet, Way};
+use self::readings::Past;
 use super::App;
 use crate::admin::{Outcome, SteerError};
-use crate::alerts::{Book, Flapping, Moment, Notice, Severity, Shown};
+use crate::alerts::{Book, Moment, Notice, Severity, Shown};
 
 /// Between two looks at everything.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -23,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Alerts {
     book: Mutex<Book>,
-    flapping: Mutex<Flapping>,
+    past: Mutex<Past>,
     reload_failed: Mutex<Option<String>>,
     webhook: Outlet,
     command: Outlet,
@@ -33,7 +34,7 @@ impl Default for Alerts {
     fn default() -> Self {
         Self {
             book: Mutex::default(),
-            flapping: Mutex::default(),
+            past: Mutex::default(),
             reload_failed: Mutex::default(),
             webhook: Outlet::new(Way::Webhook),
             command: Outlet::new(Way::Command),
@@ -94,8 +95,8 @@ impl App {
         let config = Arc::clone(&self.setup().config);
         let (now, settings) = (now(), &config.alerts);
         let readings = {
-            let flapping = &mut self.alerts.flapping.lock();
-            readings::all(self, settings, flapping, now)
+            let past = &mut self.alerts.past.lock();
+            readings::all(self, settings, past, now)
         };
         let (changes, raised) = {
             let mut book = self.alerts.book.lock();

@@ -57,6 +57,12 @@ pub struct Alerts {
     pub longest_wait_critical: Option<Duration>,
     /// For how long.
     pub longest_wait_for: Duration,
+    /// How long 95 of 100 requests have waited at most.
+    pub wait_p95_warning: Option<Duration>,
+    /// The same, for a critical alert.
+    pub wait_p95_critical: Option<Duration>,
+    /// For how long.
+    pub wait_p95_for: Duration,
     /// Servers of a pool in use while clients wait, in a hundred.
     pub pool_saturated_warning: Option<usize>,
     /// The same, for a critical alert.
@@ -73,6 +79,13 @@ pub struct Alerts {
     pub holder_warning: Option<Duration>,
     /// The same, for a critical alert.
     pub holder_critical: Option<Duration>,
+
+    /// Errors in a hundred requests.
+    pub error_rate_warning: Option<usize>,
+    /// The same, for a critical alert.
+    pub error_rate_critical: Option<usize>,
+    /// For how long.
+    pub error_rate_for: Duration,
 
     /// How soon a certificate expires.
     pub certificate_warning: Option<Duration>,
@@ -125,6 +138,9 @@ impl Default for Alerts {
             longest_wait_warning: Some(seconds(1)),
             longest_wait_critical: Some(seconds(10)),
             longest_wait_for: seconds(30),
+            wait_p95_warning: Some(Duration::from_millis(50)),
+            wait_p95_critical: Some(seconds(1)),
+            wait_p95_for: seconds(300),
             pool_saturated_warning: Some(90),
             pool_saturated_critical: None,
             pool_saturated_for: seconds(300),
@@ -133,6 +149,9 @@ impl Default for Alerts {
             client_limit_for: seconds(30),
             holder_warning: Some(seconds(60)),
             holder_critical: Some(seconds(600)),
+            error_rate_warning: Some(1),
+            error_rate_critical: Some(5),
+            error_rate_for: seconds(120),
             certificate_warning: Some(seconds(14 * 86_400)),
             certificate_critical: Some(seconds(3 * 86_400)),
             reload_failed: true,

@@ -1,30 +1,45 @@
 //! What every condition shows now, from the figures that the console has.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::admin::{Hold, PoolFigures, Registry, longest_holds};
+use crate::admin::{CONSOLE, Hold, PoolFigures, Registry, longest_holds};
 use crate::alerts::{
-    CERTIFICATE, CLIENT_LIMIT, CLIENTS_WAITING, Condition, Flapping, HOLDER, HOST_DOWN,
+    CERTIFICATE, CLIENT_LIMIT, CLIENTS_WAITING, Condition, ERROR_RATE, Flapping, HOLDER, HOST_DOWN,
     LONGEST_WAIT, Moment, NO_PRIMARY, POOL_SATURATED, RELOAD_FAILED, REPLICA_LAG,
     REPLICA_LAG_BYTES, REPLICA_LAG_UNKNOWN, REPLICAS_OUT, ROLE_FLAPPING, Reading, TWO_PRIMARIES,
+    WAIT_P95, Window, quantile,
 };
 use crate::config::Alerts;
 use crate::pool::PoolName;
 use crate::topology::{HostFigures, Standing, State};
+use crate::traffic::{Figure, Pair, Role, Side, Span, Times};
+
+/// What was before, where that is needed.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    flapping: Flapping,
+    waits: Window<BTreeMap<Pair, Waits>>,
+    /// Errors and requests.
+    errors: Window<[u64; 2]>,
+}
+
+/// How long clients have waited: bounds in seconds with how many waited no longer, and all.
+type Waits = (Vec<(f64, u64)>, u64);
 
 /// All of them.
 pub(super) fn all(
     registry: &dyn Registry,
     settings: &Alerts,
-    flapping: &mut Flapping,
+    past: &mut Past,
     now: Moment,
 ) -> Vec<Reading> {
     let (hosts, pools) = (registry.hosts(), registry.pools());
     let mut readings = Vec::new();
     hosts.iter().for_each(|(database, host)| of_host(database, host, now, &mut readings));
-    of_databases(&hosts, settings, flapping, now, &mut readings);
+    of_databases(&hosts, settings, &mut past.flapping, now, &mut readings);
     pools.iter().for_each(|pool| of_pool(pool, &mut readings));
+    of_waits(registry, &mut past.waits, now, &mut readings);
     for (pool, hold) in longest_holds(registry) {
         readings.push(of_holder(&pool, hold));
     }
@@ -32,6 +47,7 @@ pub(super) fn all(
     let clients = registry.clients().len();
     let share = share(clients, max);
     readings.push(reading(&CLIENT_LIMIT, "", share, format!("{clients} of {max} clients")));
+    readings.push(of_errors(registry, &mut past.errors, now));
     for (certificate, expires) in registry.certificates() {
         readings.push(of_certificate(&certificate, expires, now.time));
     }
@@ -136,6 +152,71 @@ fn of_pool(pool: &PoolFigures, readings: &mut Vec<Reading>) {
     readings.push(reading(&LONGEST_WAIT, &about, waited, servers));
     let used = if waiting > 0 { share(active, size) } else { 0.0 };
     readings.push(reading(&POOL_SATURATED, about, used, format!("{waiting} clients wait")));
+}
+
+/// Requests below which no share of errors says anything.
+const REQUESTS_MIN: u64 = 100;
+
+/// Of all databases but the console.
+fn of_errors(registry: &dyn Registry, past: &mut Window<[u64; 2]>, now: Moment) -> Reading {
+    let errors = registry.errors().into_iter();
+    let errors = errors.filter(|(side, ..)| *side != Side::Client);
+    let errors = errors.map(|(.., errors)| errors.count).sum();
+    let databases = registry.traffic().into_iter().filter(|(database, _)| database != CONSOLE);
+    let requests = databases.map(|(_, traffic)| traffic.totals().get(Figure::Queries)).sum();
+    let before = past.look(now.at, [errors, requests]).copied().unwrap_or_default();
+    let [errors, requests] = [errors.saturating_sub(before[0]), requests.saturating_sub(before[1])];
+    let rate = match (u32::try_from(errors), u32::try_from(requests)) {
+        (Ok(errors), Ok(of)) if requests >= REQUESTS_MIN => {
+            100.0 * f64::from(errors) / f64::from(of)
+        }
+        _ => 0.0,
+    };
+    reading(
+        &ERROR_RATE,
+        "",
+        rate,
+        format!("{errors} errors, {requests} requests; SHOW ERRORS has them"),
+    )
+}
+
+/// Of users on databases, as the histograms tell them apart.
+fn of_waits(
+    registry: &dyn Registry,
+    past: &mut Window<BTreeMap<Pair, Waits>>,
+    now: Moment,
+    readings: &mut Vec<Reading>,
+) {
+    let waits: BTreeMap<Pair, Waits> =
+        registry.times().into_iter().map(|(pair, times)| (pair, waits_of(&times))).collect();
+    let before = past.look(now.at, waits.clone());
+    for (pair, (bounds, all)) in waits {
+        let before = before.and_then(|before| before.get(&pair));
+        let since = |place: usize| before.and_then(|(bounds, _)| Some(bounds.get(place)?.1));
+        let grown = bounds.iter().enumerate().map(|(place, (bound, count))| {
+            (*bound, count.saturating_sub(since(place).unwrap_or(0)))
+        });
+        let grown: Vec<_> = grown.collect();
+        let all = all.saturating_sub(before.map_or(0, |(_, all)| *all));
+        let waited = quantile(0.95, &grown, all).unwrap_or(0.0);
+        let about = format!("{}/{}", pair.database, pair.user);
+        readings.push(reading(&WAIT_P95, about, waited, format!("of {all} requests")));
+    }
+}
+
+fn waits_of(times: &Times) -> Waits {
+    let mut bounds: Vec<(f64, u64)> = Vec::new();
+    let mut all = 0;
+    for waits in Role::ALL.iter().filter_map(|role| times.of(*role, Span::Wait)) {
+        all += waits.count();
+        for (place, (bound, count)) in waits.cumulative().enumerate() {
+            match bounds.get_mut(place) {
+                Some((_, sum)) => *sum += count,
+                None => bounds.push((Duration::from_micros(bound).as_secs_f64(), count)),
+            }
+        }
+    }
+    (bounds, all)
 }
 
 fn about(pool: &PoolName) -> String {

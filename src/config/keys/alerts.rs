@@ -96,6 +96,14 @@ pub(crate) static ALERTS: &[Key<Alerts>] = &[
     key!(longest_wait_critical, off(DAY), "The same: critical."),
     key!(longest_wait_for, lasts(), "For how long that is so, before the alert is raised."),
     key!(
+        wait_p95_warning,
+        off(DAY),
+        "How long 95 of 100 requests of a user on a database have waited for a server at most, in \
+         the last minute: a warning. max_metrics_users bounds how many users are told apart."
+    ),
+    key!(wait_p95_critical, off(DAY), "The same: critical."),
+    key!(wait_p95_for, lasts(), "For how long that is so, before the alert is raised."),
+    key!(
         pool_saturated_warning,
         share(),
         "Servers of a pool that are in use, in a hundred of those that there may be, while clients \
@@ -117,6 +125,15 @@ pub(crate) static ALERTS: &[Key<Alerts>] = &[
          warning. Those who keep theirs between transactions do not count."
     ),
     key!(holder_critical, off(YEAR), "The same: critical."),
+    key!(
+        error_rate_warning,
+        share(),
+        "Errors that clients were told of, by their servers or by us, in a hundred requests of the \
+         last minute: a warning. What a client itself got wrong with us does not count; below 100 \
+         requests nothing does."
+    ),
+    key!(error_rate_critical, share(), "The same: critical."),
+    key!(error_rate_for, lasts(), "For how long, before the alert is raised."),
     key!(
         certificate_warning,
         off(10 * YEAR),

@@ -59,7 +59,7 @@ impl Reader<'_> {
 }
 
 /// The thresholds of two severities, as numbers that grow with the severity.
-fn ranks(alerts: &Alerts) -> [(&'static str, Option<i128>, Option<i128>); 8] {
+fn ranks(alerts: &Alerts) -> [(&'static str, Option<i128>, Option<i128>); 10] {
     let time = |time: Option<Duration>| {
         time.map(|time| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX))
     };
@@ -75,12 +75,16 @@ fn ranks(alerts: &Alerts) -> [(&'static str, Option<i128>, Option<i128>); 8] {
         clients_waiting_critical,
         longest_wait_warning,
         longest_wait_critical,
+        wait_p95_warning,
+        wait_p95_critical,
         pool_saturated_warning,
         pool_saturated_critical,
         client_limit_warning,
         client_limit_critical,
         holder_warning,
         holder_critical,
+        error_rate_warning,
+        error_rate_critical,
         certificate_warning,
         certificate_critical,
         ..
@@ -98,6 +102,7 @@ fn ranks(alerts: &Alerts) -> [(&'static str, Option<i128>, Option<i128>); 8] {
             count(*clients_waiting_critical),
         ),
         ("longest_wait_critical", time(*longest_wait_warning), time(*longest_wait_critical)),
+        ("wait_p95_critical", time(*wait_p95_warning), time(*wait_p95_critical)),
         (
             "pool_saturated_critical",
             count(*pool_saturated_warning),
@@ -105,6 +110,7 @@ fn ranks(alerts: &Alerts) -> [(&'static str, Option<i128>, Option<i128>); 8] {
         ),
         ("client_limit_critical", count(*client_limit_warning), count(*client_limit_critical)),
         ("holder_critical", time(*holder_warning), time(*holder_critical)),
+        ("error_rate_critical", count(*error_rate_warning), count(*error_rate_critical)),
         ("certificate_critical", soon(*certificate_warning), soon(*certificate_critical)),
     ]
 }
