@@ -32,7 +32,7 @@ mod wishes;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -141,6 +141,8 @@ pub(crate) struct App {
     /// Who has started us and wants to know how we are, if anybody does.
     manager: Option<Manager>,
     stage: watch::Sender<Stage>,
+    /// An operator has load balancers look elsewhere.
+    drained: AtomicBool,
     /// An operator wants the process to end.
     stops: mpsc::Sender<Haste>,
     source: Source,
@@ -210,6 +212,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         open_files_max: open_files_max(general),
         manager: manager(),
         stage: watch::Sender::new(Stage::Serving),
+        drained: AtomicBool::new(false),
         stops: stop,
         source,
         overrides: tokio::sync::Mutex::default(),

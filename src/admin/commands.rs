@@ -387,6 +387,19 @@ pub static COMMANDS: &[Command] = &[
         answer: Answer::Act(Act::One("database", Order::Enable)),
     },
     Command {
+        name: "DRAIN",
+        help: "Has /readyz say 503, so that load balancers look elsewhere. Whoever is here or comes is \
+               served as before; SHUTDOWN WAIT_FOR_CLIENTS does the rest.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Whole(|| Order::Drain)),
+    },
+    Command {
+        name: "UNDRAIN",
+        help: "Ends DRAIN.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::Whole(|| Order::Undrain)),
+    },
+    Command {
         name: "SHUTDOWN",
         help: "Ends the process at once.",
         role: Role::Admin,
@@ -448,7 +461,8 @@ pub fn markdown() -> String {
          # HTTP\n\n\
          `http_listen` serves `/` (a page for people: who waits and because of whom, pools, hosts with their \
          lag, pins, alerts; it reads itself again and shows no statements), `/metrics` ([Prometheus](metrics.md)), `/livez` (the process runs) and `/readyz` \
-         (503 once it is stopping).\n",
+         (503, and why, once it is stopping, after DRAIN, \
+         and while every database that there is has had no primary for failover_timeout).\n",
     );
     out
 }

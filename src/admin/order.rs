@@ -32,6 +32,10 @@ pub enum Order {
     Silence(String, Option<Duration>),
     /// End that.
     Unsilence(String),
+    /// Have load balancers look elsewhere.
+    Drain,
+    /// End that.
+    Undrain,
     /// End the process.
     Shutdown(Haste),
 }
@@ -129,6 +133,8 @@ impl Order {
             Self::Set(_) => "SET",
             Self::Silence(..) => "SILENCE",
             Self::Unsilence(_) => "UNSILENCE",
+            Self::Drain => "DRAIN",
+            Self::Undrain => "UNDRAIN",
             Self::Shutdown(_) => "SHUTDOWN",
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::explain::{Explainer, explain};
@@ -159,7 +160,17 @@ impl Pages for App {
         metrics::text(self)
     }
 
-    fn is_ready(&self) -> bool {
-        self.stage() == Stage::Serving
+    fn unready(&self) -> Option<&'static str> {
+        if self.stage() != Stage::Serving {
+            Some("stopping")
+        } else if self.drained.load(Ordering::Relaxed) {
+            Some("drained")
+        } else {
+            let general = &self.setup().config.general;
+            let watched = self.topologies.given_up(general.failover_timeout);
+            // Where one can be served, those who come for it are welcome.
+            let all = self.setup().config.databases.len();
+            (all > 0 && watched == all).then_some("no primary")
+        }
     }
 }

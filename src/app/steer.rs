@@ -1,6 +1,7 @@
 //! What operators want, carried out.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::App;
 use super::reload::Reloaded;
@@ -66,6 +67,8 @@ impl App {
             Order::Enable(database) => self.set_disabled(database, false),
             Order::Silence(alert, time) => self.alerts.silence(alert, time),
             Order::Unsilence(alert) => self.alerts.unsilence(alert),
+            Order::Drain => self.set_drained(true),
+            Order::Undrain => self.set_drained(false),
             Order::Shutdown(haste) => self.shut_down(haste).await,
         }
     }
@@ -100,6 +103,15 @@ impl App {
     fn set_disabled(&self, database: String, disabled: bool) -> Outcome {
         if let Some(database) = self.known(Some(database))? {
             self.tenancies.set_disabled(&database, disabled);
+        }
+        Ok(Vec::new())
+    }
+
+    fn set_drained(&self, drained: bool) -> Outcome {
+        let before = self.drained.swap(drained, Ordering::Relaxed);
+        if before != drained {
+            let state = if drained { "drained: /readyz says 503" } else { "not drained any more" };
+            tracing::info!("{state}");
         }
         Ok(Vec::new())
     }

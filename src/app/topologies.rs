@@ -101,6 +101,16 @@ impl Topologies {
         }
     }
 
+    /// How many databases have had no primary for longer than `patience`.
+    pub(super) fn given_up(&self, patience: Duration) -> usize {
+        let all = self.all.lock();
+        let lost = all.iter().filter(|watched| match *watched.topology.primary().borrow() {
+            Primary::Known(_) => false,
+            Primary::Missing(since) => since.elapsed() >= patience,
+        });
+        lost.map(|watched| watched.databases.len()).sum()
+    }
+
     /// What there is to tell of the hosts of each database that has several.
     pub(super) fn figures(&self) -> Vec<(String, HostFigures)> {
         let all = self.all.lock();

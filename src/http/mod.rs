@@ -43,8 +43,8 @@ pub trait Pages: Send + Sync + 'static {
     fn status(&self) -> String;
     /// `/metrics`, in Prometheus's text format.
     fn metrics(&self) -> String;
-    /// `/readyz`: whether clients are welcome.
-    fn is_ready(&self) -> bool;
+    /// `/readyz`: why clients are not welcome, if they are not.
+    fn unready(&self) -> Option<&'static str>;
 }
 
 /// Serves for as long as it is polled; `listener` must not block.
@@ -99,8 +99,10 @@ fn answer(method: &Method, path: &str, pages: &dyn Pages) -> Response<Full<Bytes
     match path {
         "/" => document(pages.status()),
         "/livez" => page(StatusCode::OK, "text/plain", "alive\n"),
-        "/readyz" if pages.is_ready() => page(StatusCode::OK, "text/plain", "ready\n"),
-        "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n"),
+        "/readyz" => match pages.unready() {
+            None => page(StatusCode::OK, "text/plain", "ready\n"),
+            Some(why) => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{why}\n")),
+        },
         "/metrics" => page(StatusCode::OK, "text/plain; version=0.0.4", pages.metrics()),
         _ => page(StatusCode::NOT_FOUND, "text/plain", "not found\n"),
     }
@@ -149,8 +151,8 @@ mod tests {
             "up 1\n".to_owned()
         }
 
-        fn is_ready(&self) -> bool {
-            self.0
+        fn unready(&self) -> Option<&'static str> {
+            (!self.0).then_some("stopping")
         }
     }
 
