@@ -32,13 +32,23 @@ fn ask(pooler: &Pooler, user: &str, sql: &str) -> (String, String) {
     (ended.stdout.trim_end().to_owned(), ended.stderr)
 }
 
+/// Where its pages are; it says so after it listens.
+#[track_caller]
+pub fn pages(pooler: &Pooler) -> String {
+    let mut address = None;
+    eventually("it says where its pages are", LIMIT, || {
+        address = pooler.log().lines().find_map(|line| {
+            let rest = line.strip_prefix("  metrics   http://")?;
+            rest.strip_suffix("/metrics").map(str::to_owned)
+        });
+        address.is_some()
+    });
+    address.unwrap()
+}
+
 #[track_caller]
 pub fn fetch(pooler: &Pooler, path: &str) -> String {
-    let log = pooler.log();
-    let address = log.lines().find_map(|line| {
-        line.strip_prefix("  metrics   http://").and_then(|rest| rest.strip_suffix("/metrics"))
-    });
-    let mut stream = TcpStream::connect(address.expect(&log)).unwrap();
+    let mut stream = TcpStream::connect(pages(pooler)).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: pgweir\r\n\r\n").unwrap();
     let mut answer = String::new();

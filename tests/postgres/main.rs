@@ -21,6 +21,7 @@ mod check;
 mod cluster;
 mod console;
 mod demo;
+mod docker;
 mod failover;
 mod hosts;
 mod lifecycle;
