@@ -79,7 +79,8 @@ fn lag_of_a_delayed_replica_is_raised_once_and_resolved_once() {
 fn lost_primary_and_replica_raise_their_alerts() {
     let cluster = cluster_with_replicas(1);
     let (primary, replica) = (cluster.primary(), &cluster.replicas()[0]);
-    let toml = configuration(&[primary, replica], "");
+    let general = "http_listen = \"127.0.0.1:0\"\nfailover_timeout = 1";
+    let toml = configuration(&[primary, replica], general);
     let alerts = "[alerts]\nno_primary_for = 1\nreplicas_out_for = 1\nhost_down_for = 1\n\
                   resolve_after = 0\n";
     let pooler = Pooler::start(&format!("{toml}{alerts}"));
@@ -97,10 +98,15 @@ fn lost_primary_and_replica_raise_their_alerts() {
     assert_eq!(state("no_primary"), None);
     primary.kill().unwrap();
     becomes("no_primary", "raised");
+    let readyz = || crate::console::fetch(&pooler, "/readyz");
+    eventually("load balancers look elsewhere", LIMIT, || {
+        readyz().starts_with("HTTP/1.1 503 ") && readyz().ends_with("no primary\n")
+    });
     primary.start().unwrap();
     replica.start().unwrap();
     becomes("no_primary", "resolved");
     becomes("replicas_out", "resolved");
+    assert!(readyz().starts_with("HTTP/1.1 200 "), "{}", readyz());
     assert!(count(&pooler.log(), "alert raised, critical: no_primary of ") == 1);
 }
 
