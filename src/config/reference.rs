@@ -169,7 +169,8 @@ const MARKDOWN_HEAD: &str = "\
 
 `pgweir run pooler.toml` reads one TOML file; `pgweir check pooler.toml` reads it and reports
 everything that is wrong with it at once: file, line, key, what is wrong and what to do. Unknown
-keys are errors. [`pooler.toml`](../pooler.toml) has every key beside its default.
+keys are errors. [`pooler.toml`](../pooler.toml) has every key beside its default. PgBouncer's ini works
+in its place ([migrating.md](migrating.md)).
 
 - General keys stand above the first `[table]`. Keys that PgBouncer has keep its names and meanings.
 - **Durations**: a plain number is seconds, fractions allowed (`tcp_user_timeout`: milliseconds); or

@@ -428,6 +428,26 @@ fn flags_that_pgweir_does_not_have_say_what_to_do() {
 }
 
 #[test]
+fn root_becomes_the_user_that_is_named() {
+    let id = |arguments: &[&str]| {
+        let said = Command::new("id").args(arguments).output().unwrap().stdout;
+        String::from_utf8(said).unwrap().trim().to_owned()
+    };
+    if id(&["-u"]) != "0" {
+        println!("who is not root can become nobody");
+        return;
+    }
+    let ini = "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = 0\nunix_socket_dir =\n";
+    for (user, flags) in [("user = nobody\n", &[][..]), ("user = root\n", &["-u", "nobody"])] {
+        let pooler = Pooler::start_ini(&format!("{ini}{user}"), flags);
+        let status = fs::read_to_string(format!("/proc/{}/status", pooler.pid())).unwrap();
+        let uid = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
+        let all: Vec<_> = uid.split_whitespace().skip(1).collect();
+        assert_eq!(all, vec![id(&["-u", "nobody"]); 4], "real, effective, saved");
+    }
+}
+
+#[test]
 fn thousands_of_databases_are_read_at_once() {
     let mut ini = String::from("[pgbouncer]\nlisten_addr = 127.0.0.1\n[databases]\n");
     for number in 0..5000 {

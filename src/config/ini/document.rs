@@ -253,8 +253,8 @@ impl Lines {
             key = format!("{before}{theirs}");
         }
         match place {
-            Some(Place { file, line }) => {
-                Problem { file: file.to_string(), line: Some(*line), key, ..problem }
+            Some(place) => {
+                Problem { hint: problem.hint, ..place.problem(&key, problem.what, None) }
             }
             None => Problem { line: None, key, ..problem },
         }

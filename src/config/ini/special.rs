@@ -151,6 +151,9 @@ pub(super) fn tls_ciphers(_: &View<'_>, name: &'static str, value: &str) -> Outc
     if read_suites(version, &names).is_ok() {
         return Outcome::ours(name, &names.join(":"));
     }
+    if let ["fast" | "normal" | "all" | "legacy" | "insecure"] = &*names {
+        return Outcome::not_needed("all suites of pgweir are strong, and offered");
+    }
     let known: Vec<&str> =
         names.iter().filter(|name| read_suites(version, &[name]).is_ok()).copied().collect();
     let keyword = ["default", "secure"];

@@ -325,6 +325,45 @@ fn secrets_of_an_ini_are_neither_shown_nor_lost() {
 }
 
 #[test]
+fn suites_of_tls_are_kept_as_far_as_there_are_any() {
+    let cases = [
+        ("default", vec![], None),
+        ("fast", vec![], Some(Weight::Note)),
+        ("HIGH:MEDIUM:+3DES:!aNULL", vec![], Some(Weight::Warning)),
+        ("AES256-SHA", vec![], Some(Weight::Warning)),
+        (
+            "ECDHE-RSA-AES256-GCM-SHA384:AES256-SHA",
+            vec!["ECDHE-RSA-AES256-GCM-SHA384"],
+            Some(Weight::Warning),
+        ),
+        ("ECDHE-RSA-AES256-GCM-SHA384", vec!["ECDHE-RSA-AES256-GCM-SHA384"], None),
+    ];
+    for (value, suites, weight) in cases {
+        let text = format!("[pgbouncer]\nserver_tls_ciphers = {value}\n[databases]\na = host=x\n");
+        assert_eq!(config(&text).general.server_tls_ciphers, suites, "{value}");
+        assert_eq!(remarks(&text).first().map(|(weight, _)| *weight), weight, "{value}");
+    }
+}
+
+#[test]
+fn list_of_users_beside_the_ini_takes_the_place_of_its_own() {
+    let list = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(list.path(), "\"app\" \"s3cret\"\n").unwrap();
+    let path = list.path().display().to_string();
+    let files = Files { auth_file: Some(&path), ..FILES };
+    let text = "[pgbouncer]\nauth_file = /nowhere\n[databases]\na = host=x\n";
+    let toml = convert("pgbouncer.ini", text, &no_file, files).unwrap().toml;
+    assert!(toml.contains(&format!("# command line: auth_file = {path}: converted\n")), "{toml}");
+    let before = "pgbouncer.ini:2: auth_file = /nowhere: not needed: command line says it again";
+    assert!(toml.contains(before), "{toml}");
+    let config = Config::from_toml_str("pooler.toml", &toml).unwrap();
+    assert!(config.users.contains_key("app") && !toml.contains("s3cret"));
+    let files = Files { auth_file: Some("/nowhere/at/all"), ..FILES };
+    let told = convert("pgbouncer.ini", text, &no_file, files).unwrap_err().to_string();
+    assert!(told.starts_with("command line: auth_file: /nowhere/at/all can't be read"), "{told}");
+}
+
+#[test]
 fn no_database_is_no_problem_but_remarked() {
     let told = remarks("[pgbouncer]\nlisten_addr = 127.0.0.1\n");
     let text = "pgbouncer.ini: there is no database: clients can reach the console alone (a \

@@ -219,7 +219,7 @@ fn compare<T>(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn what_is_converted_is_what_runs_and_was_meant(meant in meant()) {
