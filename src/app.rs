@@ -33,7 +33,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -49,11 +49,12 @@ use self::setup::{Setup, SetupError};
 use self::tenancy::Tenancies;
 use self::tls::LOOK_EVERY;
 use self::topologies::Topologies;
-use crate::admin::{CONSOLE, Consoles, Haste, Override};
+use crate::admin::{CONSOLE, Consoles, Haste, Override, VERSION};
 use crate::cancel::Cancels;
 use crate::catalog::{Catalogs, Current, Readings};
 use crate::complaints::Complaints;
 use crate::config::{Config, General, Problems};
+use crate::events::{Events, Kind};
 use crate::http;
 use crate::net::host::raise_open_files;
 use crate::net::listen::Endpoint;
@@ -63,6 +64,7 @@ use crate::notify::Hub;
 use crate::server::prepared::StatementTable;
 use crate::server::schema::Schemas;
 use crate::session::House;
+use crate::session::pins::PinCounts;
 use crate::traffic::{ErrorBook, Traffics};
 
 /// Why the pooler did not start.
@@ -192,12 +194,14 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         hub: Hub::new(Arc::default()),
         traffics: Traffics::new(loops.len(), general.max_metrics_users),
         errors: ErrorBook::default(),
+        events: Arc::new(Events::new(general.max_events)),
+        pins: PinCounts::default(),
         partings: watch::Sender::new(()),
     });
     house.hub.processes().announce(general.log_connections);
     let setup = Setup::new(Arc::clone(&config), &house, None)?;
     let control = Builder::new_current_thread().enable_all().build().map_err(StartError::Loops)?;
-    let topologies = Topologies::new(control.handle().clone(), tcp);
+    let topologies = Topologies::new(control.handle().clone(), tcp, Arc::clone(&house.events));
     let alarm = Arc::new(Notify::new());
     let (stop, stops) = mpsc::channel(1);
     let app = Arc::new(App {
@@ -218,6 +222,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         overrides: tokio::sync::Mutex::default(),
         loops,
     });
+    app.note_process(&format!("pgweir {VERSION} has started"));
     app.topologies.adopt(&app.setup(), &Arc::downgrade(&app));
     app.adopt_catalogs(&config);
     control.spawn(Arc::clone(&app).keep_catalogs());
@@ -312,6 +317,10 @@ impl App {
     /// What everybody goes by who comes in now.
     fn setup(&self) -> Arc<Setup> {
         self.tenancies.setup()
+    }
+
+    fn note_process(&self, text: &str) {
+        self.house.events.add(Kind::Process, "", text, SystemTime::now());
     }
 
     fn stage(&self) -> Stage {

@@ -13,6 +13,7 @@ pub mod client;
 pub mod complaints;
 pub mod config;
 pub mod demo;
+pub mod events;
 pub mod http;
 pub mod net;
 pub mod notify;

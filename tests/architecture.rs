@@ -23,7 +23,7 @@ use source::{Source, Token};
 
 /// Layers from below to above: a module imports only from layers below its own.
 const LAYERS: &[&[&str]] = &[
-    &["wire", "config", "complaints", "traffic", "calendar"],
+    &["wire", "config", "complaints", "traffic", "calendar", "events"],
     &["sql", "auth"],
     &["net", "route"],
     &["client", "server"],

@@ -2,7 +2,9 @@
 
 use super::order::{Haste, Order};
 use super::registry::Registry;
-use super::{Role, absent, alerts, catalogs, errors, hosts, sockets, stats, tables, waiting};
+use super::{
+    Role, absent, alerts, catalogs, errors, hosts, inside, sockets, stats, tables, waiting,
+};
 use crate::wire::reply::{ColumnType, Value};
 
 /// A column: its name and type.
@@ -238,6 +240,21 @@ pub static COMMANDS: &[Command] = &[
                their messages may have values in them.",
         role: Role::Stats,
         answer: Answer::Table(errors::ERRORS, errors::errors),
+    },
+    Command {
+        name: "SHOW EVENTS",
+        help: "What has happened lately (max_events), the newest first: starts, reloads, orders, \
+               hosts that come and go, changes of the primary, clients that could not keep their \
+               servers. What is the same again within a minute is one line.",
+        role: Role::Stats,
+        answer: Answer::Table(inside::EVENTS, inside::events),
+    },
+    Command {
+        name: "SHOW PREPARED",
+        help: "Statements that are prepared: the start of each, how many names of clients stand for \
+               it, how many servers have it, how often it was bound.",
+        role: Role::Stats,
+        answer: Answer::Table(inside::PREPARED, inside::prepared),
     },
     Command {
         name: "SHOW USERS",

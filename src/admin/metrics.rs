@@ -6,7 +6,8 @@ use std::time::UNIX_EPOCH;
 
 use super::registry::{PoolFigures, Registry};
 use super::{
-    PGBOUNCER_VERSION, VERSION, alerts, catalogs, errors, exporter, hosts, stats, times, waiting,
+    PGBOUNCER_VERSION, VERSION, alerts, catalogs, errors, exporter, hosts, inside, stats, times,
+    waiting,
 };
 use crate::notify::{Figures, State};
 use crate::traffic::Distribution;
@@ -88,6 +89,7 @@ pub fn text(registry: &dyn Registry) -> String {
     stats::metrics(&mut page, registry);
     times::metrics(&mut page, registry);
     errors::metrics(&mut page, registry);
+    inside::metrics(&mut page, registry);
     exporter::metrics(&mut page, registry);
     hosts::metrics(&mut page, registry);
     catalogs::metrics(&mut page, registry);

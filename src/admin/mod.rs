@@ -12,6 +12,7 @@ pub mod console;
 mod errors;
 mod exporter;
 mod hosts;
+mod inside;
 pub mod metrics;
 mod order;
 pub mod page;

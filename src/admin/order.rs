@@ -140,6 +140,27 @@ impl Order {
     }
 }
 
+impl Order {
+    /// What it is about: a database, a client's number, a key or an alert; empty for all there is.
+    pub fn about(&self) -> &str {
+        match self {
+            Self::Pause(database)
+            | Self::Resume(database)
+            | Self::Reconnect(database)
+            | Self::WaitClose(database)
+            | Self::Kill(database) => database.as_deref().unwrap_or_default(),
+            Self::Disable(about)
+            | Self::Enable(about)
+            | Self::KillClient(about)
+            | Self::Silence(about, _)
+            | Self::Unsilence(about) => about,
+            // The value may be a secret.
+            Self::Set((key, _)) => key,
+            Self::Reload | Self::Drain | Self::Undrain | Self::Shutdown(_) => "",
+        }
+    }
+}
+
 impl Haste {
     /// What is waited for.
     pub fn describe(self) -> &'static str {

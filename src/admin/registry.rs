@@ -11,9 +11,11 @@ use crate::alerts::Shown;
 use crate::cancel::Seat;
 use crate::catalog;
 use crate::config::{Config, PoolMode};
+use crate::events::Event;
 use crate::notify;
 use crate::pool::{Holder, PoolName, Snapshot};
 use crate::server::card::ServerCard;
+use crate::server::held::Prepared;
 use crate::topology::HostFigures;
 use crate::traffic::{ErrorLine, Pair, Times, Traffic};
 
@@ -39,6 +41,12 @@ pub trait Registry: Send + Sync + 'static {
     fn folded(&self) -> u64;
     /// What clients were told of that went wrong, by side and SQLSTATE.
     fn errors(&self) -> Vec<ErrorLine>;
+    /// What has happened lately, in the order in which it began.
+    fn events(&self) -> Vec<Event>;
+    /// Every prepared statement that somebody has, in the order of their numbers.
+    fn statements(&self) -> Vec<Prepared>;
+    /// How often clients began to keep their servers, by reason.
+    fn pins(&self) -> Vec<(&'static str, u64)>;
     /// Every connection that listens for clients, in no order.
     fn listeners(&self) -> Vec<notify::Figures>;
     /// Every host of every database that has several, in their order.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::design::address_of;
 use crate::config::{Config, Database};
+use crate::events::Events;
 use crate::topology::balance::{Balance, Plan};
 use crate::topology::{HostFigures, Limits};
 
@@ -14,13 +15,14 @@ pub(super) struct Balances(BTreeMap<String, Arc<Balance>>);
 
 impl Balances {
     /// Those of a configuration. What was planned the same `before`, goes on.
-    pub(super) fn new(config: &Config, before: Option<&Self>) -> Self {
+    pub(super) fn new(config: &Config, log: &Arc<Events>, before: Option<&Self>) -> Self {
         let mut all: BTreeMap<String, Arc<Balance>> = BTreeMap::new();
         for (name, database) in &config.databases {
             let Some(plan) = plan(config, database) else { continue };
             let known = before.into_iter().flat_map(|before| before.0.values());
             let same = all.values().chain(known).find(|known| *known.plan() == plan).cloned();
-            let balance = same.unwrap_or_else(|| Balance::new(plan, address_of));
+            let new = || Balance::new(plan, Arc::clone(log), address_of);
+            let balance = same.unwrap_or_else(new);
             all.insert(name.clone(), balance);
         }
         Self(all)

@@ -81,6 +81,7 @@ impl App {
         }
         let haste = self.serve(&mut signals, &mut stops).await;
         tracing::info!("stopping: {}", haste.describe());
+        self.note_process(&format!("stopping: {}", haste.describe()));
         if let Some(manager) = &self.manager {
             manager.stopping();
         }

@@ -13,11 +13,13 @@ use crate::cancel::Seat;
 use crate::catalog;
 use crate::client::card::Login;
 use crate::config::Config;
+use crate::events::Event;
 use crate::http::Pages;
 use crate::notify;
 use crate::pool::Holder;
 use crate::route::Session;
 use crate::server::card::ServerCard;
+use crate::server::held::Prepared;
 use crate::topology::HostFigures;
 use crate::traffic::{ErrorLine, Pair, Times, Traffic};
 
@@ -88,6 +90,18 @@ impl Registry for App {
 
     fn errors(&self) -> Vec<ErrorLine> {
         self.house.errors.list()
+    }
+
+    fn events(&self) -> Vec<Event> {
+        self.house.events.list()
+    }
+
+    fn statements(&self) -> Vec<Prepared> {
+        self.house.statements.list()
+    }
+
+    fn pins(&self) -> Vec<(&'static str, u64)> {
+        self.house.pins.list()
     }
 
     fn listeners(&self) -> Vec<notify::Figures> {

@@ -1,6 +1,7 @@
 //! Going by another configuration without an interruption, or not at all.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use thiserror::Error;
 
@@ -10,6 +11,7 @@ use super::tenancy::Moved;
 use crate::admin::Override;
 use crate::cancel::Summons;
 use crate::config::Problems;
+use crate::events::Kind;
 
 /// What a reload has brought about.
 #[derive(Debug)]
@@ -64,6 +66,14 @@ impl App {
         if reloaded.is_ok() || !sets {
             self.alerts.reloaded(reloaded.as_ref().err().map(ToString::to_string));
         }
+        let said = match &reloaded {
+            Ok(Reloaded { restart }) if restart.is_empty() => "configuration reloaded".to_owned(),
+            Ok(Reloaded { restart }) => {
+                format!("configuration reloaded; needs a restart: {}", restart.join(", "))
+            }
+            Err(error) => format!("RELOAD failed, nothing has changed: {error}"),
+        };
+        self.house.events.add(Kind::Reload, "", &said, SystemTime::now());
         match &reloaded {
             Ok(Reloaded { restart }) if restart.is_empty() => {}
             Ok(Reloaded { restart }) => tracing::warn!("needs a restart: {}", restart.join(", ")),
@@ -88,6 +98,7 @@ impl App {
         self.house.hub.look();
         let setup = self.setup();
         self.house.traffics.limit_pairs(setup.config.general.max_metrics_users);
+        self.house.events.limit(setup.config.general.max_events);
         self.adopt_catalogs(&setup.config);
         self.house.readings.resize(setup.config.general.facts_cache_size.len());
         tracing::info!(changed, gone = gone.len(), "configuration reloaded");

@@ -42,7 +42,7 @@ impl Setup {
         before: Option<&Self>,
     ) -> Result<Self, SetupError> {
         let tls = Tls::new(&config, before.map(|before| &before.tls))?;
-        let balances = Balances::new(&config, before.map(|before| &before.balances));
+        let balances = Balances::new(&config, &house.events, before.map(|before| &before.balances));
         let tcp = house.tcp;
         let users = Users::new(
             &config,

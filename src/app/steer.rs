@@ -2,17 +2,33 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use super::App;
 use super::reload::Reloaded;
 use crate::admin::{Haste, Order, Outcome, SteerError};
 use crate::cancel::Summons;
 use crate::config::General;
+use crate::events::Kind;
 use crate::session::Tenancy;
 
 impl App {
     /// Carries an order out; when this is ready, it has been. Notices are for the operator.
     pub(super) async fn carry_out(self: Arc<Self>, order: Order) -> Outcome {
+        let (events, about) = (Arc::clone(&self.house.events), order.about().to_owned());
+        let (name, note) = (order.name(), |text: &str| {
+            events.add(Kind::Order, &about, text, SystemTime::now());
+        });
+        // It may take as long as the longest transaction.
+        note(name);
+        let outcome = self.do_as_told(order).await;
+        if let Err(error) = &outcome {
+            note(&format!("{name} failed: {error}"));
+        }
+        outcome
+    }
+
+    async fn do_as_told(self: Arc<Self>, order: Order) -> Outcome {
         match order {
             Order::Reload => match self.reload(None).await {
                 Ok(Reloaded { restart }) => Ok(restart

@@ -16,6 +16,7 @@ use super::design::{Aim, Design, address, address_of};
 use super::setup::Setup;
 use super::tenancy::Whereabouts;
 use crate::config::{Config, Database, HostPort};
+use crate::events::Events;
 use crate::net::socket::{Address, TcpOptions};
 use crate::server::connect::Target;
 use crate::topology::{HostFigures, Pace, Primary, Topology};
@@ -29,6 +30,7 @@ pub(super) struct Topologies {
     /// Where their tasks run.
     on: Handle,
     tcp: TcpOptions,
+    events: Arc<Events>,
     all: Mutex<Vec<Watched>>,
 }
 
@@ -53,8 +55,8 @@ pub(super) struct Plan {
 
 impl Topologies {
     /// None yet; their tasks will run in the runtime of `on`.
-    pub(super) fn new(on: Handle, tcp: TcpOptions) -> Self {
-        Self { on, tcp, all: Mutex::default() }
+    pub(super) fn new(on: Handle, tcp: TcpOptions, events: Arc<Events>) -> Self {
+        Self { on, tcp, events, all: Mutex::default() }
     }
 
     /// Watches the hosts that this setup names from now on, and has the pools of `app` follow the
@@ -80,7 +82,8 @@ impl Topologies {
                     };
                     let before = before.iter().find(shares).map(|before| &*before.topology);
                     let targets = plan.targets(setup, &database, self.tcp);
-                    Arc::new(Topology::watch(targets, plan.pace, before, &self.on))
+                    let events = Arc::clone(&self.events);
+                    Arc::new(Topology::watch(targets, plan.pace, before, events, &self.on))
                 }
             };
             let (app, hosts) = (Weak::clone(app), Arc::downgrade(&topology));

@@ -348,6 +348,8 @@ pub struct General {
     pub verbose: u8,
     /// Users on databases that metrics tell apart.
     pub max_metrics_users: usize,
+    /// Events that are kept for the console.
+    pub max_events: usize,
 }
 
 impl Default for General {
@@ -477,6 +479,7 @@ impl Default for General {
             log_pooler_errors: true,
             verbose: 0,
             max_metrics_users: 200,
+            max_events: 500,
         }
     }
 }

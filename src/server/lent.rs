@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::held::OnServer;
 use super::prepared::{By, Statement};
 use super::undo::UndoLog;
 use crate::sql::{self, Prepare};
@@ -16,14 +17,14 @@ pub type Named = (Box<[u8]>, Arc<Statement>);
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Lent {
-    named: Vec<Named>,
+    named: Vec<(Box<[u8]>, OnServer)>,
     undo: UndoLog<Change>,
 }
 
 #[derive(Debug)]
 enum Change {
     Given(Box<[u8]>),
-    Taken(Box<[u8]>, Arc<Statement>),
+    Taken(Box<[u8]>, OnServer),
 }
 
 impl Change {
@@ -56,7 +57,7 @@ impl Lent {
 
     /// What goes by this name.
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.named.iter().find(|(own, _)| **own == *name).map(|(_, statement)| statement)
+        self.named.iter().find(|(own, _)| **own == *name).map(|(_, statement)| &**statement)
     }
 
     /// The names of all that are not the client's, which this is asked of.
@@ -75,7 +76,7 @@ impl Lent {
     /// The message with this number prepares it.
     pub fn given(&mut self, sequence: u64, name: &[u8], statement: Arc<Statement>) {
         self.taken(sequence, name);
-        self.named.push((name.into(), statement));
+        self.named.push((name.into(), OnServer::new(statement)));
         self.undo.record(sequence, Change::Given(name.into()));
     }
 
@@ -145,13 +146,13 @@ impl Lent {
 
     /// It was found under this name, before what is not answered yet.
     pub fn found(&mut self, name: Box<[u8]>, statement: Arc<Statement>) {
-        let change = Change::Taken(name.clone(), Arc::clone(&statement));
+        let change = Change::Taken(name.clone(), OnServer::new(Arc::clone(&statement)));
         if !self.undo.precede(|change| change.name() == &*name, change) {
-            self.named.push((name, statement));
+            self.named.push((name, OnServer::new(statement)));
         }
     }
 
-    fn remove(&mut self, name: &[u8]) -> Option<Named> {
+    fn remove(&mut self, name: &[u8]) -> Option<(Box<[u8]>, OnServer)> {
         let index = self.named.iter().position(|(own, _)| **own == *name)?;
         Some(self.named.swap_remove(index))
     }

@@ -6,6 +6,7 @@ pub mod connect;
 mod connection;
 pub mod doubt;
 pub mod encrypt;
+pub mod held;
 pub mod hosts;
 pub mod ledger;
 pub mod lent;

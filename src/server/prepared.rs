@@ -6,11 +6,13 @@
 
 use std::collections::VecDeque;
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use ahash::RandomState;
 use parking_lot::Mutex;
 
+use super::held::{OnServer, Prepared};
 use super::undo::UndoLog;
 use crate::sql::{self, Effects, Prepare};
 
@@ -35,6 +37,10 @@ pub struct Statement {
     pub effects: Effects,
     /// Its parameters and columns, once a server has said them.
     pub shape: OnceLock<Box<[u8]>>,
+    /// How many servers have it.
+    pub(super) servers: AtomicUsize,
+    /// How often it was bound.
+    pub(super) uses: AtomicU64,
 }
 
 impl Statement {
@@ -42,6 +48,12 @@ impl Statement {
     pub fn text(&self) -> &[u8] {
         let end = memchr::memchr(0, &self.identity).unwrap_or(self.identity.len());
         self.identity.get(..end).unwrap_or_default()
+    }
+
+    /// It is bound once more.
+    #[inline]
+    pub fn bound(&self) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -187,10 +199,22 @@ impl StatementTable {
             version,
             effects: effects(),
             shape: OnceLock::new(),
+            servers: AtomicUsize::new(0),
+            uses: AtomicU64::new(0),
         });
         let entry = (hash, Arc::downgrade(&statement));
         inner.buckets.insert_unique(hash, entry, |(hash, _)| *hash);
         statement
+    }
+
+    /// What there is to tell of each that somebody has, in the order of their numbers.
+    pub fn list(&self) -> Vec<Prepared> {
+        let inner = self.inner.lock();
+        let known = inner.buckets.iter().filter_map(|(_, weak)| weak.upgrade());
+        let mut list: Vec<_> = known.map(|statement| Prepared::of(&statement)).collect();
+        drop(inner);
+        list.sort_by_key(|statement| statement.id);
+        list
     }
 
     /// How many identities are held, those that nobody has any more but which were not swept
@@ -208,7 +232,7 @@ impl StatementTable {
 /// What one server has prepared, least recently used first.
 #[derive(Debug, Default)]
 pub struct PreparedSet {
-    used: VecDeque<Arc<Statement>>,
+    used: VecDeque<OnServer>,
     /// Those of which it is not known yet whether they have the shape of their statement here, and
     /// those that have not.
     doubted: Vec<(u64, Shape)>,
@@ -231,7 +255,7 @@ pub enum Shape {
 #[derive(Debug)]
 enum Change {
     Prepared(u64),
-    Closed(Arc<Statement>),
+    Closed(OnServer),
 }
 
 impl Change {
@@ -297,14 +321,15 @@ impl PreparedSet {
 
     /// The one to close when another is prepared and `max` must not be exceeded.
     pub fn surplus(&self, max: usize) -> Option<Arc<Statement>> {
-        if self.used.len() >= max.max(1) { self.used.front().cloned() } else { None }
+        let first = self.used.front().filter(|_| self.used.len() >= max.max(1));
+        first.map(|statement| Arc::clone(statement))
     }
 
     /// A Parse for it was sent, under this sequence number of the ledger.
     pub fn prepared(&mut self, sequence: u64, statement: Arc<Statement>) {
         self.undo.record(sequence, Change::Prepared(statement.id));
         self.doubted.push((statement.id, Shape::Unknown));
-        self.used.push_back(statement);
+        self.used.push_back(OnServer::new(statement));
     }
 
     /// A Close for it was sent, under this sequence number of the ledger.
@@ -343,7 +368,7 @@ impl PreparedSet {
         *self = Self::default();
     }
 
-    fn take(&mut self, id: u64) -> Option<Arc<Statement>> {
+    fn take(&mut self, id: u64) -> Option<OnServer> {
         self.doubted.retain(|(doubted, _)| *doubted != id);
         let index = self.used.iter().position(|statement| statement.id == id)?;
         self.used.remove(index)

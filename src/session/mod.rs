@@ -45,12 +45,14 @@ use self::ignore::Ignore;
 use self::meter::Meter;
 use self::names::{Names, NamesUndo};
 use self::parting::{Parting, ask_for_code, at_rest, part};
+use self::pins::PinCounts;
 pub use self::tenancy::Tenancy;
 pub use self::terms::Terms;
 use crate::cancel::{Cancels, Seat, Seated};
 use crate::catalog::{Catalogs, Readings};
 use crate::client::condition::{self, Condition};
 use crate::complaints::Complaints;
+use crate::events::Events;
 use crate::net::loops::LoopId;
 use crate::net::scratch;
 use crate::net::socket::{Inbox, Outbox, Socket, TcpOptions};
@@ -96,6 +98,10 @@ pub struct House {
     pub traffics: Traffics,
     /// What clients were told of that went wrong.
     pub errors: ErrorBook,
+    /// What has happened lately.
+    pub events: Arc<Events>,
+    /// How often clients began to keep their servers.
+    pub pins: PinCounts,
     /// Held by whatever settles a server for a client that has left.
     pub partings: watch::Sender<()>,
 }

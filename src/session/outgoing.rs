@@ -391,10 +391,12 @@ impl Outgoing<'_, '_> {
         let own = self.names.get(bind.statement).map(Arc::clone);
         let told = |own: &Arc<Statement>| self.told_by(&bind, header, rest, own);
         let telling = own.as_ref().map_or(Telling::Nothing, told);
-        let first = self.first();
-        let frees = self.frees(own.as_deref());
+        let (first, frees) = (self.first(), self.frees(own.as_deref()));
         let resolved = self.resolve(bind.statement, own, telling)?;
         self.flow.frees = frees;
+        if !matches!(resolved, Resolved::Later) {
+            self.names.get(bind.statement).inspect(|own| own.bound());
+        }
         match resolved {
             Resolved::Later => Ok(Taken::Not),
             Resolved::Same => self.verbatim(Awaited::Bind),

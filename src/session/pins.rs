@@ -1,6 +1,7 @@
 //! Why a session keeps its server between transactions, and whether it may.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::config::{General, PinPolicy};
@@ -199,6 +200,25 @@ impl Pins {
                 self.0 &= !pin.bit();
             }
         }
+    }
+}
+
+/// How often clients began to keep their servers, by reason.
+#[derive(Debug, Default)]
+pub struct PinCounts([AtomicU64; Pin::ALL.len()]);
+
+impl PinCounts {
+    pub(super) fn add(&self, pin: Pin) {
+        let own = Pin::ALL.into_iter().zip(&self.0).find(|(kind, _)| *kind == pin);
+        if let Some((_, count)) = own {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Each reason with its number.
+    pub fn list(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
+        Pin::ALL.into_iter().map(Pin::reason).zip(counts).collect()
     }
 }
 

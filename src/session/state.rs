@@ -4,13 +4,15 @@
 //! client's, which travel on with it, and what can't travel pins the session to the server.
 
 use std::task::Context;
+use std::time::SystemTime;
 
 use super::listen::settle;
 use super::names::Unnamed;
 use super::pins::Pin;
-use super::{Attached, End, Session};
+use super::{Attached, End, Session, Tenancy};
 use crate::cancel::Pinned;
 use crate::client::condition;
+use crate::events::Kind;
 use crate::server::doubt::Question;
 use crate::server::receive::Fault;
 use crate::sql::Leaves;
@@ -110,7 +112,14 @@ impl Session {
             flow.kept = None;
         } else if flow.kept.is_none() {
             let full = || End::Unkept(condition::PINS_FULL.about(flow.pins.reasons()));
-            flow.kept = Some(self.tenancy.keep().ok_or_else(full)?);
+            let Tenancy { house, login, .. } = &*self.tenancy;
+            let kept = self.tenancy.keep().ok_or_else(full);
+            if kept.is_err() {
+                let about = format!("{}/{}", login.database, login.user);
+                let text = "a client is closed: max_pinned_clients keep their servers";
+                house.events.add(Kind::Pins, &about, text, SystemTime::now());
+            }
+            flow.kept = Some(kept?);
         }
         Ok(())
     }
@@ -124,6 +133,7 @@ impl Session {
             if flow.pins.has(pin) && !flow.shown.has(pin) {
                 let reason = pin.reason();
                 tracing::info!(client = %*self.seat, reason, "client keeps its server");
+                self.tenancy.house.pins.add(pin);
             }
         }
         flow.shown = flow.pins;

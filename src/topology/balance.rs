@@ -1,7 +1,7 @@
 //! Hosts that are as good as one another: which one a server is opened on.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -10,6 +10,7 @@ use super::breaker::{Breaker, Circuit, Limits};
 use super::cluster::{HostFigures, Standing};
 use super::health::State;
 use crate::config::{HostPort, LoadBalance};
+use crate::events::{Events, Kind};
 use crate::net::socket::Address;
 use crate::server::hosts::Hosts;
 
@@ -30,6 +31,8 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Balance {
     plan: Plan,
+    /// Where it is told that a host is left out.
+    log: Arc<Events>,
     state: Mutex<Books>,
 }
 
@@ -50,7 +53,7 @@ struct Host {
 
 impl Balance {
     /// Hosts that nobody has tried. `address` says where one listens.
-    pub fn new(plan: Plan, address: impl Fn(&HostPort) -> Address) -> Arc<Self> {
+    pub fn new(plan: Plan, log: Arc<Events>, address: impl Fn(&HostPort) -> Address) -> Arc<Self> {
         let now = Instant::now();
         let host = |host: &HostPort| Host {
             address: address(host),
@@ -60,7 +63,7 @@ impl Balance {
             error: None,
         };
         let hosts = plan.hosts.iter().map(host).collect();
-        Arc::new(Self { plan, state: Mutex::new(Books { turn: 0, hosts }) })
+        Arc::new(Self { plan, log, state: Mutex::new(Books { turn: 0, hosts }) })
     }
 
     /// What it was made of.
@@ -143,12 +146,17 @@ impl Hosts for Balance {
         host.error = failure;
         let (address, error) = (host.address.clone(), host.error.clone().unwrap_or_default());
         drop(state);
+        let note = |text: String| {
+            self.log.add(Kind::Host, &address.to_string(), &text, SystemTime::now());
+        };
         match (before, after) {
             (Circuit::Closed, Circuit::Open) => {
                 tracing::warn!(host = %address, "host is left out: {error}");
+                note(format!("host is left out: {error}"));
             }
             (Circuit::Open | Circuit::HalfOpen, Circuit::Closed) => {
                 tracing::info!(host = %address, "host is used again");
+                note("host is used again".into());
             }
             _ => {}
         }
@@ -165,7 +173,7 @@ mod tests {
         let hosts = ["a", "b", "c"].map(|host| HostPort { host: host.to_owned(), port: 1 }).into();
         let limits = Limits { errors: 50, reset: RESET };
         let plan = Plan { hosts, spread, limits, patience: Duration::from_secs(3) };
-        Balance::new(plan, |at| Address::Tcp(at.host.clone(), at.port))
+        Balance::new(plan, Arc::new(Events::new(10)), |at| Address::Tcp(at.host.clone(), at.port))
     }
 
     fn at(host: &str) -> Address {

@@ -2,7 +2,7 @@
 //! per host.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -14,6 +14,7 @@ use super::cluster::{Cluster, Event, HostFigures, Standing};
 use super::health::State;
 use super::probe::Probe;
 use crate::config::HostPort;
+use crate::events::{Events, Kind};
 use crate::server::connect::Target;
 
 /// How often hosts are looked at, and for how long.
@@ -55,6 +56,8 @@ struct Books {
     primary: watch::Sender<Primary>,
     /// Those who look at a host are to look now, each of them.
     hurry: Vec<Notify>,
+    /// What changes is told there, too.
+    log: Arc<Events>,
 }
 
 impl Topology {
@@ -64,6 +67,7 @@ impl Topology {
         hosts: Vec<(HostPort, Target)>,
         pace: Pace,
         before: Option<&Self>,
+        log: Arc<Events>,
         on: &Handle,
     ) -> Self {
         let now = Instant::now();
@@ -73,7 +77,7 @@ impl Topology {
         let primary = cluster.primary().cloned().map_or(Primary::Missing(now), Primary::Known);
         let hurry = hosts.iter().map(|_| Notify::new()).collect();
         let (cluster, primary) = (Mutex::new(cluster), watch::Sender::new(primary));
-        let books = Arc::new(Books { pace, cluster, primary, hurry });
+        let books = Arc::new(Books { pace, cluster, primary, hurry, log });
         let mut watchers = JoinSet::new();
         for (host, (_, target)) in hosts.into_iter().enumerate() {
             watchers.spawn_on(Arc::clone(&books).watch(host, target), on);
@@ -111,7 +115,10 @@ impl Books {
             let requested = Instant::now();
             let look = probe.look().await;
             let (events, every) = self.observe(host, requested, look);
-            events.iter().for_each(tell);
+            for event in &events {
+                tell(event);
+                note(event, &self.log);
+            }
             sleep_until(requested + APART).await;
             tokio::select! {
                 () = sleep_until(requested + every) => {}
@@ -171,4 +178,24 @@ fn tell(event: &Event) {
              it gets nothing"
         ),
     }
+}
+
+/// Has operators see what has changed.
+fn note(event: &Event, log: &Events) {
+    let (kind, host, text) = match event {
+        Event::Up(host) => (Kind::Host, Some(host), "host is up".into()),
+        Event::Down(host, cause) => (Kind::Host, Some(host), format!("host is down: {cause}")),
+        Event::Refuses(host, cause) => {
+            (Kind::Host, Some(host), format!("host can't be looked at: {cause}"))
+        }
+        Event::Primary(host, timeline) => {
+            (Kind::Primary, Some(host), format!("host is the primary, on timeline {timeline}"))
+        }
+        Event::NoPrimary => (Kind::Primary, None, "no host is the primary".into()),
+        Event::Slighted(host) => {
+            (Kind::Primary, Some(host), "host takes itself for a primary: it gets nothing".into())
+        }
+    };
+    let about = host.map_or_else(String::new, ToString::to_string);
+    log.add(kind, &about, &text, SystemTime::now());
 }

@@ -255,6 +255,11 @@ fn host_that_is_gone_is_left_out_and_used_again() {
             shown(&pooler, hosts[0], [4, 12]) == ["up", "closed"]
         });
         assert_eq!(servers(&pooler, hosts, 6), wanted);
+        let events = psql_rows(&pooler.url("boss", PASSWORD, "pgweir"), "SHOW EVENTS");
+        for told in ["|host is left out: ", "|host is used again|"] {
+            let line = format!("|host|127.0.0.1:{}{told}", hosts[0].port());
+            assert!(events.contains(&line), "{line}: {events}");
+        }
         // One that hangs is passed over, too.
         hosts[0].pause().unwrap();
         assert_eq!(servers(&pooler, hosts, 2), [0, 2]);

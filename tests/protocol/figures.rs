@@ -325,6 +325,84 @@ fn errors_are_counted_by_state_and_side_without_values() {
     assert!(rows[0]["last_seen"] >= rows[7]["last_seen"], "{rows:?}");
 }
 
+#[test]
+fn prepared_statements_show_who_has_them() {
+    let pooler = start("debug_force_hop = true; default_pool_size = 2");
+    let mut one = Client::login(pooler.port());
+    let mut two = Client::login(pooler.port());
+    one.talk("P s select 7 / S", "1 ZI");
+    two.talk("P s select 7 / P t select 7 / S", "1 1 ZI");
+    two.talk("P other select 8 / S", "1 ZI");
+    for _ in 0..5 {
+        one.talk("B s / E / S", "2 D[7] C[SELECT 1] ZI");
+    }
+    let shown = || {
+        let rows = table(&pooler, "SHOW PREPARED").into_iter();
+        let columns = ["statement", "names", "servers", "uses", "bytes"];
+        rows.map(|row| columns.map(|name| row[name].clone()).join(" ")).collect::<Vec<_>>()
+    };
+    // Two more bytes for the number of types, and one behind the text.
+    eventually("one server has the other", LIMIT, || {
+        shown() == ["select 7 3 2 5 11", "select 8 1 1 0 11"]
+    });
+    two.talk("C t / S", "3 ZI");
+    drop(one);
+    eventually("names go with their client", LIMIT, || shown()[0] == "select 7 1 2 5 11");
+    let told = page(&pooler);
+    assert_eq!(metric(&told, "pgweir_prepared_statements"), "2");
+    assert_eq!(metric(&told, "pgweir_memory_bytes{for=\"statements\"}"), "22");
+    let resident = metric(&told, "pgweir_memory_bytes{for=\"resident\"}");
+    assert!(resident.parse::<u64>().unwrap() > 1 << 20, "{resident}");
+}
+
+#[test]
+fn what_has_happened_and_pins_and_limits_show() {
+    let pooler = start("default_pool_size = 2; max_pinned_clients = 1");
+    let pins =
+        |reason: &str| metric(&page(&pooler), &format!("pgweir_pins_total{{reason=\"{reason}\"}}"));
+    let mut holder = Client::login(pooler.port());
+    holder.talk("Q select 1 from pg_advisory_lock(1)", "T D[1] C[SELECT 1] ZI");
+    holder.talk("Q select 1", "T D[1] C[SELECT 1] ZI");
+    // It is found out behind the answer.
+    eventually("the pin is counted", LIMIT, || pins("session advisory lock") == "1");
+    assert_eq!(pins("temporary object"), "0");
+    for _ in 0..2 {
+        let mut other = Client::login(pooler.port());
+        other.say("Q select 1 from pg_advisory_lock(2)");
+        let heard = other.hears_up_to("end");
+        assert!(heard.contains("FATAL[53400]"), "{heard}");
+    }
+    table(&pooler, "SHOW STATE");
+    let console = pooler.url("app", "x", "pgweir");
+    psql_rows(&console, "SET max_events = 50; DISABLE shop; ENABLE shop; RELOAD");
+    assert!(!psql(&console, "RESUME").status.success());
+    let rows = table(&pooler, "SHOW EVENTS");
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| ["kind", "about", "event", "times"].map(|name| row[name].as_str()).join("|"))
+        .collect();
+    let started = format!("process||pgweir {} has started|1", env!("CARGO_PKG_VERSION"));
+    let expected = [
+        "order||RESUME failed: pooler is not paused/suspended|1",
+        "order||RESUME|1",
+        "order||RELOAD|1",
+        "order|shop|ENABLE|1",
+        "order|shop|DISABLE|1",
+        "reload||configuration reloaded|2",
+        "order|max_events|SET|1",
+        "pins|shop/app|a client is closed: max_pinned_clients keep their servers|2",
+        &started,
+    ];
+    assert_eq!(shown, expected);
+    assert!(rows.iter().all(|row| row["time"] <= row["last_time"]), "{rows:?}");
+    let told = page(&pooler);
+    for (key, value) in
+        [("max_events", "50"), ("max_pinned_clients", "1"), ("max_db_connections", "0")]
+    {
+        assert_eq!(metric(&told, &format!("pgweir_limit{{key=\"{key}\"}}")), value, "{key}");
+    }
+}
+
 /// What each metric is, from its own words. With `UPDATE_REFERENCE` set, writes the table instead.
 #[test]
 fn every_metric_has_its_row_in_the_documents() {

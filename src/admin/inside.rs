@@ -1,0 +1,104 @@
+//! What is inside: events, prepared statements, what keeps clients on their servers, limits, memory.
+
+use super::commands::{Column, Row};
+use super::metrics::Page;
+use super::registry::Registry;
+use super::tables::{number, text};
+use crate::calendar::utc;
+use crate::events::Event;
+use crate::server::held::Prepared;
+use crate::wire::reply::ColumnType::{Integer, Numeric, Text};
+use crate::wire::reply::Value;
+
+pub(super) static EVENTS: &[Column] = &[
+    ("time", Text),
+    ("kind", Text),
+    ("about", Text),
+    ("event", Text),
+    ("times", Numeric),
+    ("last_time", Text),
+];
+
+/// The newest first.
+pub(super) fn events(registry: &dyn Registry) -> Vec<Row> {
+    let row = |event: Event| {
+        let Event { at, last, times, kind, about, text: what } = event;
+        let times = Value::Numeric(times);
+        vec![text(utc(at)), text(kind.name()), text(about), text(what), times, text(utc(last))]
+    };
+    registry.events().into_iter().rev().map(row).collect()
+}
+
+pub(super) static PREPARED: &[Column] = &[
+    ("id", Numeric),
+    ("statement", Text),
+    ("names", Integer),
+    ("servers", Integer),
+    ("uses", Numeric),
+    ("bytes", Integer),
+];
+
+pub(super) fn prepared(registry: &dyn Registry) -> Vec<Row> {
+    let row = |statement: Prepared| {
+        let Prepared { id, text: start, names, servers, uses, bytes } = statement;
+        let (id, uses) = (Value::Numeric(id), Value::Numeric(uses));
+        vec![id, text(start), number(names), number(servers), uses, number(bytes)]
+    };
+    registry.statements().into_iter().map(row).collect()
+}
+
+/// Limits that are told beside what they bound.
+const LIMITS: [&str; 17] = [
+    "max_client_conn",
+    "default_pool_size",
+    "reserve_pool_size",
+    "max_server_connections",
+    "max_db_connections",
+    "max_user_connections",
+    "max_db_client_connections",
+    "max_user_client_connections",
+    "max_address_client_connections",
+    "max_unauthenticated_clients",
+    "max_replication_connections",
+    "max_auto_databases",
+    "max_server_logins",
+    "max_prepared_statements",
+    "max_pinned_clients",
+    "max_metrics_users",
+    "max_events",
+];
+
+pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
+    let name = "pgweir_pins_total";
+    page.head_of("counter", name, "How often clients began to keep their server, by reason.");
+    for (reason, count) in registry.pins() {
+        page.sample(name, &[("reason", reason)], count);
+    }
+    let name = "pgweir_limit";
+    page.head(name, "Limits as configured; 0 is no limit, or none of what it bounds.");
+    for setting in registry.config().general.settings() {
+        if LIMITS.contains(&setting.key) {
+            page.sample(name, &[("key", setting.key)], setting.value);
+        }
+    }
+    let statements = registry.statements();
+    let help = "Prepared statements that clients or servers have.";
+    page.gauge("pgweir_prepared_statements", help, statements.len());
+    let name = "pgweir_memory_bytes";
+    page.head(name, "Memory by what it is for; `resident` is all of the process.");
+    let texts: usize = statements.iter().map(|statement| statement.bytes).sum();
+    let waiting: usize = registry.listeners().iter().map(|listener| listener.queued).sum();
+    page.sample(name, &[("for", "statements")], texts);
+    page.sample(name, &[("for", "notifications")], waiting);
+    if let Some(resident) = resident() {
+        page.sample(name, &[("for", "resident")], resident);
+    }
+}
+
+/// What the system says that the process has in memory.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
