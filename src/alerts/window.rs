@@ -20,9 +20,12 @@ impl<T> Default for Window<T> {
     }
 }
 
-impl<T> Window<T> {
-    /// The value of a minute ago, or the earliest since the start; and this one is kept.
+impl<T: Default> Window<T> {
+    /// The value of a minute ago; and this one is kept. Before the first look there was nothing.
     pub fn look(&mut self, now: Instant, value: T) -> Option<&T> {
+        if self.0.is_empty() {
+            self.0.push_back((now, T::default()));
+        }
         // The first of two stays as long as the second is not old enough.
         while self.0.get(1).is_some_and(|(at, _)| now.saturating_duration_since(*at) >= WINDOW) {
             self.0.pop_front();

@@ -298,3 +298,54 @@ fn what_came_and_went_while_the_receiver_was_away_is_told_as_resolved() {
     };
     eventually("it is told of the end", LIMIT, || ends(&receiver.received()) == 2);
 }
+
+#[test]
+fn old_primary_that_goes_on_is_a_second_one() {
+    let cluster = cluster_with_replicas(1);
+    let (primary, replica) = (cluster.primary(), &cluster.replicas()[0]);
+    let toml = configuration(&[primary, replica], "");
+    let alerts = "[alerts]\ntwo_primaries_for = 1\nrole_flapping_warning = 1\n";
+    let pooler = Pooler::start(&format!("{toml}{alerts}"));
+    looked_at(&pooler, replica);
+    // And seen so by those who look for alerts, once a second.
+    let began = std::time::Instant::now();
+    eventually("two seconds are over", LIMIT, || began.elapsed() > Duration::from_secs(2));
+    replica.promote().unwrap();
+    let about = format!("{APP_DATABASE}/127.0.0.1:{}", primary.port());
+    let raised = format!("two_primaries|{about}|critical|raised");
+    eventually(&raised, LIMIT, || shown(&pooler, "two_primaries") == [raised.clone()]);
+    let changed = format!("role_flapping|{APP_DATABASE}|warning|raised");
+    eventually(&changed, LIMIT, || shown(&pooler, "role_flapping") == [changed.clone()]);
+}
+
+#[test]
+fn errors_and_waits_of_the_last_minute_raise_their_alerts() {
+    let cluster = cluster_with_replicas(0);
+    let toml = configuration(&[cluster.primary()], "default_pool_size = 1");
+    let alerts = "[alerts]\nerror_rate_for = 0\nwait_p95_for = 0\nwait_p95_critical = 0\n";
+    let pooler = Pooler::start(&format!("{toml}{alerts}"));
+    let url = pooler.url(crate::support::APP_USER, PASSWORD, APP_DATABASE);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ask = async |sql: &str, times: usize| {
+        let (client, connection) =
+            tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        for _ in 0..times {
+            drop(client.simple_query(sql).await);
+        }
+    };
+    // 4 of 104 requests fail, and nobody waits.
+    runtime.block_on(async {
+        ask("SELECT 1", 100).await;
+        ask("SELECT 1/0", 4).await;
+    });
+    let raised = "error_rate||warning|raised".to_owned();
+    eventually(&raised, LIMIT, || shown(&pooler, "error_rate") == [raised.clone()]);
+    assert_eq!(shown(&pooler, "wait_p95"), [""; 0]);
+    // Two at once on one server: each waits for the other.
+    runtime.block_on(async {
+        tokio::join!(ask("SELECT pg_sleep(0.2)", 10), ask("SELECT pg_sleep(0.2)", 10))
+    });
+    let raised = format!("wait_p95|{APP_DATABASE}/{}|warning|raised", crate::support::APP_USER);
+    eventually(&raised, LIMIT, || shown(&pooler, "wait_p95") == [raised.clone()]);
+}

@@ -235,6 +235,8 @@ fn expired_certificate_is_named_at_the_start() {
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
+    let raised = "alert raised, critical: certificate of clients: -";
+    eventually("an alert is raised", LIMIT, || pooler.log().contains(raised));
     assert!(
         text.contains("\npgweir_certificate_expires_seconds{certificate=\"clients\"} 1012608000\n"),
         "{text}"

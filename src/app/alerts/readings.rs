@@ -67,6 +67,10 @@ fn reading(
     detail: impl Into<String>,
 ) -> Reading {
     let mut detail = detail.into();
+    if detail.contains(char::is_control) {
+        // A line of the log, of a table, of a page.
+        detail = detail.replace(char::is_control, " ");
+    }
     if let Some((end, _)) = detail.char_indices().nth(DETAIL_MAX) {
         detail.truncate(end);
     }

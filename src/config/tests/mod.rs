@@ -1,5 +1,6 @@
 //! What the configuration promises, from outside.
 
+mod alerts;
 mod environment;
 mod files;
 mod problems;
