@@ -74,7 +74,7 @@ struct Ours(Arc<Pool<Maker>>);
 
 impl Ours {
     fn new(loops: &Arc<Loops>) -> Self {
-        let name = PoolName { database: "d".to_owned(), user: "u".to_owned() };
+        let name = PoolName { database: "d".to_owned(), user: "u".to_owned(), replica: None };
         let settings = PoolSettings { size: MEMBERS, ..PoolSettings::default() };
         let quotas = Quotas::of_host(Arc::new(Host::new(None, 4)));
         Self(Pool::new(name, settings, quotas, Maker, loops.clone()))

@@ -61,9 +61,11 @@ use crate::net::listen::Endpoint;
 use crate::net::loops::Loops;
 use crate::net::notify::Manager;
 use crate::notify::Hub;
+use crate::route::decisions::AllDecisions;
 use crate::server::prepared::StatementTable;
 use crate::server::schema::Schemas;
 use crate::session::House;
+use crate::session::causal::Writes;
 use crate::session::pins::PinCounts;
 use crate::traffic::{ErrorBook, Traffics};
 
@@ -196,6 +198,8 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         errors: ErrorBook::default(),
         events: Arc::new(Events::new(general.max_events)),
         pins: PinCounts::default(),
+        decisions: AllDecisions::default(),
+        writes: Writes::new(Instant::now()),
         partings: watch::Sender::new(()),
     });
     house.hub.processes().announce(general.log_connections);

@@ -2,6 +2,8 @@
 //!
 //! It says *a replica* or *the primary*, never which. Whatever is in doubt goes to the primary.
 
+pub mod decisions;
+
 use std::sync::Arc;
 
 use crate::sql::facts::{Access, Does, Facts, Hint, Modes};
@@ -59,6 +61,8 @@ pub struct Session {
     pub temporary: bool,
     /// Its client's encoding is another than UTF-8.
     pub other_encoding: bool,
+    /// Where it wants to run what may run there (`pgweir.role`).
+    pub wants: Option<Hint>,
 }
 
 macro_rules! reasons {
@@ -96,8 +100,9 @@ reasons! {
     ReadOnly, Replica, "read_only",
         "The transaction is read only, by its own words or by the session's settings.";
     HintReplica, Replica, "hint_replica",
-        "A comment wants a replica, and it is not known to write, to lock or to be about the session.";
-    HintPrimary, Primary, "hint_primary", "A comment wants the primary.";
+        "A comment or `pgweir.role` wants a replica, and it is not known to write, to lock or to be about \
+         the session.";
+    HintPrimary, Primary, "hint_primary", "A comment or `pgweir.role` wants the primary.";
     InTransaction, Primary, "in_transaction",
         "A transaction is open; it was begun on the primary and stays there.";
     Begins, Primary, "begins", "It begins a transaction that may write.";
@@ -133,6 +138,15 @@ reasons! {
     Unlogged, Primary, "unlogged", "It is unlogged, or has unlogged parts: no replica has its rows.";
     Foreign, Primary, "foreign", "It is a foreign table, or has such parts.";
     Sequence, Primary, "sequence", "It is a sequence: replicas are ahead of its value.";
+    NotAsked, Primary, "not_asked", "Only what says so itself is read from replicas (`read_routing`).";
+    Listens, Primary, "listens", "The session listens to a channel.";
+    NotWhole, Primary, "not_whole",
+        "The request is too long to be seen whole, or ends with a Flush.";
+    NoReplica, Primary, "no_replica", "No replica is there.";
+    Lagging, Primary, "lagging", "All replicas lack more than `max_lag` allows.";
+    NotFresh, Primary, "not_fresh",
+        "No replica is known to have what the session has written or read.";
+    Failed, Primary, "replica_failed", "A replica could not answer it.";
 }
 
 /// Decides. What a reason is `about` is left out where it says enough.
@@ -146,10 +160,11 @@ pub fn route(facts: &Facts, judgement: &Judgement, session: Session) -> Route {
     if session.in_transaction {
         return to(Reason::InTransaction);
     }
-    if facts.hint == Some(Hint::Primary) {
+    let hint = facts.hint.or(session.wants);
+    if hint == Some(Hint::Primary) {
         return to(Reason::HintPrimary);
     }
-    let wants_replica = facts.hint == Some(Hint::Replica);
+    let wants_replica = hint == Some(Hint::Replica);
     let doubtful = |reason: Reason, about: Option<&Arc<str>>| match () {
         () if wants_replica => to(Reason::HintReplica),
         () if session.read_only => to(Reason::ReadOnly),
@@ -166,6 +181,10 @@ pub fn route(facts: &Facts, judgement: &Judgement, session: Session) -> Route {
         Does::Begins(Modes { access: Access::Default, .. }) if !session.read_only => {
             to(Reason::Begins)
         }
+        // What stands before it is not part of it.
+        Does::Begins(_) if facts.statements > 1 && *judgement != Judgement::Harmless => {
+            to(Reason::Begins)
+        }
         Does::Begins(_) => to(Reason::ReadOnly),
         Does::Reads if session.temporary && !facts.relations.is_empty() => to(Reason::Temporary),
         Does::Reads if session.other_encoding && !facts.ascii => doubtful(Reason::Encoding, None),
@@ -173,6 +192,7 @@ pub fn route(facts: &Facts, judgement: &Judgement, session: Session) -> Route {
             Judgement::NotLoaded => doubtful(Reason::NotLoaded, None),
             Judgement::Doubtful(reason, about) => doubtful(*reason, Some(about)),
             Judgement::Harmless if session.read_only => to(Reason::ReadOnly),
+            Judgement::Harmless if wants_replica => to(Reason::HintReplica),
             Judgement::Harmless => to(Reason::Reads),
         },
     }

@@ -1,9 +1,10 @@
 //! Every command of the console, as data.
 
+use super::act::Act;
 use super::order::{Haste, Order};
 use super::registry::Registry;
 use super::{
-    Role, absent, alerts, catalogs, errors, hosts, inside, sockets, stats, tables, waiting,
+    Role, absent, alerts, catalogs, errors, hosts, inside, routes, sockets, stats, tables, waiting,
 };
 use crate::wire::reply::{ColumnType, Value};
 
@@ -36,47 +37,6 @@ pub enum Answer {
     Explain(&'static [Column]),
     /// Something is done.
     Act(Act),
-}
-
-/// What is done, and for which databases.
-#[derive(Debug)]
-pub enum Act {
-    /// Without more words.
-    Whole(fn() -> Order),
-    /// For the database whose name follows, or for all.
-    Any(fn(Option<String>) -> Order),
-    /// For what follows, which is called this.
-    One(&'static str, fn(String) -> Order),
-    /// With a key and a value behind it.
-    Set,
-    /// With an alert's name behind it, and a time or nothing.
-    Silence,
-}
-
-impl Act {
-    /// The order, if so many words may follow the command's.
-    pub(super) fn order(&self, word: Option<&str>) -> Option<Order> {
-        let word = word.map(str::to_owned);
-        match (self, word) {
-            (Self::Whole(order), None) => Some(order()),
-            (Self::Any(order), database) => Some(order(database)),
-            (Self::One(_, order), Some(word)) => Some(order(word)),
-            (Self::Whole(_), Some(_)) | (Self::One(..), None) | (Self::Set | Self::Silence, _) => {
-                None
-            }
-        }
-    }
-
-    /// What follows the command's words, for people.
-    fn argument(&self) -> String {
-        match self {
-            Self::Whole(_) => String::new(),
-            Self::Any(_) => " [database]".to_owned(),
-            Self::One(what, _) => format!(" {what}"),
-            Self::Set => " key = value".to_owned(),
-            Self::Silence => " alert [for]".to_owned(),
-        }
-    }
 }
 
 impl Command {
@@ -311,9 +271,15 @@ pub static COMMANDS: &[Command] = &[
         answer: Answer::Table(absent::PEER_POOLS, absent::none),
     },
     Command {
+        name: "SHOW ROUTES",
+        help: "Where requests ran in databases with replicas, why, and how many (docs/routing.md).",
+        role: Role::Stats,
+        answer: Answer::Table(routes::ROUTES, routes::routes),
+    },
+    Command {
         name: "EXPLAIN ROUTE",
         help: "Where a statement, or several, would run, on the primary or on a replica, and why \
-               (docs/routing.md). It is not run, and no traffic is routed by it yet.",
+               (docs/routing.md). It is not run.",
         role: Role::Admin,
         answer: Answer::Explain(EXPLANATION),
     },
@@ -367,6 +333,18 @@ pub static COMMANDS: &[Command] = &[
         help: "Closes one client at once, by its id in SHOW CLIENTS.",
         role: Role::Admin,
         answer: Answer::Act(Act::One("id", Order::KillClient)),
+    },
+    Command {
+        name: "BAN",
+        help: "Has nothing more be read from a replica at this host (or host:port), for an hour.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::One("host", Order::Ban)),
+    },
+    Command {
+        name: "UNBAN",
+        help: "Ends BAN.",
+        role: Role::Admin,
+        answer: Answer::Act(Act::One("host", Order::Unban)),
     },
     Command {
         name: "SET",

@@ -1,6 +1,6 @@
 //! The hosts of databases that have several, as the console and the metrics tell of them.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -27,11 +27,20 @@ pub(super) static REPLICAS: &[Column] = &[
     ("since", Integer),
     ("error", Text),
     ("breaker", Text),
+    ("readers", Integer),
+    ("weight", Integer),
+    ("eligible", Text),
 ];
 
 pub(super) fn replicas(registry: &dyn Registry) -> Vec<Row> {
     let (now, time) = (Instant::now(), SystemTime::now());
+    let config = registry.config();
     let row = |(database, host): (String, HostFigures)| {
+        let listed = config.databases.get(&database);
+        let share = listed.map(|database| database.share_of(&host.at));
+        let eligible = listed.map_or(Eligible::No("not configured"), |database| {
+            eligible(&host, config.max_lag(database, None), now)
+        });
         let lag = host.lag(now);
         let fresh = lag.and_then(|lag| time.checked_sub(lag));
         vec![
@@ -39,7 +48,7 @@ pub(super) fn replicas(registry: &dyn Registry) -> Vec<Row> {
             text(host.at.host.as_str()),
             number(host.at.port.into()),
             text(host.standing.name()),
-            text(state(host.state)),
+            text(host.state.name()),
             host.timeline.map_or(Value::Null, |timeline| number(timeline as usize)),
             host.lsn.map_or(Value::Null, |lsn| text(lsn.to_string())),
             lag.map_or(Value::Null, |lag| text(format!("{:.3}", lag.as_secs_f64()))),
@@ -48,16 +57,41 @@ pub(super) fn replicas(registry: &dyn Registry) -> Vec<Row> {
             seconds(now.saturating_duration_since(host.since)),
             text(host.error.unwrap_or_default()),
             host.circuit.map_or(Value::Null, |circuit| text(circuit.name())),
+            number(host.used),
+            share.map_or(Value::Null, |share| number(share.weight)),
+            text(match (eligible, share) {
+                (Eligible::Yes, Some(share)) if share.backup => "as backup",
+                (Eligible::Yes, _) => "yes",
+                (Eligible::No(why), _) => why,
+            }),
         ]
     };
     registry.hosts().into_iter().map(row).collect()
 }
 
-fn state(state: State) -> &'static str {
-    match state {
-        State::Unknown => "unknown",
-        State::Up => "up",
-        State::Down => "down",
+/// Whether a session may read from a host that has neither written nor read anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Eligible {
+    Yes,
+    /// For this reason.
+    No(&'static str),
+}
+
+fn eligible(host: &HostFigures, max_lag: Option<Duration>, now: Instant) -> Eligible {
+    let lag = host.lag(now);
+    match (host.standing, host.state) {
+        (Standing::Equal, _) => Eligible::Yes,
+        (Standing::Primary, _) => Eligible::No("no: primary"),
+        (Standing::Slighted, _) => Eligible::No("no: second primary"),
+        (_, State::Down) => Eligible::No("no: down"),
+        _ if host.banned_until.is_some() => Eligible::No("no: banned"),
+        _ if host.circuit == Some(Circuit::Open) => Eligible::No("no: breaker"),
+        (Standing::Unknown, _) | (_, State::Unknown) => Eligible::No("no: unknown"),
+        _ => match (lag, max_lag) {
+            (None, _) => Eligible::No("no: lag unknown"),
+            (Some(lag), Some(max)) if lag > max => Eligible::No("no: lag"),
+            _ => Eligible::Yes,
+        },
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::UNIX_EPOCH;
 
 use super::registry::{PoolFigures, Registry};
 use super::{
-    PGBOUNCER_VERSION, VERSION, alerts, catalogs, errors, exporter, hosts, inside, stats, times,
-    waiting,
+    PGBOUNCER_VERSION, VERSION, alerts, catalogs, errors, exporter, hosts, inside, routes, stats,
+    times, waiting,
 };
 use crate::notify::{Figures, State};
 use crate::traffic::Distribution;
@@ -69,18 +69,18 @@ pub fn text(registry: &dyn Registry) -> String {
         let name = format!("pgbouncer_pools_{name}");
         page.head(&name, help);
         for pool in &pools {
-            let labels = [("database", &*pool.name.database), ("user", &*pool.name.user)];
+            let labels = [("database", &*pool.name.place()), ("user", &*pool.name.user)];
             page.sample(&name, &labels, value(pool));
         }
     }
     page.head("pgweir_pinned_clients", "Clients that keep a server between transactions.");
     for pool in &pools {
-        let labels = [("database", &*pool.name.database), ("user", &*pool.name.user)];
+        let labels = [("database", &*pool.name.place()), ("user", &*pool.name.user)];
         page.sample("pgweir_pinned_clients", &labels, pool.clients_pinned);
     }
     page.head("pgweir_pool_size", "Servers that the pool may have, the reserve apart.");
     for pool in &pools {
-        let labels = [("database", &*pool.name.database), ("user", &*pool.name.user)];
+        let labels = [("database", &*pool.name.place()), ("user", &*pool.name.user)];
         page.sample("pgweir_pool_size", &labels, pool.size);
     }
     waiting::metrics(&mut page, registry);
@@ -92,6 +92,7 @@ pub fn text(registry: &dyn Registry) -> String {
     inside::metrics(&mut page, registry);
     exporter::metrics(&mut page, registry);
     hosts::metrics(&mut page, registry);
+    routes::metrics(&mut page, registry);
     catalogs::metrics(&mut page, registry);
     page.0
 }

@@ -5,6 +5,7 @@
 //! Everything is read and done through a [`Registry`]; nothing here knows of sessions.
 
 mod absent;
+mod act;
 mod alerts;
 mod catalogs;
 pub mod commands;
@@ -18,6 +19,7 @@ mod order;
 pub mod page;
 mod plan;
 mod registry;
+mod routes;
 mod sockets;
 mod stats;
 mod tables;

@@ -26,6 +26,10 @@ pub enum Order {
     Enable(String),
     /// Close one client at once, by its number in SHOW CLIENTS.
     KillClient(String),
+    /// Read from no replica at this host for so many seconds.
+    Ban(String),
+    /// End that.
+    Unban(String),
     /// Have a general key another value until the restart.
     Set(Override),
     /// Have nobody but the log told of an alert, for so long or until that is ended.
@@ -72,6 +76,9 @@ pub enum SteerError {
     /// No client has this number.
     #[error("client not found")]
     NoClient,
+    /// No database has such a host among several.
+    #[error("no such host: {0}")]
+    NoHost(String),
     /// The key's value counts from the start on.
     #[error("{0} cannot be changed without a restart")]
     NeedsRestart(String),
@@ -96,7 +103,7 @@ impl SteerError {
             Self::Reload(_) => "F0000",
             Self::NoDatabase(_) => "3D000",
             Self::Set(_) | Self::NoNumber => "22023",
-            Self::NoClient | Self::NoAlert(_) => "42704",
+            Self::NoClient | Self::NoAlert(_) | Self::NoHost(_) => "42704",
             Self::NeedsRestart(_) => "55P02",
             Self::NotPaused | Self::NotSilenced(_) => "55000",
             Self::Ending => "57P01",
@@ -130,6 +137,8 @@ impl Order {
             Self::Disable(_) => "DISABLE",
             Self::Enable(_) => "ENABLE",
             Self::KillClient(_) => "KILL_CLIENT",
+            Self::Ban(_) => "BAN",
+            Self::Unban(_) => "UNBAN",
             Self::Set(_) => "SET",
             Self::Silence(..) => "SILENCE",
             Self::Unsilence(_) => "UNSILENCE",
@@ -141,7 +150,7 @@ impl Order {
 }
 
 impl Order {
-    /// What it is about: a database, a client's number, a key or an alert; empty for all there is.
+    /// What it is about: a database, a host, a client's number, a key or an alert; empty for all there is.
     pub fn about(&self) -> &str {
         match self {
             Self::Pause(database)
@@ -152,6 +161,8 @@ impl Order {
             Self::Disable(about)
             | Self::Enable(about)
             | Self::KillClient(about)
+            | Self::Ban(about)
+            | Self::Unban(about)
             | Self::Silence(about, _)
             | Self::Unsilence(about) => about,
             // The value may be a secret.

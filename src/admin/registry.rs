@@ -14,6 +14,7 @@ use crate::config::{Config, PoolMode};
 use crate::events::Event;
 use crate::notify;
 use crate::pool::{Holder, PoolName, Snapshot};
+use crate::route::decisions::Decisions;
 use crate::server::card::ServerCard;
 use crate::server::held::Prepared;
 use crate::topology::HostFigures;
@@ -55,6 +56,8 @@ pub trait Registry: Send + Sync + 'static {
     fn catalogs(&self) -> Vec<catalog::Figures>;
     /// What is kept of texts.
     fn readings(&self) -> catalog::Kept;
+    /// Where requests have run and why, of each database where that differs.
+    fn decisions(&self) -> Vec<(String, Arc<Decisions>)>;
     /// How many are connected that have not logged in yet.
     fn strangers(&self) -> usize;
     /// Certificates of TLS and when each expires: ours, and the first of clients' authorities.

@@ -56,7 +56,7 @@ pub(super) fn pools(registry: &dyn Registry) -> Vec<Row> {
         let balance = balance(config.database(&name.database).as_deref());
         let waited = snapshot.oldest_wait.unwrap_or_default();
         vec![
-            text(name.database),
+            text(name.place()),
             text(name.user),
             number(clients_active),
             number(snapshot.waiting),

@@ -147,7 +147,7 @@ fn seat_of(seats: &HashMap<u32, Arc<Seat>>, holder: Holder) -> Option<&Arc<Seat>
 
 fn pool_of(seat: &Seat) -> PoolName {
     let login = &seat.card().login;
-    PoolName { database: login.database.clone(), user: login.user.clone() }
+    PoolName { database: login.database.clone(), user: login.user.clone(), replica: None }
 }
 
 fn client(seat: &Seat) -> Row {

@@ -20,7 +20,7 @@ use crate::server::site::Site;
 use crate::topology::balance::{Balance, Plan};
 
 /// A pool as it is wanted.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Design {
     pub(super) settings: PoolSettings,
     pub(super) limits: SharedLimits,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::catalogs::{LIMIT, overrides};
 use super::discover::target;
@@ -12,6 +12,7 @@ use crate::catalog::{Catalog, Current};
 use crate::config::{Config, Database};
 use crate::route::{Judgement, Route, Session, route};
 use crate::sql::facts::{Access, Certainty, Does, Facts, Hint, facts};
+use crate::topology::{Circuit, HostFigures};
 
 /// How long who asks waits for a catalog that is being read.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -41,7 +42,12 @@ impl Explainer {
 }
 
 /// Explains where a text would run, by the catalog that is known now.
-pub(super) async fn explain(current: &Current, text: &[u8], session: Session) -> Explanation {
+pub(super) async fn explain(
+    current: &Current,
+    hosts: impl IntoIterator<Item = HostFigures>,
+    text: &[u8],
+    session: Session,
+) -> Explanation {
     let facts = facts(text);
     let (judgement, catalog) = match timeout(PATIENCE, current.read()).await {
         Ok(known) => {
@@ -54,7 +60,23 @@ pub(super) async fn explain(current: &Current, text: &[u8], session: Session) ->
             (Judgement::NotLoaded, format!("not loaded: {why}"))
         }
     };
-    explained(&facts, &judgement, catalog, session)
+    let mut lines = explained(&facts, &judgement, catalog, session);
+    lines.extend(hosts.into_iter().map(|host| ("host", describe_host(&host))));
+    lines
+}
+
+fn describe_host(host: &HostFigures) -> String {
+    let mut line = format!("{}: {}, {}", host.at, host.standing.name(), host.state.name());
+    if let Some(lag) = host.lag(Instant::now()) {
+        line += &format!(", lag {:.3} s", lag.as_secs_f64());
+    }
+    if host.banned_until.is_some() {
+        line += ", banned";
+    }
+    if host.circuit.is_some_and(|circuit| circuit != Circuit::Closed) {
+        line += ", left out for its errors";
+    }
+    line
 }
 
 fn explained(

@@ -18,6 +18,7 @@ use crate::http::Pages;
 use crate::notify;
 use crate::pool::Holder;
 use crate::route::Session;
+use crate::route::decisions::Decisions;
 use crate::server::card::ServerCard;
 use crate::server::held::Prepared;
 use crate::topology::HostFigures;
@@ -40,27 +41,45 @@ impl Registry for App {
             *count += 1;
             *pinned += usize::from(seat.pinned().is_some());
         }
-        let figures = self.tenancies.list().into_iter().map(|tenancy| {
-            let snapshot = tenancy.pool.snapshot();
-            let (clients, clients_pinned) =
+        let mut figures = Vec::new();
+        for tenancy in self.tenancies.list() {
+            let (mut clients, mut clients_pinned) =
                 clients.get(&*tenancy.login).copied().unwrap_or_default();
-            PoolFigures {
-                name: tenancy.pool.name().clone(),
-                mode: tenancy.terms.mode,
-                size: tenancy.pool.settings().size,
-                // Clients and pool were not read at the same moment.
-                clients_active: clients.saturating_sub(snapshot.waiting),
-                clients_pinned,
-                snapshot,
+            let pools = tenancy.pools().map(|pool| (pool, pool.snapshot()));
+            let pools: Vec<_> = pools.collect();
+            // Those who wait at replicas are no clients of the primary's pool.
+            let waiting: usize = pools.iter().skip(1).map(|(_, own)| own.waiting).sum();
+            clients = clients.saturating_sub(waiting);
+            for (pool, snapshot) in pools {
+                let at_replica = pool.name().replica.is_some();
+                // Replicas that nobody has read from are not worth a row.
+                if at_replica && snapshot.open() + snapshot.waiting + snapshot.opening == 0 {
+                    continue;
+                }
+                figures.push(PoolFigures {
+                    name: pool.name().clone(),
+                    mode: tenancy.terms.mode,
+                    size: pool.settings().size,
+                    // Clients and pool were not read at the same moment.
+                    clients_active: match at_replica {
+                        true => snapshot.active,
+                        false => clients.saturating_sub(snapshot.waiting),
+                    },
+                    clients_pinned: std::mem::take(&mut clients_pinned),
+                    snapshot,
+                });
             }
-        });
-        let mut figures: Vec<_> = figures.collect();
+        }
         figures.sort_by(|a, b| a.name.cmp(&b.name));
         figures
     }
 
     fn holders(&self) -> Vec<Holder> {
-        self.tenancies.list().iter().flat_map(|tenancy| tenancy.pool.holders()).collect()
+        self.tenancies
+            .list()
+            .iter()
+            .flat_map(|tenancy| tenancy.pools().flat_map(|pool| pool.holders()).collect::<Vec<_>>())
+            .collect()
     }
 
     fn clients(&self) -> Vec<Arc<Seat>> {
@@ -123,6 +142,10 @@ impl Registry for App {
         self.house.readings.kept()
     }
 
+    fn decisions(&self) -> Vec<(String, Arc<Decisions>)> {
+        self.house.decisions.list().into_iter().filter(|(_, known)| !known.is_empty()).collect()
+    }
+
     fn strangers(&self) -> usize {
         self.door.strangers()
     }
@@ -153,7 +176,9 @@ impl Registry for App {
             let database = config.database(&database)?;
             if database.seeks_primary() {
                 let current = self.house.catalogs.of(&database.name);
-                return Some(explain(&current, &text, Session::default()).await);
+                let hosts = self.hosts().into_iter().filter(|(name, _)| *name == database.name);
+                let hosts: Vec<_> = hosts.map(|(_, host)| host).collect();
+                return Some(explain(&current, hosts, &text, Session::default()).await);
             }
             let explainer = Explainer::new(&config, &database).await;
             Some(explainer.explain(&text, Session::default()))

@@ -94,7 +94,7 @@ impl App {
         // From here on nothing fails.
         self.house.hub.processes().announce(setup.config.general.log_connections);
         self.topologies.adopt(&setup, &Arc::downgrade(self));
-        let Moved { changed, gone } = self.tenancies.reload(setup);
+        let Moved { changed, gone, left } = self.tenancies.reload(setup);
         self.house.hub.look();
         let setup = self.setup();
         self.house.traffics.limit_pairs(setup.config.general.max_metrics_users);
@@ -107,7 +107,7 @@ impl App {
                 seat.summon(Summons::Reconfigured);
             }
         }
-        for (_, pool) in gone {
+        for pool in gone.into_iter().map(|(_, pool)| pool).chain(left) {
             // Servers that are lent are closed when they come back.
             tokio::spawn(async move { pool.close().await });
         }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 use super::App;
 use super::reload::Reloaded;
@@ -11,6 +13,9 @@ use crate::cancel::Summons;
 use crate::config::General;
 use crate::events::Kind;
 use crate::session::Tenancy;
+
+/// How long an operator's ban holds.
+const BAN: Duration = Duration::from_secs(3600);
 
 impl App {
     /// Carries an order out; when this is ready, it has been. Notices are for the operator.
@@ -54,14 +59,16 @@ impl App {
             Order::Reconnect(database) => {
                 let tenancies = self.tenancies_of(database)?;
                 for tenancy in tenancies {
-                    tenancy.pool.replace_members();
+                    tenancy.pools().for_each(|pool| pool.replace_members());
                     self.house.hub.renew(&tenancy.pool.connector().target());
                 }
                 Ok(Vec::new())
             }
             Order::WaitClose(database) => {
                 for tenancy in self.tenancies_of(database)? {
-                    tenancy.pool.replaced().await;
+                    for pool in tenancy.pools() {
+                        pool.replaced().await;
+                    }
                 }
                 Ok(Vec::new())
             }
@@ -85,6 +92,8 @@ impl App {
             Order::Unsilence(alert) => self.alerts.unsilence(alert),
             Order::Drain => self.set_drained(true),
             Order::Undrain => self.set_drained(false),
+            Order::Ban(host) => self.ban(&host, Some(Instant::now() + BAN)),
+            Order::Unban(host) => self.ban(&host, None),
             Order::Shutdown(haste) => self.shut_down(haste).await,
         }
     }
@@ -98,7 +107,9 @@ impl App {
     /// Waits until no pool of a paused database has a server.
     pub(super) async fn paused(&self, database: Option<&str>) {
         for tenancy in self.tenancies.list_of(database) {
-            tenancy.pool.emptied().await;
+            for pool in tenancy.pools() {
+                pool.emptied().await;
+            }
         }
     }
 
@@ -130,6 +141,13 @@ impl App {
             tracing::info!("{state}");
         }
         Ok(Vec::new())
+    }
+
+    fn ban(&self, host: &str, until: Option<Instant>) -> Outcome {
+        match self.topologies.ban(host, until) {
+            0 => Err(SteerError::NoHost(host.to_owned())),
+            _ => Ok(Vec::new()),
+        }
     }
 
     async fn shut_down(&self, haste: Haste) -> Outcome {

@@ -3,6 +3,7 @@
 
 mod auto;
 mod primaries;
+mod replicas;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 
 use self::primaries::Primaries;
 pub(super) use self::primaries::Whereabouts;
+use self::replicas::{Watched, Whose};
 use super::design::Design;
 use super::setup::Setup;
 use crate::auth::ServerSecret;
@@ -49,6 +51,7 @@ struct Book {
     paused: BTreeSet<String>,
     disabled: BTreeSet<String>,
     primaries: Primaries,
+    watched: Watched,
 }
 
 /// What a reload has moved.
@@ -58,6 +61,8 @@ pub(super) struct Moved {
     pub(super) changed: usize,
     /// Whose database or user is gone, with their pools, for the caller to close.
     pub(super) gone: Vec<(Arc<Login>, Arc<ServerPool>)>,
+    /// Pools of replicas that nobody reads from any more, for the caller to close.
+    pub(super) left: Vec<Arc<ServerPool>>,
 }
 
 impl Tenancies {
@@ -76,6 +81,7 @@ impl Tenancies {
             paused: BTreeSet::new(),
             disabled: BTreeSet::new(),
             primaries: Primaries::default(),
+            watched: Watched::default(),
         };
         let (book, last_server) = (Mutex::new(book), Arc::default());
         Self { book, pools: Pools::new(loops), tcp, last_server, alarm }
@@ -101,7 +107,9 @@ impl Tenancies {
         let mut book = self.book.lock();
         if let Some(tenancy) = book.known.get(login) {
             if let Some(secret) = secret {
-                tenancy.pool.connector().renew(secret);
+                for pool in tenancy.pools() {
+                    pool.connector().renew(Arc::clone(&secret));
+                }
             }
             return Ok(Arc::clone(tenancy));
         }
@@ -126,14 +134,17 @@ impl Tenancies {
             );
             PoolPlan { settings, limits, connector }
         };
-        let pool_name = PoolName { database: name.clone(), user: user.clone() };
+        let pool_name = PoolName { database: name.clone(), user: user.clone(), replica: None };
         let pool = self.pools.find_or_make(&pool_name, plan);
         let pool = pool.ok_or_else(|| condition::SHUTTING_DOWN.report())?;
-        if book.all_paused || book.paused.contains(name) {
-            pool.pause();
-        }
         pool.set_prospect(book.primaries.prospect(config, &database));
-        let tenancy = Tenancy::new(Arc::clone(login), pool, terms, Arc::clone(house));
+        let whose = Whose { login, database: &database, pool: &pool };
+        let moved = &mut Moved::default();
+        let replicas = self.replicas((None, &setup), &book.watched, whose, None, moved);
+        let tenancy = Tenancy::new(Arc::clone(login), pool, replicas, terms, Arc::clone(house));
+        if book.all_paused || book.paused.contains(name) {
+            tenancy.pools().for_each(|pool| pool.pause());
+        }
         book.known.insert(Arc::clone(login), Arc::clone(&tenancy));
         Ok(tenancy)
     }
@@ -168,7 +179,9 @@ impl Tenancies {
         // Under the lock: a pool that is being made is seen here, or sees the mark itself.
         for tenancy in book.known.values() {
             if database.is_none_or(|name| tenancy.login.database == name) {
-                if paused { tenancy.pool.pause() } else { tenancy.pool.resume() }
+                for pool in tenancy.pools() {
+                    if paused { pool.pause() } else { pool.resume() }
+                }
             }
         }
     }
@@ -202,18 +215,23 @@ impl Tenancies {
         let mut moved = Moved::default();
         let mut book = self.book.lock();
         let old = std::mem::replace(&mut book.setup, Arc::clone(&new));
-        let Book { known, paused, disabled, primaries, .. } = &mut *book;
+        let Book { known, paused, disabled, primaries, watched, .. } = &mut *book;
         primaries.go_by(&new.config);
+        let seeks = |name: &String| {
+            new.config.databases.get(name).is_some_and(|database| database.seeks_primary())
+        };
+        watched.retain(|name, _| seeks(name));
         paused.retain(|name| new.config.database(name).is_some());
         disabled.retain(|name| new.config.database(name).is_some());
         known.retain(|login, tenancy| {
             if is_gone(&old.config, &new.config, login) {
-                let name = tenancy.pool.name();
-                let pool = self.pools.remove(name).unwrap_or_else(|| Arc::clone(&tenancy.pool));
-                moved.gone.push((Arc::clone(login), pool));
+                for pool in tenancy.pools() {
+                    let pool = self.pools.remove(pool.name()).unwrap_or_else(|| Arc::clone(pool));
+                    moved.gone.push((Arc::clone(login), pool));
+                }
                 return false;
             }
-            if let Some(next) = self.adapt(&old, &new, primaries, tenancy, &mut moved) {
+            if let Some(next) = self.adapt(&old, &new, (primaries, watched), tenancy, &mut moved) {
                 *tenancy = next;
             }
             true
@@ -227,7 +245,7 @@ impl Tenancies {
         &self,
         old: &Setup,
         new: &Setup,
-        primaries: &Primaries,
+        (primaries, watched): (&Primaries, &Watched),
         tenancy: &Tenancy,
         moved: &mut Moved,
     ) -> Option<Arc<Tenancy>> {
@@ -240,7 +258,15 @@ impl Tenancies {
         let before = Design::new(&old.config, &before, user, at);
         let wanted = Design::new(&new.config, &now, user, wanted_at);
         let terms = Terms::new(&new.config, &now, new.config.users.get(user));
-        let next = (terms != tenancy.terms).then(|| tenancy.succeed(terms));
+        let whose = Whose { login: &tenancy.login, database: &now, pool };
+        let had = tenancy.replicas.as_ref();
+        let replicas = self.replicas((Some(old), new), watched, whose, had, moved);
+        let same = match (&replicas, had) {
+            (None, None) => true,
+            (Some(next), Some(had)) => Arc::ptr_eq(next, had),
+            _ => false,
+        };
+        let next = (terms != tenancy.terms || !same).then(|| tenancy.succeed(terms, replicas));
         moved.changed += usize::from(before != wanted || next.is_some());
         if before.aim != wanted.aim {
             // What a client has shown is as good as before, where nothing else is configured.

@@ -19,7 +19,7 @@ use crate::config::{Config, Database, HostPort};
 use crate::events::Events;
 use crate::net::socket::{Address, TcpOptions};
 use crate::server::connect::Target;
-use crate::topology::{HostFigures, Pace, Primary, Topology};
+use crate::topology::{HostFigures, Limits, Pace, Primary, Topology};
 
 /// Alarms within this time are one.
 const HEEDED: Duration = Duration::from_millis(100);
@@ -86,6 +86,9 @@ impl Topologies {
                     Arc::new(Topology::watch(targets, plan.pace, before, events, &self.on))
                 }
             };
+            if let Some(running) = app.upgrade() {
+                running.tenancies.watched_by(setup, &databases, &topology);
+            }
             let (app, hosts) = (Weak::clone(app), Arc::downgrade(&topology));
             let patience = setup.config.general.failover_timeout;
             let mut follower = JoinSet::new();
@@ -112,6 +115,16 @@ impl Topologies {
             Primary::Missing(since) => since.elapsed() >= patience,
         });
         lost.map(|watched| watched.databases.len()).sum()
+    }
+
+    /// Has nothing be read from a host until then, or ends that; in how many topologies there is such.
+    pub(super) fn ban(&self, host: &str, until: Option<Instant>) -> usize {
+        let all = self.all.lock();
+        let gauges = all.iter().flat_map(|watched| {
+            let hosts = watched.plan.hosts.iter().zip(watched.topology.gauges());
+            hosts.filter(|(at, _)| at.host == host || at.to_string() == host)
+        });
+        gauges.map(|(_, gauge)| gauge.ban(until)).count()
     }
 
     /// What there is to tell of the hosts of each database that has several.
@@ -194,7 +207,11 @@ impl Plan {
         let mut aim = Design::new(config, &asked, &user, address(&asked)).aim;
         aim.read_only = false;
         let general = &config.general;
-        let pace = Pace { every: general.check_interval, limit: general.check_timeout };
+        let pace = Pace {
+            every: general.check_interval,
+            limit: general.check_timeout,
+            breaker: Limits { errors: general.breaker_errors, reset: general.breaker_reset },
+        };
         Some(Self { hosts, aim, pace })
     }
 

@@ -148,6 +148,9 @@ conditions! {
     /// A text would leave what only one server can have, and `pin_…` rejects that.
     PIN_REJECTED: Error "0A000" "rejected by the pooler: {}"
         "It would keep the client on one server. Leave it out, or use session mode.";
+    /// Something that only the primary can do, in a transaction that reads from a replica.
+    ON_REPLICA: Error "0A000" "a transaction on a replica can't have: {}"
+        "Begin it READ WRITE, or with /* pgweir: primary */ before BEGIN.";
     /// The same, found when the transaction was over.
     PIN_REJECTED_LATE: Fatal "0A000" "rejected by the pooler: {}"
         "Code on the server has left it. Leave it out, or use session mode.";

@@ -53,6 +53,81 @@ impl LoadBalance {
     }
 }
 
+/// Which reads go to replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReadRouting {
+    /// All that are proven to be reads.
+    Auto,
+    /// Those of transactions that say that they are read only, and those with a hint.
+    Explicit,
+    /// None.
+    Off,
+}
+
+impl ReadRouting {
+    pub(crate) const ALL: [Self; 3] = [Self::Auto, Self::Explicit, Self::Off];
+
+    /// The word in the file and in the console.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Explicit => "explicit",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// Whose writes a read has to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OwnWrites {
+    /// Those of its session, and of others with the same causal token.
+    Session,
+    /// Those of all sessions on its database.
+    Database,
+    /// Nobody's.
+    Off,
+}
+
+impl OwnWrites {
+    pub(crate) const ALL: [Self; 3] = [Self::Session, Self::Database, Self::Off];
+
+    /// The word in the file and in the console.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Database => "database",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// Which of several replicas a session reads from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Spread {
+    /// One that few others read from.
+    LeastConn,
+    /// Each in its turn.
+    RoundRobin,
+    /// Any.
+    Random,
+}
+
+impl Spread {
+    pub(crate) const ALL: [Self; 3] = [Self::LeastConn, Self::RoundRobin, Self::Random];
+
+    /// The word in the file and in the console.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LeastConn => "least_conn",
+            Self::RoundRobin => "round_robin",
+            Self::Random => "random",
+        }
+    }
+}
+
 /// What becomes of a client that leaves something in its session which only one server has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PinPolicy {

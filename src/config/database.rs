@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::{LoadBalance, PoolMode};
+use super::choice::{LoadBalance, OwnWrites, PoolMode, ReadRouting, Spread};
 use super::host_port::HostPort;
 #[cfg(doc)]
 use super::model::Config;
@@ -36,6 +36,18 @@ pub struct Database {
     pub replicas: Vec<HostPort>,
     /// How servers are spread over the hosts, where all are as good; `None` = there is a primary.
     pub load_balance_hosts: Option<LoadBalance>,
+    /// Weights of hosts among replicas, as `host:port=weight`. [`Database::share_of`] reads them.
+    pub weights: Vec<String>,
+    /// Hosts that are read from only when there is no other.
+    pub backup: Vec<HostPort>,
+    /// Which reads go to replicas. [`Config::read_routing`] has the defaults in.
+    pub read_routing: Option<ReadRouting>,
+    /// How much a replica may lack. [`Config::max_lag`] has the defaults in.
+    pub max_lag: Option<Option<Duration>>,
+    /// Whose writes reads have to see. [`Config::read_your_writes`] has the default in.
+    pub read_your_writes: Option<OwnWrites>,
+    /// How reads are spread. [`Config::replica_balance`] has the default in.
+    pub replica_balance: Option<Spread>,
     /// Who asks the hosts for their roles. [`Config::check_user`] has the defaults in.
     pub check_user: Option<String>,
     /// Functions that only read; `None` = as in general.
@@ -102,6 +114,12 @@ impl Database {
             hosts: Vec::new(),
             replicas: Vec::new(),
             load_balance_hosts: None,
+            weights: Vec::new(),
+            backup: Vec::new(),
+            read_routing: None,
+            max_lag: None,
+            read_your_writes: None,
+            replica_balance: None,
             check_user: None,
             read_only_functions: None,
             primary_functions: None,

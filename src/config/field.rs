@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::{AuthType, LoadBalance, PinPolicy, PoolMode};
+use super::choice::{AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread};
 use super::host_port::HostPort;
 use super::rate::Rate;
 use super::secret::Secret;
@@ -138,7 +138,10 @@ plain_fields!(
     AuthType: Auth,
     SslMode: SslMode,
     SslNegotiation: SslNegotiation,
-    TlsVersions: TlsVersions
+    TlsVersions: TlsVersions,
+    ReadRouting: Reads,
+    OwnWrites: OwnWrites,
+    Spread: Spread
 );
 
 /// Fields that hold what the value holds, or nothing.
@@ -160,7 +163,15 @@ macro_rules! optional_fields {
     )*};
 }
 
-optional_fields!(Secret: Secret, PoolMode: Mode, LoadBalance: Balance, Vec<String>: Names);
+optional_fields!(
+    Secret: Secret,
+    PoolMode: Mode,
+    LoadBalance: Balance,
+    Vec<String>: Names,
+    ReadRouting: Reads,
+    OwnWrites: OwnWrites,
+    Spread: Spread
+);
 
 impl Field for Option<Rate> {
     fn store(&mut self, value: Value) {

@@ -178,6 +178,11 @@ pub(super) const fn off(max: u64) -> Kind {
     Kind::TimeLimit(TimeUnit::Seconds, "off", seconds(max))
 }
 
+/// A duration that 0 leaves without limit.
+pub(super) const fn limit_of(zero: &'static str, max: u64) -> Kind {
+    Kind::TimeLimit(TimeUnit::Seconds, zero, seconds(max))
+}
+
 /// A number of connections that 0 leaves without limit.
 pub(super) const fn limit() -> Kind {
     Kind::Limit("no limit", CONNECTIONS)

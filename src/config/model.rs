@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::alerts::Alerts;
-use super::choice::{AuthType, PinPolicy, PoolMode};
+use super::choice::{AuthType, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread};
 use super::database::Database;
 use super::hba::{HbaRule, IdentLine};
 use super::keys::AUTH_QUERY;
@@ -208,6 +208,14 @@ pub struct General {
     pub catalog_interval: Duration,
     /// What may be kept of texts that were taken apart.
     pub facts_cache_size: ByteSize,
+    /// Which reads go to replicas. [`Config::read_routing`] has the overrides in.
+    pub read_routing: ReadRouting,
+    /// How much a replica may lack that is read from. [`Config::max_lag`] has the overrides in.
+    pub max_lag: Option<Duration>,
+    /// Whose writes reads have to see. [`Config::read_your_writes`] has the override in.
+    pub read_your_writes: OwnWrites,
+    /// How reads are spread over replicas. [`Config::replica_balance`] has the override in.
+    pub replica_balance: Spread,
     /// Functions that only read, whatever their volatility.
     pub read_only_functions: Vec<String>,
     /// Functions that are for the primary.
@@ -413,6 +421,10 @@ impl Default for General {
             check_user: None,
             catalog_interval: Duration::from_secs(30),
             facts_cache_size: ByteSize::from_kib(8 * 1024),
+            read_routing: ReadRouting::Auto,
+            max_lag: Some(Duration::from_secs(10)),
+            read_your_writes: OwnWrites::Session,
+            replica_balance: Spread::LeastConn,
             read_only_functions: Vec::new(),
             primary_functions: Vec::new(),
             primary_tables: Vec::new(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use self::describe::{AUTHS, MODES, one_of};
-use super::choice::{AuthType, LoadBalance, PinPolicy, PoolMode};
+use super::choice::{AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread};
 use super::host_port::HostPort;
 use super::nearest::nearest;
 use super::rate::Rate;
@@ -74,6 +74,12 @@ pub(crate) enum Kind {
     Pin,
     /// How servers are spread over hosts.
     Balance,
+    /// Which reads go to replicas.
+    Reads,
+    /// Whose writes a read has to see.
+    OwnWrites,
+    /// How reads are spread over replicas.
+    Spread,
     /// An authentication method.
     Auth,
     /// What TLS is to be like.
@@ -133,6 +139,9 @@ impl Kind {
             | Self::Mode
             | Self::Pin
             | Self::Balance
+            | Self::Reads
+            | Self::OwnWrites
+            | Self::Spread
             | Self::Auth
             | Self::SslMode
             | Self::SslNegotiation
@@ -223,6 +232,9 @@ impl Kind {
             }),
             Self::Mode => word(text, &MODES, PoolMode::name).map(Value::Mode),
             Self::Balance => word(text, &LoadBalance::ALL, LoadBalance::name).map(Value::Balance),
+            Self::Reads => word(text, &ReadRouting::ALL, ReadRouting::name).map(Value::Reads),
+            Self::OwnWrites => word(text, &OwnWrites::ALL, OwnWrites::name).map(Value::OwnWrites),
+            Self::Spread => word(text, &Spread::ALL, Spread::name).map(Value::Spread),
             Self::Pin => word(text, &PinPolicy::ALL, PinPolicy::name).map(Value::Pin),
             Self::Auth if matches!(text, "ldap" | "pam") => {
                 let hint = "use \"scram-sha-256\", or \"hba\" with `cert` or `peer`";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::choice::PoolMode;
+use super::choice::{PoolMode, ReadRouting};
 #[cfg(doc)]
 use super::model::Config;
 use super::model::General;
@@ -19,6 +19,10 @@ pub struct User {
     pub password: Option<Secret>,
     /// May not write.
     pub read_only: bool,
+    /// Which reads go to replicas. [`Config::read_routing`] has the defaults in.
+    pub read_routing: Option<ReadRouting>,
+    /// How much a replica may lack. [`Config::max_lag`] has the defaults in.
+    pub max_lag: Option<Option<Duration>>,
     /// Servers per pool. [`Config::pool_size`] has the defaults in.
     pub pool_size: Option<usize>,
     /// Extra servers per pool. [`Config::reserve_pool_size`] has the defaults in.
@@ -49,6 +53,8 @@ impl User {
             name: name.into(),
             password,
             read_only: false,
+            read_routing: None,
+            max_lag: None,
             pool_size: None,
             reserve_pool_size: None,
             pool_mode: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::choice::{AuthType, LoadBalance, PinPolicy, PoolMode};
+use super::choice::{AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread};
 use super::host_port::HostPort;
 use super::rate::Rate;
 use super::secret::Secret;
@@ -27,6 +27,9 @@ pub(crate) enum Value {
     Mode(PoolMode),
     Pin(PinPolicy),
     Balance(LoadBalance),
+    Reads(ReadRouting),
+    OwnWrites(OwnWrites),
+    Spread(Spread),
     Auth(AuthType),
     SslMode(SslMode),
     SslNegotiation(SslNegotiation),
@@ -61,6 +64,9 @@ impl Value {
             | Self::Mode(_)
             | Self::Pin(_)
             | Self::Balance(_)
+            | Self::Reads(_)
+            | Self::OwnWrites(_)
+            | Self::Spread(_)
             | Self::Auth(_)
             | Self::SslMode(_)
             | Self::SslNegotiation(_)
@@ -87,6 +93,9 @@ impl Value {
             Self::Mode(mode) => mode.to_string(),
             Self::Pin(policy) => policy.name().to_owned(),
             Self::Balance(balance) => balance.name().to_owned(),
+            Self::Reads(reads) => reads.name().to_owned(),
+            Self::OwnWrites(own) => own.name().to_owned(),
+            Self::Spread(spread) => spread.name().to_owned(),
             Self::Auth(auth) => auth.to_string(),
             Self::SslMode(mode) => mode.name().to_owned(),
             Self::SslNegotiation(start) => start.name().to_owned(),

@@ -77,6 +77,7 @@ pub(super) fn explain(question: Question) -> anyhow::Result<ExitCode> {
         }
     };
     let session = Session {
+        wants: None,
         in_transaction: assumed.in_transaction,
         read_only: assumed.read_only,
         temporary: assumed.temporary,

@@ -460,6 +460,13 @@ impl Inbox {
         }
     }
 
+    /// Holds these bytes before what is held.
+    pub fn put_back(&mut self, bytes: &[u8]) {
+        let behind = std::mem::take(self);
+        self.hold(bytes);
+        self.hold(behind.held());
+    }
+
     /// Shows `judge` what was held with the `fresh` bytes behind it, and keeps what it did not
     /// use: it gives the number of bytes that it did.
     ///

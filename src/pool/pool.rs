@@ -18,6 +18,7 @@ use super::snapshot::{Closed, Holder, Snapshot};
 use super::state::{After, Collected, Entry, Found, Refusal, State};
 use super::waiters::{Outcome, Turn};
 use super::waiting::{Abandoned, Waiting};
+use crate::config::HostPort;
 use crate::net::loops::{LoopId, Loops};
 
 /// Whose pool it is.
@@ -27,6 +28,18 @@ pub struct PoolName {
     pub database: String,
     /// The user, as clients log in.
     pub user: String,
+    /// The host, where it is read from as from a replica; `None` = wherever the primary is.
+    pub replica: Option<HostPort>,
+}
+
+impl PoolName {
+    /// The database as tables for people show it: with the host of a replica.
+    pub fn place(&self) -> String {
+        match &self.replica {
+            None => self.database.clone(),
+            Some(host) => format!("{}@{host}", self.database),
+        }
+    }
 }
 
 /// Who asks for a member, and which would suit.

@@ -32,7 +32,7 @@ pub struct SharedLimits {
     pub max_server_connections: Option<usize>,
     /// Most connection attempts at a time on that server.
     pub max_server_logins: usize,
-    /// Most members for that database.
+    /// Most members for that database, at each of its replicas and elsewhere.
     pub max_db_connections: Option<usize>,
     /// Most members for that user.
     pub max_user_connections: Option<usize>,
@@ -146,7 +146,7 @@ impl<C: Connect> All<C> {
         host.set_limits(max_server_connections, max_server_logins);
         Quotas {
             user: Some(shared(&mut self.users, &name.user, max_user_connections)),
-            database: Some(shared(&mut self.databases, &name.database, max_db_connections)),
+            database: Some(shared(&mut self.databases, &name.place(), max_db_connections)),
             host,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{Condition, Connect, Member, Verdict};
 use crate::auth::ServerSecret;
@@ -88,8 +88,8 @@ pub struct Goal {
 #[derive(Debug)]
 pub struct Connector {
     goal: Mutex<Arc<Goal>>,
-    /// The distinct settings of the pool's clients.
-    params: ParamsTable,
+    /// The distinct settings of the pool's clients, and of those of pools beside it.
+    params: Arc<ParamsTable>,
     /// No settings.
     unset: Arc<Params>,
     owner: Arc<Owner>,
@@ -108,18 +108,30 @@ impl Connector {
         complaints: Arc<Complaints>,
         processes: Arc<Processes>,
     ) -> Self {
-        let params = ParamsTable::default();
+        let params = Arc::new(ParamsTable::default());
         let unset = params.share([]);
         let (goal, owner) = (Mutex::new(Arc::new(goal)), Arc::new(owner));
         Self { goal, params, unset, owner, last_id, complaints, processes }
     }
 
+    /// Opens servers elsewhere, for the same clients.
+    #[must_use]
+    pub fn beside(&self, goal: Goal) -> Self {
+        Self {
+            goal: Mutex::new(Arc::new(goal)),
+            params: Arc::clone(&self.params),
+            unset: Arc::clone(&self.unset),
+            owner: Arc::clone(&self.owner),
+            last_id: Arc::clone(&self.last_id),
+            complaints: Arc::clone(&self.complaints),
+            processes: Arc::clone(&self.processes),
+        }
+    }
+
     /// Opens servers as this says from now on.
     pub fn aim(&self, mut goal: Goal) {
         let mut current = self.goal.lock();
-        if current.target.address == goal.target.address
-            && current.site.is_watched() == goal.site.is_watched()
-        {
+        if current.target.address == goal.target.address && current.site.is_like(&goal.site) {
             goal.site = Arc::clone(&current.site);
         }
         *current = Arc::new(goal);
@@ -157,7 +169,12 @@ impl Connector {
 
     async fn open(&self, goal: &Goal, on: LoopId) -> Result<Box<Server>, ConnectError> {
         let Goal { target, upkeep, connect_query, site } = goal;
-        let login = connect(target, &[]).await?;
+        let mut login = connect(target, &[]).await?;
+        let opened = Instant::now();
+        if site.is_replica() {
+            // To its clients it is all the same server.
+            login.reported.set(b"in_hot_standby", b"off");
+        }
         let method = login.method;
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let unset = Arc::clone(&self.unset);
@@ -176,6 +193,10 @@ impl Connector {
                     ConnectError::Lied { address, method: None, what: other.to_string().into() }
                 }
             })?;
+        }
+        if timeout(target.connect_timeout, site.looked_at_since(opened)).await.is_err() {
+            let (address, after) = (target.address.to_string().into(), target.connect_timeout);
+            return Err(ConnectError::TimedOut { address, after });
         }
         let Target { address, user, .. } = target;
         let tls = server.socket.cipher().map_or_else(|| "no".to_owned(), |tls| tls.to_string());
@@ -205,7 +226,7 @@ impl Connect for Connector {
             (_, Some(b"28P01" | b"28000" | b"3D000" | b"42501")) => Verdict::Rejected,
             (ConnectError::Auth { .. }, _) => Verdict::Rejected,
             (ConnectError::Tls { .. } | ConnectError::Lied { .. }, _) => Verdict::Unreachable,
-            _ if self.goal.lock().site.is_watched() => Verdict::Moving,
+            _ if self.goal.lock().site.follows_primary() => Verdict::Moving,
             _ => Verdict::Unreachable,
         }
     }

@@ -70,8 +70,13 @@ impl Doubt {
         let mut names = self.settings.clone();
         if all {
             sql.extend_from_slice(ALL_SETTINGS.as_bytes());
-            let custom = table.customs().into_iter().filter(|name| !names.contains(name));
-            names = names.iter().cloned().chain(custom).collect();
+            let own = before.iter().filter(|(name, _)| is_custom(name));
+            let own = own.map(|(name, _)| name.as_slice().into());
+            for custom in table.customs().into_iter().chain(own) {
+                if !names.contains(&custom) {
+                    names.push(custom);
+                }
+            }
             names.extend([&b"role"[..], b"session_authorization"].map(Box::from));
         }
         if !names.is_empty() {

@@ -10,6 +10,7 @@ pub mod held;
 pub mod hosts;
 pub mod ledger;
 pub mod lent;
+pub mod manner;
 pub mod params;
 pub mod prepared;
 pub mod processes;

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
+use super::manner::Manner;
 use super::reported::Reported;
 use crate::sql::Resets;
 use crate::wire::startup::Setting;
@@ -19,6 +20,7 @@ pub struct Params {
     settings: Vec<Setting>,
     /// See [`lookup`](Self::lookup).
     lookup: Box<[u8]>,
+    manner: Manner,
     /// What a server reported with these settings in force; set once a server took them.
     proven: OnceLock<Arc<Reported>>,
     /// The same settings but for an application name that no server could refuse.
@@ -79,6 +81,12 @@ impl Params {
     /// where it says `"$user"`. Empty where nothing is set.
     pub fn lookup(&self) -> &[u8] {
         &self.lookup
+    }
+
+    /// What they say of where requests may run.
+    #[inline]
+    pub fn manner(&self) -> &Manner {
+        &self.manner
     }
 
     /// All of them.
@@ -299,8 +307,9 @@ impl ParamsTable {
             known.retain(|_, params| params.strong_count() > 0);
         }
         let proven = OnceLock::new();
-        let lookup = lookup(&sorted);
-        let params = Arc::new(Params { settings: sorted.clone(), lookup, proven, unlabelled });
+        let (lookup, manner) = (lookup(&sorted), Manner::of(&sorted));
+        let settings = sorted.clone();
+        let params = Arc::new(Params { settings, lookup, manner, proven, unlabelled });
         known.insert(sorted, Arc::downgrade(&params));
         params
     }

@@ -10,13 +10,16 @@ use thiserror::Error;
 
 use super::ledger::{Fate, Ledger, Local, Violation};
 use super::reported::Reported;
-use crate::wire::frame::{self, FrameError, HEADER_LEN};
+use crate::wire::frame::{self, FrameError, HEADER_LEN, Header};
 use crate::wire::view;
 
 /// Who takes what a server sent.
 pub trait Sink {
     /// This part of the input goes to the client verbatim, after all that went before.
     fn forward(&mut self, part: Range<usize>);
+    /// A message of this type is the next that goes to the client.
+    #[inline]
+    fn shows(&mut self, _tag: u8) {}
     /// It is the turn of this reply of ours, to the message with this number.
     fn local(&mut self, sequence: u64, local: Local, status: u8);
     /// The server reports an error, (the start of) whose body this is; these messages of the
@@ -28,6 +31,11 @@ pub trait Sink {
     /// Whether the request, which has failed with this error before anything was shown of it, is
     /// run once more instead. These messages of it have had no effect.
     fn runs_again(&mut self, _: &Range<u64>, _: &[u8]) -> bool {
+        false
+    }
+    /// Whether the request, which has failed with this error, is run on another server instead: the
+    /// client gets nothing more of it. These messages of it have had no effect.
+    fn runs_elsewhere(&mut self, _: &Range<u64>, _: &[u8]) -> bool {
         false
     }
     /// What the server reports of its session has changed, and the client is told by the part
@@ -206,19 +214,7 @@ impl Receiver {
             let Some(header) = frame::header(rest, MESSAGE_MAX)? else {
                 return Ok(position);
             };
-            let looked_at = match header.tag {
-                b'Z' if header.body_len == 1 => 1,
-                b'S' if header.body_len <= PARAMETER_MAX => header.body_len,
-                b'Z' | b'S' => return Err(Fault::Malformed { tag: header.tag }),
-                b'A' if header.body_len <= NOTIFICATION_MAX => header.body_len,
-                b'A' => return Err(Fault::Malformed { tag: b'A' }),
-                b'E' => header.body_len.min(ERROR_LOOK),
-                b'D' | b'T' | b't' if ledger.is_asked_by_us(header.tag) => match header.body_len {
-                    ..=OWN_ROW_MAX => header.body_len,
-                    _ => return Err(Fault::Malformed { tag: header.tag }),
-                },
-                _ => 0,
-            };
+            let looked_at = looked_at(header, ledger)?;
             let Some(body) = rest.get(HEADER_LEN..HEADER_LEN + looked_at) else {
                 return Ok(position);
             };
@@ -243,6 +239,9 @@ impl Receiver {
             }
             self.pass = header.message_len();
             self.pass_forward = matches!(fate, Fate::Forward | Fate::Failed(_)) && !kept;
+            if self.pass_forward {
+                sink.shows(header.tag);
+            }
             match fate {
                 Fate::Forward if header.tag == b'A' => {
                     sink.notified(position..position + self.pass, body);
@@ -250,6 +249,12 @@ impl Receiver {
                     self.pass = 0;
                 }
                 Fate::Forward => {}
+                Fate::Failed(undone)
+                    if !ledger.is_skipping() && sink.runs_elsewhere(&undone, body) =>
+                {
+                    self.pass_forward = false;
+                    ledger.hide_next();
+                }
                 Fate::Failed(undone)
                     if ledger.owes_one_sync() && sink.runs_again(&undone, body) =>
                 {
@@ -305,6 +310,24 @@ impl Receiver {
         }
         Ok(())
     }
+}
+
+/// How much of a message's body has to be there before it is judged.
+#[inline]
+fn looked_at(header: Header, ledger: &Ledger) -> Result<usize, Fault> {
+    Ok(match header.tag {
+        b'Z' if header.body_len == 1 => 1,
+        b'S' if header.body_len <= PARAMETER_MAX => header.body_len,
+        b'Z' | b'S' => return Err(Fault::Malformed { tag: header.tag }),
+        b'A' if header.body_len <= NOTIFICATION_MAX => header.body_len,
+        b'A' => return Err(Fault::Malformed { tag: b'A' }),
+        b'E' => header.body_len.min(ERROR_LOOK),
+        b'D' | b'T' | b't' if ledger.is_asked_by_us(header.tag) => match header.body_len {
+            ..=OWN_ROW_MAX => header.body_len,
+            _ => return Err(Fault::Malformed { tag: header.tag }),
+        },
+        _ => 0,
+    })
 }
 
 #[cfg(test)]

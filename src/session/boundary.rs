@@ -16,6 +16,9 @@ impl Session {
             let follows = |terms: &Terms| terms.max_prepared_statements > 0;
             // Names that are followed are other names on servers: who has some keeps to that.
             if follows(&latest.terms) == follows(&self.tenancy.terms) {
+                if let Some(course) = &mut self.course {
+                    course.hosts_changed();
+                }
                 self.tenancy = latest;
             }
         }

@@ -7,7 +7,7 @@ use super::names::Names;
 use crate::server::params::{Params, ParamsTable, Reset};
 use crate::sql::{self, Command};
 use crate::wire::frame::{self, Header};
-use crate::wire::reply;
+use crate::wire::reply::{self, ColumnType, Format, Value};
 use crate::wire::view::{self, Target};
 
 /// What has to happen.
@@ -132,6 +132,7 @@ impl Standing<'_> {
             | Command::Discard(_)
             | Command::CloseAll
             | Command::UnlistenAll
+            | Command::LastRoute
             | Command::UnlockAll => true,
             Command::ResetAll => self.after_reset(Reset::Settings).is_some(),
         }
@@ -146,9 +147,19 @@ impl Standing<'_> {
 }
 
 /// Appends the reply to a command, but for its ReadyForQuery.
-pub(super) fn reply_to(command: &Command<'_>, out: &mut Vec<u8>) {
-    if *command == Command::UnlockAll {
-        out.extend_from_slice(UNLOCKED);
+pub(super) fn reply_to(
+    command: &Command<'_>,
+    last_route: impl FnOnce() -> String,
+    out: &mut Vec<u8>,
+) {
+    match command {
+        Command::UnlockAll => out.extend_from_slice(UNLOCKED),
+        Command::LastRoute => {
+            let column = ("pgweir.last_route", ColumnType::Text);
+            reply::row_description(out, [column], |_| Format::Text);
+            reply::data_row(out, &[Value::Text(last_route())], |_| Format::Text);
+        }
+        _ => {}
     }
     reply::command_complete(out, command.tag());
 }
@@ -219,7 +230,7 @@ mod tests {
     #[test]
     fn replies_of_ours_are_whole_messages() {
         let mut out = Vec::new();
-        reply_to(&Command::UnlockAll, &mut out);
+        reply_to(&Command::UnlockAll, String::new, &mut out);
         let (mut rest, mut tags) = (&out[..], Vec::new());
         while let Some((header, _)) = frame::message(rest, 1000).unwrap() {
             tags.push(header.tag);

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::pins::{Pin, Pins};
 use super::tenancy::Kept;
+use super::tentative::Tentative;
 use crate::net::socket::Inbox;
 use crate::notify::Ticket;
 use crate::server::doubt::Question;
@@ -72,6 +73,21 @@ pub(super) struct Flow {
     pub version: Option<u64>,
     /// The last request, where it can be run once more.
     pub again: Option<Again>,
+    /// What was decided of requests to this server.
+    pub placed: Placed,
+}
+
+/// What was decided of requests to a server that may be a replica.
+#[derive(Debug, Default)]
+pub(super) struct Placed {
+    /// The request under way, where it can be read elsewhere.
+    pub tentative: Option<Tentative>,
+    /// So many of the client's next bytes belong to a request that may go to this server.
+    pub judged: usize,
+    /// The database may be another after what went to this server.
+    pub wrote: bool,
+    /// Something that went there may have its commit flushed later than it is told.
+    pub lazy: bool,
 }
 
 /// Why a message was refused.
@@ -79,6 +95,8 @@ pub(super) struct Flow {
 pub(super) enum Refusal {
     /// It would leave what the client may not keep its server for.
     Pin(Pin),
+    /// It can't be had on a replica.
+    OnReplica(&'static str),
     /// The statement has other columns on this server than its client was told.
     OtherColumns,
 }
@@ -214,6 +232,8 @@ pub(super) enum Restore {
 pub(super) enum Stop {
     /// The next one depends on replies that are still owed, or too many are.
     Replies,
+    /// The next request is not for this server.
+    Elsewhere,
     /// The client has said goodbye.
     Goodbye,
     /// Those who hear for the client have to catch up.
@@ -252,10 +272,19 @@ impl Flow {
             self.stop = Some(Stop::Replies);
         }
         if let Some(again) = self.again.take_if(|again| again.is_due) {
-            let behind = std::mem::take(inbox);
-            inbox.hold(&again.request);
-            inbox.hold(behind.held());
+            inbox.put_back(&again.request);
         }
+    }
+
+    /// What has failed here goes before what its client has sent behind it, to be read elsewhere;
+    /// whether there is such.
+    pub(super) fn does_elsewhere(&mut self, inbox: &mut Inbox) -> bool {
+        let Some(tentative) = self.placed.tentative.take_if(|tentative| tentative.failed) else {
+            return false;
+        };
+        inbox.put_back(&tentative.request);
+        self.stop = Some(Stop::Elsewhere);
+        true
     }
 
     /// When all has been answered, outside of a transaction, what it did to the schema is done.

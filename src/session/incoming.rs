@@ -85,18 +85,53 @@ const OUTDATED: [&[u8]; 5] = [b"42703", b"42704", b"42883", b"42P01", b"42804"];
 impl Sink for Incoming<'_, '_> {
     #[inline]
     fn forward(&mut self, part: Range<usize>) {
-        self.out.forward(part);
+        match &mut self.flow.placed.tentative {
+            None => self.out.forward(part),
+            Some(tentative) => tentative.hold(self.out.input(part)),
+        }
+    }
+
+    #[inline]
+    fn shows(&mut self, tag: u8) {
+        if self.flow.placed.tentative.as_ref().is_some_and(|tentative| tentative.is_decided_by(tag))
+        {
+            self.show();
+        }
     }
 
     fn local(&mut self, sequence: u64, local: Local, status: u8) {
-        let went = self.out.insert(|out| local_reply(out, local, status));
+        let went = match &mut self.flow.placed.tentative {
+            None => self.out.insert(|out| local_reply(out, local, status)),
+            Some(tentative) => local_reply(tentative.held(), local, status),
+        };
         if went == Went::Refused {
             self.names.undo(self.undo, sequence..sequence + 1);
             count(self.errors, Side::Client, &condition::FAILED_TRANSACTION.report());
         }
     }
 
+    fn runs_elsewhere(&mut self, messages: &Range<u64>, error: &[u8]) -> bool {
+        let code = view::error_field(error, b'C').unwrap_or_default();
+        let tentative = self.flow.placed.tentative.as_mut();
+        let Some(tentative) = tentative.filter(|tentative| !tentative.failed) else {
+            return false;
+        };
+        if !tentative.fails(messages, code) {
+            return false;
+        }
+        let first = tentative.first;
+        if code != b"25006" && NO_PRIMARY.contains(&code) {
+            self.site.doubt();
+        }
+        self.flow.describing.retain(|own| !messages.contains(&own.sequence));
+        self.names.undo(self.undo, first..messages.end);
+        self.prepared.undo(messages.clone());
+        self.lent.undo(messages.clone());
+        true
+    }
+
     fn failed(&mut self, messages: Range<u64>, error: &[u8]) -> bool {
+        self.show();
         *self.told_fatal |= matches!(view::error_field(error, b'V'), Some(b"FATAL" | b"PANIC"));
         if view::error_field(error, b'C').is_some_and(|code| NO_PRIMARY.contains(&code)) {
             self.site.doubt();
@@ -130,6 +165,9 @@ impl Sink for Incoming<'_, '_> {
         let report = match (refused, view::error_field(error, b'C')) {
             (Some((_, Refusal::Pin(pin))), Some(REFUSED_CODE)) => {
                 condition::PIN_REJECTED.about(pin)
+            }
+            (Some((_, Refusal::OnReplica(what))), Some(REFUSED_CODE | NO_STATEMENT)) => {
+                condition::ON_REPLICA.about(what)
             }
             (Some((_, Refusal::OtherColumns)), Some(NO_STATEMENT)) => {
                 let routine = std::str::from_utf8(OTHER_COLUMNS).ok();
@@ -289,6 +327,15 @@ impl Incoming<'_, '_> {
         }
         // It changes faster than that: the client has to prepare it anew.
         self.names.restore(self.undo, name, None);
+    }
+
+    /// The client is shown what was kept back.
+    fn show(&mut self) {
+        let decided = self.flow.placed.tentative.take_if(|tentative| !tentative.failed);
+        if let Some(tentative) = decided {
+            let held = tentative.show();
+            self.out.insert(|out| out.extend_from_slice(&held));
+        }
     }
 
     /// These messages have had no effect.

@@ -6,6 +6,7 @@
 //! attachment ends the server too, but for an open transaction, which is rolled back.
 
 mod boundary;
+pub mod causal;
 mod clock;
 mod cut;
 mod flow;
@@ -20,10 +21,14 @@ mod parting;
 pub mod pins;
 mod queue;
 mod relay;
+mod replicas;
 pub mod replication;
 pub mod report;
+mod routing;
 mod state;
+mod steering;
 mod tenancy;
+mod tentative;
 mod terms;
 
 use std::future::poll_fn;
@@ -36,6 +41,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use self::causal::Writes;
 use self::clock::Clock;
 use self::cut::{Need, Standing};
 pub use self::flow::ClientFault;
@@ -46,6 +52,9 @@ use self::meter::Meter;
 use self::names::{Names, NamesUndo};
 use self::parting::{Parting, ask_for_code, at_rest, part};
 use self::pins::PinCounts;
+pub use self::replicas::Replicas;
+use self::routing::{AtReplica, Course};
+use self::steering::Tried;
 pub use self::tenancy::Tenancy;
 pub use self::terms::Terms;
 use crate::cancel::{Cancels, Seat, Seated};
@@ -58,6 +67,7 @@ use crate::net::scratch;
 use crate::net::socket::{Inbox, Outbox, Socket, TcpOptions};
 use crate::notify::{Ear, Hub};
 use crate::pool::{Ask, Closed, Connector, Lease, Pool, affinity};
+use crate::route::decisions::AllDecisions;
 use crate::server::connect;
 use crate::server::params::{Params, Reset};
 use crate::server::prepared::StatementTable;
@@ -102,6 +112,10 @@ pub struct House {
     pub events: Arc<Events>,
     /// How often clients began to keep their servers.
     pub pins: PinCounts,
+    /// Where requests to each database have run, and why.
+    pub decisions: AllDecisions,
+    /// What sessions have to see of each other's writes.
+    pub writes: Writes,
     /// Held by whatever settles a server for a client that has left.
     pub partings: watch::Sender<()>,
 }
@@ -120,14 +134,16 @@ pub struct Session {
     known: Arc<Reported>,
     names: Names,
     attached: Option<Box<Attached>>,
-    /// The server of the last attachment; 0 for none.
-    last_member: u64,
+    /// The server of the last attachment, as far as it has a small number; 0 for none.
+    last_member: u32,
     /// The loop that runs it.
     on: LoopId,
     /// What its requests have to pass.
     gate: Option<Box<Gate>>,
     /// Who hears the channels that it listens to.
     ear: Option<Box<Ear>>,
+    /// How it goes between the primary and replicas.
+    course: Option<Box<Course>>,
     /// The server told the client that this is the end.
     told_fatal: bool,
 }
@@ -154,6 +170,8 @@ struct Attached {
     undo: NamesUndo,
     clock: Option<Box<Clock>>,
     meter: Meter,
+    /// The replica that it is, if it is one.
+    replica: Option<AtReplica>,
 }
 
 impl Attached {
@@ -291,6 +309,7 @@ impl Session {
             params,
             gate,
             ear: None,
+            course: None,
             known: Arc::default(),
             names: Names::default(),
             attached: None,
@@ -360,10 +379,11 @@ impl Session {
                     Err(end) => break end,
                 }
             }
-            if let Err(end) = poll_fn(|cx| self.poll_relay(cx)).await {
-                break end;
+            match poll_fn(|cx| self.poll_relay(cx)).await {
+                Ok(()) => self.release(),
+                Err(end) if self.reads_elsewhere(&end) => {}
+                Err(end) => break end,
             }
-            self.release();
         };
         Box::pin(self.finish(end)).await
     }
@@ -448,9 +468,13 @@ impl Session {
                         used += refused;
                         continue;
                     }
-                    let attached = self.try_attach()?;
-                    next = Some(if attached { Next::Attached } else { Next::Queue });
-                    used += if attached { self.pass(cx, rest, output)? } else { 0 };
+                    match self.try_attach(rest)? {
+                        Tried::Attached => {
+                            next = Some(Next::Attached);
+                            used += self.pass(cx, rest, output)?;
+                        }
+                        Tried::Later => next = Some(Next::Queue),
+                    }
                 }
                 return Ok(used);
             }
@@ -503,10 +527,11 @@ impl Session {
                 | Command::ResetAuthorization
                 | Command::DefaultAuthorization
                 | Command::CloseAll
+                | Command::LastRoute
                 | Command::UnlockAll => {}
                 Command::UnlistenAll => self.ear = None,
             }
-            cut::reply_to(&command, out);
+            cut::reply_to(&command, || self.last_route(), out);
         }
         if let Some(reported) = self.params.proven() {
             incoming::tell(out, &mut self.known, reported);
@@ -533,7 +558,7 @@ impl Session {
             on: self.on,
             affinity: affinity(&self.params),
             holder: u64::from(self.seat.pid()),
-            last_member: Some(self.last_member),
+            last_member: Some(self.last_member.into()),
         }
     }
 
@@ -544,11 +569,17 @@ impl Session {
             return;
         };
         attached.stop_counting(&self.tenancy, self.on);
+        self.left(&attached);
         self.seat.has_prepared(self.names.count());
+        // A replica may not have what was defined last.
+        let question = match attached.replica {
+            None => self.tenancy.question(),
+            Some(_) => None,
+        };
         let lease = at_rest(attached.lease, &self.tenancy.terms);
         let on = self.on;
         match self.seat.leave() {
-            None => match self.tenancy.question() {
+            None => match question {
                 None => lease.check_in(on),
                 // Its client needs it no more.
                 Some(asking) => drop(tokio::spawn(async move {

@@ -8,6 +8,7 @@ mod again;
 mod channels;
 mod lending;
 mod long;
+mod placing;
 mod refusal;
 mod statements;
 mod traces;
@@ -18,10 +19,11 @@ use self::again::Telling;
 use self::lending::{For, Lending};
 pub(super) use self::refusal::REFUSED_CODE;
 use self::statements::{Resolved, There};
-use super::flow::{ClientFault, Flow, Frees, Restore, Stop};
+use super::flow::{ClientFault, Flow, Frees, Refusal, Restore, Stop};
 use super::gate;
 use super::names::{Names, NamesUndo, Unnamed};
 use super::pins::Pin;
+use super::routing::Place;
 use super::terms::Terms;
 use crate::notify::Ear;
 use crate::server::Server;
@@ -55,6 +57,8 @@ pub(super) struct Outgoing<'a, 'b> {
     pub statements: &'a StatementTable,
     /// What is known of the database's schema.
     pub schema: &'a Schema,
+    /// What decides whether a request may go to this server; `None` = any may.
+    pub place: Option<Place<'a>>,
     /// What goes to the server.
     pub out: &'a mut Splice<'b>,
 }
@@ -104,7 +108,12 @@ impl Outgoing<'_, '_> {
             let Some(header) = frame::header(rest, self.terms.message_max)? else {
                 return Ok(position);
             };
-            match self.message(header, rest)? {
+            let taken = self.message(header, rest)?;
+            if !matches!(taken, Taken::Not) {
+                self.flow.placed.judged =
+                    self.flow.placed.judged.saturating_sub(header.message_len());
+            }
+            match taken {
                 Taken::Whole => position += header.message_len(),
                 // What is left of it, or all, goes verbatim as it comes.
                 Taken::Start(count) => {
@@ -124,6 +133,9 @@ impl Outgoing<'_, '_> {
         }
         if self.is_unsettled() {
             self.flow.stop = Some(Stop::Settling);
+            return Ok(Taken::Not);
+        }
+        if self.place.is_some() && !self.may_follow(rest) {
             return Ok(Taken::Not);
         }
         if self.terms.read_only {
@@ -192,6 +204,9 @@ impl Outgoing<'_, '_> {
 
     fn query(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
         let text = view::query_text(body);
+        if let Some(why) = text.and_then(|text| self.refuses_on_replica(text, Leaves::NOTHING)) {
+            return self.refuse_query(why);
+        }
         let effects = text.map_or(Effects::WORST, |text| self.effects(text));
         self.flow.may_define(&effects);
         if effects.leaves.is_empty() {
@@ -199,8 +214,8 @@ impl Outgoing<'_, '_> {
             return Ok(Taken::Start(0));
         }
         let effects = self.with_executed(&effects).unwrap_or(effects);
-        if let Some(pin) = self.terms.pins.refuses(effects.leaves) {
-            return self.refuse_query(pin);
+        if let Some(why) = self.refuses(text.unwrap_or_default(), effects.leaves) {
+            return self.refuse_query(why);
         }
         if self.has_to_hear(&effects.channels) {
             return Ok(Taken::Not);
@@ -282,8 +297,8 @@ impl Outgoing<'_, '_> {
         if parse.name.is_empty() {
             let effects = self.effects(parse.text);
             self.flow.may_define(&effects);
-            if let Some(pin) = self.terms.pins.refuses(effects.leaves) {
-                return self.refuse_parse(pin, parse.name);
+            if let Some(why) = self.refuses(parse.text, effects.leaves) {
+                return self.refuse_parse(why, parse.name);
             }
             if self.has_to_hear(&effects.channels) {
                 return Ok(Taken::Not);
@@ -330,8 +345,8 @@ impl Outgoing<'_, '_> {
         let effects = || sql::effects(parse.text);
         let statement = self.statements.share(parse.identity, lookup, version, effects);
         let statement = self.as_it_is_now(statement, Telling::Nothing);
-        if let Some(pin) = self.terms.pins.refuses(statement.effects.leaves) {
-            return self.refuse_parse(pin, parse.name);
+        if let Some(why) = self.refuses(parse.text, statement.effects.leaves) {
+            return self.refuse_parse(why, parse.name);
         }
         self.may_run(&statement);
         let Some(there) = self.is_there(&statement)? else {
@@ -391,6 +406,11 @@ impl Outgoing<'_, '_> {
         let own = self.names.get(bind.statement).map(Arc::clone);
         let told = |own: &Arc<Statement>| self.told_by(&bind, header, rest, own);
         let telling = own.as_ref().map_or(Telling::Nothing, told);
+        if let Some(own) = &own
+            && let Some(why) = self.refuses(own.text(), own.effects.leaves)
+        {
+            return self.refuse_bind(why, &bind, header);
+        }
         let (first, frees) = (self.first(), self.frees(own.as_deref()));
         let resolved = self.resolve(bind.statement, own, telling)?;
         self.flow.frees = frees;
@@ -400,7 +420,7 @@ impl Outgoing<'_, '_> {
         match resolved {
             Resolved::Later => Ok(Taken::Not),
             Resolved::Same => self.verbatim(Awaited::Bind),
-            Resolved::Refused => self.refuse_bind(&bind, header),
+            Resolved::Refused => self.refuse_bind(Refusal::OtherColumns, &bind, header),
             Resolved::As(name) => {
                 let sent = self.sent(Awaited::Bind)?;
                 if sent == first && telling == Telling::Anew {
@@ -440,50 +460,6 @@ impl Outgoing<'_, '_> {
                 }
                 self.out.insert(|out| request::describe_statement(out, name.as_bytes()));
                 Ok(Taken::Whole)
-            }
-        }
-    }
-
-    fn close(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
-        if let Some(view::Target::Statement(name)) = view::Target::read(body)
-            && self.has_to_wait_for(name)
-        {
-            return Ok(Taken::Not);
-        }
-        match view::Target::read(body) {
-            // The server may have it by what we have not seen.
-            Some(view::Target::Statement(name))
-                if !name.is_empty()
-                    && !name.starts_with(NAME_PREFIX)
-                    && self.doubts_statements() =>
-            {
-                self.note(Leaves::PREPARED | Leaves::ENDS, &[]);
-                if let Some(sequence) = self.sent(Awaited::Close)? {
-                    self.free(sequence, Frees::One(name.into()));
-                }
-                Ok(Taken::Start(0))
-            }
-            Some(view::Target::Statement(name)) if self.names.get(name).is_some() => {
-                if let Some(sequence) = self.reply(Local::CloseComplete)? {
-                    self.names.close(self.undo, sequence, name);
-                }
-                Ok(Taken::Whole)
-            }
-            Some(view::Target::Statement(b"")) => {
-                if let Some(sequence) = self.sent(Awaited::Close)? {
-                    self.names.set_unnamed(self.undo, sequence, Unnamed::None);
-                }
-                Ok(Taken::Start(0))
-            }
-            // Closing what doesn't exist is no error; and one of ours stays.
-            Some(view::Target::Statement(name)) if name.starts_with(NAME_PREFIX) => {
-                self.reply(Local::CloseComplete)?;
-                Ok(Taken::Whole)
-            }
-            Some(view::Target::Statement(_) | view::Target::Portal(_)) | None => {
-                // It may be a cursor that is held.
-                self.note(Leaves::ENDS, &[]);
-                self.verbatim(Awaited::Close)
             }
         }
     }

@@ -141,6 +141,15 @@ impl PinTerms {
     }
 }
 
+/// What a text that leaves this is seen to need a server of its own for.
+pub(super) fn seen(leaves: Leaves) -> Option<Pin> {
+    if leaves.has(Leaves::CODE) {
+        return None;
+    }
+    let seen = |(kind, _): &&(Leaves, Pin)| leaves.has(*kind);
+    OBJECTS.iter().chain(&OTHERS).find(seen).map(|(_, pin)| *pin)
+}
+
 /// What can't be found by asking.
 pub const OTHERS: [(Leaves, Pin); 2] = [(Leaves::LIBRARY, Pin::Library), (Leaves::SEED, Pin::Seed)];
 

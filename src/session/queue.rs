@@ -11,13 +11,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::parting::ask_for_code;
-use super::{End, Session, Tenancy, client_gone, report};
+use super::{End, ServerPool, Session, Tenancy, client_gone, report};
 use crate::client::condition;
 use crate::net::scratch;
 use crate::pool::{CheckoutError, Connector, Lease, Snapshot, Waiting};
 use crate::server::ServerError;
 use crate::server::connect::ConnectError;
-use crate::traffic::{Figure, Role, Side, Span};
+use crate::traffic::{Figure, Side, Span};
 use crate::wire::reply::{Report, Severity};
 
 /// How waiting came to an end.
@@ -63,26 +63,33 @@ impl Session {
     /// Waits for a server and attaches it, and passes the request on. `false` when the request
     /// was refused: the client has been told, and may send another.
     pub(super) async fn queue(&mut self) -> Result<bool, End> {
-        let mut asks = self.tenancy.must_ask();
-        let lease = loop {
-            let lease = match self.wait().await? {
+        let (started, mut asks) = (Instant::now(), self.tenancy.must_ask());
+        self.pause().await;
+        loop {
+            let lease = match self.wait(started).await? {
                 Ok(lease) => lease,
+                Err(Vain::NoServer(_) | Vain::Nowhere) if self.tries_elsewhere() => continue,
                 Err(vain) => {
                     let side = vain.side();
                     self.refuse(side, &vain.report(Severity::Error)).await?;
                     return Ok(false);
                 }
             };
-            let asking = if asks { self.tenancy.question() } else { None };
-            let Some(asking) = asking else { break lease };
+            let ask_now = asks && self.is_aimed_at_primary();
+            let asking = if ask_now { self.tenancy.question() } else { None };
             // If that fails, somebody else may ask.
-            asks = false;
-            if let Some(lease) = ask_for_code(lease, asking).await {
-                break lease;
+            asks = asks && !ask_now;
+            let lease = match asking {
+                None => Some(lease),
+                Some(asking) => ask_for_code(lease, asking).await,
+            };
+            let Some(lease) = lease else { continue };
+            let lease = if self.must_ask(&lease) { self.apply_on(lease).await? } else { lease };
+            match self.take(lease)? {
+                None => break,
+                Some(lease) => lease.check_in(self.on),
             }
-        };
-        let lease = if self.must_ask(&lease) { self.apply_on(lease).await? } else { lease };
-        self.attach(lease)?;
+        }
         poll_fn(|cx| {
             Poll::Ready(scratch::with(|scratch| self.take_in(cx, &[], &mut scratch.output)))
         })
@@ -91,25 +98,25 @@ impl Session {
     }
 
     /// Waits for a server. The inner error is why there was none.
-    async fn wait(&mut self) -> Result<Result<Lease<Connector>, Vain>, End> {
-        let started = Instant::now();
+    async fn wait(&mut self, started: Instant) -> Result<Result<Lease<Connector>, Vain>, End> {
+        let (pool, role) = (self.aimed_pool(), self.aimed_role());
         let deadline = self.tenancy.terms.query_wait_timeout.map(|limit| started + limit);
         let mut notice = self.tenancy.terms.query_wait_notify.map(|after| started + after);
         self.seat.queue();
-        let mut waiting = self.tenancy.pool.wait(self.wish());
+        let mut waiting = pool.wait(self.wish());
         let mut alarm = pin!(sleep_until(earlier(notice, deadline)));
         let waited = loop {
             let waited = poll_fn(|cx| self.poll_queued(cx, &mut waiting, alarm.as_mut())).await;
             match waited {
                 Ok(Waited::Alarm) if deadline.is_some_and(|at| at <= Instant::now()) => {
-                    let vain = self.waited_in_vain(started);
+                    let vain = self.waited_in_vain(&pool, started);
                     waiting.time_out();
                     break Ok(Err(vain));
                 }
                 Ok(Waited::Alarm) => {
                     if notice.take().is_some() {
                         let mut out = Vec::new();
-                        report::queued_notice(self.crowd()).write(&mut out);
+                        report::queued_notice(self.crowd(&pool)).write(&mut out);
                         self.client.outbox.push(&out);
                     }
                     alarm.as_mut().reset(earlier(None, deadline));
@@ -128,7 +135,7 @@ impl Session {
         let (Tenancy { traffic, times, .. }, on) = (&*self.tenancy, self.on.index());
         let took = started.elapsed();
         // Who gave up has waited as well.
-        times.add(on, Role::Primary, Span::Wait, 1, took);
+        times.add(on, role, Span::Wait, 1, took);
         if let Ok(Ok(_)) = &waited {
             traffic.add_time(on, Figure::WaitTime, took);
         }
@@ -186,7 +193,7 @@ impl Session {
 
     /// The first server of a client: there is no request yet that could be refused.
     pub(super) async fn wait_at_login(&mut self) -> Result<Lease<Connector>, End> {
-        self.wait().await?.map_err(|vain| match vain {
+        self.wait(Instant::now()).await?.map_err(|vain| match vain {
             Vain::NoServer(error) => End::NoServer(error),
             vain => End::NeverServed(vain.report(Severity::Fatal)),
         })
@@ -212,23 +219,23 @@ impl Session {
     }
 
     /// Why one waited for too long: there is no server at all, or others have them.
-    fn waited_in_vain(&self, started: Instant) -> Vain {
-        let Snapshot { idle, active, tending, .. } = self.tenancy.pool.snapshot();
-        match self.tenancy.pool.last_error().filter(|_| idle + active + tending == 0) {
+    fn waited_in_vain(&self, pool: &ServerPool, started: Instant) -> Vain {
+        let Snapshot { idle, active, tending, .. } = pool.snapshot();
+        match pool.last_error().filter(|_| idle + active + tending == 0) {
             Some(error) => Vain::NoServer(error),
-            None => Vain::TooLong(report::wait_timeout(started.elapsed(), self.crowd())),
+            None => Vain::TooLong(report::wait_timeout(started.elapsed(), self.crowd(pool))),
         }
     }
 
     /// Who else is in the pool, for those who wait.
-    fn crowd(&self) -> String {
-        let snapshot = self.tenancy.pool.snapshot();
-        let name = self.tenancy.pool.name();
+    fn crowd(&self, pool: &ServerPool) -> String {
+        let snapshot = pool.snapshot();
+        let name = pool.name();
         let mut crowd = format!(
             "Pool \"{}\"/\"{}\": size {}, {} in use, {} being opened, {} clients waiting.",
-            name.database,
+            name.place(),
             name.user,
-            self.tenancy.pool.settings().size,
+            pool.settings().size,
             snapshot.active,
             snapshot.opening,
             snapshot.waiting,

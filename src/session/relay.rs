@@ -7,7 +7,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::clock::{Clock, Phase};
 use super::cut::{self, Need};
@@ -17,7 +18,9 @@ use super::meter::Meter;
 use super::names::NamesUndo;
 use super::outgoing::Outgoing;
 use super::report::count;
-use super::state::Known;
+use super::routing::{AtReplica, Place};
+use super::state::{Known, Reply};
+use super::steering::{flushed, judge, lazy};
 use super::{Attached, End, Session, client_gone};
 use crate::client::condition;
 use crate::config::PoolMode;
@@ -25,10 +28,23 @@ use crate::net::scratch::{self, INPUT_LEN, Scratch};
 use crate::net::socket::Outbox;
 use crate::pool::{Connector, Lease};
 use crate::server::Server;
+use crate::server::doubt::Question;
 use crate::server::receive::Fault;
-use crate::traffic::{Role, Side, Span};
+use crate::traffic::{Role, Side};
 use crate::wire::request;
 use crate::wire::splice::Splice;
+
+/// What came of the bytes that a server has sent, beside what its client got.
+struct Heard {
+    /// A request of ours is over.
+    settled: bool,
+    /// It refused the client's settings, with this error.
+    refused: Option<Vec<u8>>,
+    /// How the question about its session ended.
+    learnt: Option<(Box<Question>, Reply)>,
+    /// How our message that ended its listening did.
+    ceased: Option<Reply>,
+}
 
 impl Session {
     /// Relays until request and transaction are over and the server may go back.
@@ -64,8 +80,12 @@ impl Session {
     }
 
     /// Makes a server the one that the client's requests go to. It is owed nothing.
-    pub(super) fn attach(&mut self, mut lease: Lease<Connector>) -> Result<(), End> {
-        self.last_member = lease.member_id();
+    pub(super) fn attach(
+        &mut self,
+        mut lease: Lease<Connector>,
+        replica: Option<AtReplica>,
+    ) -> Result<(), End> {
+        self.last_member = u32::try_from(lease.member_id()).unwrap_or_default();
         let (mut out, mut flow) = (Vec::new(), Flow::default());
         if let Some(sequence) = lease.adopt(&self.params, &mut out).map_err(Fault::from)? {
             // Were it cancelled, the request behind it would run with another's settings.
@@ -82,28 +102,15 @@ impl Session {
             flow,
             undo: NamesUndo::default(),
             clock: timed.then(|| Box::new(Clock::start())),
-            meter: Meter::start(Role::Primary),
+            meter: Meter::start(match replica {
+                None => Role::Primary,
+                Some(_) => Role::Replica,
+            }),
+            replica,
             lease,
         }));
         self.begin_to_hear();
         Ok(())
-    }
-
-    /// Attaches a server if one is to be had at once.
-    pub(super) fn try_attach(&mut self) -> Result<bool, End> {
-        // An error is found again by the one who queues.
-        let Ok(Some(lease)) = self.tenancy.pool.try_checkout(&self.wish()) else {
-            return Ok(false);
-        };
-        // One who has to ask waits anyway.
-        if self.must_ask(&lease) || self.tenancy.must_ask() {
-            lease.check_in(self.on);
-            return Ok(false);
-        }
-        let on = self.on.index();
-        self.tenancy.times.add(on, Role::Primary, Span::Wait, 1, Duration::ZERO);
-        self.attach(lease)?;
-        Ok(true)
     }
 
     /// Whether this server has to be asked about the client's settings before a request follows.
@@ -119,10 +126,15 @@ impl Session {
         output: &mut Vec<u8>,
     ) -> Result<usize, End> {
         self.settle();
+        let judge = judge(&self.tenancy, &self.params, &self.known);
+        let need = self
+            .course
+            .as_deref()
+            .map(|course| course.need(&self.tenancy.terms, self.params.manner()));
         let Some(attached) = self.attached.as_deref_mut() else {
             return Ok(0);
         };
-        let Attached { lease, flow, undo, meter, .. } = attached;
+        let Attached { lease, flow, undo, meter, replica, .. } = attached;
         let server: &mut Server = lease;
         let mut out = Splice::new(bytes, output);
         let used = Outgoing {
@@ -135,6 +147,12 @@ impl Session {
             terms: &self.tenancy.terms,
             statements: &self.tenancy.house.statements,
             schema: &self.tenancy.schema,
+            place: judge.zip(need).map(|(judge, need)| Place {
+                judge,
+                need,
+                lazy: lazy(&self.tenancy, &self.params),
+                replica: replica.as_ref(),
+            }),
             out: &mut out,
         }
         .run(bytes)?;
@@ -158,7 +176,12 @@ impl Session {
         }
         if server.receiver.is_between_messages() {
             while let Some((sequence, local)) = server.ledger.next_local() {
-                let went = incoming::local_reply(output, local, server.receiver.status());
+                // What a replica may fail at is answered as a whole by who does it.
+                let out = match &mut flow.placed.tentative {
+                    None => &mut *output,
+                    Some(tentative) => tentative.held(),
+                };
+                let went = incoming::local_reply(out, local, server.receiver.status());
                 if went == incoming::Went::Refused {
                     self.names.undo(undo, sequence..sequence + 1);
                     let report = condition::FAILED_TRANSACTION.report();
@@ -207,6 +230,7 @@ impl Session {
             },
         };
         receiver.stop_at_ready(self.ear.is_some());
+        let (wrote, lazily) = (flow.placed.wrote, flow.placed.lazy);
         let fresh = scratch.input.get(..count).unwrap_or_default();
         let (mut settled, mut refused, mut learnt, mut ceased) = (false, None, None, None);
         let numbers = Numbers {
@@ -244,6 +268,9 @@ impl Session {
             // Before the client has it: what it may know is known, who is answered has been counted.
             flow.settle_schema(&self.tenancy.schema, ledger, receiver.status());
             meter.received(count, ledger, &self.tenancy, self.on);
+            if wrote && let Some(course) = &self.course {
+                course.told(flushed(&self.tenancy, lazily, Instant::now()));
+            }
             // What came before a fault is the client's all the same.
             match client.outbox.send(&mut client.socket, cx, out.finish()) {
                 Ok(()) => {}
@@ -253,10 +280,25 @@ impl Session {
             Ok(judged?)
         })?;
         scratch.output.clear();
+        self.heard(Heard { settled, refused, learnt, ceased })?;
+        Ok(true)
+    }
+
+    /// Does what follows from what the server has said.
+    fn heard(&mut self, heard: Heard) -> Result<(), End> {
+        let Heard { settled, refused, learnt, ceased } = heard;
         if let Some(error) = refused {
             return Err(End::Refused(error));
         }
+        let Some(Attached { lease, flow, .. }) = self.attached.as_deref_mut() else {
+            return Ok(());
+        };
+        let client = &mut self.client;
         flow.do_again(&mut client.inbox);
+        if lease.ledger.is_quiet() && flow.does_elsewhere(&mut client.inbox) {
+            // What a replica refuses is for the primary to say.
+            self.course.get_or_insert_default().give_up();
+        }
         if settled && flow.listening.bringing.is_none() {
             self.seat.settled(lease.key());
         }
@@ -270,16 +312,18 @@ impl Session {
         if let Some(reply) = ceased {
             self.ceased(reply);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// What has been answered stands: also what was answered without the server.
     fn settle(&mut self) {
-        let Some(Attached { lease, undo, .. }) = self.attached.as_deref_mut() else {
+        let Some(Attached { lease, undo, flow, .. }) = self.attached.as_deref_mut() else {
             return;
         };
         lease.settle();
-        undo.settle(lease.ledger.settled_to());
+        let kept_from =
+            flow.placed.tentative.as_ref().map_or(u64::MAX, |tentative| tentative.first);
+        undo.settle(lease.ledger.settled_to().min(kept_from));
     }
 
     /// Reads from the client once and passes it on; says whether there was anything.
@@ -299,7 +343,7 @@ impl Session {
             return Ok(false);
         }
         let count = match flow.stop {
-            Some(Stop::Goodbye) => return Ok(false),
+            Some(Stop::Goodbye | Stop::Elsewhere) => return Ok(false),
             Some(Stop::Hearing) => match self.poll_caught_up(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(()) => 0,
@@ -353,7 +397,8 @@ impl Session {
         {
             return Err(End::Goodbye);
         }
-        let stopped = flow.stop.is_some_and(|stop| stop != Stop::Settling);
+        let stopped =
+            flow.stop.is_some_and(|stop| !matches!(stop, Stop::Settling | Stop::Elsewhere));
         if !at_rest || !flow.is_between_messages() || stopped {
             return Ok(false);
         }
@@ -369,10 +414,10 @@ impl Session {
     /// a message does that has to be seen whole and is longer than is collected without one.
     fn asks_again(&self) -> Result<bool, ClientFault> {
         let held = self.client.inbox.held();
-        let settling =
-            self.attached.as_deref().is_some_and(|a| a.flow.stop == Some(Stop::Settling));
-        // What waits for a question to be asked must not keep it from being asked.
-        if held.is_empty() || settling {
+        let stop = self.attached.as_deref().and_then(|attached| attached.flow.stop);
+        // What waits for a question to be asked must not keep it from being asked; and what is for
+        // another server does not keep this one.
+        if held.is_empty() || matches!(stop, Some(Stop::Settling | Stop::Elsewhere)) {
             return Ok(false);
         }
         Ok(cut::need(held, self.standing(), self.tenancy.terms.limits())? == Need::Server)

@@ -9,8 +9,10 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::terms::UnseenCode;
-use super::{House, ServerPool, Terms};
+use super::{House, Replicas, ServerPool, Terms};
+use crate::catalog::Current;
 use crate::client::card::Login;
+use crate::route::decisions::Decisions;
 use crate::server::schema::Schema;
 use crate::server::unseen::Asking;
 use crate::traffic::{Times, Traffic};
@@ -20,8 +22,10 @@ use crate::traffic::{Times, Traffic};
 pub struct Tenancy {
     /// Who they are.
     pub login: Arc<Login>,
-    /// Their servers.
+    /// Their servers, at the primary where it has to be found.
     pub pool: Arc<ServerPool>,
+    /// What they may read from instead, where there is such.
+    pub replicas: Option<Arc<Replicas>>,
     /// What they go by.
     pub terms: Terms,
     /// What all share.
@@ -32,6 +36,10 @@ pub struct Tenancy {
     pub traffic: Arc<Traffic>,
     /// How long things take for them.
     pub times: Arc<Times>,
+    /// Where requests to their database have run, and why.
+    pub decisions: Arc<Decisions>,
+    /// What names stand for in their database.
+    pub catalog: Arc<Current>,
     revision: u64,
     line: Arc<Line>,
 }
@@ -65,6 +73,7 @@ impl Tenancy {
     pub fn new(
         login: Arc<Login>,
         pool: Arc<ServerPool>,
+        replicas: Option<Arc<Replicas>>,
         terms: Terms,
         house: Arc<House>,
     ) -> Arc<Self> {
@@ -76,25 +85,48 @@ impl Tenancy {
         let schema = house.schemas.of(&login.database);
         let traffic = house.traffics.of(&login.database);
         let times = house.traffics.times_of(&login.database, &login.user);
-        let first = Self { login, pool, terms, house, schema, traffic, times, revision: 0, line };
-        let first = Arc::new(first);
+        let decisions = house.decisions.of(&login.database);
+        let catalog = house.catalogs.of(&login.database);
+        let first = Arc::new(Self {
+            login,
+            pool,
+            replicas,
+            terms,
+            house,
+            schema,
+            traffic,
+            times,
+            decisions,
+            catalog,
+            revision: 0,
+            line,
+        });
         *first.line.latest.lock() = Arc::downgrade(&first);
         first
     }
 
-    /// The same with other terms, which sessions find from now on. The caller keeps it.
+    /// All pools: that at the primary, and those of replicas.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<ServerPool>> {
+        let replicas = self.replicas.iter().flat_map(|replicas| replicas.pools());
+        std::iter::once(&self.pool).chain(replicas)
+    }
+
+    /// The same with other terms and replicas, which sessions find from now on. The caller keeps it.
     #[must_use]
-    pub fn succeed(&self, terms: Terms) -> Arc<Self> {
+    pub fn succeed(&self, terms: Terms, replicas: Option<Arc<Replicas>>) -> Arc<Self> {
         let mut latest = self.line.latest.lock();
         let revision = self.line.revision.load(Ordering::Relaxed) + 1;
         let next = Arc::new(Self {
             login: Arc::clone(&self.login),
             pool: Arc::clone(&self.pool),
+            replicas,
             terms,
             house: Arc::clone(&self.house),
             schema: Arc::clone(&self.schema),
             traffic: Arc::clone(&self.traffic),
             times: Arc::clone(&self.times),
+            decisions: Arc::clone(&self.decisions),
+            catalog: Arc::clone(&self.catalog),
             revision,
             line: Arc::clone(&self.line),
         });

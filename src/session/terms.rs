@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::cut::Limits;
 use super::pins::PinTerms;
-use crate::config::{Config, Database, PoolMode, User};
+use crate::config::{Config, Database, OwnWrites, PoolMode, ReadRouting, User};
 
 /// What is made of code that no text shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,12 @@ pub struct Terms {
     pub request_max: usize,
     /// Statement text up to this many bytes is kept, to be prepared again on other servers.
     pub statement_max: usize,
+    /// Which reads go to replicas.
+    pub read_routing: ReadRouting,
+    /// How much a replica may lack that is read from.
+    pub max_lag: Option<Duration>,
+    /// Whose writes reads have to see.
+    pub read_your_writes: OwnWrites,
     /// Bytes of notifications that may wait for a client.
     pub listen_queue: usize,
 }
@@ -92,6 +98,9 @@ impl Terms {
             message_max: general.max_packet_size,
             request_max: general.request_buffer_size.len(),
             statement_max: general.max_statement_size.len(),
+            read_routing: config.read_routing(database, user),
+            max_lag: config.max_lag(database, user),
+            read_your_writes: config.read_your_writes(database),
             listen_queue: general.listen_queue_size.len(),
         }
     }

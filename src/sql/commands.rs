@@ -32,6 +32,8 @@ pub enum Command<'a> {
     UnlistenAll,
     /// `SELECT pg_advisory_unlock_all()`.
     UnlockAll,
+    /// `SHOW pgweir.last_route`.
+    LastRoute,
 }
 
 /// What is discarded.
@@ -60,6 +62,7 @@ impl Command<'_> {
             Self::CloseAll => "CLOSE CURSOR ALL",
             Self::UnlistenAll => "UNLISTEN",
             Self::UnlockAll => "SELECT 1",
+            Self::LastRoute => "SHOW",
         }
     }
 }
@@ -98,6 +101,7 @@ fn may_be_command(text: &[u8]) -> bool {
         Some(b's' | b'S') => {
             starts(b"select pg_a")
                 || starts(b"select pg_catalog")
+                || starts(b"show pgweir.last_route")
                 || starts(b"set ")
                     && memchr::memmem::find(&text.to_ascii_lowercase(), b"default").is_some()
         }
@@ -153,6 +157,11 @@ fn recognized<'a>(
         _ if is(&["reset", "time", "zone"]) => Command::Reset((*b"timezone").into()),
         _ if is(&["close", "all"]) => Command::CloseAll,
         [first, Token::Symbol(b'*')] if first.is("unlisten") => Command::UnlistenAll,
+        [first, schema, Token::Symbol(b'.'), name]
+            if first.is("show") && schema.is("pgweir") && name.is("last_route") =>
+        {
+            Command::LastRoute
+        }
         [first, ..] if first.is("select") => return Ok(unlock_all(tokens)),
         [first, ..] if first.is("reset") => return reset(start, tokens.len()),
         [first, .., to, last] if first.is("set") && last.is("default") => {
@@ -250,6 +259,9 @@ mod tests {
             ("select pg_catalog.pg_advisory_unlock_all()", Some(Command::UnlockAll)),
             ("select pg_advisory_unlock_all() from t", None),
             ("select pg_advisory_unlock(1)", None),
+            ("SHOW pgweir.last_route;", Some(Command::LastRoute)),
+            ("show pgweir.last_route, x", None),
+            ("show pgweir.role", None),
         ] {
             assert_eq!(command(text.as_bytes()), expected, "{text}");
         }

@@ -85,6 +85,8 @@ impl Balance {
             fresh_as_of: None,
             lag_bytes: None,
             circuit: Some(host.breaker.circuit(now)),
+            used: 0,
+            banned_until: None,
             error: host.error.clone(),
         });
         figures.collect()

@@ -68,6 +68,11 @@ impl Breaker {
         }
     }
 
+    /// Until when it is open, if it is.
+    pub fn opens_again(&self) -> Option<Instant> {
+        Some(self.opened? + self.limits.reset)
+    }
+
     /// Whether an attempt may be made now, which is begun then.
     pub fn admit(&mut self, now: Instant) -> bool {
         match self.circuit(now) {

@@ -19,7 +19,7 @@ use super::breaker::Circuit;
 use super::freshness::Moments;
 use super::health::{Health, Sign, State};
 use super::lsn::Lsn;
-use super::probe::{Miss, Sample};
+use super::probe::{Flushing, Miss, Sample};
 use crate::config::HostPort;
 
 /// All hosts of a database, and what is known of them.
@@ -123,6 +123,10 @@ pub struct HostFigures {
     pub lag_bytes: Option<u64>,
     /// Whether it is left out, where hosts are as good as one another.
     pub circuit: Option<Circuit>,
+    /// How many sessions read there now, as from a replica.
+    pub used: usize,
+    /// Until when an operator leaves it out.
+    pub banned_until: Option<Instant>,
     /// Why the last look showed nothing.
     pub error: Option<String>,
 }
@@ -254,6 +258,29 @@ impl Cluster {
         self.hosts.iter().enumerate().filter_map(up)
     }
 
+    /// How far a replica is in the history of the primary. What one of another history says, or
+    /// one that was silent when it was asked last, says nothing.
+    fn replayed(&self, host: &Host) -> Option<Lsn> {
+        let answers = host.health.state() == State::Up && host.error.is_none();
+        let sample = host.sample.filter(|sample| {
+            let line = Line { system: sample.system, timeline: sample.timeline };
+            sample.role == Role::Replica && answers && self.line == Some(line)
+        });
+        sample?.lsn
+    }
+
+    /// When the primary flushes what is committed.
+    pub fn flushing(&self) -> Flushing {
+        let primary = self.primary.and_then(|primary| self.hosts.get(primary)?.sample);
+        primary.map_or_else(Flushing::default, |sample| sample.flushing)
+    }
+
+    /// The moment up to which each of the hosts has everything, where it is a replica of which that
+    /// is known.
+    pub fn freshness(&self) -> impl Iterator<Item = Option<Instant>> {
+        self.hosts.iter().map(|host| self.moments.fresh_as_of(self.replayed(host)?))
+    }
+
     /// What there is to tell, in the order of the hosts.
     pub fn figures(&self) -> Vec<HostFigures> {
         let figures = |(index, host): (usize, &Host)| {
@@ -265,13 +292,7 @@ impl Cluster {
                 Some(Role::Primary) if state == State::Up => Standing::Slighted,
                 Some(Role::Primary) => Standing::Unknown,
             };
-            // Of another history, or silent: how far it is says nothing.
-            let answers = state == State::Up && host.error.is_none();
-            let replayed = host.sample.filter(|sample| {
-                let line = Line { system: sample.system, timeline: sample.timeline };
-                sample.role == Role::Replica && answers && self.line == Some(line)
-            });
-            let replayed = replayed.and_then(|sample| sample.lsn);
+            let replayed = self.replayed(host);
             HostFigures {
                 at: host.at.clone(),
                 standing,
@@ -282,6 +303,8 @@ impl Cluster {
                 fresh_as_of: replayed.and_then(|lsn| self.moments.fresh_as_of(lsn)),
                 lag_bytes: replayed.and_then(|lsn| Some(lsn.bytes_behind(self.moments.latest()?))),
                 circuit: None,
+                used: 0,
+                banned_until: None,
                 error: host.error.clone(),
             }
         };

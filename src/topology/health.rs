@@ -13,6 +13,17 @@ pub enum State {
     Down,
 }
 
+impl State {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// What a look at a host says about that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {

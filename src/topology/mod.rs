@@ -7,8 +7,10 @@
 
 pub mod balance;
 mod breaker;
+pub mod choice;
 mod cluster;
 mod freshness;
+mod gauge;
 mod health;
 mod lsn;
 mod probe;
@@ -21,9 +23,10 @@ use std::fmt;
 pub use breaker::{Breaker, Circuit, Limits};
 pub use cluster::{Cluster, Event, HostFigures, Standing};
 pub use freshness::Moments;
+pub use gauge::{Gauge, Using};
 pub use health::{Health, Sign, State};
 pub use lsn::Lsn;
-pub use probe::{Miss, Sample};
+pub use probe::{Flushing, Miss, Sample};
 pub use watch::{Pace, Primary, Topology};
 
 /// What a server is.

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::Role;
 use super::health::Sign;
 use super::lsn::Lsn;
+use crate::config::read_duration;
 use crate::server::ask::{AskError, Asker, Row};
 use crate::server::connect::{ConnectError, Target};
 
@@ -22,6 +23,25 @@ pub struct Sample {
     pub timeline: u32,
     /// What a primary has flushed, and a replica replayed; `None` when it has replayed nothing.
     pub lsn: Option<Lsn>,
+    /// When commits are flushed.
+    pub flushing: Flushing,
+}
+
+/// When a server flushes what is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flushing {
+    /// Commits are told before they are flushed (`synchronous_commit = off`), unless a session says
+    /// otherwise.
+    pub lazy: bool,
+    /// Those that are, are flushed within this time: three times `wal_writer_delay`.
+    pub within: Duration,
+}
+
+impl Default for Flushing {
+    /// As Postgres comes.
+    fn default() -> Self {
+        Self { lazy: false, within: Duration::from_millis(600) }
+    }
 }
 
 /// What came of a look that showed nothing.
@@ -41,7 +61,8 @@ const QUESTION: &str = "SELECT r, \
      CASE WHEN r THEN greatest(c.timeline_id, m.min_recovery_end_timeline, \
      (SELECT received_tli FROM pg_stat_wal_receiver)) \
      ELSE ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int END, \
-     s.system_identifier \
+     s.system_identifier, \
+     current_setting('synchronous_commit'), current_setting('wal_writer_delay') \
      FROM pg_is_in_recovery() r, pg_control_checkpoint() c, pg_control_recovery() m, \
      pg_control_system() s";
 
@@ -112,6 +133,13 @@ fn read(rows: Vec<Row>) -> Result<Sample, AskError> {
             lsn: value(1).and_then(Lsn::parse),
             timeline: value(2)?.parse().ok()?,
             system: value(3)?.parse().ok()?,
+            flushing: Flushing {
+                lazy: value(4).and_then(|text| std::str::from_utf8(text.as_ref()).ok())
+                    == Some("off"),
+                within: value(5)
+                    .and_then(read_duration)
+                    .map_or(Flushing::default().within, |d| d * 3),
+            },
         })
     };
     sample().ok_or_else(|| AskError::Refused("it does not say what it is".to_owned()))

@@ -56,6 +56,7 @@ impl Scene {
                         system: system.first().map_or(7, |system| system.parse().unwrap()),
                         timeline: timeline.parse().unwrap(),
                         lsn: Lsn::parse(lsn),
+                        flushing: Flushing::default(),
                     }),
                     _ => panic!("{look}"),
                 },
@@ -320,7 +321,9 @@ fn hosts_that_stay_are_known_after_a_change_of_the_list() {
     let mut next = Cluster::new(names, Some(&scene.cluster), scene.now);
     assert_eq!(next.primary(), Some(&at("a")));
     assert_eq!(next.figures()[1].fresh_as_of, Some(scene.now));
-    let primary = Sample { role: Role::Primary, system: 7, timeline: 2, lsn: Lsn::parse("0/99") };
+    let flushing = Flushing::default();
+    let lsn = Lsn::parse("0/99");
+    let primary = Sample { role: Role::Primary, system: 7, timeline: 2, lsn, flushing };
     next.observe(0, scene.now, scene.now, Ok(primary));
     assert_eq!(next.primary(), Some(&at("a")));
     // Without the primary of before, one of the past is none either.

@@ -2,6 +2,7 @@
 //! per host.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -10,9 +11,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::breaker::Limits;
 use super::cluster::{Cluster, Event, HostFigures, Standing};
+use super::gauge::Gauge;
 use super::health::State;
-use super::probe::Probe;
+use super::probe::{Flushing, Probe};
 use crate::config::HostPort;
 use crate::events::{Events, Kind};
 use crate::server::connect::Target;
@@ -24,8 +27,14 @@ pub struct Pace {
     pub every: Duration,
     /// The longest look.
     pub limit: Duration,
+    /// When a host is left out where servers can't be opened.
+    pub breaker: Limits,
 }
 
+/// Between two looks while somebody waits for a replica to have something.
+const EVERY_WANTED: Duration = Duration::from_millis(25);
+/// For how long after the last one did.
+const WANTED: Duration = Duration::from_secs(1);
 /// Between two looks while no primary is known.
 const EVERY_SEARCHING: Duration = Duration::from_millis(100);
 /// For how long it is searched for at that pace.
@@ -54,8 +63,17 @@ struct Books {
     pace: Pace,
     cluster: Mutex<Cluster>,
     primary: watch::Sender<Primary>,
-    /// Those who look at a host are to look now, each of them.
-    hurry: Vec<Notify>,
+    /// One for each host, in their order.
+    gauges: Vec<Arc<Gauge>>,
+    epoch: Instant,
+    /// When somebody last wanted a replica to be fresher than it was, in milliseconds from the epoch.
+    wanted: AtomicU64,
+    /// A look has been answered.
+    looked: Notify,
+    /// When the primary flushes what is committed, in milliseconds; and whether that is later than it
+    /// is told.
+    flushed_within: AtomicU64,
+    flushes_late: AtomicBool,
     /// What changes is told there, too.
     log: Arc<Events>,
 }
@@ -75,9 +93,20 @@ impl Topology {
         let known = before.map(|before| before.books.cluster.lock().clone());
         let cluster = Cluster::new(names, known.as_ref(), now);
         let primary = cluster.primary().cloned().map_or(Primary::Missing(now), Primary::Known);
-        let hurry = hosts.iter().map(|_| Notify::new()).collect();
-        let (cluster, primary) = (Mutex::new(cluster), watch::Sender::new(primary));
-        let books = Arc::new(Books { pace, cluster, primary, hurry, log });
+        let gauge =
+            |(_, target): &(_, Target)| Gauge::new(target.address.clone(), pace.breaker, now);
+        let books = Arc::new(Books {
+            pace,
+            cluster: Mutex::new(cluster),
+            primary: watch::Sender::new(primary),
+            gauges: hosts.iter().map(gauge).collect(),
+            epoch: now,
+            wanted: AtomicU64::new(0),
+            looked: Notify::new(),
+            flushed_within: AtomicU64::new(millis(Flushing::default().within)),
+            flushes_late: AtomicBool::new(false),
+            log,
+        });
         let mut watchers = JoinSet::new();
         for (host, (_, target)) in hosts.into_iter().enumerate() {
             watchers.spawn_on(Arc::clone(&books).watch(host, target), on);
@@ -87,7 +116,45 @@ impl Topology {
 
     /// What there is to tell of each host, in their order.
     pub fn figures(&self) -> Vec<HostFigures> {
-        self.books.cluster.lock().figures()
+        let now = Instant::now();
+        let mut figures = self.books.cluster.lock().figures();
+        for (host, gauge) in figures.iter_mut().zip(&self.books.gauges) {
+            host.circuit = Some(gauge.circuit(now));
+            host.used = gauge.used();
+            host.banned_until = gauge.banned_until(now);
+        }
+        figures
+    }
+
+    /// What those who choose a host read of each, in their order.
+    pub fn gauges(&self) -> &[Arc<Gauge>] {
+        &self.books.gauges
+    }
+
+    /// Somebody wants replicas to be fresher than they are: hosts are looked at more often for a
+    /// while.
+    pub fn want(&self, now: Instant) {
+        let at = millis(now.saturating_duration_since(self.books.epoch)).max(1);
+        let before = self.books.wanted.swap(at, Ordering::Relaxed);
+        if Duration::from_millis(at.saturating_sub(before)) > EVERY_WANTED || before == 0 {
+            self.look();
+        }
+    }
+
+    /// When the primary flushes what is committed.
+    pub fn flushing(&self) -> Flushing {
+        Flushing {
+            lazy: self.books.flushes_late.load(Ordering::Relaxed),
+            within: Duration::from_millis(self.books.flushed_within.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Waits until a host has answered a look.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn looked(&self) {
+        self.books.looked.notified().await;
     }
 
     /// Which host is the primary, now and when that changes.
@@ -103,7 +170,7 @@ impl Topology {
 
     /// Has every host looked at now.
     pub fn look(&self) {
-        self.books.hurry.iter().for_each(Notify::notify_one);
+        self.books.gauges.iter().for_each(|gauge| gauge.look());
     }
 }
 
@@ -137,7 +204,18 @@ impl Books {
     ) -> (Vec<Event>, Duration) {
         let now = Instant::now();
         let mut cluster = self.cluster.lock();
+        let answered = look.is_ok();
         let events = cluster.observe(host, requested, now, look);
+        for (gauge, fresh_as_of) in self.gauges.iter().zip(cluster.freshness()) {
+            gauge.show(fresh_as_of);
+        }
+        if answered && let Some(gauge) = self.gauges.get(host) {
+            gauge.answered(requested);
+        }
+        let Flushing { lazy, within } = cluster.flushing();
+        self.flushes_late.store(lazy, Ordering::Relaxed);
+        self.flushed_within.store(millis(within), Ordering::Relaxed);
+        self.looked.notify_waiters();
         // Under the lock: what is told last is what is so.
         self.primary.send_if_modified(|primary| {
             let next = match (cluster.primary(), &*primary) {
@@ -151,17 +229,27 @@ impl Books {
         });
         let every = match *self.primary.borrow() {
             Primary::Missing(since) if now < since + SEARCH => EVERY_SEARCHING.min(self.pace.every),
+            _ if self.is_wanted(now) => EVERY_WANTED.min(self.pace.every),
             _ => self.pace.every,
         };
         (events, every)
     }
 
+    fn is_wanted(&self, now: Instant) -> bool {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        wanted > 0 && now < self.epoch + Duration::from_millis(wanted) + WANTED
+    }
+
     async fn hurried(&self, host: usize) {
-        match self.hurry.get(host) {
-            Some(hurry) => hurry.notified().await,
+        match self.gauges.get(host) {
+            Some(gauge) => gauge.hurried().await,
             None => std::future::pending().await,
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Has the log say what has changed.

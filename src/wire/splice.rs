@@ -30,6 +30,12 @@ impl<'a> Splice<'a> {
         }
     }
 
+    /// This part of the input.
+    #[inline]
+    pub fn input(&self, part: Range<usize>) -> &'a [u8] {
+        self.input.get(part).unwrap_or_default()
+    }
+
     /// Appends what `write` appends, and gives what it gives.
     pub fn insert<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         self.settle();

@@ -178,7 +178,9 @@ fn users_of_the_figures_can_only_look() {
         }
         let right = match name {
             "SET" => "SET max_client_conn = 1".to_owned(),
-            "DISABLE" | "ENABLE" | "KILL_CLIENT" | "SILENCE" | "UNSILENCE" => format!("{name} a"),
+            "DISABLE" | "ENABLE" | "KILL_CLIENT" | "SILENCE" | "UNSILENCE" | "BAN" | "UNBAN" => {
+                format!("{name} a")
+            }
             "EXPLAIN ROUTE" => format!("{name} {APP_DATABASE} SELECT 1"),
             _ => name.to_owned(),
         };

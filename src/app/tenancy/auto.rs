@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Book, Tenancies};
+use crate::client::card::Login;
 use crate::client::condition;
-use crate::pool::PoolName;
 use crate::wire::reply::Report;
 
 /// The longest time between looks for what is idle.
@@ -42,8 +42,11 @@ impl Tenancies {
         let Book { setup, known, unused, .. } = book;
         known.retain(|login, tenancy| {
             // Each session has a share in it, and a new one gets it under the lock of the book.
-            let snapshot = tenancy.pool.snapshot();
-            let used = Arc::strong_count(tenancy) > 1 || snapshot.active + snapshot.waiting > 0;
+            let busy = tenancy.pools().any(|pool| {
+                let snapshot = pool.snapshot();
+                snapshot.active + snapshot.waiting > 0
+            });
+            let used = Arc::strong_count(tenancy) > 1 || busy;
             if used || !setup.config.is_auto(&login.database) {
                 unused.remove(login);
                 return true;
@@ -53,10 +56,12 @@ impl Tenancies {
                 return true;
             }
             unused.remove(login);
-            let (database, user) = (login.database.clone(), login.user.clone());
+            let Login { database, user } = &**login;
             tracing::info!(database, user, "cleaning up idle pool");
-            if let Some(pool) = self.pools.remove(&PoolName { database, user }) {
-                tokio::spawn(async move { pool.close().await });
+            for pool in tenancy.pools() {
+                if let Some(pool) = self.pools.remove(pool.name()) {
+                    tokio::spawn(async move { pool.close().await });
+                }
             }
             false
         });

@@ -71,7 +71,7 @@ impl Primaries {
 }
 
 /// The name in the configuration of the table that a database is made of.
-fn listed_as<'a>(config: &Config, name: &'a str) -> &'a str {
+pub(super) fn listed_as<'a>(config: &Config, name: &'a str) -> &'a str {
     if config.is_auto(name) { "*" } else { name }
 }
 
@@ -106,7 +106,8 @@ impl Tenancies {
                 forsaken = true;
             }
             // The terms are the same, and so there is no successor.
-            self.adapt(&setup, &setup, &book.primaries, tenancy, &mut moved);
+            let known = (&book.primaries, &book.watched);
+            self.adapt(&setup, &setup, known, tenancy, &mut moved);
         }
         forsaken
     }

@@ -1,6 +1,6 @@
 //! The top-level keys of databases with several hosts.
 
-use super::{DAY, GIB, Group, HOUR, key, time};
+use super::{DAY, GIB, Group, HOUR, YEAR, key, limit_of, time};
 use crate::config::field::Field;
 use crate::config::setting::{Key, Kind};
 
@@ -57,6 +57,31 @@ pub(super) const HOSTS: Group = Group {
             Kind::Size(0, GIB),
             "What may be kept of texts that were taken apart, so that it need not be done again. Texts \
              that differ in numbers and strings alone count as one. 0 keeps none."
+        ),
+        key!(
+            read_routing,
+            Kind::Reads,
+            "Which reads go to replicas, where there are some: all that are proven to do nothing but \
+             read (auto), those of transactions that say that they are read only and those with a \
+             hint (explicit), or none (off)."
+        ),
+        key!(
+            max_lag,
+            limit_of("no bound", YEAR),
+            "A replica that lacks more than the last of this time is not read from."
+        ),
+        key!(
+            read_your_writes,
+            Kind::OwnWrites,
+            "Whose writes a read sees, wherever it runs: those of its session, and of others with \
+             the same pgweir.causal_token (session), those of all sessions of this process on its \
+             database (database). With off only max_lag counts: reads may go backwards, too."
+        ),
+        key!(
+            replica_balance,
+            Kind::Spread,
+            "Which of several replicas is read from: one that few others read from (least_conn), \
+             each in its turn, or any. All go by the hosts' weights."
         ),
         key!(
             read_only_functions,

@@ -1,6 +1,6 @@
 //! The keys of `[databases.NAME]`, `[users.NAME]` and `[[hba]]`.
 
-use super::{CONNECTIONS, YEAR, key, limit, off};
+use super::{CONNECTIONS, YEAR, key, limit, limit_of, off};
 use crate::config::database::Database;
 use crate::config::field::Field;
 use crate::config::read::HbaEntry;
@@ -78,6 +78,48 @@ pub(crate) static DATABASE: &[Key<Database>] = &[
          server is opened on the next host (round-robin), or on the first that is there (disable).",
         "the primary is found, and used",
         "\"round-robin\""
+    ),
+    key!(
+        read_routing,
+        Kind::Reads,
+        "Which reads of this database go to replicas.",
+        "read_routing",
+        "\"auto\""
+    ),
+    key!(
+        max_lag,
+        limit_of("no bound", YEAR),
+        "A replica of this database that lacks more than the last of this time is not read from.",
+        "max_lag",
+        "5"
+    ),
+    key!(
+        read_your_writes,
+        Kind::OwnWrites,
+        "Whose writes a read of this database sees.",
+        "read_your_writes",
+        "\"session\""
+    ),
+    key!(
+        replica_balance,
+        Kind::Spread,
+        "Which of its replicas is read from.",
+        "replica_balance",
+        "\"least_conn\""
+    ),
+    key!(
+        weights,
+        Kind::Names,
+        "How much hosts get of what goes to replicas, as host:port=weight, 1 to 1000.",
+        "1 each",
+        "[\"db2.example:5433=3\"]"
+    ),
+    key!(
+        backup,
+        Kind::Hosts,
+        "Hosts, as host:port, that are read from only when there is no other replica that will do.",
+        "none",
+        "[\"replica2.example:5432\"]"
     ),
     key!(
         check_user,
@@ -309,6 +351,20 @@ pub(crate) static USER: &[Key<User>] = &[
          refused. docs/security.md says where that ends.",
         "false",
         "true"
+    ),
+    key!(
+        read_routing,
+        Kind::Reads,
+        "Which reads of this user go to replicas; goes before the database's.",
+        "the database's",
+        "\"off\""
+    ),
+    key!(
+        max_lag,
+        limit_of("no bound", YEAR),
+        "How much a replica may lack that this user reads from; goes before the database's.",
+        "the database's",
+        "60"
     ),
     key!(
         pool_size,

@@ -5,6 +5,7 @@ use toml::de::DeTable;
 use super::{Reader, Seen, joined};
 use crate::config::database::Database;
 use crate::config::model::General;
+use crate::config::routing::read_weight;
 use crate::config::url::ServerUrl;
 
 impl Reader<'_> {
@@ -33,6 +34,7 @@ impl Reader<'_> {
             }
             (None, None, _) => {}
         }
+        self.check_shares(path, header, seen, database);
         let configured = database.check_user.as_ref().or(general.check_user.as_ref());
         let looks_up = database.auth_user.as_ref().or(general.auth_user.as_ref());
         let nobody = configured.or(database.user.as_ref()).or(looks_up).is_none();
@@ -40,6 +42,25 @@ impl Reader<'_> {
             let what = "missing: nobody can ask the hosts which of them is the primary";
             let hint = "name a user who may log in to each of them".to_owned();
             self.report_at(Some(header), &joined(path, "check_user"), what, Some(hint));
+        }
+    }
+
+    /// Reports weights and backups of hosts that a database does not have.
+    fn check_shares(&mut self, path: &str, header: usize, seen: &Seen, database: &Database) {
+        let line = |key| seen.get(key).copied().or(Some(header));
+        let hosts = database.all_hosts();
+        let hint = || Some("name one of the database's hosts as it is written there".to_owned());
+        for text in &database.weights {
+            let (what, hint) = match read_weight(text, database.port) {
+                Ok((host, _)) if hosts.contains(&host) => continue,
+                Ok((host, _)) => (format!("{host} is none of the hosts"), hint()),
+                Err(what) => (what, Some("as in \"db2.example:5432=3\"".to_owned())),
+            };
+            self.report_at(line("weights"), &joined(path, "weights"), &what, hint);
+        }
+        for host in database.backup.iter().filter(|host| !hosts.contains(host)) {
+            let what = format!("{host} is none of the hosts");
+            self.report_at(line("backup"), &joined(path, "backup"), &what, hint());
         }
     }
 

@@ -2,7 +2,9 @@
 
 use toml::de::DeValue;
 
-use super::super::choice::{AuthType, LoadBalance, PinPolicy, PoolMode};
+use super::super::choice::{
+    AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread,
+};
 use super::super::tls::{SslMode, SslNegotiation, TlsVersions};
 use super::super::units::{ByteSize, TimeUnit, show_duration};
 use super::{Kind, Wrong, quote};
@@ -49,6 +51,9 @@ impl Kind {
             Self::Names => "list of names".to_owned(),
             Self::Mode => one_of(&MODES.map(PoolMode::name)),
             Self::Balance => one_of(&LoadBalance::ALL.map(LoadBalance::name)),
+            Self::Reads => one_of(&ReadRouting::ALL.map(ReadRouting::name)),
+            Self::OwnWrites => one_of(&OwnWrites::ALL.map(OwnWrites::name)),
+            Self::Spread => one_of(&Spread::ALL.map(Spread::name)),
             Self::Pin => one_of(&PinPolicy::ALL.map(PinPolicy::name)),
             Self::Auth => one_of(&AUTHS.map(AuthType::name)),
             Self::SslMode => one_of(&SslMode::ALL.map(SslMode::name)),
@@ -84,6 +89,9 @@ impl Kind {
             Self::Mode
             | Self::Pin
             | Self::Balance
+            | Self::Reads
+            | Self::OwnWrites
+            | Self::Spread
             | Self::Auth
             | Self::SslMode
             | Self::SslNegotiation

@@ -254,7 +254,7 @@ pub(super) fn pool(
     loops: Arc<Loops>,
     change: impl FnOnce(&mut PoolSettings),
 ) -> Arc<Pool<Connector>> {
-    let name = PoolName { database: "d".to_owned(), user: user.to_owned() };
+    let name = PoolName { database: "d".to_owned(), user: user.to_owned(), replica: None };
     let mut settings = PoolSettings::default();
     change(&mut settings);
     Pool::new(name, settings, quotas, Connector(world.clone()), loops)

@@ -196,7 +196,8 @@ async fn pools_are_made_once_and_share_their_limits() {
         limits: limits(Some(2)),
         connector: Connector(world.clone()),
     };
-    let name = |user: &str| PoolName { database: "d".to_owned(), user: user.to_owned() };
+    let name =
+        |user: &str| PoolName { database: "d".to_owned(), user: user.to_owned(), replica: None };
     let a = pools.find_or_make(&name("a"), plan).unwrap();
     let b = pools.find_or_make(&name("b"), plan).unwrap();
     assert!(Arc::ptr_eq(&a, &pools.find_or_make(&name("a"), plan).unwrap()));

@@ -165,7 +165,7 @@ async fn pool_that_moves_to_another_server_counts_there() {
         max_user_connections: None,
     };
     let make = |user: &str, host: &str| {
-        let name = PoolName { database: "d".to_owned(), user: user.to_owned() };
+        let name = PoolName { database: "d".to_owned(), user: user.to_owned(), replica: None };
         let plan = || PoolPlan {
             settings: PoolSettings::default(),
             limits: limits(host),

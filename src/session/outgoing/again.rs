@@ -74,7 +74,8 @@ impl Outgoing<'_, '_> {
     /// once more: only if there is all of it and nothing behind it, and nothing before it that it
     /// would be rolled back with.
     pub(super) fn keep_to_run_again(&mut self, sequence: Option<u64>, request: &[u8]) {
-        let alone = self.server.receiver.status() == b'I'
+        let alone = self.flow.placed.tentative.is_none()
+            && self.server.receiver.status() == b'I'
             && self.flow.restore.is_none()
             && request.len() <= self.terms.request_max
             && is_one_request(request, self.terms.message_max);

@@ -5,7 +5,9 @@ use super::{ClientFault, Outgoing, Taken};
 use crate::server::ledger::Awaited;
 use crate::server::prepared::StatementName;
 use crate::session::flow::Refusal;
-use crate::session::pins::Pin;
+use crate::session::pins;
+use crate::sql::Leaves;
+use crate::sql::facts::Does;
 use crate::wire::frame::{HEADER_LEN, Header};
 use crate::wire::request;
 use crate::wire::view::Bind;
@@ -16,16 +18,41 @@ const FAILING: &[u8] = b"SELECT \"refused by pgweir\"";
 pub(in crate::session) const REFUSED_CODE: &[u8] = b"42703";
 
 impl Outgoing<'_, '_> {
+    /// Why a text that leaves this is refused here, if it is.
+    pub(super) fn refuses(&self, text: &[u8], leaves: Leaves) -> Option<Refusal> {
+        if let Some(pin) = self.terms.pins.refuses(leaves) {
+            return Some(Refusal::Pin(pin));
+        }
+        self.refuses_on_replica(text, leaves)
+    }
+
+    /// Why a text that leaves this is refused in a transaction on a replica, if it is. Outside of one
+    /// it would not have come here.
+    pub(super) fn refuses_on_replica(&self, text: &[u8], leaves: Leaves) -> Option<Refusal> {
+        let place = self.place.filter(|place| place.replica.is_some())?;
+        if self.server.receiver.status() == b'I' {
+            return None;
+        }
+        if let Some(pin) = pins::seen(leaves) {
+            return Some(Refusal::OnReplica(pin.reason()));
+        }
+        match &place.judge.readings.of(text).facts().does {
+            // Locks of rows and tables are refused by the server itself.
+            Does::Locks(by) if by.starts_with("pg_") => Some(Refusal::OnReplica("advisory lock")),
+            _ => None,
+        }
+    }
+
     /// Refuses a Query.
-    pub(super) fn refuse_query(&mut self, pin: Pin) -> Result<Taken, ClientFault> {
+    pub(super) fn refuse_query(&mut self, why: Refusal) -> Result<Taken, ClientFault> {
         let sent = self.begin_query()?;
         self.out.insert(|out| request::query(out, FAILING));
-        self.flow.refused.extend(sent.map(|sequence| (sequence, Refusal::Pin(pin))));
+        self.flow.refused.extend(sent.map(|sequence| (sequence, why)));
         Ok(Taken::Whole)
     }
 
     /// Refuses a Parse of this name.
-    pub(super) fn refuse_parse(&mut self, pin: Pin, name: &[u8]) -> Result<Taken, ClientFault> {
+    pub(super) fn refuse_parse(&mut self, why: Refusal, name: &[u8]) -> Result<Taken, ClientFault> {
         let sent = self.sent(Awaited::Parse)?;
         let identity = [FAILING, b"\0\0\0"].concat();
         let ours = StatementName::to_ask();
@@ -33,7 +60,7 @@ impl Outgoing<'_, '_> {
         let name = if name.is_empty() { name } else { ours.as_bytes() };
         self.out.insert(|out| request::parse(out, name, &identity));
         if let Some(sequence) = sent {
-            self.flow.refused.push((sequence, Refusal::Pin(pin)));
+            self.flow.refused.push((sequence, why));
             if name.is_empty() {
                 self.names.drop_unnamed_first(self.undo, sequence);
             }
@@ -41,15 +68,16 @@ impl Outgoing<'_, '_> {
         Ok(Taken::Whole)
     }
 
-    /// Refuses a Bind: its statement has other columns than the client was told. The server finds
-    /// none of the name that it is given.
+    /// Refuses a Bind, as of a statement that has other columns than the client was told. The server
+    /// finds none of the name that it is given.
     pub(super) fn refuse_bind(
         &mut self,
+        why: Refusal,
         bind: &Bind<'_>,
         header: Header,
     ) -> Result<Taken, ClientFault> {
         let sent = self.sent(Awaited::Bind)?;
-        self.flow.refused.extend(sent.map(|sequence| (sequence, Refusal::OtherColumns)));
+        self.flow.refused.extend(sent.map(|sequence| (sequence, why)));
         let name = StatementName::nobody();
         self.out.insert(|out| request::bind_start(out, bind, header.body_len, name.as_bytes()));
         Ok(Taken::Start(HEADER_LEN + bind.names_len))

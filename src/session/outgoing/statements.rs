@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::again::Telling;
 use super::lending::{For, Lending};
-use super::{ClientFault, Frees, NAME_PREFIX, Names, Outgoing, Restore, Stop, Unnamed};
-use crate::server::ledger::{Audience, Awaited};
+use super::{
+    ClientFault, Frees, NAME_PREFIX, Names, Outgoing, Restore, Stop, Taken, Unnamed, view,
+};
+use crate::server::ledger::{Audience, Awaited, Local};
 use crate::server::prepared::{By, Shape, Statement, StatementName};
 use crate::session::flow::Describing;
 use crate::sql::{self, Command, Leaves};
@@ -36,6 +38,50 @@ enum Fits {
 }
 
 impl Outgoing<'_, '_> {
+    pub(super) fn close(&mut self, body: &[u8]) -> Result<Taken, ClientFault> {
+        if let Some(view::Target::Statement(name)) = view::Target::read(body)
+            && self.has_to_wait_for(name)
+        {
+            return Ok(Taken::Not);
+        }
+        match view::Target::read(body) {
+            // The server may have it by what we have not seen.
+            Some(view::Target::Statement(name))
+                if !name.is_empty()
+                    && !name.starts_with(NAME_PREFIX)
+                    && self.doubts_statements() =>
+            {
+                self.note(Leaves::PREPARED | Leaves::ENDS, &[]);
+                if let Some(sequence) = self.sent(Awaited::Close)? {
+                    self.free(sequence, Frees::One(name.into()));
+                }
+                Ok(Taken::Start(0))
+            }
+            Some(view::Target::Statement(name)) if self.names.get(name).is_some() => {
+                if let Some(sequence) = self.reply(Local::CloseComplete)? {
+                    self.names.close(self.undo, sequence, name);
+                }
+                Ok(Taken::Whole)
+            }
+            Some(view::Target::Statement(b"")) => {
+                if let Some(sequence) = self.sent(Awaited::Close)? {
+                    self.names.set_unnamed(self.undo, sequence, Unnamed::None);
+                }
+                Ok(Taken::Start(0))
+            }
+            // Closing what doesn't exist is no error; and one of ours stays.
+            Some(view::Target::Statement(name)) if name.starts_with(NAME_PREFIX) => {
+                self.reply(Local::CloseComplete)?;
+                Ok(Taken::Whole)
+            }
+            Some(view::Target::Statement(_) | view::Target::Portal(_)) | None => {
+                // It may be a cursor that is held.
+                self.note(Leaves::ENDS, &[]);
+                self.verbatim(Awaited::Close)
+            }
+        }
+    }
+
     /// Whether the transaction has failed, or may have by the time that a message sent now is
     /// read: its server refuses all but its end then.
     pub(super) fn may_be_refused(&self) -> bool {

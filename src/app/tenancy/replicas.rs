@@ -1,0 +1,157 @@
+//! Pools at the hosts of a database that has several, for what is read from replicas.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Moved, Tenancies};
+use crate::app::design::{Design, address_of};
+use crate::app::setup::Setup;
+use crate::client::card::Login;
+use crate::config::{Database, PoolMode, ReadRouting, Share};
+use crate::pool::{Goal, PoolName, PoolPlan};
+use crate::server::hosts::Hosts;
+use crate::server::site::Site;
+use crate::session::{Replicas, ServerPool};
+use crate::topology::choice::Choice;
+use crate::topology::{Gauge, Topology};
+
+/// Who looks at the hosts of each database that has several, by its name in the configuration.
+pub(super) type Watched = HashMap<String, (Arc<Topology>, Arc<Choice>)>;
+
+/// Whose replicas are wanted.
+#[derive(Clone, Copy)]
+pub(super) struct Whose<'a> {
+    pub(super) login: &'a Login,
+    pub(super) database: &'a Database,
+    /// The pool at the primary.
+    pub(super) pool: &'a Arc<ServerPool>,
+}
+
+impl Tenancies {
+    /// Who looks at the hosts of these databases from now on, for pools that come, and for those that
+    /// there are with the next reload.
+    pub(in crate::app) fn watched_by(&self, setup: &Setup, names: &[String], by: &Arc<Topology>) {
+        let mut book = self.book.lock();
+        for name in names {
+            let Some(database) = setup.config.databases.get(name) else { continue };
+            let hosts = database.all_hosts();
+            let shares: Vec<Share> = hosts.iter().map(|host| database.share_of(host)).collect();
+            let spread = setup.config.replica_balance(database);
+            let before = book.watched.get(name).map(|(_, choice)| choice);
+            let choice = match before.filter(|before| before.is(spread, &shares)) {
+                Some(same) => Arc::clone(same),
+                None => Arc::new(Choice::new(spread, shares)),
+            };
+            book.watched.insert(name.clone(), (Arc::clone(by), choice));
+        }
+    }
+
+    /// The replicas of a login; `None` where nothing is read from any. What is there `before` stays
+    /// what it is where nothing is different.
+    pub(super) fn replicas(
+        &self,
+        (old, new): (Option<&Setup>, &Setup),
+        watched: &Watched,
+        whose: Whose<'_>,
+        before: Option<&Arc<Replicas>>,
+        moved: &mut Moved,
+    ) -> Option<Arc<Replicas>> {
+        let Whose { login, database, pool } = whose;
+        let (config, user) = (&new.config, new.config.users.get(&login.user));
+        let listed = super::primaries::listed_as(config, &login.database);
+        let routes = config.read_routing(database, user) != ReadRouting::Off
+            && config.pool_mode(database, user) != PoolMode::Session
+            && database.seeks_primary();
+        let (topology, choice) = match watched.get(listed).filter(|_| routes) {
+            Some((topology, choice)) => (Arc::clone(topology), Arc::clone(choice)),
+            None => {
+                self.leave(before, &[], moved);
+                return None;
+            }
+        };
+        let hosts = database.all_hosts();
+        let pools: Vec<Arc<ServerPool>> = hosts
+            .iter()
+            .zip(topology.gauges())
+            .filter_map(|(host, gauge)| {
+                let name = PoolName {
+                    database: login.database.clone(),
+                    user: login.user.clone(),
+                    replica: Some(host.clone()),
+                };
+                let design = |setup: &Setup| {
+                    let database = setup.config.database(&login.database)?;
+                    let mut design =
+                        Design::new(&setup.config, &database, &login.user, address_of(host));
+                    // What nobody reads from has no servers.
+                    design.settings.min = 0;
+                    Some(design)
+                };
+                let wanted = design(new)?;
+                let goal = self.goal_at(new, &wanted, pool, gauge);
+                let known = self.pools.find(&name);
+                if let Some(known) = &known {
+                    let same_looks =
+                        before.is_some_and(|before| Arc::ptr_eq(before.topology(), &topology));
+                    let was = old.and_then(design);
+                    if !same_looks || was.as_ref().is_none_or(|was| was.aim != wanted.aim) {
+                        known.connector().aim(goal.clone());
+                        known.replace_members();
+                    }
+                    let same = |was: &Design| {
+                        was.settings == wanted.settings && was.limits == wanted.limits
+                    };
+                    if !was.as_ref().is_some_and(same) {
+                        let Design { settings, limits, .. } = wanted.clone();
+                        self.pools.reconfigure(known, settings, limits);
+                    }
+                }
+                let Design { settings, limits, .. } = wanted;
+                let connector = || pool.connector().beside(goal);
+                let plan = || PoolPlan { settings, limits, connector: connector() };
+                self.pools.find_or_make(&name, plan)
+            })
+            .collect();
+        if pools.len() != hosts.len() {
+            return None;
+        }
+        let same = before.filter(|before| {
+            Arc::ptr_eq(before.topology(), &topology)
+                && Arc::ptr_eq(before.choice(), &choice)
+                && before.pools().len() == pools.len()
+                && before.pools().iter().zip(&pools).all(|(a, b)| Arc::ptr_eq(a, b))
+        });
+        if let Some(same) = same {
+            return Some(Arc::clone(same));
+        }
+        self.leave(before, &pools, moved);
+        Some(Arc::new(Replicas::new(topology, choice, pools)))
+    }
+
+    /// How servers are opened at a host, to be read from.
+    fn goal_at(
+        &self,
+        setup: &Setup,
+        design: &Design,
+        pool: &ServerPool,
+        gauge: &Arc<Gauge>,
+    ) -> Goal {
+        let secret = pool.connector().secret();
+        let mut goal = design.aim.clone().goal(&setup.tls, self.tcp, secret, None, None);
+        goal.site = Arc::new(Site::of_replica(Some(Arc::clone(&self.alarm)), gauge.looks()));
+        goal.target.hosts = Some(Arc::clone(gauge) as Arc<dyn Hosts>);
+        // There are others to read from.
+        let limit = setup.config.general.check_timeout;
+        goal.target.connect_timeout = goal.target.connect_timeout.min(limit);
+        goal
+    }
+
+    /// Pools that are not among those to stay have no more business.
+    fn leave(&self, before: Option<&Arc<Replicas>>, stay: &[Arc<ServerPool>], moved: &mut Moved) {
+        for pool in before.into_iter().flat_map(|before| before.pools()) {
+            if !stay.iter().any(|other| Arc::ptr_eq(other, pool)) {
+                moved.left.extend(self.pools.remove(pool.name()));
+            }
+        }
+    }
+}

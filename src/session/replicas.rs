@@ -1,0 +1,132 @@
+//! The replicas that sessions of a user on a database read from: a pool at each host of the database,
+//! whatever that host is at the moment.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::ServerPool;
+use crate::topology::choice::{Candidate, Choice, Need, Unfit};
+use crate::topology::{Gauge, Topology, Using};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Replicas {
+    topology: Arc<Topology>,
+    choice: Arc<Choice>,
+    /// In the order of the hosts.
+    pools: Box<[Arc<ServerPool>]>,
+}
+
+/// A replica that was chosen.
+#[derive(Clone, Debug)]
+pub(super) struct Chosen {
+    /// Its number among the hosts.
+    pub host: usize,
+    /// Its pool.
+    pub pool: Arc<ServerPool>,
+    gauge: Arc<Gauge>,
+}
+
+/// Hosts that have been tried in vain for a request, by their numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tried(u32);
+
+/// What a session has seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// Nothing that was written later.
+    pub at: Option<Instant>,
+    /// On this of the hosts; `None` = on the primary.
+    pub on: Option<usize>,
+}
+
+impl Tried {
+    pub(super) fn add(&mut self, host: usize) {
+        self.0 |= u32::try_from(host).ok().and_then(|host| 1u32.checked_shl(host)).unwrap_or(0);
+    }
+
+    fn has(self, host: usize) -> bool {
+        let bit = u32::try_from(host).ok().and_then(|host| 1u32.checked_shl(host));
+        bit.is_none_or(|bit| self.0 & bit != 0)
+    }
+}
+
+impl Replicas {
+    /// Pools at the hosts of this topology, in their order.
+    pub fn new(
+        topology: Arc<Topology>,
+        choice: Arc<Choice>,
+        pools: impl IntoIterator<Item = Arc<ServerPool>>,
+    ) -> Self {
+        Self { topology, choice, pools: pools.into_iter().collect() }
+    }
+
+    /// Who looks at the hosts.
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.topology
+    }
+
+    /// How one is chosen.
+    pub fn choice(&self) -> &Arc<Choice> {
+        &self.choice
+    }
+
+    /// The pools, in the order of the hosts.
+    pub fn pools(&self) -> &[Arc<ServerPool>] {
+        &self.pools
+    }
+
+    /// Chooses one that is as fresh as needed, and not behind what was seen.
+    pub(super) fn choose(
+        &self,
+        need: &Need,
+        seen: Seen,
+        now: Instant,
+        tried: Tried,
+    ) -> Result<Chosen, Unfit> {
+        let gauges = self.topology.gauges();
+        let candidate = |host: usize| {
+            let gauge =
+                gauges.get(host).filter(|gauge| !tried.has(host) && !gauge.is_left_out(now));
+            let fresh_as_of = gauge.and_then(|gauge| gauge.fresh_as_of());
+            Candidate {
+                fresh_as_of,
+                used: gauge.map_or(0, |gauge| gauge.used()),
+                unsure: seen.on != Some(host) && fresh_as_of < seen.at,
+            }
+        };
+        let host = self.choice.choose(need, now, candidate)?;
+        match (self.pools.get(host), gauges.get(host)) {
+            (Some(pool), Some(gauge)) => {
+                Ok(Chosen { host, pool: Arc::clone(pool), gauge: Arc::clone(gauge) })
+            }
+            _ => Err(Unfit::Missing),
+        }
+    }
+}
+
+impl Chosen {
+    /// Whether it is as fresh as needed.
+    pub(super) fn admits(&self, need: &Need, now: Instant) -> bool {
+        let fresh_as_of = self.gauge.fresh_as_of();
+        fresh_as_of.is_some_and(|fresh_as_of| need.admits(fresh_as_of, now).is_ok())
+    }
+
+    /// That a session reads there, from now on, by a server that was opened then; `None` when it is
+    /// not as fresh as needed any more, or may be behind what was seen.
+    pub(super) fn take(
+        &self,
+        need: &Need,
+        seen: Seen,
+        opened: Instant,
+        now: Instant,
+    ) -> Option<Using> {
+        let fresh_as_of = self.gauge.fresh_as_of()?;
+        need.admits(fresh_as_of, now).ok()?;
+        // Of a host that was there all the time nothing is lost that it has shown. That it was, is
+        // known by a server that was there before.
+        let since = |at: Instant| fresh_as_of >= at || seen.on == Some(self.host) && opened <= at;
+        seen.at.is_none_or(since).then(|| self.gauge.take())
+    }
+}

@@ -1,0 +1,343 @@
+//! Where the requests of a session run: on the primary, or on a replica that is fresh enough.
+//!
+//! A request is decided as a whole, when all of it is there and none of it has been sent. What is in
+//! doubt runs on the primary. What a session has written or read sets the moment up to which a replica
+//! must have everything that it reads from next; moments are those of our own clock, taken when the
+//! primary's answer had come ([`crate::topology`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::causal::Moment;
+use super::names::{Names, Unnamed};
+use super::replicas::{Chosen, Replicas, Seen, Tried};
+use super::terms::Terms;
+use crate::catalog::{Current, Readings};
+use crate::config::{OwnWrites, ReadRouting};
+use crate::route::{self, Reason, Role, route};
+use crate::server::manner::Manner;
+use crate::topology::Using;
+use crate::topology::choice::{Need, Unfit};
+use crate::wire::frame;
+use crate::wire::view::{self, Target};
+
+/// What a session goes by. Only sessions that may read from replicas own one.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// When it was last told that something was written.
+    wrote: Option<Instant>,
+    /// What it has read.
+    seen: Seen,
+    /// Since when reads run on the primary for the sake of what it has read alone.
+    unsure: Option<Instant>,
+    /// What it shares with others.
+    shared: Option<Shared>,
+    /// Replicas that could not do it for the request at hand.
+    tried: Tried,
+    /// The request at hand runs on the primary, whatever it is.
+    failed: bool,
+    /// Where the request at hand is to run.
+    pub aim: Aim,
+    /// The request at hand was lost with a server once.
+    pub lost: bool,
+    /// It waits for replicas to be looked at.
+    pub pauses: bool,
+    /// Why it may run on a replica.
+    pub wanted: Option<Reason>,
+    /// How the last one was decided.
+    pub last: Option<Last>,
+}
+
+/// Where a request is to run.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Aim {
+    /// Where the primary is.
+    #[default]
+    Primary,
+    /// On this replica, if it is still as fresh as this.
+    Replica(Chosen, Need),
+}
+
+/// A moment that others have, too.
+#[derive(Debug)]
+struct Shared {
+    token: Option<Box<[u8]>>,
+    moment: Arc<Moment>,
+}
+
+/// How a request was decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Last {
+    /// Why it runs where it runs.
+    pub reason: Reason,
+    /// On this one of the hosts.
+    pub host: Option<usize>,
+}
+
+/// What decides whether a request may go to the server that is attached.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub judge: Judge<'a>,
+    /// The replica that it is; `None` = it is the primary.
+    pub replica: Option<&'a AtReplica>,
+    /// How fresh it has to be.
+    pub need: Need,
+    /// Commits of the session are flushed later than it is told of them.
+    pub lazy: bool,
+}
+
+/// That a session is attached to a replica.
+#[derive(Debug)]
+pub(super) struct AtReplica {
+    /// The replica's number among the hosts.
+    pub host: usize,
+    chosen: Chosen,
+    _using: Using,
+}
+
+/// What decides about requests.
+#[derive(Clone, Copy)]
+pub(super) struct Judge<'a> {
+    pub catalog: &'a Current,
+    pub readings: &'a Readings,
+    pub routing: ReadRouting,
+    pub session: route::Session,
+    pub serializable: bool,
+    pub message_max: u32,
+}
+
+/// How long reads run on the primary, only because the session has read there, before it waits.
+const UNSURE: Duration = Duration::from_secs(1);
+
+/// What was found of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It is not whole yet.
+    Incomplete,
+    /// It has so many bytes; `None` where there is nothing in it that would have to run anywhere.
+    Whole(usize, Option<Reason>),
+}
+
+impl Judge<'_> {
+    /// Judges the request that these bytes begin with.
+    pub(super) fn request(&self, bytes: &[u8], names: &Names) -> Judged {
+        let (mut len, mut strongest) = (0, None);
+        // A Bind of what the request itself prepares has been judged with that.
+        let mut parsed: Option<&[u8]> = None;
+        loop {
+            let rest = bytes.get(len..).unwrap_or_default();
+            let (header, body) = match frame::message(rest, self.message_max) {
+                Ok(Some(message)) => message,
+                Ok(None) => return Judged::Incomplete,
+                // Who sends it on will say what is wrong.
+                Err(_) => return Judged::Whole(len.max(1), Some(Reason::Opaque)),
+            };
+            len += header.message_len();
+            let reason = match header.tag {
+                b'Q' => Some(self.text(view::query_text(body))),
+                b'P' => {
+                    let parse = view::Parse::read(body);
+                    parsed = parse.as_ref().map(|parse| parse.name);
+                    Some(self.text(parse.map(|parse| parse.text)))
+                }
+                b'B' => match view::Bind::read(body) {
+                    Some(bind) if parsed == Some(bind.statement) => None,
+                    Some(bind) => Some(self.named(bind.statement, names)),
+                    None => Some(Reason::Opaque),
+                },
+                b'D' => match Target::read(body) {
+                    Some(Target::Statement(name)) if parsed != Some(name) => {
+                        Some(self.named(name, names))
+                    }
+                    _ => None,
+                },
+                b'E' | b'C' | b'S' | b'X' => None,
+                b'H' => Some(Reason::NotWhole),
+                _ => Some(Reason::Opaque),
+            };
+            strongest = stronger(strongest, reason);
+            if matches!(header.tag, b'Q' | b'S' | b'H' | b'F' | b'X') {
+                return Judged::Whole(len, strongest);
+            }
+        }
+    }
+
+    /// A text; `None` is one that can't be read.
+    fn text(&self, text: Option<&[u8]>) -> Reason {
+        let Some(text) = text else { return Reason::Opaque };
+        let reading = self.readings.of(text);
+        let reason = route(reading.facts(), &reading.judge(self.catalog), self.session).reason;
+        match (reason, self.routing) {
+            (Reason::Reads, ReadRouting::Explicit) => Reason::NotAsked,
+            (reason, _) if reason.role() == Role::Replica && self.serializable => {
+                Reason::Serializable
+            }
+            (reason, _) => reason,
+        }
+    }
+
+    /// What the client has prepared under this name.
+    fn named(&self, name: &[u8], names: &Names) -> Reason {
+        if !name.is_empty() {
+            return self.text(names.get(name).map(|statement| statement.text()));
+        }
+        match names.unnamed() {
+            Unnamed::Here(identity) | Unnamed::Elsewhere(identity) => {
+                let end = memchr::memchr(0, identity).unwrap_or(identity.len());
+                self.text(identity.get(..end))
+            }
+            Unnamed::None | Unnamed::OnlyHere => Reason::Opaque,
+        }
+    }
+}
+
+/// Of the two the one that leads to the primary; what does nothing counts only by itself.
+fn stronger(one: Option<Reason>, other: Option<Reason>) -> Option<Reason> {
+    let rank = |reason: &Reason| match reason {
+        Reason::Nothing => 0,
+        reason if reason.role() == Role::Replica => 1,
+        _ => 2,
+    };
+    match (one, other) {
+        (Some(one), Some(other)) if rank(&other) > rank(&one) => Some(other),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Whether a request of this reason leaves the database as it is.
+pub(super) fn writes(reason: Option<Reason>) -> bool {
+    match reason {
+        None | Some(Reason::Nothing | Reason::Begins | Reason::Serializable | Reason::NotAsked) => {
+            false
+        }
+        Some(reason) => reason.role() == Role::Primary,
+    }
+}
+
+impl Course {
+    /// How fresh a replica has to be that this session reads from.
+    pub(super) fn need(&self, terms: &Terms, manner: &Manner) -> Need {
+        let shared = self.shared.as_ref().and_then(|shared| shared.moment.get());
+        let max_lag = manner.max_lag.unwrap_or(terms.max_lag);
+        let since = match terms.read_your_writes {
+            OwnWrites::Off => None,
+            OwnWrites::Session | OwnWrites::Database => self.wrote.max(shared),
+        };
+        Need { since, max_lag }
+    }
+
+    /// Shares this moment from now on, if not yet.
+    pub(super) fn share(
+        &mut self,
+        token: Option<&[u8]>,
+        find: impl FnOnce() -> Option<Arc<Moment>>,
+    ) {
+        let same = match (&self.shared, token) {
+            (None, None) => false,
+            (None, Some(_)) => false,
+            (Some(shared), token) => shared.token.as_deref() == token,
+        };
+        if !same {
+            self.shared = find().map(|moment| Shared { token: token.map(Into::into), moment });
+        }
+    }
+
+    /// Something was written, and the client may be told of it.
+    pub(super) fn told(&self, now: Instant) {
+        if let Some(shared) = &self.shared {
+            shared.moment.wrote(now);
+        }
+    }
+
+    /// What it has seen counts no more (`read_your_writes = "off"`).
+    pub(super) fn forget_seen(&mut self) {
+        (self.seen, self.unsure) = (Seen::default(), None);
+    }
+
+    /// It has been on the primary up to now; what it may have written is flushed at that moment.
+    pub(super) fn was_on_primary(&mut self, wrote: Option<Instant>, now: Instant) {
+        self.wrote = self.wrote.max(wrote);
+        self.seen = Seen { at: Some(now), on: None };
+    }
+
+    /// It has read from this one of the hosts up to now.
+    pub(super) fn was_on_replica(&mut self, host: usize, now: Instant) {
+        self.seen = Seen { at: Some(now), on: Some(host) };
+        self.unsure = None;
+    }
+
+    /// Chooses where the request at hand runs, which may run on a replica for this reason.
+    ///
+    /// # Errors
+    /// Why on none.
+    pub(super) fn choose(
+        &mut self,
+        replicas: &Replicas,
+        need: &Need,
+        now: Instant,
+    ) -> Result<Chosen, Reason> {
+        if self.failed {
+            return Err(Reason::Failed);
+        }
+        let unfit = match replicas.choose(need, self.seen, now, self.tried) {
+            Ok(chosen) => return Ok(chosen),
+            Err(unfit) => unfit,
+        };
+        if unfit == Unfit::Unsure {
+            self.unsure.get_or_insert(now);
+        } else {
+            self.unsure = None;
+        }
+        Err(match unfit {
+            Unfit::Missing => Reason::NoReplica,
+            Unfit::Lagging => Reason::Lagging,
+            Unfit::Behind | Unfit::Unsure => Reason::NotFresh,
+        })
+    }
+
+    /// Waits for a moment to come back to replicas, if that is due: a session that never pauses would
+    /// stay on the primary for ever, where it always sees what no replica is known to have yet.
+    pub(super) fn pause_if_due(&mut self, now: Instant) {
+        self.pauses = self.unsure.is_some_and(|since| now >= since + UNSURE);
+        if self.pauses {
+            self.unsure = Some(now);
+        }
+    }
+
+    /// This replica could not do it.
+    pub(super) fn tried(&mut self, host: usize) {
+        self.tried.add(host);
+    }
+
+    /// No replica is to be tried any more for the request at hand.
+    pub(super) fn give_up(&mut self) {
+        self.failed = true;
+    }
+
+    /// The hosts are others from now on.
+    pub(super) fn hosts_changed(&mut self) {
+        self.seen.on = None;
+    }
+
+    /// It is on its way.
+    pub(super) fn sent(&mut self) {
+        (self.tried, self.failed, self.aim) = (Tried::default(), false, Aim::Primary);
+        self.pauses = false;
+    }
+
+    /// It reads from this replica from now on, by a server that was opened then; `None` when that is
+    /// not as fresh as needed any more.
+    pub(super) fn take(&self, chosen: Chosen, need: &Need, opened: Instant) -> Option<AtReplica> {
+        let using = chosen.take(need, self.seen, opened, Instant::now())?;
+        Some(AtReplica { host: chosen.host, chosen, _using: using })
+    }
+}
+
+impl AtReplica {
+    /// Whether the session may go on reading there.
+    pub(super) fn is_still(&self, need: &Need, now: Instant) -> bool {
+        self.chosen.admits(need, now)
+    }
+}

@@ -1,0 +1,315 @@
+//! The way of a session's requests to the primary or a replica: what is decided of each, and what
+//! becomes of that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::routing::{Aim, AtReplica, Judge, Judged, Last};
+use super::{Attached, End, ServerPool, Session, Tenancy};
+use crate::config::OwnWrites;
+use crate::pool::{Closed, Connector, Lease};
+use crate::route::{self, Reason, Role};
+use crate::server::params::Params;
+use crate::server::reported::Reported;
+use crate::traffic::{self, Span};
+
+/// How long a request waits at most for replicas to be looked at.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What became of a try for a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tried {
+    /// It is attached.
+    Attached,
+    /// It has to be waited for.
+    Later,
+}
+
+/// What decides about the requests of a session; `None` where there are no replicas.
+pub(super) fn judge<'a>(
+    tenancy: &'a Tenancy,
+    params: &Params,
+    known: &Reported,
+) -> Option<Judge<'a>> {
+    tenancy.replicas.as_ref()?;
+    let manner = params.manner();
+    let says = |name, value: &[u8]| known.get(name).is_some_and(|said| said == value);
+    Some(Judge {
+        catalog: &tenancy.catalog,
+        readings: &tenancy.house.readings,
+        routing: tenancy.terms.read_routing,
+        session: route::Session {
+            in_transaction: false,
+            read_only: tenancy.terms.read_only
+                || manner.read_only
+                || says("default_transaction_read_only", b"on"),
+            // Those who have some keep their server.
+            temporary: false,
+            other_encoding: !says("client_encoding", b"UTF8"),
+            wants: manner.role,
+        },
+        serializable: manner.serializable,
+        message_max: tenancy.terms.message_max,
+    })
+}
+
+/// Whether commits of a session are flushed later than it is told of them.
+pub(super) fn lazy(tenancy: &Tenancy, params: &Params) -> bool {
+    let by_default = || {
+        let replicas = tenancy.replicas.as_ref();
+        replicas.is_some_and(|replicas| replicas.topology().flushing().lazy)
+    };
+    params.manner().lazy.unwrap_or_else(by_default)
+}
+
+/// The moment at which what the client is told of now is flushed.
+pub(super) fn flushed(tenancy: &Tenancy, lazily: bool, now: Instant) -> Instant {
+    match &tenancy.replicas {
+        Some(replicas) if lazily => now + replicas.topology().flushing().within,
+        _ => now,
+    }
+}
+
+impl Session {
+    /// Decides where the request runs that these bytes begin with, if there are replicas.
+    fn aim_at(&mut self, request: &[u8]) {
+        let Some(judge) = judge(&self.tenancy, &self.params, &self.known) else { return };
+        let judged = judge.request(request, &self.names);
+        let reason = match judged {
+            _ if self.ear.is_some() => Reason::Listens,
+            Judged::Incomplete => Reason::NotWhole,
+            Judged::Whole(len, _) if len > self.tenancy.terms.request_max => Reason::NotWhole,
+            Judged::Whole(_, reason) => reason.unwrap_or(Reason::Nothing),
+        };
+        let now = Instant::now();
+        self.share_moment();
+        let Some(replicas) = &self.tenancy.replicas else { return };
+        let course = self.course.get_or_insert_default();
+        if self.tenancy.terms.read_your_writes == OwnWrites::Off {
+            course.forget_seen();
+        }
+        (course.aim, course.pauses, course.wanted) = (Aim::Primary, false, None);
+        let mut reason = reason;
+        if reason.role() == Role::Replica {
+            course.wanted = Some(reason);
+            let need = course.need(&self.tenancy.terms, self.params.manner());
+            match course.choose(replicas, &need, now) {
+                Ok(chosen) => course.aim = Aim::Replica(chosen, need),
+                Err(why) => {
+                    if why == Reason::NotFresh {
+                        replicas.topology().want(now);
+                        course.pause_if_due(now);
+                    }
+                    reason = why;
+                }
+            }
+        }
+        let host = match &course.aim {
+            Aim::Primary => None,
+            Aim::Replica(chosen, _) => Some(chosen.host),
+        };
+        course.last = Some(Last { reason, host });
+    }
+
+    /// Shares with others what they have to see of each other's writes.
+    fn share_moment(&mut self) {
+        let tenancy = &self.tenancy;
+        let token = self.params.manner().token.as_deref();
+        let writes = &tenancy.house.writes;
+        let find = || match (tenancy.terms.read_your_writes, token) {
+            (OwnWrites::Off, _) => None,
+            (OwnWrites::Database, _) => Some(writes.of(&tenancy.login.database)),
+            (OwnWrites::Session, Some(token)) => {
+                Some(writes.of_token(&tenancy.login.database, token))
+            }
+            (OwnWrites::Session, None) => None,
+        };
+        self.course.get_or_insert_default().share(token, find);
+    }
+
+    /// Attaches a server if one is to be had at once for the request that these bytes begin with.
+    pub(super) fn try_attach(&mut self, request: &[u8]) -> Result<Tried, End> {
+        self.aim_at(request);
+        // One who has to ask waits anyway.
+        if self.tenancy.must_ask() {
+            self.go_to_primary();
+            return Ok(Tried::Later);
+        }
+        if self.course.as_deref().is_some_and(|course| course.pauses) {
+            return Ok(Tried::Later);
+        }
+        // An error is found again by the one who queues.
+        let Ok(Some(lease)) = self.aimed_pool().try_checkout(&self.wish()) else {
+            return Ok(Tried::Later);
+        };
+        if self.must_ask(&lease) {
+            lease.check_in(self.on);
+            return Ok(Tried::Later);
+        }
+        let role = self.aimed_role();
+        match self.take(lease)? {
+            None => {
+                self.tenancy.times.add(self.on.index(), role, Span::Wait, 1, Duration::ZERO);
+                Ok(Tried::Attached)
+            }
+            Some(lease) => {
+                lease.check_in(self.on);
+                Ok(Tried::Later)
+            }
+        }
+    }
+
+    /// The request runs on the primary after all.
+    fn go_to_primary(&mut self) {
+        if let Some(course) = &mut self.course {
+            course.aim = Aim::Primary;
+        }
+    }
+
+    /// Where the last request ran that could run anywhere, and why, for people.
+    pub(super) fn last_route(&self) -> String {
+        let Some(replicas) = &self.tenancy.replicas else {
+            return "primary: nothing is read from replicas here".to_owned();
+        };
+        let Some(Last { reason, host }) = self.course.as_deref().and_then(|course| course.last)
+        else {
+            return "none yet".to_owned();
+        };
+        let name = host.and_then(|host| replicas.pools().get(host)?.name().replica.as_ref());
+        match name {
+            Some(name) => format!("replica {name}: {}", reason.name()),
+            None => format!("primary: {}", reason.name()),
+        }
+    }
+
+    /// Whether the request at hand runs on the primary.
+    pub(super) fn is_aimed_at_primary(&self) -> bool {
+        let aim = self.course.as_deref().map(|course| &course.aim);
+        matches!(aim, None | Some(Aim::Primary))
+    }
+
+    /// What its server is used as.
+    pub(super) fn aimed_role(&self) -> traffic::Role {
+        match self.is_aimed_at_primary() {
+            true => traffic::Role::Primary,
+            false => traffic::Role::Replica,
+        }
+    }
+
+    /// The pool that the request at hand takes its server from.
+    pub(super) fn aimed_pool(&self) -> Arc<ServerPool> {
+        match self.course.as_deref().map(|course| &course.aim) {
+            Some(Aim::Replica(chosen, _)) => Arc::clone(&chosen.pool),
+            Some(Aim::Primary) | None => Arc::clone(&self.tenancy.pool),
+        }
+    }
+
+    /// Attaches a server of the pool that was aimed at. One of a replica that is not as fresh as
+    /// needed any more comes back, and the request runs on the primary.
+    pub(super) fn take(
+        &mut self,
+        lease: Lease<Connector>,
+    ) -> Result<Option<Lease<Connector>>, End> {
+        let mut at = None;
+        if let Some(course) = &mut self.course {
+            if let Aim::Replica(chosen, need) = std::mem::take(&mut course.aim) {
+                at = course.take(chosen, &need, lease.created());
+                if at.is_none() {
+                    course.last = Some(Last { reason: Reason::NotFresh, host: None });
+                    return Ok(Some(lease));
+                }
+            }
+            course.sent();
+            if let Some(last) = course.last {
+                self.tenancy.decisions.count(last.reason);
+            }
+        }
+        self.attach(lease, at)?;
+        Ok(None)
+    }
+
+    /// There is no server to be had where the request was to run: whether it tries elsewhere.
+    pub(super) fn tries_elsewhere(&mut self) -> bool {
+        let Some(replicas) = &self.tenancy.replicas else { return false };
+        let Some(course) = &mut self.course else { return false };
+        let Aim::Replica(chosen, need) = std::mem::take(&mut course.aim) else { return false };
+        course.tried(chosen.host);
+        match course.choose(replicas, &need, Instant::now()) {
+            Ok(next) => {
+                course.last = course.last.map(|last| Last { host: Some(next.host), ..last });
+                course.aim = Aim::Replica(next, need);
+            }
+            Err(reason) => course.last = Some(Last { reason, host: None }),
+        }
+        true
+    }
+
+    /// Waits for a moment, so that a session that never pauses comes back to replicas.
+    pub(super) async fn pause(&mut self) {
+        let Some(replicas) = self.tenancy.replicas.clone() else { return };
+        if !self.course.as_deref_mut().is_some_and(|course| std::mem::take(&mut course.pauses)) {
+            return;
+        }
+        let looks = async {
+            loop {
+                let looked = replicas.topology().looked();
+                replicas.topology().want(Instant::now());
+                looked.await;
+                let Some(course) = &mut self.course else { return };
+                let need = course.need(&self.tenancy.terms, self.params.manner());
+                if let Ok(chosen) = course.choose(&replicas, &need, Instant::now()) {
+                    let reason = course.wanted.unwrap_or(Reason::Reads);
+                    course.last = Some(Last { reason, host: Some(chosen.host) });
+                    course.aim = Aim::Replica(chosen, need);
+                    return;
+                }
+            }
+        };
+        // In vain, it runs on the primary.
+        let _in_time = timeout(PAUSE, looks).await;
+    }
+
+    /// The server that the client reads from is lost, or was: whether the request is read elsewhere,
+    /// as nothing of it has been shown. Once: it may be what has brought the server down.
+    pub(super) fn reads_elsewhere(&mut self, end: &End) -> bool {
+        let (End::ServerGone, Some(course)) = (end, &mut self.course) else { return false };
+        if course.lost {
+            return false;
+        }
+        let may = |attached: &mut Box<Attached>| {
+            attached.replica.is_some() && attached.flow.placed.tentative.is_some()
+        };
+        let Some(mut attached) = self.attached.take_if(may) else { return false };
+        course.lost = true;
+        attached.stop_counting(&self.tenancy, self.on);
+        let Attached { lease, flow, mut undo, replica, .. } = *attached;
+        if let (Some(tentative), Some(at)) = (flow.placed.tentative, replica) {
+            self.names.undo(&mut undo, tentative.first..u64::MAX);
+            course.tried(at.host);
+            self.client.inbox.put_back(&tentative.request);
+        }
+        self.names.leave_server();
+        drop(self.seat.leave());
+        lease.site.doubt();
+        lease.discard(Closed::ServerGone);
+        true
+    }
+
+    /// The server is left: what the session has seen of it counts from now on.
+    pub(super) fn left(&mut self, attached: &Attached) {
+        if let Some(course) = &mut self.course {
+            let now = Instant::now();
+            course.lost = false;
+            match &attached.replica {
+                Some(AtReplica { host, .. }) => course.was_on_replica(*host, now),
+                None => {
+                    let placed = &attached.flow.placed;
+                    let wrote = placed.wrote.then(|| flushed(&self.tenancy, placed.lazy, now));
+                    course.was_on_primary(wrote, now);
+                }
+            }
+        }
+    }
+}

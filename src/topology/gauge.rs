@@ -1,0 +1,157 @@
+//! What those who choose a host read of it without a lock, and what they leave there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, Circuit, Limits};
+use crate::net::socket::Address;
+use crate::server::hosts::Hosts;
+use crate::server::site::Looks;
+
+/// One host's.
+#[derive(Debug)]
+pub struct Gauge {
+    /// Moments are counted from it.
+    epoch: Instant,
+    address: Address,
+    /// The moment up to which it has everything, where it is a replica that answers; 0 = it is none.
+    fresh: AtomicU64,
+    /// How many sessions read there now.
+    used: AtomicUsize,
+    breaker: Mutex<Breaker>,
+    /// Until when the breaker leaves it out; 0 = it does not.
+    left_out: AtomicU64,
+    /// An operator leaves it out until then; 0 = nobody does.
+    banned: AtomicU64,
+    /// Has it looked at now.
+    hurry: Arc<Notify>,
+    /// When the last look began that it has answered.
+    looked_at: watch::Sender<Instant>,
+}
+
+/// That a session reads from a host, for as long as it does.
+#[derive(Debug)]
+pub struct Using(Arc<Gauge>);
+
+impl Drop for Using {
+    fn drop(&mut self) {
+        self.0.used.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Gauge {
+    pub(super) fn new(address: Address, limits: Limits, epoch: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            epoch,
+            address,
+            fresh: AtomicU64::new(0),
+            used: AtomicUsize::new(0),
+            breaker: Mutex::new(Breaker::new(limits)),
+            left_out: AtomicU64::new(0),
+            banned: AtomicU64::new(0),
+            hurry: Arc::new(Notify::new()),
+            looked_at: watch::Sender::new(epoch),
+        })
+    }
+
+    /// The moment up to which it has everything; `None` where it is no replica that answers.
+    #[inline]
+    pub fn fresh_as_of(&self) -> Option<Instant> {
+        self.moment(self.fresh.load(Ordering::Acquire))
+    }
+
+    /// Whether sessions may go there at all, however fresh it is.
+    #[inline]
+    pub fn is_left_out(&self, now: Instant) -> bool {
+        let until = |mark: &AtomicU64| self.moment(mark.load(Ordering::Relaxed));
+        until(&self.left_out).is_some_and(|until| now < until)
+            || until(&self.banned).is_some_and(|until| now < until)
+    }
+
+    /// Until when an operator leaves it out.
+    pub fn banned_until(&self, now: Instant) -> Option<Instant> {
+        self.moment(self.banned.load(Ordering::Relaxed)).filter(|until| now < *until)
+    }
+
+    /// Leaves it out until then, or takes it in again.
+    pub fn ban(&self, until: Option<Instant>) {
+        self.banned.store(until.map_or(0, |until| self.mark(until)), Ordering::Relaxed);
+    }
+
+    /// How many sessions read there now.
+    #[inline]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// One more does.
+    pub fn take(self: &Arc<Self>) -> Using {
+        self.used.fetch_add(1, Ordering::Relaxed);
+        Using(Arc::clone(self))
+    }
+
+    /// What its breaker says.
+    pub fn circuit(&self, now: Instant) -> Circuit {
+        self.breaker.lock().circuit(now)
+    }
+
+    /// Who looks at it.
+    pub fn looks(&self) -> Looks {
+        Looks { hurry: Arc::clone(&self.hurry), last: self.looked_at.subscribe() }
+    }
+
+    /// Has it looked at now.
+    pub(super) fn look(&self) {
+        self.hurry.notify_one();
+    }
+
+    pub(super) async fn hurried(&self) {
+        self.hurry.notified().await;
+    }
+
+    /// What a look has shown.
+    pub(super) fn show(&self, fresh_as_of: Option<Instant>) {
+        self.fresh.store(fresh_as_of.map_or(0, |moment| self.mark(moment)), Ordering::Release);
+    }
+
+    /// It has answered a look that began then. After what that has shown.
+    pub(super) fn answered(&self, requested: Instant) {
+        self.looked_at.send_replace(requested);
+    }
+
+    /// 0 for what lies before the epoch.
+    fn mark(&self, moment: Instant) -> u64 {
+        let since = moment.checked_duration_since(self.epoch);
+        since.map_or(0, |since| {
+            u64::try_from(since.as_nanos()).map_or(u64::MAX, |nanos| nanos.saturating_add(1))
+        })
+    }
+
+    #[inline]
+    fn moment(&self, mark: u64) -> Option<Instant> {
+        Some(self.epoch + Duration::from_nanos(mark.checked_sub(1)?))
+    }
+}
+
+impl Hosts for Gauge {
+    fn order(&self) -> Vec<Address> {
+        vec![self.address.clone()]
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::MAX
+    }
+
+    fn tried(&self, _: &Address, failure: Option<String>) {
+        let now = Instant::now();
+        let mut breaker = self.breaker.lock();
+        breaker.tried(failure.is_some(), now);
+        let until = breaker.opens_again();
+        self.left_out.store(until.map_or(0, |until| self.mark(until)), Ordering::Relaxed);
+    }
+}

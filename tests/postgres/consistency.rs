@@ -1,0 +1,267 @@
+//! What sessions see, held against what was written: registers whose values only grow, many sessions
+//! that write and read them in every protocol, and replicas that are delayed, paused, killed and
+//! started again meanwhile.
+//!
+//! A session sees what it wrote (and what others with its token did), never sees a register go back,
+//! and sees nothing that is older than `max_lag` allows. `CONSISTENCY_SECONDS=600` makes the run long;
+//! with the guards switched off it has to find what they prevent.
+
+use std::collections::HashMap;
+use std::env;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Client, Statement};
+
+use super::reads::{Scene, connect, value};
+use crate::support::{
+    APP_DATABASE, APP_USER, PASSWORD, PostgresServer, cluster_with_replicas, psql_rows,
+};
+
+const REGISTERS: usize = 5;
+const SESSIONS: usize = 12;
+const MAX_LAG: Duration = Duration::from_secs(3);
+/// What is allowed on top: a request may wait at a pool, and its answer takes its time.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// What is known of all registers.
+#[derive(Default)]
+struct World {
+    /// Values and when each had been acknowledged, ascending.
+    acknowledged: Mutex<HashMap<usize, Vec<(Instant, i64)>>>,
+    /// The largest values that those with a token have written.
+    by_token: Mutex<HashMap<(usize, usize), i64>>,
+    violations: Mutex<Vec<String>>,
+    reads: AtomicUsize,
+    errors: AtomicUsize,
+    over: AtomicBool,
+}
+
+impl World {
+    fn violated(&self, what: String) {
+        self.violations.lock().unwrap().push(what);
+    }
+
+    fn wrote(&self, register: usize, token: usize, value: i64) {
+        let now = Instant::now();
+        let mut acknowledged = self.acknowledged.lock().unwrap();
+        let values = acknowledged.entry(register).or_default();
+        // Others may have been acknowledged before, and heard of later.
+        let at = values.partition_point(|(_, other)| *other < value);
+        values.insert(at, (now, value));
+        let mut by_token = self.by_token.lock().unwrap();
+        let last = by_token.entry((token, register)).or_default();
+        *last = value.max(*last);
+    }
+
+    /// The largest value that had been acknowledged at a moment.
+    fn at(&self, register: usize, moment: Instant) -> i64 {
+        let acknowledged = self.acknowledged.lock().unwrap();
+        let values = acknowledged.get(&register).into_iter().flatten();
+        values.filter(|(at, _)| *at <= moment).map(|(_, value)| *value).max().unwrap_or_default()
+    }
+
+    fn of_token(&self, register: usize, token: usize) -> i64 {
+        self.by_token.lock().unwrap().get(&(token, register)).copied().unwrap_or_default()
+    }
+}
+
+/// A small generator: a run is the same for the same seed, as far as time allows.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap() % bound
+    }
+}
+
+/// One session and what it knows.
+struct Session {
+    client: Client,
+    update: Statement,
+    select: Statement,
+    token: usize,
+    wrote: HashMap<usize, i64>,
+    read: HashMap<usize, i64>,
+}
+
+impl Session {
+    async fn open(scene: &Scene, token: usize) -> Self {
+        let client = connect(&scene.pooler, &format!("-c pgweir.causal_token=t{token}")).await;
+        let update =
+            client.prepare("UPDATE reg SET v = v + 1 WHERE id = $1 RETURNING v").await.unwrap();
+        let select = client.prepare("SELECT v FROM reg WHERE id = $1").await.unwrap();
+        Self { client, update, select, token, wrote: HashMap::new(), read: HashMap::new() }
+    }
+
+    async fn write(&mut self, world: &World, register: usize) -> Result<(), tokio_postgres::Error> {
+        let id = i32::try_from(register).unwrap();
+        let value: i64 = self.client.query_one(&self.update, &[&id]).await?.get(0);
+        world.wrote(register, self.token, value);
+        self.wrote.insert(register, value);
+        Ok(())
+    }
+
+    async fn read(
+        &mut self,
+        world: &World,
+        register: usize,
+        how: usize,
+    ) -> Result<(), tokio_postgres::Error> {
+        let began = Instant::now();
+        let shared = world.of_token(register, self.token);
+        let text = format!("SELECT v FROM reg WHERE id = {register}");
+        let id = i32::try_from(register).unwrap();
+        let seen: i64 = match how {
+            0 => value(&self.client, &text).await.parse().unwrap(),
+            1 => self.client.query_one(&text, &[]).await?.get(0),
+            _ => self.client.query_one(&self.select, &[&id]).await?.get(0),
+        };
+        world.reads.fetch_add(1, Ordering::Relaxed);
+        let least = |what: &str, least: i64| {
+            if seen < least {
+                world.violated(format!("{what}: register {register} is {seen}, was {least}"));
+            }
+        };
+        least("own write", self.wrote.get(&register).copied().unwrap_or_default());
+        least("write of the token", shared);
+        least("went back", self.read.get(&register).copied().unwrap_or_default());
+        if let Some(then) = began.checked_sub(MAX_LAG + SLACK) {
+            least("too old", world.at(register, then));
+        }
+        self.read.insert(register, seen);
+        Ok(())
+    }
+}
+
+/// Runs for so long; what was violated.
+fn run(general: &str, seed: u64, length: Duration) -> (World, Scene) {
+    let cluster = cluster_with_replicas(2);
+    let sql = format!(
+        "CREATE TABLE reg (id int PRIMARY KEY, v bigint); ALTER TABLE reg OWNER TO {APP_USER}; \
+         INSERT INTO reg SELECT i, 0 FROM generate_series(0, {REGISTERS}) i; \
+         CREATE FUNCTION here() RETURNS int STABLE LANGUAGE sql AS 'SELECT inet_server_port()'"
+    );
+    cluster.primary().sql(APP_DATABASE, &sql).unwrap();
+    cluster.wait_replayed().unwrap();
+    let scene = Scene::of(cluster, general);
+    let world = World::default();
+    std::thread::scope(|scope| {
+        let (world, scene) = (&world, &scene);
+        scope.spawn(move || disturb(scene, world, seed));
+        scope.spawn(move || {
+            std::thread::sleep(length);
+            world.over.store(true, Ordering::Relaxed);
+        });
+        scene.runtime.block_on(async {
+            let sessions = (0..SESSIONS).map(|number| work(scene, world, seed, number));
+            let mut all: Vec<_> = sessions.map(Box::pin).collect();
+            // Together, on this task: none waits for another.
+            std::future::poll_fn(|cx| {
+                all.retain_mut(|session| session.as_mut().poll(cx).is_pending());
+                if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            })
+            .await;
+        });
+    });
+    (world, scene)
+}
+
+async fn work(scene: &Scene, world: &World, seed: u64, number: usize) {
+    let mut random = Random(seed.wrapping_mul(31).wrapping_add(number as u64 * 7919) | 1);
+    let mut session = Session::open(scene, number % 4).await;
+    while !world.over.load(Ordering::Relaxed) {
+        let register = random.below(REGISTERS);
+        let done = match random.below(10) {
+            0 => session.write(world, register).await,
+            how => session.read(world, register, how % 3).await,
+        };
+        if let Err(error) = done {
+            world.errors.fetch_add(1, Ordering::Relaxed);
+            world.violated(format!("error: {error:?}"));
+            session = Session::open(scene, number % 4).await;
+        }
+        // Some pause, as people do, and some don't.
+        if random.below(4) == 0 {
+            tokio::time::sleep(Duration::from_millis(random.below(60) as u64)).await;
+        }
+    }
+}
+
+/// Delays, pauses, kills and starts replicas until all is over.
+fn disturb(scene: &Scene, world: &World, seed: u64) {
+    let mut random = Random(seed | 1);
+    let replicas = scene.cluster.replicas();
+    let pause = |random: &mut Random| {
+        let until = Instant::now() + Duration::from_millis(200 + random.below(1500) as u64);
+        while Instant::now() < until && !world.over.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let quiet = |server: &PostgresServer, sql: &str| drop(server.sql("postgres", sql));
+    while !world.over.load(Ordering::Relaxed) {
+        let replica = &replicas[random.below(replicas.len())];
+        match random.below(4) {
+            0 => {
+                quiet(replica, "SELECT pg_wal_replay_pause()");
+                pause(&mut random);
+                quiet(replica, "SELECT pg_wal_replay_resume()");
+            }
+            1 => {
+                let delay = Duration::from_millis(random.below(2000) as u64);
+                replica.set_replay_delay(delay).unwrap();
+                pause(&mut random);
+                replica.set_replay_delay(Duration::ZERO).unwrap();
+            }
+            2 => {
+                replica.kill().unwrap();
+                pause(&mut random);
+                replica.start().unwrap();
+            }
+            _ => pause(&mut random),
+        }
+    }
+}
+
+fn length(default: u64) -> Duration {
+    let seconds = env::var("CONSISTENCY_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(default))
+}
+
+#[test]
+fn nothing_is_seen_that_must_not_be_while_replicas_come_and_go() {
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let (world, scene) = run(&format!("max_lag = {}", MAX_LAG.as_secs()), seed, length(15));
+    let violations = world.violations.into_inner().unwrap();
+    assert!(violations.is_empty(), "{} violations: {violations:#?}", violations.len());
+    let reads = world.reads.load(Ordering::Relaxed);
+    let routes = psql_rows(&scene.pooler.url("boss", PASSWORD, "pgweir"), "SHOW ROUTES");
+    println!("{reads} reads\n{routes}");
+    assert!(reads > 500, "{reads}");
+    let on_replicas: usize = routes
+        .lines()
+        .filter(|line| line.contains("|replica|"))
+        .filter_map(|line| line.split('|').nth(3)?.parse::<usize>().ok())
+        .sum();
+    assert!(on_replicas > reads / 20, "{on_replicas} of {reads}");
+}
+
+#[test]
+fn checker_finds_what_the_guards_prevent() {
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    // Neither a bound nor a session's own writes count: what is read may be anything.
+    let off = "max_lag = 0\nread_your_writes = \"off\"";
+    let (world, _scene) = run(off, seed, length(15));
+    let violations = world.violations.into_inner().unwrap();
+    let of = |kind: &str| violations.iter().filter(|what| what.starts_with(kind)).count();
+    let found = [of("own write"), of("write of the token"), of("went back")];
+    println!("{found:?} of {}", violations.len());
+    assert!(found.iter().all(|count| *count > 0), "{found:?}: {violations:#?}");
+    assert_eq!(of("error"), 0, "{violations:#?}");
+}
