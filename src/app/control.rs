@@ -204,6 +204,10 @@ impl App {
     }
 }
 
+fn ignoring(signal: &str) {
+    tracing::warn!("got {signal} while shutting down, ignoring");
+}
+
 /// Somebody wants an end that is under way to come at once.
 async fn hurried(signals: &mut Signals, stops: &mut mpsc::Receiver<Haste>) {
     loop {
@@ -213,9 +217,9 @@ async fn hurried(signals: &mut Signals, stops: &mut mpsc::Receiver<Haste>) {
         };
         match signal {
             Signal::Stop(_) => return,
-            Signal::Reload | Signal::Pause | Signal::Resume => {
-                tracing::warn!("got a signal to {signal:?} while shutting down, ignoring");
-            }
+            Signal::Reload => ignoring("SIGHUP"),
+            Signal::Pause => ignoring("SIGUSR1"),
+            Signal::Resume => ignoring("SIGUSR2"),
         }
     }
 }

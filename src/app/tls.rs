@@ -13,7 +13,7 @@ use crate::net::tls::{ClientTls, ServerTls, ServerTlsPlan, TlsError, Validity};
 
 /// Why there is no TLS as it is configured.
 #[derive(Debug, Error)]
-#[error("{whose}: {cause}")]
+#[error("TLS setup failed: {whose}: {cause}")]
 pub struct TlsStartError {
     whose: String,
     cause: TlsError,
@@ -58,14 +58,14 @@ impl Tls {
     /// When a file is not what it should be. Nothing has changed then.
     pub(crate) fn prepare(&self, config: &Config) -> Result<Prepared, TlsStartError> {
         let clients = ClientTls::new(&config.general)
-            .map_err(|cause| TlsStartError { whose: "TLS with clients".into(), cause })?;
+            .map_err(|cause| TlsStartError { whose: "clients".into(), cause })?;
         let mut servers = HashMap::new();
         for (name, database) in &config.databases {
             if let Some(plan) = Self::plan(config, database) {
                 let tls = self.with(plan.clone());
                 let fresh = tls.refresh().unwrap_or(Ok(())).and_then(|()| tls.check());
                 fresh.map_err(|cause| TlsStartError {
-                    whose: format!("TLS with servers of database \"{name}\""),
+                    whose: format!("servers of database \"{name}\""),
                     cause,
                 })?;
                 servers.insert(plan, tls);
