@@ -27,6 +27,7 @@ mod strangers;
 mod tenancy;
 mod tls;
 mod topologies;
+mod walsender;
 mod wishes;
 
 use std::io;

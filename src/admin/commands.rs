@@ -433,6 +433,8 @@ pub fn markdown() -> String {
          The databases `pgweir` and `pgbouncer` are the console. Users in `admin_users` and \
          `stats_users` open it with their usual password:\n\n    \
          psql -h 127.0.0.1 -p 6432 -U admin pgweir\n\n\
+         By the unix socket, who runs as the same user of the system as pgweir opens it as user \
+         `pgbouncer` or `pgweir`, with all rights and without a password, as in PgBouncer.\n\n\
          It works when max_client_conn is reached, too. Columns are PgBouncer's, in its order.\n\n\
          | Command | Users | Answer |\n|---|---|---|\n",
     );

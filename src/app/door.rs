@@ -10,7 +10,8 @@ use tokio::time::{Instant, timeout};
 use super::identify::{Attempt, Identified, side_of};
 use super::setup::Setup;
 use super::strangers::{Strangers, Visit};
-use super::wishes::{asks_for_replication, settings, walsender_parameters};
+use super::walsender::Walsender;
+use super::wishes::{asks_for_replication, settings};
 use super::{App, Stage, cores};
 use crate::admin::{self, Console, Role};
 use crate::auth::ServerSecret;
@@ -24,13 +25,9 @@ use crate::config::{Config, Database, General};
 use crate::net::loops::LoopId;
 use crate::net::peer::Peer;
 use crate::net::socket::Socket;
-use crate::server::connect::Target;
-use crate::session::replication::replicate;
-use crate::session::report;
 use crate::session::{Entry, Gate, Session, Tenancy};
-use crate::traffic::Side;
 use crate::users::rules::{Caller, Way};
-use crate::wire::reply::{Report, Severity};
+use crate::wire::reply::Report;
 use crate::wire::startup::{Setting, Startup};
 
 /// Counts of those inside, and of those who have not logged in.
@@ -298,6 +295,9 @@ impl App {
             Some(from) if stranger.socket().cipher().is_some() => Way::Tls(from),
             Some(from) => Way::Clear(from),
         };
+        if let Some(greeting) = attempt.own_operator().filter(|_| console) {
+            return Ok(Entered::Console(Role::Admin, greeting));
+        }
         let caller = Caller { way, database: &name, user: &user, physical };
         let identified = self.identify(setup, stranger, &caller, attempt).await?;
         let may_write = config.users.get(&*user).is_none_or(|user| !user.read_only);
@@ -418,31 +418,6 @@ impl App {
         }
         Ok(seat)
     }
-
-    /// Gives a client a server of its own, and relays to the end of either.
-    async fn replicate(&self, setup: Arc<Setup>, walsender: Walsender) {
-        let Walsender { mut stranger, startup, card, entrance } = walsender;
-        let Entrance { ticket: _ticket, database, identified, .. } = entrance;
-        let Identified { person, proof, greeting } = identified;
-        let user = &card.login.user;
-        let secret = setup.users.server_secret(&database, &person, Some(proof));
-        let target = setup.target(self.house.tcp, &database, user, secret);
-        let Some(address) = self.tenancies.primary(&database) else {
-            let report = condition::NO_PRIMARY.fatal();
-            return self.turn_away(Side::Server, &mut stranger, &[], &report);
-        };
-        let target = Target { address, ..target };
-        drop(setup);
-        let parameters = walsender_parameters(&startup, &database);
-        let seat = self.house.cancels.seat(Secret::random(startup.minor), card);
-        let done = replicate(stranger.socket(), greeting, &target, &parameters, &seat).await;
-        self.log_replication_end(seat.card(), &done);
-        if let Err(error) = done {
-            self.house.complaints.complain(&target.complaint(&error));
-            let report = report::connect_failed(Severity::Fatal, &error);
-            self.turn_away(Side::Server, &mut stranger, &[], &report);
-        }
-    }
 }
 
 /// A client that was let in.
@@ -474,14 +449,6 @@ enum Admitted {
     Nobody,
 }
 
-/// A client that is to get a server of its own.
-struct Walsender {
-    stranger: Stranger,
-    startup: Startup,
-    card: ClientCard,
-    entrance: Entrance,
-}
-
 /// What somebody who has proven who it is came for.
 enum Entered {
     Database(Box<Entrance>),
@@ -490,11 +457,11 @@ enum Entered {
 }
 
 /// A client that has proven who it is, and what for.
-struct Entrance {
+pub(super) struct Entrance {
     replication: Option<Replication>,
-    ticket: Ticket,
-    database: Arc<Database>,
-    identified: Identified,
+    pub(super) ticket: Ticket,
+    pub(super) database: Arc<Database>,
+    pub(super) identified: Identified,
     /// When it connected.
     came: Instant,
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::App;
 use super::door::Refused;
 use super::setup::Setup;
+use crate::admin;
 use crate::auth::{ClientAuth, Proof, Rejection};
 use crate::client::condition;
 use crate::client::login::{self, LoginError, Stranger};
@@ -41,6 +42,17 @@ pub(super) struct Identified {
 impl Attempt {
     pub(super) fn new(peer: Peer) -> Self {
         Self { peer, names: None, method: None, came: Instant::now() }
+    }
+
+    /// What whoever runs as the same user of the system is told at once, by the unix socket and
+    /// under the console's name: there is nothing of ours that it could not have anyway.
+    pub(super) fn own_operator(&mut self) -> Option<Vec<u8>> {
+        let (user, _) = self.names.as_ref()?;
+        let ours = self.peer.process()?.is_our_user() && admin::is_console(user);
+        ours.then(|| {
+            self.method = Some("peer");
+            ClientAuth::welcome()
+        })
     }
 
     /// That it came to nothing, for the log.

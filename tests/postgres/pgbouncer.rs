@@ -305,6 +305,32 @@ fn files_of_images_run() {
 }
 
 #[test]
+fn who_runs_the_process_opens_the_console_by_the_socket() {
+    let ini = "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = 0\nunix_socket_dir = FOLDER\n\
+               auth_type = scram-sha-256\n[databases]\nshop = host=127.0.0.1\n";
+    let pooler = Pooler::start_ini(ini, &[]);
+    let at = |host: &str, user: &str, database: &str| {
+        format!("host={host} port={} user={user} password=x dbname={database}", pooler.port())
+    };
+    let folder = pooler.folder().display().to_string();
+    for (user, database) in
+        [("pgbouncer", "pgbouncer"), ("pgweir", "pgbouncer"), ("pgbouncer", "pgweir")]
+    {
+        let own = at(&folder, user, database);
+        assert!(psql_rows(&own, "SHOW VERSION").starts_with("PgBouncer "));
+        psql_rows(&own, "RELOAD");
+    }
+    for (host, user, database) in [
+        ("127.0.0.1", "pgbouncer", "pgbouncer"),
+        (&folder, "somebody", "pgbouncer"),
+        (&folder, "pgbouncer", "shop"),
+    ] {
+        let refused = psql(&at(host, user, database), "SHOW VERSION").stderr;
+        assert!(refused.contains("password authentication failed"), "{user} {database}: {refused}");
+    }
+}
+
+#[test]
 fn reload_reads_the_ini_and_its_files_again_and_set_has_its_names() {
     let cluster = cluster();
     let files = files();
@@ -410,7 +436,7 @@ fn log_has_the_lines_of_pgbouncer() {
 }
 
 #[test]
-fn flags_that_pgweir_does_not_have_say_what_to_do() {
+fn what_keeps_it_from_starting_is_told_with_what_to_do() {
     let files = folder(&[("a.ini", "[pgbouncer]\nlisten_addr = 127.0.0.1\n")]);
     let path = shown(files.path(), "a.ini");
     for (flag, reason) in [("-d", "stays in the foreground"), ("-R", "so_reuseport")] {
@@ -423,6 +449,13 @@ fn flags_that_pgweir_does_not_have_say_what_to_do() {
     let nobody = pgweir(&["-u", "no_such_user_here", &path]);
     let reason = "user: cannot become no_such_user_here: there is no such user";
     assert!(nobody.status.code() == Some(1) && nobody.stderr.contains(reason), "{}", nobody.stderr);
+    let tls = "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = 0\nunix_socket_dir =\n\
+               client_tls_sslmode = require\nclient_tls_key_file = /nowhere/key\n\
+               client_tls_cert_file = /nowhere/cert\n";
+    fs::write(&path, tls).unwrap();
+    let no_key = pgweir(&[&path]).stderr;
+    assert!(no_key.contains("TLS setup failed: clients: "), "{no_key}");
+    assert!(no_key.contains("No such file or directory"), "{no_key}");
     let nothing = pgweir(&["nonsense"]);
     assert!(nothing.stderr.contains("is neither a file nor a command"), "{}", nothing.stderr);
 }
