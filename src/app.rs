@@ -68,7 +68,7 @@ use crate::server::schema::Schemas;
 use crate::session::House;
 use crate::session::causal::Writes;
 use crate::session::pins::PinCounts;
-use crate::traffic::{ErrorBook, Traffics};
+use crate::traffic::{ErrorBook, Queries, Traffics};
 
 /// Why the pooler did not start.
 #[derive(Debug, Error)]
@@ -197,6 +197,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         hub: Hub::new(Arc::default()),
         traffics: Traffics::new(loops.len(), general.max_metrics_users),
         errors: ErrorBook::default(),
+        queries: Queries::new(loops.len(), general.query_stats_size.len()),
         events: Arc::new(Events::new(general.max_events)),
         pins: PinCounts::default(),
         decisions: AllDecisions::default(),

@@ -62,6 +62,15 @@ impl Complaints {
         }
     }
 
+    /// Logs `what`, or counts it if one of this kind was logged lately.
+    pub fn complain_of(&self, kind: &str, what: impl FnOnce() -> String) {
+        let kind: String = kind.chars().take(COMPLAINT_LEN_MAX).collect();
+        if self.is_new(&kind) {
+            let what: String = what().chars().take(COMPLAINT_LEN_MAX).collect();
+            tracing::warn!("{what}");
+        }
+    }
+
     fn is_new(&self, what: &str) -> bool {
         let mut repeats = self.repeats.lock();
         if let Some(count) = repeats.get_mut(what) {

@@ -210,6 +210,15 @@ pub static COMMANDS: &[Command] = &[
         answer: Answer::Table(inside::EVENTS, inside::events),
     },
     Command {
+        name: "SHOW QUERIES",
+        help: "What requests cost (query_stats_size), by the form of the text that they begin with: \
+               how many there were and failed, the bounds below which half, 95 % and 99 % of them \
+               took (NULL is above a minute), how long servers were at work for them, and how long \
+               they waited for one. The dearest first. Times are microseconds.",
+        role: Role::Stats,
+        answer: Answer::Table(inside::QUERIES, inside::queries),
+    },
+    Command {
         name: "SHOW PREPARED",
         help: "Statements that are prepared: the start of each, how many names of clients stand for \
                it, how many servers have it, how often it was bound.",

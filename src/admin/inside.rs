@@ -7,6 +7,7 @@ use super::tables::{number, text};
 use crate::calendar::utc;
 use crate::events::Event;
 use crate::server::held::Prepared;
+use crate::traffic::Cost;
 use crate::wire::reply::ColumnType::{Integer, Numeric, Text};
 use crate::wire::reply::Value;
 
@@ -45,6 +46,32 @@ pub(super) fn prepared(registry: &dyn Registry) -> Vec<Row> {
         vec![id, text(start), number(names), number(servers), uses, number(bytes)]
     };
     registry.statements().into_iter().map(row).collect()
+}
+
+pub(super) static QUERIES: &[Column] = &[
+    ("database", Text),
+    ("query", Text),
+    ("calls", Numeric),
+    ("errors", Numeric),
+    ("p50_us", Numeric),
+    ("p95_us", Numeric),
+    ("p99_us", Numeric),
+    ("run_us", Numeric),
+    ("wait_us", Numeric),
+];
+
+pub(super) fn queries(registry: &dyn Registry) -> Vec<Row> {
+    let row = |(database, query, cost): (String, String, Cost)| {
+        let Cost { calls, errors, ran, waited } = cost;
+        let quantile = |share| ran.quantile(share).map_or(Value::Null, Value::Numeric);
+        let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        let mut row = vec![text(database), text(query)];
+        row.extend([calls, errors].map(Value::Numeric));
+        row.extend([0.5, 0.95, 0.99].map(quantile));
+        row.extend([ran.micros, waited].map(Value::Numeric));
+        row
+    };
+    registry.queries().into_iter().map(row).collect()
 }
 
 /// Limits that are told beside what they bound.

@@ -18,7 +18,7 @@ use crate::route::decisions::Decisions;
 use crate::server::card::ServerCard;
 use crate::server::held::Prepared;
 use crate::topology::HostFigures;
-use crate::traffic::{ErrorLine, Pair, Times, Traffic};
+use crate::traffic::{Cost, ErrorLine, Pair, Times, Traffic};
 
 /// Where figures come from.
 pub trait Registry: Send + Sync + 'static {
@@ -42,6 +42,8 @@ pub trait Registry: Send + Sync + 'static {
     fn folded(&self) -> u64;
     /// What clients were told of that went wrong, by side and SQLSTATE.
     fn errors(&self) -> Vec<ErrorLine>;
+    /// What texts cost, the dearest first: database, text without values, cost.
+    fn queries(&self) -> Vec<(String, String, Cost)>;
     /// What has happened lately, in the order in which it began.
     fn events(&self) -> Vec<Event>;
     /// Every prepared statement that somebody has, in the order of their numbers.

@@ -22,7 +22,7 @@ use crate::route::decisions::Decisions;
 use crate::server::card::ServerCard;
 use crate::server::held::Prepared;
 use crate::topology::HostFigures;
-use crate::traffic::{ErrorLine, Pair, Times, Traffic};
+use crate::traffic::{Cost, ErrorLine, Pair, Times, Traffic};
 
 impl Registry for App {
     fn config(&self) -> Arc<Config> {
@@ -109,6 +109,10 @@ impl Registry for App {
 
     fn errors(&self) -> Vec<ErrorLine> {
         self.house.errors.list()
+    }
+
+    fn queries(&self) -> Vec<(String, String, Cost)> {
+        self.house.queries.list()
     }
 
     fn events(&self) -> Vec<Event> {

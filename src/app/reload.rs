@@ -98,6 +98,7 @@ impl App {
         self.house.hub.look();
         let setup = self.setup();
         self.house.traffics.limit_pairs(setup.config.general.max_metrics_users);
+        self.house.queries.resize(setup.config.general.query_stats_size.len());
         self.house.events.limit(setup.config.general.max_events);
         self.adopt_catalogs(&setup.config);
         self.house.readings.resize(setup.config.general.facts_cache_size.len());

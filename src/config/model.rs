@@ -1,8 +1,7 @@
 //! The configuration as the rest of the program reads it.
 //!
-//! Plain data. Values are in their final types: times are `Duration`, sizes `ByteSize`, and a
-//! limit that is off is `None`. Where a database or a user may override a general setting, the
-//! methods of [`Config`] give the value that holds.
+//! Plain data in final types; a limit that is off is `None`. Where a database or a user may override
+//! a general setting, the methods of [`Config`] give the value that holds.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -47,9 +46,8 @@ impl Config {
     /// Servers that one pool may hold: the user's setting, else the database's, else the default.
     #[must_use]
     pub fn pool_size(&self, database: &Database, user: Option<&User>) -> usize {
-        user.and_then(|user| user.pool_size)
-            .or(database.pool_size)
-            .unwrap_or(self.general.default_pool_size)
+        let own = user.and_then(|user| user.pool_size).or(database.pool_size);
+        own.unwrap_or(self.general.default_pool_size)
     }
 
     /// Servers that a pool keeps open; never more than its size.
@@ -73,9 +71,8 @@ impl Config {
     /// When a server goes back to the pool.
     #[must_use]
     pub fn pool_mode(&self, database: &Database, user: Option<&User>) -> PoolMode {
-        user.and_then(|user| user.pool_mode)
-            .or(database.pool_mode)
-            .unwrap_or(self.general.pool_mode)
+        let own = user.and_then(|user| user.pool_mode).or(database.pool_mode);
+        own.unwrap_or(self.general.pool_mode)
     }
 
     /// How long a client may wait for a server; `None` = for ever.
@@ -356,6 +353,10 @@ pub struct General {
     pub verbose: u8,
     /// Users on databases that metrics tell apart.
     pub max_metrics_users: usize,
+    /// What is kept of the costs of texts may take so much; 0 = nothing is.
+    pub query_stats_size: ByteSize,
+    /// Requests that take so long are logged.
+    pub log_min_duration: Option<Duration>,
     /// Events that are kept for the console.
     pub max_events: usize,
 }
@@ -491,6 +492,8 @@ impl Default for General {
             log_pooler_errors: true,
             verbose: 0,
             max_metrics_users: 200,
+            query_stats_size: ByteSize::from_kib(0),
+            log_min_duration: None,
             max_events: 500,
         }
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::cost;
 use super::flow::{Again, Describing, Flow, Refusal, Restore, Stop};
 use super::names::{Names, NamesUndo};
 use super::outgoing::REFUSED_CODE;
@@ -132,6 +133,7 @@ impl Sink for Incoming<'_, '_> {
 
     fn failed(&mut self, messages: Range<u64>, error: &[u8]) -> bool {
         self.show();
+        self.flow.went = cost::Went::Wrong;
         *self.told_fatal |= matches!(view::error_field(error, b'V'), Some(b"FATAL" | b"PANIC"));
         if view::error_field(error, b'C').is_some_and(|code| NO_PRIMARY.contains(&code)) {
             self.site.doubt();

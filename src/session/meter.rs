@@ -1,7 +1,10 @@
 //! Counts and times of one attachment, and how they come to those of its database and user.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
+use super::flow::Flow;
 use super::tenancy::Tenancy;
 use crate::net::loops::LoopId;
 use crate::server::ledger::Ledger;
@@ -17,6 +20,8 @@ pub(super) struct Meter {
     began: Option<Instant>,
     /// What the server is.
     role: Role,
+    /// How long the first request has waited for it.
+    pub waited: Duration,
 }
 
 impl Meter {
@@ -24,7 +29,7 @@ impl Meter {
     pub(super) fn start(role: Role) -> Self {
         let mut tally = Tally::default();
         tally.add(Figure::Assignments, 1);
-        Self { tally, busy: None, began: None, role }
+        Self { tally, busy: None, began: None, role, waited: Duration::ZERO }
     }
 
     /// So many bytes of the client have been passed on; the moment, if its server had nothing to do.
@@ -48,6 +53,7 @@ impl Meter {
         &mut self,
         bytes: usize,
         ledger: &mut Ledger,
+        flow: &mut Flow,
         tenancy: &Tenancy,
         on: LoopId,
     ) {
@@ -64,6 +70,10 @@ impl Meter {
         let (queries, took) = (counted.get(Figure::Queries), now - busy);
         self.tally.add_time(Figure::QueryTime, took);
         tenancy.times.add(on.index(), self.role, Span::Query, queries, took);
+        let went = std::mem::take(&mut flow.went);
+        if let Some(text) = flow.said.take() {
+            tenancy.note_cost(&text, std::mem::take(&mut self.waited), took, went, on);
+        }
         if transactions > 0 {
             let began = std::mem::replace(&mut self.began, next).unwrap_or(now);
             let took = now - began;

@@ -8,6 +8,7 @@
 mod boundary;
 pub mod causal;
 mod clock;
+mod cost;
 mod cut;
 mod flow;
 mod gate;
@@ -75,7 +76,7 @@ use crate::server::receive::Fault;
 use crate::server::reported::Reported;
 use crate::server::schema::Schemas;
 use crate::sql::Command;
-use crate::traffic::{ErrorBook, Figure, Side, Traffics};
+use crate::traffic::{ErrorBook, Figure, Queries, Side, Traffics};
 use crate::wire::frame::{self};
 use crate::wire::reply::{self, Report};
 use crate::wire::view::Target;
@@ -108,6 +109,8 @@ pub struct House {
     pub traffics: Traffics,
     /// What clients were told of that went wrong.
     pub errors: ErrorBook,
+    /// What texts cost.
+    pub queries: Queries,
     /// What has happened lately.
     pub events: Arc<Events>,
     /// How often clients began to keep their servers.

@@ -90,6 +90,9 @@ impl Session {
                 Some(lease) => lease.check_in(self.on),
             }
         }
+        if let Some(attached) = self.attached.as_deref_mut() {
+            attached.meter.waited = started.elapsed();
+        }
         poll_fn(|cx| {
             Poll::Ready(scratch::with(|scratch| self.take_in(cx, &[], &mut scratch.output)))
         })

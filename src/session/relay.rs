@@ -267,7 +267,7 @@ impl Session {
             (learnt, ceased) = (sink.learnt.take(), sink.ceased.take());
             // Before the client has it: what it may know is known, who is answered has been counted.
             flow.settle_schema(&self.tenancy.schema, ledger, receiver.status());
-            meter.received(count, ledger, &self.tenancy, self.on);
+            meter.received(count, ledger, flow, &self.tenancy, self.on);
             if wrote && let Some(course) = &self.course {
                 course.told(flushed(&self.tenancy, lazily, Instant::now()));
             }

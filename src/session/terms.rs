@@ -15,6 +15,15 @@ pub enum UnseenCode {
     Ignored,
 }
 
+/// What is made of what texts cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryCosts {
+    /// They are counted.
+    Counted,
+    /// Nothing.
+    Ignored,
+}
+
 /// Limits and modes of a session; shared by all sessions of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -38,6 +47,10 @@ pub struct Terms {
     pub read_only: bool,
     /// What we tell its clients of errors is logged, too.
     pub log_pooler_errors: bool,
+    /// Requests that take so long, with their wait, are logged.
+    pub log_min_duration: Option<Duration>,
+    /// What texts cost is counted.
+    pub query_costs: QueryCosts,
     /// Who may keep a server between transactions.
     pub pins: PinTerms,
     /// What is made of code that no text shows.
@@ -87,6 +100,11 @@ impl Terms {
             rollback_timeout: general.rollback_timeout,
             read_only: user.is_some_and(|user| user.read_only),
             log_pooler_errors: general.log_pooler_errors,
+            log_min_duration: general.log_min_duration,
+            query_costs: match general.query_stats_size.len() {
+                0 => QueryCosts::Ignored,
+                _ => QueryCosts::Counted,
+            },
             pins: PinTerms::new(general),
             unseen_code: match config.pool_mode(database, user) {
                 PoolMode::Session => UnseenCode::Ignored,
@@ -103,6 +121,12 @@ impl Terms {
             read_your_writes: config.read_your_writes(database),
             listen_queue: general.listen_queue_size.len(),
         }
+    }
+
+    /// Whether anybody wants to know what a text costs.
+    #[inline]
+    pub(super) fn tells_costs(&self) -> bool {
+        self.query_costs == QueryCosts::Counted || self.log_min_duration.is_some()
     }
 
     /// How much of a client's bytes is collected before it takes a server.

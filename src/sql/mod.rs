@@ -6,6 +6,7 @@
 mod commands;
 mod effects;
 pub mod facts;
+mod fingerprint;
 mod names;
 pub mod readonly;
 mod scan;
@@ -13,5 +14,6 @@ mod words;
 
 pub use commands::{Command, Discarded, command, commands};
 pub use effects::{Effects, Leaves, Mentions, Prepare, Resets, effects, prepare, prepares};
+pub use fingerprint::fingerprint;
 pub use names::{defines, names_any};
 pub use words::{Words, after, statements};

@@ -12,9 +12,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 mod errors;
+mod queries;
 mod times;
 
 pub use self::errors::{ErrorBook, Errors, Line as ErrorLine, Side};
+pub use self::queries::{Cost, Queries};
 use self::times::Pairs;
 pub use self::times::{BOUNDS, Distribution, Pair, Role, Span, Times};
 

@@ -98,6 +98,35 @@ impl Distribution {
         self.micros = self.micros.wrapping_add(histogram.micros.load(Ordering::Relaxed));
     }
 
+    /// One that took so long.
+    pub fn of(took: Duration) -> Self {
+        let mut one = Self { micros: micros(took), ..Self::default() };
+        let bucket = BOUNDS.partition_point(|bound| *bound < one.micros);
+        one.counts.iter_mut().skip(bucket).take(1).for_each(|count| *count = 1);
+        one
+    }
+
+    /// Those of another as well.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
+            *sum += count;
+        }
+        self.micros = self.micros.wrapping_add(other.micros);
+    }
+
+    /// The bound of the bucket, in microseconds, below which this share of them lies, from 0 to 1;
+    /// `None` where there are none, and above the last bound.
+    pub fn quantile(&self, share: f64) -> Option<u64> {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "counts far below 2^52, and a share of one"
+        )]
+        let rank = ((self.count() as f64 * share).ceil() as u64).max(1);
+        self.cumulative().find(|(_, below)| *below >= rank).map(|(bound, _)| bound)
+    }
+
     /// How many there are.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

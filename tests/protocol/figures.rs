@@ -326,6 +326,70 @@ fn errors_are_counted_by_state_and_side_without_values() {
 }
 
 #[test]
+fn queries_and_slow_statements_are_told_without_values() {
+    let pooler = start("default_pool_size = 1; query_stats_size = \"1MB\"; log_min_duration = 0.2");
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut client = Client::login(pooler.port());
+                for number in 0..20 {
+                    client.talk(
+                        &format!("Q select {number} as secret"),
+                        &format!("T D[{number}] C[SELECT 1] ZI"),
+                    );
+                    client.talk("Q select 'secret'::int", "E[22P02] ZI");
+                    client.talk("P - select 7 / B - / E / S", "1 2 D[7] C[SELECT 1] ZI");
+                }
+                client.talk("P s select 8 where 1 = 1 / S", "1 ZI");
+                client.talk("B s / E / S", "2 D[8] C[SELECT 1] ZI");
+            });
+        }
+    });
+    let mut client = Client::login(pooler.port());
+    client.talk("Q begin", "C[BEGIN] ZT");
+    let mut waiter = Client::login(pooler.port());
+    let waits = thread::spawn(move || waiter.talk("Q select 'waits'", "T D[waits] C[SELECT 1] ZI"));
+    client.talk("Q select pg_sleep(0.3)", "T D[] C[SELECT 1] ZT");
+    client.talk("Q commit", "C[COMMIT] ZI");
+    waits.join().unwrap();
+
+    let rows = table(&pooler, "SHOW QUERIES");
+    let number =
+        |query: &str, column: &str| -> u64 { line(&rows, "query", query)[column].parse().unwrap() };
+    for (query, calls, errors) in [
+        ("select ? as secret", 60, 0),
+        ("select ?::int", 60, 60),
+        // Those of all clients, of the unnamed statement and one that waited.
+        ("select ?", 61, 0),
+        ("select ? where ? = ?", 6, 0),
+        ("select pg_sleep(?)", 1, 0),
+        ("begin", 1, 0),
+        ("commit", 1, 0),
+    ] {
+        assert_eq!((number(query, "calls"), number(query, "errors")), (calls, errors), "{query}");
+    }
+    assert_eq!(rows[0]["query"], "select pg_sleep(?)", "the dearest comes first");
+    assert!(number("select pg_sleep(?)", "run_us") >= 300_000);
+    assert!(number("select pg_sleep(?)", "p50_us") >= 500_000, "the bound above it");
+    assert!(number("select ?", "wait_us") >= 200_000, "the last one has waited");
+    let all: u64 = rows.iter().map(|row| row["calls"].parse::<u64>().unwrap()).sum();
+    assert_eq!(all, numbers(&pooler, "SHOW STATS_TOTALS", &["query_count"])[0]);
+    let run: u64 = rows.iter().map(|row| row["run_us"].parse::<u64>().unwrap()).sum();
+    assert_eq!(run, numbers(&pooler, "SHOW STATS_TOTALS", &["query_time"])[0]);
+
+    let log = pooler.log();
+    let slow: Vec<_> = log.lines().filter(|line| line.contains("slow statement")).collect();
+    let of = |text: &str| slow.iter().any(|line| line.contains(text) && line.contains("(waited "));
+    assert!(
+        of("): select pg_sleep(?) (waited 0.0 ms, ran 3") && of("): select ? (waited "),
+        "{log}"
+    );
+    assert!(!slow.iter().any(|line| line.contains("waits")), "{log}");
+    psql_rows(&pooler.url("app", "x", "pgweir"), "SET query_stats_size = 0");
+    assert!(table(&pooler, "SHOW QUERIES").is_empty());
+}
+
+#[test]
 fn prepared_statements_show_who_has_them() {
     let pooler = start("debug_force_hop = true; default_pool_size = 2");
     let mut one = Client::login(pooler.port());

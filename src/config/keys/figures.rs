@@ -1,6 +1,6 @@
 //! The top-level keys about what operators and their tools see.
 
-use super::{CONNECTIONS, Group, key};
+use super::{CONNECTIONS, GIB, Group, YEAR, key, off};
 use crate::config::field::Field;
 use crate::config::setting::{Key, Kind};
 
@@ -13,6 +13,18 @@ pub(super) const FIGURES: Group = Group {
             Kind::Count(0, CONNECTIONS),
             "Users on databases, in pairs, that the histograms of /metrics tell apart: each pair is \
              some 80 lines. Those beyond it are counted together, as database and user \"other\"."
+        ),
+        key!(
+            query_stats_size,
+            Kind::Size(0, GIB),
+            "Memory for SHOW QUERIES: what texts cost, by their form without values. When it is \
+             full, those that took the least time are counted together. 0 = nothing is counted."
+        ),
+        key!(
+            log_min_duration,
+            off(10 * YEAR),
+            "Log requests that take so long, their wait for a server included: both times, and the \
+             text without the values in it. What is repeated is logged as a number every 10 s."
         ),
         key!(
             max_events,

@@ -140,6 +140,7 @@ impl Outgoing<'_, '_> {
     pub(super) fn may_run(&mut self, statement: &Statement) {
         let effects = &statement.effects;
         let text = statement.text();
+        self.note_text(text);
         if self.runs_unseen(text) {
             self.suspect(Leaves::UNSEEN, text);
             self.note(Leaves::UNSEEN, &[]);

@@ -15,6 +15,8 @@ const PINNING: Leaves = Leaves::OBJECTS
     .without(Leaves::ENDS.with(Leaves::PREPARED))
     .with(Leaves::LIBRARY)
     .with(Leaves::SEED);
+/// How much of a text is looked at to tell what it costs.
+const TEXT_TOLD: usize = 4096;
 /// How much of a text is shown.
 const TEXT_SHOWN: usize = 200;
 /// More settings of unnamed statements are not kept by name.
@@ -55,8 +57,18 @@ impl Outgoing<'_, '_> {
             && (self.flow.alters || self.schema.unseen.may_run(text))
     }
 
+    /// A request begins with this text, if none has before.
+    #[inline]
+    pub(super) fn note_text(&mut self, text: &[u8]) {
+        if self.terms.tells_costs() && self.flow.said.is_none() {
+            let start = text.get(..text.len().min(TEXT_TOLD)).unwrap_or_default();
+            self.flow.said = Some(start.into());
+        }
+    }
+
     /// What the text may leave, with what it runs unseen.
-    pub(super) fn effects(&self, text: &[u8]) -> Effects {
+    pub(super) fn effects(&mut self, text: &[u8]) -> Effects {
+        self.note_text(text);
         let mut effects = sql::effects(text);
         if self.runs_unseen(text) {
             effects.leaves |= Leaves::UNSEEN;
