@@ -184,3 +184,68 @@ fn deep_and_long_texts_neither_overflow_nor_take_long() {
     let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(look).unwrap();
     thread.join().unwrap();
 }
+
+/// What the parser does not read is put in plainer words, and names stay what they are.
+#[test]
+fn forms_that_the_parser_does_not_know_show_their_names() {
+    let tree = "WITH RECURSIVE r(n) AS (SELECT x FROM a UNION ALL SELECT n + 1 FROM r)";
+    for (text, relations, calls) in [
+        ("SELECT * FROM ROWS FROM (f(1), g(2)) AS r(x, y), a, b", "a b", "f g"),
+        (
+            "SELECT * FROM a LEFT JOIN ROWS FROM (f((SELECT max(x) FROM b))) r ON true",
+            "a b",
+            "f max",
+        ),
+        ("SELECT * FROM f(1) AS (x int, y numeric(5, 2)), a", "a", "f"),
+        ("WITH w(x) AS (SELECT f(x) FROM a) SELECT * FROM w", "a", "f"),
+        ("SELECT f(x := 1, y := -2) FROM a", "a", "f"),
+        ("SELECT 1 FROM a GROUP BY DISTINCT ROLLUP (x), CUBE (f(y))", "a", "f"),
+        (
+            "SELECT trim(LEADING FROM (SELECT x FROM a)), trim(both from f(y)) FROM b",
+            "a b",
+            "f trim",
+        ),
+        (
+            "SELECT sum(x) OVER (ORDER BY y RANGE BETWEEN '1 day'::interval PRECEDING \
+             AND '2'::interval FOLLOWING) FROM a",
+            "a",
+            "sum",
+        ),
+    ] {
+        let facts = facts(text.as_bytes());
+        assert_eq!(facts.does, Does::Reads, "{text}");
+        let named: Vec<String> = facts.relations.iter().map(Name::to_string).collect();
+        let called = facts.calls.iter().filter(|(_, certainty)| **certainty == Certainty::Called);
+        let called: Vec<String> = called.map(|(name, _)| name.to_string()).collect();
+        assert_eq!(
+            (named.join(" ").as_str(), called.join(" ").as_str()),
+            (relations, calls),
+            "{text}"
+        );
+    }
+    for clauses in [
+        "SEARCH DEPTH FIRST BY n SET o",
+        "SEARCH BREADTH FIRST BY n, \"m\" SET o",
+        "CYCLE n SET c USING p",
+        "CYCLE n, m SET c TO true DEFAULT false USING p",
+        "CYCLE n SET c TO 1 DEFAULT 'x' USING p",
+        "SEARCH DEPTH FIRST BY n SET o CYCLE n SET c USING p",
+    ] {
+        let facts = facts(format!("{tree} {clauses}, s AS (SELECT * FROM b) TABLE r").as_bytes());
+        let named: Vec<String> = facts.relations.iter().map(Name::to_string).collect();
+        assert_eq!((facts.does, named.join(" ").as_str()), (Does::Reads, "a b"), "{clauses}");
+    }
+    // What only looks like one of them.
+    for (text, relations) in [
+        ("SELECT x, rows FROM (TABLE a) s", "a"),
+        ("SELECT x, ROWS FROM (a CROSS JOIN b)", "a b"),
+        ("SELECT rows FROM (SELECT * FROM a CROSS JOIN b) s", "a b"),
+        ("SELECT search, cycle FROM (SELECT * FROM a) search, b cycle", "a b"),
+        ("SELECT x AS cycle FROM cycle", "cycle"),
+        ("SELECT * FROM (SELECT 1) AS leading_, a", "a"),
+    ] {
+        let facts = facts(text.as_bytes());
+        let named: Vec<String> = facts.relations.iter().map(Name::to_string).collect();
+        assert_eq!((facts.does, named.join(" ").as_str()), (Does::Reads, relations), "{text}");
+    }
+}
