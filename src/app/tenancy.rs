@@ -258,16 +258,7 @@ impl Tenancies {
         let before = Design::new(&old.config, &before, user, at);
         let wanted = Design::new(&new.config, &now, user, wanted_at);
         let terms = Terms::new(&new.config, &now, new.config.users.get(user));
-        let whose = Whose { login: &tenancy.login, database: &now, pool };
-        let had = tenancy.replicas.as_ref();
-        let replicas = self.replicas((Some(old), new), watched, whose, had, moved);
-        let same = match (&replicas, had) {
-            (None, None) => true,
-            (Some(next), Some(had)) => Arc::ptr_eq(next, had),
-            _ => false,
-        };
-        let next = (terms != tenancy.terms || !same).then(|| tenancy.succeed(terms, replicas));
-        moved.changed += usize::from(before != wanted || next.is_some());
+        let others = before != wanted;
         if before.aim != wanted.aim {
             // What a client has shown is as good as before, where nothing else is configured.
             let secret = if before.aim.password == wanted.aim.password {
@@ -289,6 +280,17 @@ impl Tenancies {
             self.pools.reconfigure(pool, wanted.settings, wanted.limits);
         }
         pool.set_prospect(primaries.prospect(&new.config, &now));
+        // Those of replicas take what the primary's servers are logged in to with.
+        let whose = Whose { login: &tenancy.login, database: &now, pool };
+        let had = tenancy.replicas.as_ref();
+        let replicas = self.replicas((Some(old), new), watched, whose, had, moved);
+        let same = match (&replicas, had) {
+            (None, None) => true,
+            (Some(next), Some(had)) => Arc::ptr_eq(next, had),
+            _ => false,
+        };
+        let next = (terms != tenancy.terms || !same).then(|| tenancy.succeed(terms, replicas));
+        moved.changed += usize::from(others || next.is_some());
         next
     }
 }

@@ -462,9 +462,14 @@ impl Inbox {
 
     /// Holds these bytes before what is held.
     pub fn put_back(&mut self, bytes: &[u8]) {
-        let behind = std::mem::take(self);
+        self.put_in_place(0, bytes);
+    }
+
+    /// Holds these bytes in the place of the first of what is held.
+    pub fn put_in_place(&mut self, count: usize, bytes: &[u8]) {
+        let before = std::mem::take(self);
         self.hold(bytes);
-        self.hold(behind.held());
+        self.hold(before.held().get(count..).unwrap_or_default());
     }
 
     /// Shows `judge` what was held with the `fresh` bytes behind it, and keeps what it did not

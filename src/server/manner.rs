@@ -26,7 +26,7 @@ pub struct Manner {
 impl Manner {
     /// What these settings say, whose names are in lower case.
     pub(super) fn of(settings: &[Setting]) -> Self {
-        let mut manner = Self::default();
+        let (mut manner, mut wrong) = (Self::default(), false);
         for (name, value) in settings {
             match name.as_slice() {
                 b"default_transaction_read_only" => manner.read_only = is_on(value),
@@ -43,13 +43,16 @@ impl Manner {
                 }
                 b"pgweir.max_lag" => match read_lag(value) {
                     Ok(lag) => manner.max_lag = lag,
-                    Err(()) => manner.role = Some(Hint::Primary),
+                    Err(()) => wrong = true,
                 },
                 b"pgweir.causal_token" if !value.is_empty() => {
                     manner.token = Some(value.as_slice().into());
                 }
                 _ => {}
             }
+        }
+        if wrong {
+            manner.role = Some(Hint::Primary);
         }
         manner
     }
@@ -123,6 +126,8 @@ mod tests {
     fn wrong_values_lead_to_the_primary() {
         for wrong in [("pgweir.role", "replcia"), ("pgweir.max_lag", "soon")] {
             assert_eq!(manner(&[wrong]).role, Some(Hint::Primary), "{wrong:?}");
+            let both = manner(&[("pgweir.max_lag", "soon"), ("pgweir.role", "replica")]);
+            assert_eq!(both.role, Some(Hint::Primary));
         }
     }
 }

@@ -249,9 +249,7 @@ impl Receiver {
                     self.pass = 0;
                 }
                 Fate::Forward => {}
-                Fate::Failed(undone)
-                    if !ledger.is_skipping() && sink.runs_elsewhere(&undone, body) =>
-                {
+                Fate::Failed(undone) if sink.runs_elsewhere(&undone, body) => {
                     self.pass_forward = false;
                     ledger.hide_next();
                 }

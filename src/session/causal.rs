@@ -46,6 +46,8 @@ impl Moment {
 pub struct Writes {
     epoch: Instant,
     databases: Mutex<HashMap<Box<str>, Arc<Moment>>>,
+    /// What has to be assumed of a database that is not known: it may have been forgotten.
+    floor: AtomicU64,
     tokens: Mutex<Tokens>,
 }
 
@@ -70,7 +72,12 @@ const LOOKED_AT: usize = 4;
 impl Writes {
     /// Nothing has been written yet.
     pub fn new(now: Instant) -> Self {
-        Self { epoch: now, databases: Mutex::default(), tokens: Mutex::default() }
+        Self {
+            epoch: now,
+            databases: Mutex::default(),
+            floor: AtomicU64::new(0),
+            tokens: Mutex::default(),
+        }
     }
 
     /// That of all sessions on a database.
@@ -79,8 +86,14 @@ impl Writes {
         if let Some(known) = databases.get(database) {
             return Arc::clone(known);
         }
-        databases.retain(|_, moment| Arc::strong_count(moment) > 1);
-        let moment = Moment::new(self.epoch, 0);
+        databases.retain(|_, moment| {
+            let used = Arc::strong_count(moment) > 1;
+            if !used {
+                self.floor.fetch_max(moment.at.load(Ordering::Acquire), Ordering::AcqRel);
+            }
+            used
+        });
+        let moment = Moment::new(self.epoch, self.floor.load(Ordering::Acquire));
         databases.insert(database.into(), Arc::clone(&moment));
         moment
     }

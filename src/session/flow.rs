@@ -91,6 +91,8 @@ pub(super) struct Placed {
     pub judged: usize,
     /// The database may be another after what went to this server.
     pub wrote: bool,
+    /// How many requests have gone there.
+    pub requests: u32,
     /// Something that went there may have its commit flushed later than it is told.
     pub lazy: bool,
 }
@@ -287,7 +289,7 @@ impl Flow {
         let Some(tentative) = self.placed.tentative.take_if(|tentative| tentative.failed) else {
             return false;
         };
-        inbox.put_back(&tentative.request);
+        inbox.put_in_place(self.placed.judged, &tentative.request);
         self.stop = Some(Stop::Elsewhere);
         true
     }

@@ -373,12 +373,14 @@ impl Session {
             // Nothing large may live across the next await: it would be part of every idle client.
             let queued = match next.map_err(Box::new) {
                 Ok(next) => next == Next::Queue,
+                Err(end) if self.reads_elsewhere(&end) => continue,
                 Err(end) => break *end,
             };
             if queued {
                 match Box::pin(self.queue()).await {
                     Ok(true) => {}
                     Ok(false) => continue,
+                    Err(end) if self.reads_elsewhere(&end) => continue,
                     Err(end) => break end,
                 }
             }

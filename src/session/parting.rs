@@ -39,7 +39,8 @@ pub(super) enum LastMessage {
 impl Attached {
     /// The client has the start of a message and not its end: our words would be read as that.
     fn is_in_client_message(&self) -> bool {
-        self.lease.receiver.owed_of_message() > 0
+        // Of what is kept back it has nothing.
+        self.lease.receiver.owed_of_message() > 0 && self.flow.placed.tentative.is_none()
     }
 }
 

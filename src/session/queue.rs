@@ -17,7 +17,7 @@ use crate::net::scratch;
 use crate::pool::{CheckoutError, Connector, Lease, Snapshot, Waiting};
 use crate::server::ServerError;
 use crate::server::connect::ConnectError;
-use crate::traffic::{Figure, Side, Span};
+use crate::traffic::{Figure, Role, Side, Span};
 use crate::wire::reply::{Report, Severity};
 
 /// How waiting came to an end.
@@ -71,6 +71,9 @@ impl Session {
                 Err(Vain::NoServer(_) | Vain::Nowhere) if self.tries_elsewhere() => continue,
                 Err(vain) => {
                     let side = vain.side();
+                    if let Some(course) = &mut self.course {
+                        course.refused();
+                    }
                     self.refuse(side, &vain.report(Severity::Error)).await?;
                     return Ok(false);
                 }
@@ -84,7 +87,14 @@ impl Session {
                 Some(asking) => ask_for_code(lease, asking).await,
             };
             let Some(lease) = lease else { continue };
-            let lease = if self.must_ask(&lease) { self.apply_on(lease).await? } else { lease };
+            let lease = match self.must_ask(&lease) {
+                false => lease,
+                true => match self.apply_on(lease).await {
+                    Ok(lease) => lease,
+                    Err(_) if self.tries_elsewhere() => continue,
+                    Err(end) => return Err(end),
+                },
+            };
             match self.take(lease)? {
                 None => break,
                 Some(lease) => lease.check_in(self.on),
@@ -129,6 +139,10 @@ impl Session {
                     break Ok(Err(Vain::NoServer(error)));
                 }
                 Ok(Waited::Server(Err(CheckoutError::Nowhere))) => break Ok(Err(Vain::Nowhere)),
+                // A reload may have taken the replica away.
+                Ok(Waited::Server(Err(CheckoutError::Closed))) if role == Role::Replica => {
+                    break Ok(Err(Vain::Nowhere));
+                }
                 Ok(Waited::Server(Err(CheckoutError::Closed))) => break Err(self.dismissal()),
                 Ok(Waited::Cancelled) => break Ok(Err(Vain::Cancelled)),
                 Ok(Waited::ClientGone) => break Err(End::ClientGone),

@@ -109,6 +109,11 @@ impl Session {
             replica,
             lease,
         }));
+        if self.share_unjudged()
+            && let Some(attached) = &mut self.attached
+        {
+            attached.flow.placed.wrote = true;
+        }
         self.begin_to_hear();
         Ok(())
     }
@@ -287,6 +292,15 @@ impl Session {
     /// Does what follows from what the server has said.
     fn heard(&mut self, heard: Heard) -> Result<(), End> {
         let Heard { settled, refused, learnt, ceased } = heard;
+        if let Some(attached) = &self.attached
+            && let Some(tentative) = &attached.flow.placed.tentative
+            && (refused.is_some() || tentative.failed && attached.lease.ledger.is_skipping())
+        {
+            // The replica won't have the client's settings, or has failed at what we sent ahead: its
+            // reply would be in the way.
+            self.course.get_or_insert_default().give_up();
+            return Err(End::ServerGone);
+        }
         if let Some(error) = refused {
             return Err(End::Refused(error));
         }
@@ -381,8 +395,19 @@ impl Session {
         output: &mut Vec<u8>,
     ) -> Result<(), End> {
         let mut inbox = std::mem::take(&mut self.client.inbox);
-        inbox.join(fresh, |bytes| self.pass(cx, bytes, output))?;
-        self.client.inbox = inbox;
+        let kept = self.kept_from_loss(&inbox, fresh);
+        let joined = inbox.join(fresh, |bytes| self.pass(cx, bytes, output));
+        match (joined, kept) {
+            (Ok(()), _) => self.client.inbox = inbox,
+            (Err(end), None) => return Err(end),
+            (Err(end), Some(kept)) => {
+                self.client.inbox.hold(&kept);
+                if let Some(attached) = &mut self.attached {
+                    attached.flow.placed.judged = 0;
+                }
+                return Err(end);
+            }
+        }
         Ok(())
     }
 

@@ -16,8 +16,9 @@ use super::replicas::{Chosen, Replicas, Seen, Tried};
 use super::terms::Terms;
 use crate::catalog::{Current, Readings};
 use crate::config::{OwnWrites, ReadRouting};
-use crate::route::{self, Reason, Role, route};
+use crate::route::{self, Judgement, Reason, Role, route};
 use crate::server::manner::Manner;
+use crate::sql::facts::Does;
 use crate::topology::Using;
 use crate::topology::choice::{Need, Unfit};
 use crate::wire::frame;
@@ -116,14 +117,22 @@ const UNSURE: Duration = Duration::from_secs(1);
 pub(super) enum Judged {
     /// It is not whole yet.
     Incomplete,
-    /// It has so many bytes; `None` where there is nothing in it that would have to run anywhere.
-    Whole(usize, Option<Reason>),
+    /// It is.
+    Whole {
+        /// So many bytes.
+        len: usize,
+        /// Why it runs where it may; `None` where there is nothing in it that would have to run
+        /// anywhere.
+        reason: Option<Reason>,
+        /// The database may be another after it.
+        writes: bool,
+    },
 }
 
 impl Judge<'_> {
     /// Judges the request that these bytes begin with.
     pub(super) fn request(&self, bytes: &[u8], names: &Names) -> Judged {
-        let (mut len, mut strongest) = (0, None);
+        let (mut len, mut strongest, mut writes) = (0, None, false);
         // A Bind of what the request itself prepares has been judged with that.
         let mut parsed: Option<&[u8]> = None;
         loop {
@@ -132,10 +141,13 @@ impl Judge<'_> {
                 Ok(Some(message)) => message,
                 Ok(None) => return Judged::Incomplete,
                 // Who sends it on will say what is wrong.
-                Err(_) => return Judged::Whole(len.max(1), Some(Reason::Opaque)),
+                Err(_) => {
+                    let reason = Some(Reason::Opaque);
+                    return Judged::Whole { len: len.max(1), reason, writes: true };
+                }
             };
             len += header.message_len();
-            let reason = match header.tag {
+            let found = match header.tag {
                 b'Q' => Some(self.text(view::query_text(body))),
                 b'P' => {
                     let parse = view::Parse::read(body);
@@ -145,7 +157,7 @@ impl Judge<'_> {
                 b'B' => match view::Bind::read(body) {
                     Some(bind) if parsed == Some(bind.statement) => None,
                     Some(bind) => Some(self.named(bind.statement, names)),
-                    None => Some(Reason::Opaque),
+                    None => Some((Reason::Opaque, true)),
                 },
                 b'D' => match Target::read(body) {
                     Some(Target::Statement(name)) if parsed != Some(name) => {
@@ -154,32 +166,43 @@ impl Judge<'_> {
                     _ => None,
                 },
                 b'E' | b'C' | b'S' | b'X' => None,
-                b'H' => Some(Reason::NotWhole),
-                _ => Some(Reason::Opaque),
+                b'H' => Some((Reason::NotWhole, true)),
+                _ => Some((Reason::Opaque, true)),
             };
+            let (reason, may_write) = found.unzip();
             strongest = stronger(strongest, reason);
+            writes |= may_write.unwrap_or(false);
             if matches!(header.tag, b'Q' | b'S' | b'H' | b'F' | b'X') {
-                return Judged::Whole(len, strongest);
+                return Judged::Whole { len, reason: strongest, writes };
             }
         }
     }
 
-    /// A text; `None` is one that can't be read.
-    fn text(&self, text: Option<&[u8]>) -> Reason {
-        let Some(text) = text else { return Reason::Opaque };
+    /// A text, and whether it may write; `None` is one that can't be read.
+    fn text(&self, text: Option<&[u8]>) -> (Reason, bool) {
+        let Some(text) = text else { return (Reason::Opaque, true) };
         let reading = self.readings.of(text);
-        let reason = route(reading.facts(), &reading.judge(self.catalog), self.session).reason;
-        match (reason, self.routing) {
+        let judgement = reading.judge(self.catalog);
+        let reason = route(reading.facts(), &judgement, self.session).reason;
+        let writes = match &reading.facts().does {
+            Does::Nothing => false,
+            // What stands beside it has not been judged.
+            Does::Begins(_) => reading.facts().statements > 1,
+            Does::Reads => judgement != Judgement::Harmless,
+            Does::Session(_) | Does::Opaque(_) | Does::Locks(_) | Does::Writes(_) => true,
+        };
+        let reason = match (reason, self.routing) {
             (Reason::Reads, ReadRouting::Explicit) => Reason::NotAsked,
             (reason, _) if reason.role() == Role::Replica && self.serializable => {
                 Reason::Serializable
             }
             (reason, _) => reason,
-        }
+        };
+        (reason, writes)
     }
 
     /// What the client has prepared under this name.
-    fn named(&self, name: &[u8], names: &Names) -> Reason {
+    fn named(&self, name: &[u8], names: &Names) -> (Reason, bool) {
         if !name.is_empty() {
             return self.text(names.get(name).map(|statement| statement.text()));
         }
@@ -188,7 +211,7 @@ impl Judge<'_> {
                 let end = memchr::memchr(0, identity).unwrap_or(identity.len());
                 self.text(identity.get(..end))
             }
-            Unnamed::None | Unnamed::OnlyHere => Reason::Opaque,
+            Unnamed::None | Unnamed::OnlyHere => (Reason::Opaque, true),
         }
     }
 }
@@ -203,16 +226,6 @@ fn stronger(one: Option<Reason>, other: Option<Reason>) -> Option<Reason> {
     match (one, other) {
         (Some(one), Some(other)) if rank(&other) > rank(&one) => Some(other),
         (one, other) => one.or(other),
-    }
-}
-
-/// Whether a request of this reason leaves the database as it is.
-pub(super) fn writes(reason: Option<Reason>) -> bool {
-    match reason {
-        None | Some(Reason::Nothing | Reason::Begins | Reason::Serializable | Reason::NotAsked) => {
-            false
-        }
-        Some(reason) => reason.role() == Role::Primary,
     }
 }
 
@@ -256,10 +269,11 @@ impl Course {
         (self.seen, self.unsure) = (Seen::default(), None);
     }
 
-    /// It has been on the primary up to now; what it may have written is flushed at that moment.
-    pub(super) fn was_on_primary(&mut self, wrote: Option<Instant>, now: Instant) {
+    /// It has been on the primary up to now; what it may have written, and seen, is flushed at these
+    /// moments.
+    pub(super) fn was_on_primary(&mut self, wrote: Option<Instant>, seen: Instant) {
         self.wrote = self.wrote.max(wrote);
-        self.seen = Seen { at: Some(now), on: None };
+        self.seen = Seen { at: Some(seen), on: None };
     }
 
     /// It has read from this one of the hosts up to now.
@@ -318,13 +332,21 @@ impl Course {
 
     /// The hosts are others from now on.
     pub(super) fn hosts_changed(&mut self) {
-        self.seen.on = None;
+        (self.seen.on, self.tried) = (None, Tried::default());
     }
 
-    /// It is on its way.
-    pub(super) fn sent(&mut self) {
+    /// The request at hand was refused.
+    pub(super) fn refused(&mut self) {
+        self.sent();
+        self.lost = false;
+    }
+
+    /// It is on its way; whether replicas have failed at it.
+    pub(super) fn sent(&mut self) -> bool {
+        let failed = self.failed;
         (self.tried, self.failed, self.aim) = (Tried::default(), false, Aim::Primary);
         self.pauses = false;
+        failed
     }
 
     /// It reads from this replica from now on, by a server that was opened then; `None` when that is

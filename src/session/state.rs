@@ -102,9 +102,14 @@ impl Session {
 
     /// Whether the client may keep its server for what was found.
     fn may_keep(&mut self) -> Result<(), End> {
-        let Some(Attached { flow, .. }) = self.attached.as_deref_mut() else {
+        let Some(Attached { flow, replica, .. }) = self.attached.as_deref_mut() else {
             return Ok(());
         };
+        // Who kept a replica could not write any more.
+        if let Some(pin) = Pin::ALL.into_iter().find(|pin| replica.is_some() && flow.pins.has(*pin))
+        {
+            return Err(End::Unkept(condition::PIN_REJECTED_LATE.about(pin)));
+        }
         if let Some(pin) = self.tenancy.terms.pins.refuses_found(flow.pins) {
             return Err(End::Unkept(condition::PIN_REJECTED_LATE.about(pin)));
         }
@@ -161,6 +166,10 @@ impl Session {
         flow.refusals = 0;
         let table = self.tenancy.pool.connector().params();
         let found = lease.answered(question, &self.startup, table);
+        let token_changed = found
+            .settings
+            .as_ref()
+            .is_some_and(|settings| settings.manner().token != self.params.manner().token);
         if let Some(settings) = found.settings {
             self.params = settings;
         }
@@ -170,6 +179,9 @@ impl Session {
         if let Some(channels) = found.channels {
             let unknown = settle(&mut self.ear, &channels, flow.listening.in_vain);
             flow.pins.set(Pin::Listener, unknown);
+        }
+        if token_changed {
+            self.share_anew();
         }
     }
 }

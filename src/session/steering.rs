@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::routing::{Aim, AtReplica, Judge, Judged, Last};
 use super::{Attached, End, ServerPool, Session, Tenancy};
 use crate::config::OwnWrites;
+use crate::net::socket::Inbox;
 use crate::pool::{Closed, Connector, Lease};
 use crate::route::{self, Reason, Role};
 use crate::server::params::Params;
@@ -42,9 +43,8 @@ pub(super) fn judge<'a>(
         routing: tenancy.terms.read_routing,
         session: route::Session {
             in_transaction: false,
-            read_only: tenancy.terms.read_only
-                || manner.read_only
-                || says("default_transaction_read_only", b"on"),
+            // What a replica reports of it may be its own.
+            read_only: tenancy.terms.read_only || manner.read_only,
             // Those who have some keep their server.
             temporary: false,
             other_encoding: !says("client_encoding", b"UTF8"),
@@ -80,8 +80,8 @@ impl Session {
         let reason = match judged {
             _ if self.ear.is_some() => Reason::Listens,
             Judged::Incomplete => Reason::NotWhole,
-            Judged::Whole(len, _) if len > self.tenancy.terms.request_max => Reason::NotWhole,
-            Judged::Whole(_, reason) => reason.unwrap_or(Reason::Nothing),
+            Judged::Whole { len, .. } if len > self.tenancy.terms.request_max => Reason::NotWhole,
+            Judged::Whole { reason, .. } => reason.unwrap_or(Reason::Nothing),
         };
         let now = Instant::now();
         self.share_moment();
@@ -113,6 +113,38 @@ impl Session {
         course.last = Some(Last { reason, host });
     }
 
+    /// Shares with others what they have to see of each other's writes, where nothing is judged:
+    /// whatever runs may write.
+    pub(super) fn share_unjudged(&mut self) -> bool {
+        let terms = &self.tenancy.terms;
+        let shares = self.tenancy.replicas.is_none()
+            && match terms.read_your_writes {
+                OwnWrites::Off => false,
+                OwnWrites::Database => true,
+                OwnWrites::Session => self.params.manner().token.is_some(),
+            };
+        if shares {
+            self.share_moment();
+        }
+        shares
+    }
+
+    /// The client has another token: what it has written here counts for that, too.
+    pub(super) fn share_anew(&mut self) {
+        let judged = self.tenancy.replicas.is_some();
+        if judged {
+            self.share_moment();
+        }
+        let unjudged = !judged && self.share_unjudged();
+        if let (Some(attached), Some(course)) = (&mut self.attached, &self.course) {
+            attached.flow.placed.wrote |= unjudged;
+            let placed = &attached.flow.placed;
+            if placed.wrote {
+                course.told(flushed(&self.tenancy, placed.lazy, Instant::now()));
+            }
+        }
+    }
+
     /// Shares with others what they have to see of each other's writes.
     fn share_moment(&mut self) {
         let tenancy = &self.tenancy;
@@ -131,6 +163,7 @@ impl Session {
 
     /// Attaches a server if one is to be had at once for the request that these bytes begin with.
     pub(super) fn try_attach(&mut self, request: &[u8]) -> Result<Tried, End> {
+        self.renew();
         self.aim_at(request);
         // One who has to ask waits anyway.
         if self.tenancy.must_ask() {
@@ -212,7 +245,7 @@ impl Session {
         &mut self,
         lease: Lease<Connector>,
     ) -> Result<Option<Lease<Connector>>, End> {
-        let mut at = None;
+        let (mut at, mut failed) = (None, false);
         if let Some(course) = &mut self.course {
             if let Aim::Replica(chosen, need) = std::mem::take(&mut course.aim) {
                 at = course.take(chosen, &need, lease.created());
@@ -221,12 +254,16 @@ impl Session {
                     return Ok(Some(lease));
                 }
             }
-            course.sent();
+            failed = course.sent();
             if let Some(last) = course.last {
                 self.tenancy.decisions.count(last.reason);
             }
         }
         self.attach(lease, at)?;
+        // What a replica has refused may be no read.
+        if let Some(attached) = &mut self.attached {
+            attached.flow.placed.wrote |= failed;
+        }
         Ok(None)
     }
 
@@ -271,6 +308,14 @@ impl Session {
         let _in_time = timeout(PAUSE, looks).await;
     }
 
+    /// What the client has sent behind a request that may be read elsewhere.
+    pub(super) fn kept_from_loss(&self, inbox: &Inbox, fresh: &[u8]) -> Option<Vec<u8>> {
+        let placed = &self.attached.as_deref()?.flow.placed;
+        placed.tentative.as_ref()?;
+        let all = [inbox.held(), fresh].concat();
+        Some(all.get(placed.judged..).unwrap_or_default().to_vec())
+    }
+
     /// The server that the client reads from is lost, or was: whether the request is read elsewhere,
     /// as nothing of it has been shown. Once: it may be what has brought the server down.
     pub(super) fn reads_elsewhere(&mut self, end: &End) -> bool {
@@ -288,7 +333,11 @@ impl Session {
         if let (Some(tentative), Some(at)) = (flow.placed.tentative, replica) {
             self.names.undo(&mut undo, tentative.first..u64::MAX);
             course.tried(at.host);
-            self.client.inbox.put_back(&tentative.request);
+            // What of it has not been sent yet is there still.
+            self.client.inbox.put_in_place(flow.placed.judged, &tentative.request);
+            if flow.placed.requests > 1 {
+                course.was_on_replica(at.host, Instant::now());
+            }
         }
         self.names.leave_server();
         drop(self.seat.leave());
@@ -307,7 +356,12 @@ impl Session {
                 None => {
                     let placed = &attached.flow.placed;
                     let wrote = placed.wrote.then(|| flushed(&self.tenancy, placed.lazy, now));
-                    course.was_on_primary(wrote, now);
+                    let lazy = self
+                        .tenancy
+                        .replicas
+                        .as_ref()
+                        .is_some_and(|replicas| replicas.topology().flushing().lazy);
+                    course.was_on_primary(wrote, flushed(&self.tenancy, lazy, now));
                 }
             }
         }

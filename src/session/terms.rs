@@ -69,7 +69,7 @@ pub struct Terms {
     pub read_routing: ReadRouting,
     /// How much a replica may lack that is read from.
     pub max_lag: Option<Duration>,
-    /// Whose writes reads have to see.
+    /// Whose writes reads have to see; nobody's, where there are no other hosts.
     pub read_your_writes: OwnWrites,
     /// Bytes of notifications that may wait for a client.
     pub listen_queue: usize,
@@ -118,7 +118,10 @@ impl Terms {
             statement_max: general.max_statement_size.len(),
             read_routing: config.read_routing(database, user),
             max_lag: config.max_lag(database, user),
-            read_your_writes: config.read_your_writes(database),
+            read_your_writes: match database.seeks_primary() {
+                true => config.read_your_writes(database),
+                false => OwnWrites::Off,
+            },
             listen_queue: general.listen_queue_size.len(),
         }
     }

@@ -16,8 +16,8 @@ pub struct Need {
     pub max_lag: Option<Duration>,
 }
 
-/// Why no replica will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why no replica will do, the least hopeful first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unfit {
     /// None is there.
     Missing,
@@ -101,7 +101,7 @@ impl Choice {
                     }
                     Ok(()) => Some(used),
                     Err(why) => {
-                        unfit = why;
+                        unfit = unfit.max(why);
                         None
                     }
                 }

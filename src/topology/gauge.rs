@@ -59,6 +59,11 @@ impl Gauge {
         })
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// The moment up to which it has everything; `None` where it is no replica that answers.
     #[inline]
     pub fn fresh_as_of(&self) -> Option<Instant> {

@@ -418,3 +418,24 @@ fn what_a_replica_cannot_have_is_refused_in_its_transactions() {
         client.simple_query("SELECT pg_advisory_unlock(7)").await.unwrap();
     });
 }
+
+#[test]
+fn write_that_a_string_hides_behind_its_begin_is_seen() {
+    let scene = Scene::new(1, "");
+    let [replica] = scene.cluster.replicas() else { panic!("a replica") };
+    scene.runtime.block_on(async {
+        let client = connect(&scene.pooler, "").await;
+        let sql = "CREATE FUNCTION writes(i int) RETURNS int LANGUAGE sql AS \
+            'INSERT INTO t VALUES (i, 1); SELECT i'";
+        client.simple_query(sql).await.unwrap();
+        scene.cluster.wait_replayed().unwrap();
+        let other = connect(&scene.pooler, "").await;
+        tokio::time::timeout(LIMIT, async { while here(&other).await != replica.port() {} })
+            .await
+            .unwrap();
+        replica.sql("postgres", "SELECT pg_wal_replay_pause()").unwrap();
+        other.simple_query("BEGIN; SELECT writes(1); COMMIT").await.unwrap();
+        assert_eq!(value(&other, "SELECT count(*) FROM t").await, "1");
+        replica.sql("postgres", "SELECT pg_wal_replay_resume()").unwrap();
+    });
+}

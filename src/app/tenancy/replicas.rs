@@ -73,6 +73,8 @@ impl Tenancies {
         let pools: Vec<Arc<ServerPool>> = hosts
             .iter()
             .zip(topology.gauges())
+            // Of an earlier reload, it may belong to another host.
+            .filter(|(host, gauge)| *gauge.address() == address_of(host))
             .filter_map(|(host, gauge)| {
                 let name = PoolName {
                     database: login.database.clone(),

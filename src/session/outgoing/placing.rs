@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{Outgoing, Stop};
 use crate::route::{Reason, Role};
-use crate::session::routing::{AtReplica, Judged, Place, writes};
+use crate::session::routing::{AtReplica, Judged, Place};
 use crate::session::tentative::Tentative;
 
 /// Whether bytes may say when a commit is flushed.
@@ -33,9 +33,9 @@ impl Outgoing<'_, '_> {
                 if !self.flow.placed.wrote {
                     self.flow.placed.wrote = match place.judge.request(rest, self.names) {
                         Judged::Incomplete => true,
-                        Judged::Whole(len, reason) => {
+                        Judged::Whole { len, writes, .. } => {
                             self.flow.placed.judged = len;
-                            writes(reason)
+                            writes
                         }
                     };
                 }
@@ -55,8 +55,14 @@ impl Outgoing<'_, '_> {
         if !waits && self.server.receiver.status() != b'I' {
             return true;
         }
-        let Judged::Whole(len, reason) = place.judge.request(rest, self.names) else {
-            return false;
+        let elsewhere = Some(if waits { Stop::Replies } else { Stop::Elsewhere });
+        let (len, reason) = match place.judge.request(rest, self.names) {
+            Judged::Whole { len, reason, .. } if len <= self.terms.request_max => (len, reason),
+            Judged::Incomplete if rest.len() <= self.terms.request_max => return false,
+            Judged::Incomplete | Judged::Whole { .. } => {
+                self.flow.stop = elsewhere;
+                return false;
+            }
         };
         let reads = match reason {
             None | Some(Reason::Nothing) => true,
@@ -65,14 +71,14 @@ impl Outgoing<'_, '_> {
             }
         };
         if !reads {
-            self.flow.stop = Some(if waits { Stop::Replies } else { Stop::Elsewhere });
+            self.flow.stop = elsewhere;
             return false;
         }
         self.flow.placed.judged = len;
+        self.flow.placed.requests = self.flow.placed.requests.saturating_add(1);
         let whole = rest.get(..len).filter(|whole| whole.len() == rest.len());
-        self.flow.placed.tentative = whole
-            .filter(|whole| !waits && whole.len() <= self.terms.request_max)
-            .map(|whole| Tentative::new(self.server.ledger.next(), whole));
+        self.flow.placed.tentative =
+            whole.filter(|_| !waits).map(|whole| Tentative::new(self.server.ledger.next(), whole));
         true
     }
 }
