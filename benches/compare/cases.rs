@@ -50,6 +50,7 @@ pub(crate) const PLAIN: Setup = Setup {
     login: Login::Trust,
     statements: Statements::Unnamed,
     tls: Tls::None,
+    replica: None,
 };
 
 const SIMPLE: Case = Case {

@@ -205,8 +205,9 @@ fn over_postgres(run: &mut Run, options: &Options) -> anyhow::Result<String> {
     if !postgres::BENCHES.iter().any(|bench| options.wants(bench.name)) {
         return Ok(String::new());
     }
+    let routed = postgres::BENCHES.iter().any(|bench| bench.routed && options.wants(bench.name));
     eprintln!("starting Postgres ...");
-    let postgres = match postgres::Postgres::start(run) {
+    let postgres = match postgres::Postgres::start(run, usize::from(routed)) {
         Ok(postgres) => postgres,
         Err(error) => {
             run.note(format!("Real Postgres is left out: {error:#}"));

@@ -100,6 +100,8 @@ pub(crate) struct Setup {
     pub(crate) login: Login,
     pub(crate) statements: Statements,
     pub(crate) tls: Tls,
+    /// A replica, which pgweir may read from; the others know nothing of it.
+    pub(crate) replica: Option<SocketAddr>,
 }
 
 impl Setup {
@@ -273,8 +275,16 @@ impl Peers {
             }
         }
         for name in setup.names() {
-            let (host, port) = (upstream.ip(), upstream.port());
-            toml += &format!("[databases.{name}]\nhost = \"{host}\"\nport = {port}\n");
+            toml += &match setup.replica {
+                None => {
+                    let (host, port) = (upstream.ip(), upstream.port());
+                    format!("[databases.{name}]\nhost = \"{host}\"\nport = {port}\n")
+                }
+                Some(replica) => format!(
+                    "[databases.{name}]\nhosts = [\"{upstream}\", \"{replica}\"]\n\
+                     check_user = \"{name}\"\n"
+                ),
+            };
             if setup.login == Login::Trust {
                 toml += &format!("[users.{name}]\npassword = \"{PASSWORD}\"\n");
             }

@@ -29,6 +29,8 @@ pub(crate) struct Bench {
     clients: usize,
     pub(crate) statements: Statements,
     tls: Tls,
+    /// pgweir knows a replica, and reads from it.
+    pub(crate) routed: bool,
 }
 
 const SELECT: Bench = Bench {
@@ -38,10 +40,11 @@ const SELECT: Bench = Bench {
     clients: 50,
     statements: Statements::Unnamed,
     tls: Tls::None,
+    routed: false,
 };
 
 /// All of them, in the order of the table.
-pub(crate) const BENCHES: [Bench; 9] = [
+pub(crate) const BENCHES: [Bench; 13] = [
     SELECT,
     Bench {
         name: "pg-extended",
@@ -95,7 +98,34 @@ pub(crate) const BENCHES: [Bench; 9] = [
         tls: Tls::Clients,
         ..SELECT
     },
+    Bench { name: "pg-routed-simple", title: "reads on a replica, simple", routed: true, ..SELECT },
+    Bench {
+        name: "pg-routed-extended",
+        title: "reads on a replica, extended",
+        arguments: &["-S", "-M", "extended"],
+        routed: true,
+        ..SELECT
+    },
+    Bench {
+        name: "pg-routed-prepared",
+        title: "reads on a replica, prepared, 20 clients",
+        arguments: &["-S", "-M", "prepared"],
+        clients: 20,
+        statements: Statements::Named,
+        routed: true,
+        ..SELECT
+    },
+    Bench {
+        name: "pg-routed-texts",
+        title: "reads on a replica, simple, 1,000 texts",
+        arguments: &["{texts}", "-M", "simple"],
+        routed: true,
+        ..SELECT
+    },
 ];
+
+/// Scripts of ten statements each, that differ in more than their values.
+const TEXTS: usize = 100;
 
 const TRANSACTION: &str = "\\set aid random(1, 100000 * :scale)\nBEGIN;\n\
                            SELECT abalance FROM pgbench_accounts WHERE aid = :aid;\nCOMMIT;\n";
@@ -114,13 +144,15 @@ pub(crate) struct BenchPart {
 #[derive(Debug)]
 pub(crate) struct Postgres {
     script: PathBuf,
+    /// Files of pgbench, of a thousand different texts together.
+    texts: Vec<PathBuf>,
     address: SocketAddr,
     cluster: Cluster,
 }
 
 impl Postgres {
     /// Makes a cluster and fills pgbench's tables.
-    pub(crate) fn start(run: &Run) -> anyhow::Result<Self> {
+    pub(crate) fn start(run: &Run, replicas: usize) -> anyhow::Result<Self> {
         let settings = [
             ("max_connections", "200"),
             ("shared_buffers", "256MB"),
@@ -129,14 +161,28 @@ impl Postgres {
             ("autovacuum", "off"),
         ];
         let trust = ["host all all 127.0.0.1/32 trust"];
-        let cluster = Cluster::builder().settings(&settings).hba(&trust).start()?;
+        let cluster =
+            Cluster::builder().replicas(replicas).settings(&settings).hba(&trust).start()?;
         cluster.primary().sql("postgres", "CREATE ROLE bench SUPERUSER LOGIN")?;
         cluster.primary().sql("postgres", "CREATE DATABASE bench OWNER bench")?;
         tls::serve(&cluster, run.folder())?;
         let address = SocketAddr::from(([127, 0, 0, 1], cluster.primary().port()));
         let script = run.folder().join("transaction.sql");
         std::fs::write(&script, TRANSACTION)?;
-        let postgres = Self { script, address, cluster };
+        let mut texts = Vec::new();
+        for number in 0..TEXTS {
+            let mut text = String::from("\\set aid random(1, 100000 * :scale)\n");
+            for own in 0..10 {
+                writeln!(
+                    text,
+                    "SELECT abalance AS a{number}_{own} FROM pgbench_accounts WHERE aid = :aid;"
+                )?;
+            }
+            let file = run.folder().join(format!("texts{number}.sql"));
+            std::fs::write(&file, text)?;
+            texts.push(file);
+        }
+        let postgres = Self { script, texts, address, cluster };
         let mut fill = postgres.pgbench(&postgres.direct());
         fill.args(["-i", "-q", "-s", &SCALE.to_string(), "bench"]);
         let output = fill.stdin(Stdio::null()).output()?;
@@ -159,8 +205,10 @@ impl Postgres {
 
     /// Measures one case in alternating turns; without a pooler comes first.
     pub(crate) fn measure(&self, run: &mut Run, bench: &Bench) -> anyhow::Result<Vec<BenchPart>> {
-        let Bench { name, statements, tls, .. } = *bench;
-        let setup = Setup { statements, tls, ..PLAIN };
+        let Bench { name, statements, tls, routed, .. } = *bench;
+        let replica = self.cluster.replicas().first().filter(|_| routed);
+        let replica = replica.map(|replica| SocketAddr::from(([127, 0, 0, 1], replica.port())));
+        let setup = Setup { statements, tls, replica, ..PLAIN };
         let none = |peer| BenchPart { peer, cpu: vec![], rate: vec![], latency_ms: vec![] };
         let mut running: Vec<(Option<Pooler>, BenchPart)> = vec![(None, none(None))];
         // The relay speaks no TLS.
@@ -200,6 +248,10 @@ impl Postgres {
         for argument in bench.arguments {
             match *argument {
                 "{script}" => command.arg(&self.script),
+                "{texts}" => self
+                    .texts
+                    .iter()
+                    .fold(&mut command, |command, file| command.arg("-f").arg(file)),
                 other => command.arg(other),
             };
         }
