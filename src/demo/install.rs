@@ -93,6 +93,18 @@ impl Install {
         command
     }
 
+    /// How to call `pg_ctl` from a shell that has [`bin_dir`](Self::bin_dir) in its `PATH`: root,
+    /// whom it refuses, calls it as the user that runs the servers, in a folder that this user may
+    /// enter.
+    pub(super) fn pg_ctl(&self) -> String {
+        match self.account {
+            None => "pg_ctl".to_owned(),
+            Some(Account { uid, gid }) => {
+                format!("env -C / setpriv --reuid={uid} --regid={gid} --clear-groups pg_ctl")
+            }
+        }
+    }
+
     /// The user id that the servers run with.
     pub(super) fn uid(&self) -> Result<u32, ClusterError> {
         self.account.map_or_else(own_uid, |account| Ok(account.uid))

@@ -130,7 +130,7 @@ impl Demo {
         writeln!(out, "  all in {}", self.cluster.folder().display())?;
         writeln!(out, "pgweir listens on 127.0.0.1:{}", self.pooler_port)?;
         writeln!(out, "\nPaste this into another terminal first:\n\n{}", self.setup())?;
-        writeln!(out, "Then any of these:")?;
+        writeln!(out, "Then these, best in this order:")?;
         for Line { title, command, expect } in LINES {
             writeln!(out, "\n# {title}\n# prints: {expect}\n{command}")?;
         }
@@ -177,44 +177,70 @@ impl Demo {
             text.push_str(&format!("export {name}='{value}'\n"));
         };
         set("SHOP", &format!("{}/{APP_DATABASE}", app(self.pooler_port)));
+        set("CONSOLE", &format!("{}/pgweir", app(self.pooler_port)));
         set("PRIMARY", &self.cluster.primary().url(APP_USER, PASSWORD, APP_DATABASE));
         for (number, replica) in (1..).zip(self.cluster.replicas()) {
             set(&format!("REPLICA{number}"), &replica.url(APP_USER, PASSWORD, APP_DATABASE));
             let admin = replica.url(SUPERUSER, PASSWORD, "postgres");
             set(&format!("REPLICA{number}_ADMIN"), &admin);
         }
+        if let [first, second, ..] = self.cluster.replicas() {
+            set("FOLLOW_REPLICA1", &first.conninfo(second.name()));
+        }
+        // A pager would take the lines that were pasted after its own for its keys.
+        set("PSQL_PAGER", "");
+        set("DATA", &self.cluster.folder().display().to_string());
+        set("PG_CTL", &self.cluster.install().pg_ctl());
         text.push_str(&format!("PATH='{}':$PATH\n", self.cluster.install().bin_dir().display()));
         text
     }
 }
 
 fn start_cluster() -> Result<Cluster, ClusterError> {
-    let cluster = Cluster::builder().replicas(2).start()?;
-    let table = "SET ROLE app; CREATE TABLE notes (\
-                 id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL)";
-    cluster.primary().sql(APP_DATABASE, table)?;
+    // What autovacuum writes would keep replicas that lag from being fresh.
+    let cluster = Cluster::builder().replicas(2).settings(&[("autovacuum", "off")]).start()?;
+    let sql = format!(
+        "CREATE ROLE {CHECK_USER} LOGIN PASSWORD '{PASSWORD}';\n\
+         GRANT pg_monitor TO {CHECK_USER};\n\
+         SET ROLE {APP_USER};\n\
+         CREATE TABLE notes (\
+             id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL);\n\
+         CREATE FUNCTION note_count() RETURNS bigint LANGUAGE sql \
+             AS 'SELECT count(*) FROM notes';\n"
+    );
+    cluster.primary().sql(APP_DATABASE, &sql)?;
     cluster.wait_replayed()?;
     Ok(cluster)
 }
 
 /// The configuration of the pooler in front of the cluster.
 fn config(cluster: &Cluster, port: u16) -> String {
+    let servers = [cluster.primary()].into_iter().chain(cluster.replicas());
+    let hosts: Vec<String> =
+        servers.map(|server| format!("\"127.0.0.1:{}\"", server.port())).collect();
     format!(
         "listen_addr = \"127.0.0.1\"\n\
          listen_port = {port}\n\
          pool_mode = \"transaction\"\n\
          default_pool_size = {POOL_SIZE}\n\
          http_listen = \"\"\n\
+         admin_users = [\"{APP_USER}\"]\n\
+         check_user = \"{CHECK_USER}\"\n\
          \n\
          [databases.{APP_DATABASE}]\n\
-         host = \"127.0.0.1\"\n\
-         port = {}\n\
+         hosts = [{}]\n\
          \n\
          [users.{APP_USER}]\n\
+         password = \"{PASSWORD}\"\n\
+         \n\
+         [users.{CHECK_USER}]\n\
          password = \"{PASSWORD}\"\n",
-        cluster.primary().port()
+        hosts.join(", ")
     )
 }
+
+/// The role by which the pooler asks the servers what they are.
+const CHECK_USER: &str = "pgweir_check";
 
 /// The signals that end the demonstration.
 struct Interrupts {

@@ -18,8 +18,8 @@ pub(super) enum Expect {
     Exactly(&'static str),
     /// A number from 1 to this.
     UpTo(u32),
-    /// This somewhere.
-    Containing(&'static str),
+    /// This, where `...` stands for anything.
+    Like(&'static str),
 }
 
 impl Expect {
@@ -28,17 +28,27 @@ impl Expect {
         match *self {
             Self::Exactly(text) => output == text,
             Self::UpTo(most) => output.parse().is_ok_and(|number| (1..=most).contains(&number)),
-            Self::Containing(text) => output.contains(text),
+            Self::Like(pattern) => is_like(output, pattern),
         }
     }
+}
+
+/// Whether `text` is `pattern`, in which `...` stands for anything.
+fn is_like(text: &str, pattern: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once("...") else { return text == pattern };
+    let (middle, end) = rest.rsplit_once("...").unwrap_or(("", rest));
+    let Some(text) = text.strip_prefix(start).and_then(|text| text.strip_suffix(end)) else {
+        return false;
+    };
+    let mut parts = middle.split("...");
+    parts.try_fold(text, |text, part| text.split_once(part).map(|(_, after)| after)).is_some()
 }
 
 impl std::fmt::Display for Expect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {
-            Self::Exactly(text) => write!(f, "{}", text.replace('\n', " / ")),
+            Self::Exactly(text) | Self::Like(text) => write!(f, "{}", text.replace('\n', " / ")),
             Self::UpTo(most) => write!(f, "at most {most}"),
-            Self::Containing(text) => write!(f, "... {text} ..."),
         }
     }
 }
@@ -71,7 +81,7 @@ pub(super) const LINES: &[Line] = &[
     Line {
         title: "Prepared statements work although every transaction may get another server",
         command: r#"echo "select :client_id + 1;" | pgbench -n -M prepared -c 20 -t 50 -f - "$SHOP" | grep "actually processed""#,
-        expect: Expect::Containing("1000/1000"),
+        expect: Expect::Like("... 1000/1000"),
     },
     Line {
         title: "Servers open after all this, seen from Postgres",
@@ -86,7 +96,7 @@ pub(super) const LINES: &[Line] = &[
     Line {
         title: "Ctrl-C in a client cancels its query (here after 2 seconds)",
         command: r#"timeout -s INT 2 psql "$SHOP" -Atc "select pg_sleep(60)" 2>&1"#,
-        expect: Expect::Containing("canceling statement due to user request"),
+        expect: Expect::Like("... canceling statement due to user request..."),
     },
     Line {
         title: "... and Postgres no longer runs it",
@@ -99,19 +109,78 @@ pub(super) const LINES: &[Line] = &[
         expect: Expect::Exactly("t\nt"),
     },
     Line {
-        title: "Make the second replica lag 5 seconds behind",
-        command: r#"psql "$REPLICA2_ADMIN" -Atqc "alter system set recovery_min_apply_delay = '5s'" -c "select pg_reload_conf()""#,
-        expect: Expect::Exactly("t"),
+        title: "A read runs on a replica, and pgweir says which one and why",
+        command: r#"psql "$SHOP" -Atc "select count(*) from notes" -c "show pgweir.last_route""#,
+        expect: Expect::Like("...\nreplica 127.0.0.1:...: reads"),
     },
     Line {
-        title: "Write through pgweir, read from that replica: at once, and until it is there",
+        title: "A write runs on the primary",
+        command: r#"psql "$SHOP" -Atqc "insert into notes (body) values ('hello') returning body" -c "show pgweir.last_route""#,
+        expect: Expect::Like("hello\nprimary: writes"),
+    },
+    Line {
+        title: "What pgweir has found out about the servers",
+        command: r#"psql "$CONSOLE" -A -P footer=off -c "show replicas" | cut -d "|" -f 2-5,8,16"#,
+        expect: Expect::Like(
+            "host|port|role|state|lag_seconds|eligible\n...|primary|up|...|replica|up|...|replica|up|...",
+        ),
+    },
+    Line {
+        title: "Why does this not run on a replica? Functions may write unless they are declared otherwise",
+        command: r#"psql "$CONSOLE" -Atc "explain route shop select note_count()""#,
+        expect: Expect::Like(
+            "target|primary\nreason|volatile_function\n...about|public.note_count...",
+        ),
+    },
+    Line {
+        title: "Make both replicas lag 4 seconds behind",
+        command: r#"for url in "$REPLICA1_ADMIN" "$REPLICA2_ADMIN"; do psql "$url" -Atqc "alter system set recovery_min_apply_delay = '4s'" -c "select pg_reload_conf()"; done"#,
+        expect: Expect::Exactly("t\nt"),
+    },
+    Line {
+        title: "Write through pgweir, read past it from a replica: at once, and until it is there",
         command: r#"id=$(psql "$SHOP" -Atqc "insert into notes (body) values ('hello') returning id"); see() { psql "$REPLICA2" -Atc "select count(*) from notes where id = $id"; }; echo "at once: $(see)"; for i in $(seq 100); do [ "$(see)" = 1 ] && break; sleep 0.2; done; echo "later: $(see)""#,
         expect: Expect::Exactly("at once: 0\nlater: 1"),
     },
     Line {
-        title: "Let it catch up again",
-        command: r#"psql "$REPLICA2_ADMIN" -Atqc "alter system reset recovery_min_apply_delay" -c "select pg_reload_conf()""#,
+        title: "Through pgweir a session reads what it wrote: from the primary until a replica has it",
+        command: r#"last="select body from notes order by id desc limit 1"; psql "$SHOP" -Atqc "insert into notes (body) values ('mine')" -c "$last" -c "show pgweir.last_route" -c '\! sleep 6' -c "$last" -c "show pgweir.last_route""#,
+        expect: Expect::Like("mine\nprimary: not_fresh\nmine\nreplica 127.0.0.1:...: reads"),
+    },
+    Line {
+        title: "How far the replicas are behind 2 seconds after a write",
+        command: r#"psql "$SHOP" -qc "insert into notes (body) values ('slow')"; sleep 2; psql "$CONSOLE" -Atc "show replicas" | awk -F "|" '$4 == "replica" && $8 > 1 { print $3 ": " $8 " s" }'"#,
+        expect: Expect::Like("...: ... s\n...: ... s"),
+    },
+    Line {
+        title: "A session that wants what is at most a second old does not read from them then",
+        command: r#"psql "$SHOP" -qc "insert into notes (body) values ('slow')"; sleep 2; psql "$SHOP" -Atqc "set pgweir.max_lag = '1s'" -c "select count(*) from notes" -c "show pgweir.last_route""#,
+        expect: Expect::Like("...\nprimary: lagging"),
+    },
+    Line {
+        title: "Let them catch up again",
+        command: r#"for url in "$REPLICA1_ADMIN" "$REPLICA2_ADMIN"; do psql "$url" -Atqc "alter system reset recovery_min_apply_delay" -c "select pg_reload_conf()"; done"#,
+        expect: Expect::Exactly("t\nt"),
+    },
+    Line {
+        title: "Stop the primary and promote the first replica, under a client that stays connected",
+        command: r#"psql "$SHOP" -Atqc "insert into notes (body) values ('before') returning body, inet_server_port()" -c '\! $PG_CTL -s -D "$DATA/primary" -m fast stop && $PG_CTL -s -D "$DATA/replica1" promote' -c "insert into notes (body) values ('after') returning body, inet_server_port()""#,
+        expect: Expect::Like("before|...\nafter|..."),
+    },
+    Line {
+        title: "Have the second replica follow the new primary",
+        command: r#"psql "$REPLICA2_ADMIN" -Atqc "alter system set primary_conninfo = '$FOLLOW_REPLICA1'" -c "select pg_reload_conf()""#,
         expect: Expect::Exactly("t"),
+    },
+    Line {
+        title: "... and it is read from again",
+        command: r#"for i in $(seq 50); do route=$(psql "$SHOP" -Atqc "select count(*) from notes" -c "show pgweir.last_route"); case "$route" in *reads) break;; esac; sleep 0.2; done; echo "$route""#,
+        expect: Expect::Like("...\nreplica 127.0.0.1:...: reads"),
+    },
+    Line {
+        title: "Where requests ran since the start, and why",
+        command: r#"psql "$CONSOLE" -A -P footer=off -c "show routes" | cut -d "|" -f 2-4"#,
+        expect: Expect::Like("target|reason|requests\n..."),
     },
 ];
 
@@ -131,6 +200,7 @@ mod tests {
         };
         check(Expect::Exactly("t\nt"), &["t\nt\n"], &["", "t", "t\nt\nt", "t\nf"]);
         check(Expect::UpTo(4), &["1", " 4\n"], &["", "0", "5", "-1", "4 5", "four"]);
-        check(Expect::Containing("10/10"), &["10/10", "done: 10/10.\n"], &["", "1/10"]);
+        check(Expect::Like("... 10/10"), &["done: 10/10\n"], &["", "10/10", "done: 1/10"]);
+        check(Expect::Like("a...b...c"), &["abc", "a1b2c", "a\nbb c"], &["", "ac", "acb", "1abc"]);
     }
 }

@@ -8,14 +8,15 @@ use pgweir::demo::{Mode, Outcome, RunningPooler, run};
 
 use crate::support::{LIMIT, eventually};
 
-/// Sends clients to the primary itself, as the port of the configuration's only database.
+/// Sends clients to the primary itself, the first host of the configuration's only database.
 fn no_pooler(toml: &str) -> Result<RunningPooler, Box<dyn std::error::Error + Send + Sync>> {
-    let port = toml.lines().find_map(|line| line.strip_prefix("port = ")).ok_or("no port")?;
+    let hosts = toml.lines().find_map(|line| line.strip_prefix("hosts = [\"127.0.0.1:"));
+    let port = hosts.and_then(|hosts| hosts.split('"').next()).ok_or("no port")?;
     Ok(RunningPooler { port: port.parse()?, stop: Box::new(|| ()) })
 }
 
 #[test]
-fn check_fails_on_the_lines_about_pooling_and_on_no_others_without_a_pooler() {
+fn check_fails_on_what_a_pooler_does_and_on_no_others_without_one() {
     let mut out = Vec::new();
     let outcome = run(Mode::Check, 0, &mut out, no_pooler).unwrap();
     let out = String::from_utf8(out).unwrap();
@@ -24,6 +25,16 @@ fn check_fails_on_the_lines_about_pooling_and_on_no_others_without_a_pooler() {
     let expected = [
         "20 clients at once, through pgweir: they share the pool's 4",
         "Servers open after all this, seen from Postgres",
+        "A read runs on a replica, and pgweir says which one and why",
+        "A write runs on the primary",
+        "What pgweir has found out about the servers",
+        "Why does this not run on a replica? Functions may write unless they are declared otherwise",
+        "Through pgweir a session reads what it wrote: from the primary until a replica has it",
+        "How far the replicas are behind 2 seconds after a write",
+        "A session that wants what is at most a second old does not read from them then",
+        "Stop the primary and promote the first replica, under a client that stays connected",
+        "... and it is read from again",
+        "Where requests ran since the start, and why",
     ];
     assert_eq!(failed, expected, "{out}");
 }
