@@ -113,6 +113,12 @@ impl Chosen {
         fresh_as_of.is_some_and(|fresh_as_of| need.admits(fresh_as_of, now).is_ok())
     }
 
+    /// Whether it is not behind what was seen, wherever that was.
+    pub(super) fn shows_all_of(&self, seen: Seen) -> bool {
+        let fresh_as_of = self.gauge.fresh_as_of();
+        seen.at.is_none_or(|at| fresh_as_of.is_some_and(|fresh_as_of| fresh_as_of >= at))
+    }
+
     /// That a session reads there, from now on, by a server that was opened then; `None` when it is
     /// not as fresh as needed any more, or may be behind what was seen.
     pub(super) fn take(

@@ -33,6 +33,11 @@ pub(super) struct Course {
     seen: Seen,
     /// Since when reads run on the primary for the sake of what it has read alone.
     unsure: Option<Instant>,
+    /// Since when it has read from the same replica.
+    stays: Option<Instant>,
+    /// The replica that it would read from if it were not for what it has read elsewhere, while it
+    /// waits for a look to go there.
+    pub heads_for: Option<Chosen>,
     /// What it shares with others.
     shared: Option<Shared>,
     /// Replicas that could not do it for the request at hand.
@@ -111,6 +116,8 @@ pub(super) struct Judge<'a> {
 
 /// How long reads run on the primary, only because the session has read there, before it waits.
 const UNSURE: Duration = Duration::from_secs(1);
+/// How long a session reads from the same replica before it takes its turn again.
+const STAY: Duration = Duration::from_secs(1);
 
 /// What was found of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,7 +303,10 @@ impl Course {
             return Err(Reason::Failed);
         }
         let unfit = match replicas.choose(need, self.seen, now, self.tried) {
-            Ok(chosen) => return Ok(chosen),
+            Ok(chosen) => {
+                self.takes_turn(replicas, need, now, &chosen);
+                return Ok(chosen);
+            }
             Err(unfit) => unfit,
         };
         if unfit == Unfit::Unsure {
@@ -309,6 +319,29 @@ impl Course {
             Unfit::Lagging => Reason::Lagging,
             Unfit::Behind | Unfit::Unsure => Reason::NotFresh,
         })
+    }
+
+    /// A session that never pauses would stay for ever with the replica that it has come to, however
+    /// busy that is: no other is ever known to have what it has just read. So it takes its turn anew
+    /// now and then, and waits for a look where that leads elsewhere.
+    fn takes_turn(&mut self, replicas: &Replicas, need: &Need, now: Instant, chosen: &Chosen) {
+        if self.seen.on != Some(chosen.host) {
+            self.stays = None;
+            return;
+        }
+        if now < *self.stays.get_or_insert(now) + STAY {
+            return;
+        }
+        self.stays = Some(now);
+        let free = replicas.choose(need, Seen::default(), now, self.tried);
+        self.heads_for =
+            free.ok().filter(|free| free.host != chosen.host && !free.shows_all_of(self.seen));
+    }
+
+    /// Whether it may go by now where it heads for.
+    pub(super) fn arrives(&self, need: &Need, now: Instant) -> Option<Chosen> {
+        let there = |chosen: &&Chosen| chosen.admits(need, now) && chosen.shows_all_of(self.seen);
+        self.heads_for.as_ref().filter(there).cloned()
     }
 
     /// Waits for a moment to come back to replicas, if that is due: a session that never pauses would
@@ -332,7 +365,7 @@ impl Course {
 
     /// The hosts are others from now on.
     pub(super) fn hosts_changed(&mut self) {
-        (self.seen.on, self.tried) = (None, Tried::default());
+        (self.seen.on, self.heads_for, self.tried) = (None, None, Tried::default());
     }
 
     /// The request at hand was refused.
@@ -345,7 +378,7 @@ impl Course {
     pub(super) fn sent(&mut self) -> bool {
         let failed = self.failed;
         (self.tried, self.failed, self.aim) = (Tried::default(), false, Aim::Primary);
-        self.pauses = false;
+        (self.pauses, self.heads_for) = (false, None);
         failed
     }
 

@@ -91,12 +91,16 @@ impl Session {
             course.forget_seen();
         }
         (course.aim, course.pauses, course.wanted) = (Aim::Primary, false, None);
+        course.heads_for = None;
         let mut reason = reason;
         if reason.role() == Role::Replica {
             course.wanted = Some(reason);
             let need = course.need(&self.tenancy.terms, self.params.manner());
             match course.choose(replicas, &need, now) {
-                Ok(chosen) => course.aim = Aim::Replica(chosen, need),
+                Ok(chosen) => {
+                    course.pauses = course.heads_for.is_some();
+                    course.aim = Aim::Replica(chosen, need);
+                }
                 Err(why) => {
                     if why == Reason::NotFresh {
                         replicas.topology().want(now);
@@ -296,7 +300,12 @@ impl Session {
                 looked.await;
                 let Some(course) = &mut self.course else { return };
                 let need = course.need(&self.tenancy.terms, self.params.manner());
-                if let Ok(chosen) = course.choose(&replicas, &need, Instant::now()) {
+                let now = Instant::now();
+                let chosen = match course.heads_for {
+                    Some(_) => course.arrives(&need, now),
+                    None => course.choose(&replicas, &need, now).ok(),
+                };
+                if let Some(chosen) = chosen {
                     let reason = course.wanted.unwrap_or(Reason::Reads);
                     course.last = Some(Last { reason, host: Some(chosen.host) });
                     course.aim = Aim::Replica(chosen, need);
@@ -304,7 +313,7 @@ impl Session {
                 }
             }
         };
-        // In vain, it runs on the primary.
+        // In vain, it runs where it was aimed at.
         let _in_time = timeout(PAUSE, looks).await;
     }
 

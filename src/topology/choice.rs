@@ -1,6 +1,6 @@
 //! Which of several replicas a session reads from, as a decision about values.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -45,7 +45,11 @@ pub struct Candidate {
 pub struct Choice {
     spread: Spread,
     shares: Box<[Share]>,
-    turn: AtomicUsize,
+    /// How far each host is with its turns: each moves it by its length, which is shorter for more
+    /// weight.
+    turns: Box<[AtomicU64]>,
+    /// How far the foremost is.
+    front: AtomicU64,
 }
 
 impl Need {
@@ -68,7 +72,9 @@ impl Need {
 impl Choice {
     /// Chooses so, among hosts with these shares.
     pub fn new(spread: Spread, shares: impl IntoIterator<Item = Share>) -> Self {
-        Self { spread, shares: shares.into_iter().collect(), turn: AtomicUsize::new(0) }
+        let shares: Box<[Share]> = shares.into_iter().collect();
+        let turns = shares.iter().map(|_| AtomicU64::new(0)).collect();
+        Self { spread, shares, turns, front: AtomicU64::new(0) }
     }
 
     /// Whether it chooses so.
@@ -138,12 +144,11 @@ impl Choice {
             Spread::RoundRobin | Spread::Random => true,
         };
         let light = || fitting.iter().filter(|host| is_light(host));
+        if self.spread != Spread::Random {
+            return self.next_of(light().map(|(index, _, weight)| (*index, *weight)));
+        }
         let weights: usize = light().map(|(_, _, weight)| weight).sum();
-        let turn = match self.spread {
-            Spread::LeastConn | Spread::RoundRobin => self.turn.fetch_add(1, Ordering::Relaxed),
-            Spread::Random => usize::from_le_bytes(random()),
-        };
-        let mut at = turn % weights.max(1);
+        let mut at = usize::from_le_bytes(random()) % weights.max(1);
         for (index, _, weight) in light() {
             match at.checked_sub(*weight) {
                 Some(left) => at = left,
@@ -151,6 +156,22 @@ impl Choice {
             }
         }
         None
+    }
+
+    /// The one of these (index, weight) that is the furthest behind with its turns. Who was passed
+    /// over, as it was busy or away, makes up for some of what it has missed.
+    fn next_of(&self, hosts: impl Iterator<Item = (usize, usize)>) -> Option<usize> {
+        let start = self.front.load(Ordering::Relaxed).saturating_sub(MISSED_MAX * TURN);
+        let known = |(index, weight): (usize, usize)| {
+            let turns = self.turns.get(index)?;
+            Some((turns.load(Ordering::Relaxed), index, weight, turns))
+        };
+        let (was, index, weight, turns) =
+            hosts.filter_map(known).min_by_key(|(at, index, ..)| ((*at).max(start), *index))?;
+        let now = was.max(start) + TURN / u64::try_from(weight).ok()?.max(1);
+        turns.fetch_add(now - was, Ordering::Relaxed);
+        self.front.fetch_max(now, Ordering::Relaxed);
+        Some(index)
     }
 }
 
@@ -162,6 +183,10 @@ fn random() -> [u8; size_of::<usize>()] {
 
 /// Hosts of a database among which one is chosen; those behind are not.
 const HOSTS_MAX: usize = 32;
+/// The length of a turn of a host of weight 1.
+const TURN: u64 = 1 << 20;
+/// So many turns that it has missed are made up for.
+const MISSED_MAX: u64 = 32;
 
 #[cfg(test)]
 mod tests {
@@ -203,6 +228,16 @@ mod tests {
         assert_eq!(chosen(&shares(Spread::LeastConn, &[1, 1, 1]), 60, &[5, 2, 3]), [0, 30, 30]);
         assert_eq!(chosen(&shares(Spread::LeastConn, &[4, 1]), 60, &[9, 1]), [0, 60]);
         assert_eq!(chosen(&shares(Spread::RoundRobin, &[1, 1]), 60, &[5, 2]), [30, 30]);
+    }
+
+    #[test]
+    fn host_makes_up_for_turns_that_it_has_missed_lately() {
+        for (missed, made_up) in [(20, 20), (1000, 32)] {
+            let choice = shares(Spread::LeastConn, &[1, 1]);
+            chosen(&choice, missed, &[5, 0]);
+            let counts = chosen(&choice, 100, &[0, 0]);
+            assert_eq!(counts[0] - counts[1], made_up, "{counts:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What sessions see, held against what was written: registers whose values only grow, many sessions
-//! that write and read them in every protocol, and replicas that are delayed, paused, killed and
-//! started again meanwhile.
+//! that write and read them in every protocol, and replicas that are delayed, paused, killed,
+//! started again and promoted meanwhile.
 //!
 //! A session sees what it wrote (and what others with its token did), never sees a register go back,
 //! and sees nothing that is older than `max_lag` allows. `CONSISTENCY_SECONDS=600` makes the run long;
@@ -12,11 +12,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{Client, SimpleQueryMessage, Statement};
 
-use super::reads::{Scene, connect, value};
+use super::hosts::stands;
+use super::reads::{Scene, connect};
 use crate::support::{
-    APP_DATABASE, APP_USER, PASSWORD, PostgresServer, cluster_with_replicas, psql_rows,
+    APP_DATABASE, APP_USER, LIMIT, PASSWORD, PostgresServer, StopMode, cluster_with_replicas,
+    eventually, psql_rows,
 };
 
 const REGISTERS: usize = 5;
@@ -35,6 +37,8 @@ struct World {
     violations: Mutex<Vec<String>>,
     reads: AtomicUsize,
     errors: AtomicUsize,
+    /// How many changes of the primary have begun or ended: odd while one is under way.
+    changes: AtomicUsize,
     over: AtomicBool,
 }
 
@@ -90,12 +94,12 @@ struct Session {
 }
 
 impl Session {
-    async fn open(scene: &Scene, token: usize) -> Self {
+    async fn open(scene: &Scene, token: usize) -> Result<Self, tokio_postgres::Error> {
         let client = connect(&scene.pooler, &format!("-c pgweir.causal_token=t{token}")).await;
-        let update =
-            client.prepare("UPDATE reg SET v = v + 1 WHERE id = $1 RETURNING v").await.unwrap();
-        let select = client.prepare("SELECT v FROM reg WHERE id = $1").await.unwrap();
-        Self { client, update, select, token, wrote: HashMap::new(), read: HashMap::new() }
+        let update = client.prepare("UPDATE reg SET v = v + 1 WHERE id = $1 RETURNING v").await?;
+        let select = client.prepare("SELECT v FROM reg WHERE id = $1").await?;
+        let (wrote, read) = (HashMap::new(), HashMap::new());
+        Ok(Self { client, update, select, token, wrote, read })
     }
 
     async fn write(&mut self, world: &World, register: usize) -> Result<(), tokio_postgres::Error> {
@@ -117,7 +121,7 @@ impl Session {
         let text = format!("SELECT v FROM reg WHERE id = {register}");
         let id = i32::try_from(register).unwrap();
         let seen: i64 = match how {
-            0 => value(&self.client, &text).await.parse().unwrap(),
+            0 => first(&self.client.simple_query(&text).await?).parse().unwrap(),
             1 => self.client.query_one(&text, &[]).await?.get(0),
             _ => self.client.query_one(&self.select, &[&id]).await?.get(0),
         };
@@ -138,13 +142,23 @@ impl Session {
     }
 }
 
+/// The first value of rows.
+fn first(messages: &[SimpleQueryMessage]) -> &str {
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    row.unwrap()
+}
+
 /// Runs for so long; what was violated.
-fn run(general: &str, seed: u64, length: Duration) -> (World, Scene) {
+fn run(general: &str, seed: u64, length: Duration, faults: usize) -> (World, Scene) {
     let cluster = cluster_with_replicas(2);
     let sql = format!(
         "CREATE TABLE reg (id int PRIMARY KEY, v bigint); ALTER TABLE reg OWNER TO {APP_USER}; \
          INSERT INTO reg SELECT i, 0 FROM generate_series(0, {REGISTERS}) i; \
-         CREATE FUNCTION here() RETURNS int STABLE LANGUAGE sql AS 'SELECT inet_server_port()'"
+         CREATE FUNCTION here() RETURNS int STABLE LANGUAGE sql AS 'SELECT inet_server_port()'; \
+         GRANT pg_monitor TO {APP_USER}"
     );
     cluster.primary().sql(APP_DATABASE, &sql).unwrap();
     cluster.wait_replayed().unwrap();
@@ -152,7 +166,7 @@ fn run(general: &str, seed: u64, length: Duration) -> (World, Scene) {
     let world = World::default();
     std::thread::scope(|scope| {
         let (world, scene) = (&world, &scene);
-        scope.spawn(move || disturb(scene, world, seed));
+        scope.spawn(move || disturb(scene, world, seed, faults));
         scope.spawn(move || {
             std::thread::sleep(length);
             world.over.store(true, Ordering::Relaxed);
@@ -173,17 +187,26 @@ fn run(general: &str, seed: u64, length: Duration) -> (World, Scene) {
 
 async fn work(scene: &Scene, world: &World, seed: u64, number: usize) {
     let mut random = Random(seed.wrapping_mul(31).wrapping_add(number as u64 * 7919) | 1);
-    let mut session = Session::open(scene, number % 4).await;
+    let mut session = None;
     while !world.over.load(Ordering::Relaxed) {
-        let register = random.below(REGISTERS);
-        let done = match random.below(10) {
-            0 => session.write(world, register).await,
-            how => session.read(world, register, how % 3).await,
+        let changes = world.changes.load(Ordering::Relaxed);
+        let done = match &mut session {
+            None => Session::open(scene, number % 4).await.map(|opened| session = Some(opened)),
+            Some(session) => {
+                let register = random.below(REGISTERS);
+                match random.below(10) {
+                    0 => session.write(world, register).await,
+                    how => session.read(world, register, how % 3).await,
+                }
+            }
         };
         if let Err(error) = done {
             world.errors.fetch_add(1, Ordering::Relaxed);
-            world.violated(format!("error: {error:?}"));
-            session = Session::open(scene, number % 4).await;
+            // What is under way on a primary of the past ends.
+            if changes.is_multiple_of(2) && world.changes.load(Ordering::Relaxed) == changes {
+                world.violated(format!("error: {error:?}"));
+            }
+            session = None;
         }
         // Some pause, as people do, and some don't.
         if random.below(4) == 0 {
@@ -192,10 +215,17 @@ async fn work(scene: &Scene, world: &World, seed: u64, number: usize) {
     }
 }
 
-/// Delays, pauses, kills and starts replicas until all is over.
-fn disturb(scene: &Scene, world: &World, seed: u64) {
+/// How many kinds of faults there are that leave the primary where it is.
+const OF_REPLICAS: usize = 4;
+/// The same, and that another host becomes the primary.
+const ALL: usize = 5;
+
+/// Delays, pauses, kills and starts replicas until all is over, and promotes them where that is
+/// one of so many kinds of faults.
+fn disturb(scene: &Scene, world: &World, seed: u64, faults: usize) {
     let mut random = Random(seed | 1);
-    let replicas = scene.cluster.replicas();
+    let mut primary = scene.cluster.primary();
+    let mut replicas: Vec<&PostgresServer> = scene.cluster.replicas().iter().collect();
     let pause = |random: &mut Random| {
         let until = Instant::now() + Duration::from_millis(200 + random.below(1500) as u64);
         while Instant::now() < until && !world.over.load(Ordering::Relaxed) {
@@ -203,9 +233,10 @@ fn disturb(scene: &Scene, world: &World, seed: u64) {
         }
     };
     let quiet = |server: &PostgresServer, sql: &str| drop(server.sql("postgres", sql));
+    let mut fault = faults - 1;
     while !world.over.load(Ordering::Relaxed) {
-        let replica = &replicas[random.below(replicas.len())];
-        match random.below(4) {
+        let replica = replicas[random.below(replicas.len())];
+        match std::mem::replace(&mut fault, random.below(faults)) {
             0 => {
                 quiet(replica, "SELECT pg_wal_replay_pause()");
                 pause(&mut random);
@@ -222,9 +253,43 @@ fn disturb(scene: &Scene, world: &World, seed: u64) {
                 pause(&mut random);
                 replica.start().unwrap();
             }
+            4 => {
+                world.changes.fetch_add(1, Ordering::Relaxed);
+                primary = change(scene, primary, &mut replicas);
+                world.changes.fetch_add(1, Ordering::Relaxed);
+                pause(&mut random);
+            }
             _ => pause(&mut random),
         }
     }
+}
+
+/// Makes another server the primary without losing anything, and the old one a replica of it.
+fn change<'a>(
+    scene: &Scene,
+    old: &'a PostgresServer,
+    replicas: &mut Vec<&'a PostgresServer>,
+) -> &'a PostgresServer {
+    let streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+    eventually("all replicas stream", LIMIT, || {
+        old.sql("postgres", streaming).is_ok_and(|count| count == replicas.len().to_string())
+    });
+    old.stop(StopMode::Fast).unwrap();
+    let received = |server: &&PostgresServer| {
+        let sql = "SELECT pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0')";
+        server.sql("postgres", sql).unwrap().parse::<u64>().unwrap()
+    };
+    let (at, _) = replicas.iter().enumerate().max_by_key(|(_, server)| received(server)).unwrap();
+    let new = replicas.swap_remove(at);
+    new.promote().unwrap();
+    replicas.iter().for_each(|other| other.follow(new).unwrap());
+    std::fs::write(old.data_dir().join("standby.signal"), "").unwrap();
+    old.start().unwrap();
+    old.follow(new).unwrap();
+    replicas.push(old);
+    stands(&scene.pooler, new, "primary", "up");
+    replicas.iter().for_each(|replica| stands(&scene.pooler, replica, "replica", "up"));
+    new
 }
 
 fn length(default: u64) -> Duration {
@@ -232,16 +297,19 @@ fn length(default: u64) -> Duration {
     Duration::from_secs(seconds.unwrap_or(default))
 }
 
-#[test]
-fn nothing_is_seen_that_must_not_be_while_replicas_come_and_go() {
-    let seed = u64::from(std::process::id());
+/// Nothing is violated, and replicas have been read from.
+fn holds(seed: u64, faults: usize) {
     println!("seed {seed}");
-    let (world, scene) = run(&format!("max_lag = {}", MAX_LAG.as_secs()), seed, length(15));
+    let general = format!("max_lag = {}", MAX_LAG.as_secs());
+    let (world, scene) = run(&general, seed, length(15), faults);
     let violations = world.violations.into_inner().unwrap();
     assert!(violations.is_empty(), "{} violations: {violations:#?}", violations.len());
     let reads = world.reads.load(Ordering::Relaxed);
     let routes = psql_rows(&scene.pooler.url("boss", PASSWORD, "pgweir"), "SHOW ROUTES");
-    println!("{reads} reads\n{routes}");
+    let errors = world.errors.load(Ordering::Relaxed);
+    let changes = world.changes.load(Ordering::Relaxed) / 2;
+    println!("{reads} reads, {changes} promotions, {errors} errors\n{routes}");
+    assert!(changes > 0 || faults == OF_REPLICAS, "nobody was promoted");
     assert!(reads > 500, "{reads}");
     let on_replicas: usize = routes
         .lines()
@@ -252,12 +320,22 @@ fn nothing_is_seen_that_must_not_be_while_replicas_come_and_go() {
 }
 
 #[test]
+fn nothing_is_seen_that_must_not_be_while_replicas_come_and_go() {
+    holds(u64::from(std::process::id()), OF_REPLICAS);
+}
+
+#[test]
+fn nothing_is_seen_that_must_not_be_while_primaries_change() {
+    holds(u64::from(std::process::id()), ALL);
+}
+
+#[test]
 fn checker_finds_what_the_guards_prevent() {
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     // Neither a bound nor a session's own writes count: what is read may be anything.
     let off = "max_lag = 0\nread_your_writes = \"off\"";
-    let (world, _scene) = run(off, seed, length(15));
+    let (world, _scene) = run(off, seed, length(15), OF_REPLICAS);
     let violations = world.violations.into_inner().unwrap();
     let of = |kind: &str| violations.iter().filter(|what| what.starts_with(kind)).count();
     let found = [of("own write"), of("write of the token"), of("went back")];

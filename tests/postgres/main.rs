@@ -28,6 +28,8 @@ mod hosts;
 mod lifecycle;
 mod listening;
 mod pgbouncer;
+mod promotion;
 mod reads;
 mod reload;
 mod routing;
+mod spread;

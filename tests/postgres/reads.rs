@@ -35,9 +35,16 @@ impl Scene {
     }
 
     pub fn of(cluster: Cluster, general: &str) -> Self {
+        Self::configured(cluster, general, "")
+    }
+
+    /// With these lines at the top of the configuration and these for the database.
+    pub fn configured(cluster: Cluster, general: &str, database: &str) -> Self {
         let mut hosts: Vec<&PostgresServer> = cluster.replicas().iter().collect();
         hosts.push(cluster.primary());
-        let pooler = Pooler::start(&configuration(&hosts, general));
+        let toml = configuration(&hosts, general);
+        let toml = toml.replacen("[users.", &format!("{database}\n[users."), 1);
+        let pooler = Pooler::start(&toml);
         stands(&pooler, cluster.primary(), "primary", "up");
         for replica in cluster.replicas() {
             stands(&pooler, replica, "replica", "up");
