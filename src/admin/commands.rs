@@ -345,7 +345,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "BAN",
-        help: "Has nothing more be read from a replica at this host (or host:port), for an hour.",
+        help: "Has nothing more be read from a replica at this host (or \"host:port\"), for an hour.",
         role: Role::Admin,
         answer: Answer::Act(Act::One("host", Order::Ban)),
     },
