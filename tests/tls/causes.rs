@@ -182,7 +182,7 @@ fn what_is_wrong_with_a_file_is_said() {
             let output = run_by_somebody(&["run", file]);
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(!output.status.success() && said.contains(&wanted), "{wanted}: {said}");
-            assert!(said.contains(&format!("TLS with {side}s")), "{said}");
+            assert!(said.contains(&format!("TLS setup failed: {side}s")), "{said}");
             assert_eq!(said.trim().lines().count(), 1, "{said}");
             let output = run_by_somebody(&["check", file, "--connect"]);
             let said = String::from_utf8_lossy(&output.stdout);

@@ -3,7 +3,7 @@
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{CommonState, Error};
+use rustls::{CommonState, Error, PeerMisbehaved};
 
 /// Either end of it.
 pub(super) enum Session {
@@ -97,6 +97,17 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether what came is no record of the connection, whatever is in it.
+pub(super) fn is_of_record(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidMessage(_)
+            | Error::DecryptError
+            | Error::PeerSentOversizedRecord
+            | Error::PeerMisbehaved(PeerMisbehaved::IllegalMiddleboxChangeCipherSpec)
+    )
 }
 
 /// More than TLS ever has to say between two records of ours.

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 
 use super::Cipher;
 use super::certificate::{Certificate, Validity};
-use super::session::{Seal, Session, Step, Work};
+use super::session::{Seal, Session, Step, Work, is_of_record};
 use super::turn::in_turn;
 use crate::net::scratch::{self, INPUT_LEN};
 
@@ -405,8 +405,12 @@ impl TlsStream {
             // It may still have to say why.
             for _ in 0..ALERTS_MAX {
                 let work = Work { plain: &mut |_| {}, out: outgoing, seal: Seal::Nothing };
-                // rustls has found messages in these bytes, and looks for them there again.
-                let rest = sealed.get_mut(used..).unwrap_or_default();
+                // rustls has found messages in these bytes, and looks for them there again; what is
+                // no record would be an error once more.
+                let rest = match is_of_record(&error) {
+                    true => &mut [][..],
+                    false => sealed.get_mut(used..).unwrap_or_default(),
+                };
                 let (discard, step) = session.step(rest, work);
                 used += discard;
                 if step.is_err() {
