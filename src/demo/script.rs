@@ -154,7 +154,7 @@ pub(super) const LINES: &[Line] = &[
     },
     Line {
         title: "A session that wants what is at most a second old does not read from them then",
-        command: r#"psql "$SHOP" -qc "insert into notes (body) values ('slow')"; sleep 2; psql "$SHOP" -Atqc "set pgweir.max_lag = '1s'" -c "select count(*) from notes" -c "show pgweir.last_route""#,
+        command: r#"psql "$SHOP" -qc "insert into notes (body) values ('slow')"; sleep 2; PGOPTIONS='-c pgweir.max_lag=1s' psql "$SHOP" -Atqc "select count(*) from notes" -c "show pgweir.last_route""#,
         expect: Expect::Like("...\nprimary: lagging"),
     },
     Line {
