@@ -46,8 +46,7 @@ pub struct Statement {
 impl Statement {
     /// Its text.
     pub fn text(&self) -> &[u8] {
-        let end = memchr::memchr(0, &self.identity).unwrap_or(self.identity.len());
-        self.identity.get(..end).unwrap_or_default()
+        text_of(&self.identity)
     }
 
     /// It is bound once more.
@@ -55,6 +54,12 @@ impl Statement {
     pub fn bound(&self) {
         self.uses.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// The text of what follows the name in a Parse.
+pub fn text_of(identity: &[u8]) -> &[u8] {
+    let end = memchr::memchr(0, identity).unwrap_or(identity.len());
+    identity.get(..end).unwrap_or_default()
 }
 
 /// How a statement is prepared.

@@ -55,7 +55,6 @@ use self::parting::{Parting, ask_for_code, at_rest, part};
 use self::pins::PinCounts;
 pub use self::replicas::Replicas;
 use self::routing::{AtReplica, Course};
-use self::steering::Tried;
 pub use self::tenancy::Tenancy;
 pub use self::terms::Terms;
 use crate::cancel::{Cancels, Seat, Seated};
@@ -473,13 +472,11 @@ impl Session {
                         used += refused;
                         continue;
                     }
-                    match self.try_attach(rest)? {
-                        Tried::Attached => {
-                            next = Some(Next::Attached);
-                            used += self.pass(cx, rest, output)?;
-                        }
-                        Tried::Later => next = Some(Next::Queue),
+                    let tried = self.try_attach(rest)?;
+                    if tried == Next::Attached {
+                        used += self.pass(cx, rest, output)?;
                     }
+                    next = Some(tried);
                 }
                 return Ok(used);
             }

@@ -127,12 +127,10 @@ impl PinTerms {
     /// known afterwards only.
     #[inline]
     pub fn refuses(&self, leaves: Leaves) -> Option<Pin> {
-        if self.rejected.is_empty() || leaves.has(Leaves::CODE) {
+        if self.rejected.is_empty() {
             return None;
         }
-        let seen = |(kind, _): &&(Leaves, Pin)| leaves.has(*kind);
-        let mut pins = OBJECTS.iter().chain(&OTHERS).filter(seen).map(|(_, pin)| *pin);
-        pins.find(|pin| self.rejected.has(*pin))
+        seen(leaves).find(|pin| self.rejected.has(*pin))
     }
 
     /// What is refused of what has been found.
@@ -142,12 +140,9 @@ impl PinTerms {
 }
 
 /// What a text that leaves this is seen to need a server of its own for.
-pub(super) fn seen(leaves: Leaves) -> Option<Pin> {
-    if leaves.has(Leaves::CODE) {
-        return None;
-    }
-    let seen = |(kind, _): &&(Leaves, Pin)| leaves.has(*kind);
-    OBJECTS.iter().chain(&OTHERS).find(seen).map(|(_, pin)| *pin)
+pub(super) fn seen(leaves: Leaves) -> impl Iterator<Item = Pin> {
+    let seen = move |(kind, _): &&(Leaves, Pin)| !leaves.has(Leaves::CODE) && leaves.has(*kind);
+    OBJECTS.iter().chain(&OTHERS).filter(seen).map(|(_, pin)| *pin)
 }
 
 /// What can't be found by asking.

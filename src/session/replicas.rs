@@ -41,14 +41,24 @@ pub(super) struct Seen {
     pub on: Option<usize>,
 }
 
+impl Seen {
+    /// Whether a replica has all of it that has everything up to `fresh_as_of`.
+    fn is_in(self, fresh_as_of: Option<Instant>) -> bool {
+        self.at <= fresh_as_of
+    }
+}
+
 impl Tried {
     pub(super) fn add(&mut self, host: usize) {
-        self.0 |= u32::try_from(host).ok().and_then(|host| 1u32.checked_shl(host)).unwrap_or(0);
+        self.0 |= Self::bit(host).unwrap_or(0);
     }
 
     fn has(self, host: usize) -> bool {
-        let bit = u32::try_from(host).ok().and_then(|host| 1u32.checked_shl(host));
-        bit.is_none_or(|bit| self.0 & bit != 0)
+        Self::bit(host).is_none_or(|bit| self.0 & bit != 0)
+    }
+
+    fn bit(host: usize) -> Option<u32> {
+        1u32.checked_shl(u32::try_from(host).ok()?)
     }
 }
 
@@ -93,7 +103,7 @@ impl Replicas {
             Candidate {
                 fresh_as_of,
                 used: gauge.map_or(0, |gauge| gauge.used()),
-                unsure: seen.on != Some(host) && fresh_as_of < seen.at,
+                unsure: seen.on != Some(host) && !seen.is_in(fresh_as_of),
             }
         };
         let host = self.choice.choose(need, now, candidate)?;
@@ -114,9 +124,8 @@ impl Chosen {
     }
 
     /// Whether it is not behind what was seen, wherever that was.
-    pub(super) fn shows_all_of(&self, seen: Seen) -> bool {
-        let fresh_as_of = self.gauge.fresh_as_of();
-        seen.at.is_none_or(|at| fresh_as_of.is_some_and(|fresh_as_of| fresh_as_of >= at))
+    pub(super) fn shows(&self, seen: Seen) -> bool {
+        seen.is_in(self.gauge.fresh_as_of())
     }
 
     /// That a session reads there, from now on, by a server that was opened then; `None` when it is
@@ -132,7 +141,7 @@ impl Chosen {
         need.admits(fresh_as_of, now).ok()?;
         // Of a host that was there all the time nothing is lost that it has shown. That it was, is
         // known by a server that was there before.
-        let since = |at: Instant| fresh_as_of >= at || seen.on == Some(self.host) && opened <= at;
-        seen.at.is_none_or(since).then(|| self.gauge.take())
+        let was_there = seen.on == Some(self.host) && Some(opened) <= seen.at;
+        (seen.is_in(Some(fresh_as_of)) || was_there).then(|| self.gauge.take())
     }
 }

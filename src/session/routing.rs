@@ -18,6 +18,7 @@ use crate::catalog::{Current, Readings};
 use crate::config::{OwnWrites, ReadRouting};
 use crate::route::{self, Judgement, Reason, Role, route};
 use crate::server::manner::Manner;
+use crate::server::prepared::text_of;
 use crate::sql::facts::Does;
 use crate::topology::Using;
 use crate::topology::choice::{Need, Unfit};
@@ -215,8 +216,7 @@ impl Judge<'_> {
         }
         match names.unnamed() {
             Unnamed::Here(identity) | Unnamed::Elsewhere(identity) => {
-                let end = memchr::memchr(0, identity).unwrap_or(identity.len());
-                self.text(identity.get(..end))
+                self.text(Some(text_of(identity)))
             }
             Unnamed::None | Unnamed::OnlyHere => (Reason::Opaque, true),
         }
@@ -254,12 +254,7 @@ impl Course {
         token: Option<&[u8]>,
         find: impl FnOnce() -> Option<Arc<Moment>>,
     ) {
-        let same = match (&self.shared, token) {
-            (None, None) => false,
-            (None, Some(_)) => false,
-            (Some(shared), token) => shared.token.as_deref() == token,
-        };
-        if !same {
+        if self.shared.as_ref().is_none_or(|shared| shared.token.as_deref() != token) {
             self.shared = find().map(|moment| Shared { token: token.map(Into::into), moment });
         }
     }
@@ -335,12 +330,12 @@ impl Course {
         self.stays = Some(now);
         let free = replicas.choose(need, Seen::default(), now, self.tried);
         self.heads_for =
-            free.ok().filter(|free| free.host != chosen.host && !free.shows_all_of(self.seen));
+            free.ok().filter(|free| free.host != chosen.host && !free.shows(self.seen));
     }
 
     /// Whether it may go by now where it heads for.
     pub(super) fn arrives(&self, need: &Need, now: Instant) -> Option<Chosen> {
-        let there = |chosen: &&Chosen| chosen.admits(need, now) && chosen.shows_all_of(self.seen);
+        let there = |chosen: &&Chosen| chosen.admits(need, now) && chosen.shows(self.seen);
         self.heads_for.as_ref().filter(there).cloned()
     }
 

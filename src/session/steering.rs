@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::routing::{Aim, AtReplica, Judge, Judged, Last};
-use super::{Attached, End, ServerPool, Session, Tenancy};
+use super::{Attached, End, Next, ServerPool, Session, Tenancy};
 use crate::config::OwnWrites;
 use crate::net::socket::Inbox;
 use crate::pool::{Closed, Connector, Lease};
@@ -18,15 +18,6 @@ use crate::traffic::{self, Span};
 
 /// How long a request waits at most for replicas to be looked at.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// What became of a try for a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tried {
-    /// It is attached.
-    Attached,
-    /// It has to be waited for.
-    Later,
-}
 
 /// What decides about the requests of a session; `None` where there are no replicas.
 pub(super) fn judge<'a>(
@@ -55,13 +46,15 @@ pub(super) fn judge<'a>(
     })
 }
 
+/// Whether commits are flushed later than clients are told of them, where a session says nothing.
+fn lazy_by_default(tenancy: &Tenancy) -> bool {
+    let replicas = tenancy.replicas.as_ref();
+    replicas.is_some_and(|replicas| replicas.topology().flushing().lazy)
+}
+
 /// Whether commits of a session are flushed later than it is told of them.
 pub(super) fn lazy(tenancy: &Tenancy, params: &Params) -> bool {
-    let by_default = || {
-        let replicas = tenancy.replicas.as_ref();
-        replicas.is_some_and(|replicas| replicas.topology().flushing().lazy)
-    };
-    params.manner().lazy.unwrap_or_else(by_default)
+    params.manner().lazy.unwrap_or_else(|| lazy_by_default(tenancy))
 }
 
 /// The moment at which what the client is told of now is flushed.
@@ -77,7 +70,7 @@ impl Session {
     fn aim_at(&mut self, request: &[u8]) {
         let Some(judge) = judge(&self.tenancy, &self.params, &self.known) else { return };
         let judged = judge.request(request, &self.names);
-        let reason = match judged {
+        let mut reason = match judged {
             _ if self.ear.is_some() => Reason::Listens,
             Judged::Incomplete => Reason::NotWhole,
             Judged::Whole { len, .. } if len > self.tenancy.terms.request_max => Reason::NotWhole,
@@ -92,7 +85,6 @@ impl Session {
         }
         (course.aim, course.pauses, course.wanted) = (Aim::Primary, false, None);
         course.heads_for = None;
-        let mut reason = reason;
         if reason.role() == Role::Replica {
             course.wanted = Some(reason);
             let need = course.need(&self.tenancy.terms, self.params.manner());
@@ -135,11 +127,10 @@ impl Session {
 
     /// The client has another token: what it has written here counts for that, too.
     pub(super) fn share_anew(&mut self) {
-        let judged = self.tenancy.replicas.is_some();
-        if judged {
+        if self.tenancy.replicas.is_some() {
             self.share_moment();
         }
-        let unjudged = !judged && self.share_unjudged();
+        let unjudged = self.share_unjudged();
         if let (Some(attached), Some(course)) = (&mut self.attached, &self.course) {
             attached.flow.placed.wrote |= unjudged;
             let placed = &attached.flow.placed;
@@ -166,34 +157,34 @@ impl Session {
     }
 
     /// Attaches a server if one is to be had at once for the request that these bytes begin with.
-    pub(super) fn try_attach(&mut self, request: &[u8]) -> Result<Tried, End> {
+    pub(super) fn try_attach(&mut self, request: &[u8]) -> Result<Next, End> {
         self.renew();
         self.aim_at(request);
         // One who has to ask waits anyway.
         if self.tenancy.must_ask() {
             self.go_to_primary();
-            return Ok(Tried::Later);
+            return Ok(Next::Queue);
         }
         if self.course.as_deref().is_some_and(|course| course.pauses) {
-            return Ok(Tried::Later);
+            return Ok(Next::Queue);
         }
         // An error is found again by the one who queues.
         let Ok(Some(lease)) = self.aimed_pool().try_checkout(&self.wish()) else {
-            return Ok(Tried::Later);
+            return Ok(Next::Queue);
         };
         if self.must_ask(&lease) {
             lease.check_in(self.on);
-            return Ok(Tried::Later);
+            return Ok(Next::Queue);
         }
         let role = self.aimed_role();
         match self.take(lease)? {
             None => {
                 self.tenancy.times.add(self.on.index(), role, Span::Wait, 1, Duration::ZERO);
-                Ok(Tried::Attached)
+                Ok(Next::Attached)
             }
             Some(lease) => {
                 lease.check_in(self.on);
-                Ok(Tried::Later)
+                Ok(Next::Queue)
             }
         }
     }
@@ -365,12 +356,8 @@ impl Session {
                 None => {
                     let placed = &attached.flow.placed;
                     let wrote = placed.wrote.then(|| flushed(&self.tenancy, placed.lazy, now));
-                    let lazy = self
-                        .tenancy
-                        .replicas
-                        .as_ref()
-                        .is_some_and(|replicas| replicas.topology().flushing().lazy);
-                    course.was_on_primary(wrote, flushed(&self.tenancy, lazy, now));
+                    let seen = flushed(&self.tenancy, lazy_by_default(&self.tenancy), now);
+                    course.was_on_primary(wrote, seen);
                 }
             }
         }

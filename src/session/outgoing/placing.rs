@@ -29,7 +29,8 @@ impl Outgoing<'_, '_> {
         match place.replica {
             Some(at) => self.may_follow_on_replica(rest, place, at),
             None => {
-                self.flow.placed.lazy |= place.lazy || mentions_flushing(rest);
+                let lazy = self.flow.placed.lazy || place.lazy;
+                self.flow.placed.lazy = lazy || mentions_flushing(rest);
                 if !self.flow.placed.wrote {
                     self.flow.placed.wrote = match place.judge.request(rest, self.names) {
                         Judged::Incomplete => true,

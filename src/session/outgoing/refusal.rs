@@ -33,7 +33,7 @@ impl Outgoing<'_, '_> {
         if self.server.receiver.status() == b'I' {
             return None;
         }
-        if let Some(pin) = pins::seen(leaves) {
+        if let Some(pin) = pins::seen(leaves).next() {
             return Some(Refusal::OnReplica(pin.reason()));
         }
         match &place.judge.readings.of(text).facts().does {
