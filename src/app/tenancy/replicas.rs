@@ -7,7 +7,7 @@ use super::{Moved, Tenancies};
 use crate::app::design::{Design, address_of};
 use crate::app::setup::Setup;
 use crate::client::card::Login;
-use crate::config::{Database, PoolMode, ReadRouting, Share};
+use crate::config::{Database, HostPort, PoolMode, ReadRouting, Share};
 use crate::pool::{Goal, PoolName, PoolPlan};
 use crate::server::hosts::Hosts;
 use crate::server::site::Site;
@@ -56,7 +56,7 @@ impl Tenancies {
         before: Option<&Arc<Replicas>>,
         moved: &mut Moved,
     ) -> Option<Arc<Replicas>> {
-        let Whose { login, database, pool } = whose;
+        let Whose { login, database, .. } = whose;
         let (config, user) = (&new.config, new.config.users.get(&login.user));
         let listed = super::primaries::listed_as(config, &login.database);
         let routes = config.read_routing(database, user) != ReadRouting::Off
@@ -70,49 +70,13 @@ impl Tenancies {
             }
         };
         let hosts = database.all_hosts();
+        let same_looks = before.is_some_and(|before| Arc::ptr_eq(before.topology(), &topology));
         let pools: Vec<Arc<ServerPool>> = hosts
             .iter()
             .zip(topology.gauges())
             // Of an earlier reload, it may belong to another host.
             .filter(|(host, gauge)| *gauge.address() == address_of(host))
-            .filter_map(|(host, gauge)| {
-                let name = PoolName {
-                    database: login.database.clone(),
-                    user: login.user.clone(),
-                    replica: Some(host.clone()),
-                };
-                let design = |setup: &Setup| {
-                    let database = setup.config.database(&login.database)?;
-                    let mut design =
-                        Design::new(&setup.config, &database, &login.user, address_of(host));
-                    // What nobody reads from has no servers.
-                    design.settings.min = 0;
-                    Some(design)
-                };
-                let wanted = design(new)?;
-                let goal = self.goal_at(new, &wanted, pool, gauge);
-                let known = self.pools.find(&name);
-                if let Some(known) = &known {
-                    let same_looks =
-                        before.is_some_and(|before| Arc::ptr_eq(before.topology(), &topology));
-                    let was = old.and_then(design);
-                    if !same_looks || was.as_ref().is_none_or(|was| was.aim != wanted.aim) {
-                        known.connector().aim(goal.clone());
-                        known.replace_members();
-                    }
-                    let same = |was: &Design| {
-                        was.settings == wanted.settings && was.limits == wanted.limits
-                    };
-                    if !was.as_ref().is_some_and(same) {
-                        let Design { settings, limits, .. } = wanted.clone();
-                        self.pools.reconfigure(known, settings, limits);
-                    }
-                }
-                let Design { settings, limits, .. } = wanted;
-                let connector = || pool.connector().beside(goal);
-                let plan = || PoolPlan { settings, limits, connector: connector() };
-                self.pools.find_or_make(&name, plan)
-            })
+            .filter_map(|at| self.pool_at(at, (old, new), whose, same_looks))
             .collect();
         if pools.len() != hosts.len() {
             return None;
@@ -128,6 +92,46 @@ impl Tenancies {
         }
         self.leave(before, &pools, moved);
         Some(Arc::new(Replicas::new(topology, choice, pools)))
+    }
+
+    /// The pool of a login at a host; one that there is, is changed only where it is wanted otherwise,
+    /// or others look at the host.
+    fn pool_at(
+        &self,
+        (host, gauge): (&HostPort, &Arc<Gauge>),
+        (old, new): (Option<&Setup>, &Setup),
+        whose: Whose<'_>,
+        same_looks: bool,
+    ) -> Option<Arc<ServerPool>> {
+        let Whose { login, pool, .. } = whose;
+        let design = |setup: &Setup| {
+            let database = setup.config.database(&login.database)?;
+            let mut design = Design::new(&setup.config, &database, &login.user, address_of(host));
+            // What nobody reads from has no servers.
+            design.settings.min = 0;
+            Some(design)
+        };
+        let (was, wanted) = (old.and_then(design), design(new)?);
+        let goal = self.goal_at(new, &wanted, pool, gauge);
+        let name = PoolName {
+            database: login.database.clone(),
+            user: login.user.clone(),
+            replica: Some(host.clone()),
+        };
+        let Design { settings, limits, aim } = wanted;
+        let Some(known) = self.pools.find(&name) else {
+            let connector = pool.connector().beside(goal);
+            return self.pools.find_or_make(&name, || PoolPlan { settings, limits, connector });
+        };
+        if !same_looks || was.as_ref().is_none_or(|was| was.aim != aim) {
+            known.connector().aim(goal);
+            known.replace_members();
+        }
+        let is_so = |was: &Design| was.settings == settings && was.limits == limits;
+        if !was.as_ref().is_some_and(is_so) {
+            self.pools.reconfigure(&known, settings, limits);
+        }
+        Some(known)
     }
 
     /// How servers are opened at a host, to be read from.
