@@ -258,7 +258,7 @@ impl<M: Member, E> State<M, E> {
             return after;
         }
         let mut after = After::nothing();
-        match self.next_waiter(on) {
+        match self.next_waiter(on).filter(|(_, slot)| !self.hops(*slot, entry.id, now)) {
             Some((lane, slot)) => after.waker = self.hand(entry, lane, slot, now),
             None => {
                 let home = self.lane_of(entry.member.home());

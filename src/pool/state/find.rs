@@ -72,11 +72,18 @@ impl<M: Member, E> State<M, E> {
         });
         let best = all.min_by_key(|(.., idle)| (Some(idle.entry.id) == last, idle.since))?;
         let same = Some(best.2.entry.id) == last;
+        (!same || !self.another_comes(now)).then_some((best.0, best.1))
+    }
+
+    /// Whether the one in that slot waits for another member than this, which it had last.
+    pub(super) fn hops(&self, slot: u32, id: u64, now: Instant) -> bool {
+        let had = || self.waiters.get(slot).is_some_and(|it| it.turn.ask.last_member == Some(id));
+        self.settings.order == Order::ForceHop && had() && self.another_comes(now)
+    }
+
+    fn another_comes(&self, now: Instant) -> bool {
         let room = self.open + self.opening < self.settings.size;
-        if same && room && !self.parked && !self.retry.is_pausing(now) {
-            return None;
-        }
-        Some((best.0, best.1))
+        self.opening > 0 || room && !self.parked && !self.retry.is_pausing(now)
     }
 
     /// Takes an idle member to be checked for those who wait, unless enough are on their way.

@@ -172,6 +172,20 @@ async fn forced_hop_takes_another_member() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn forced_hop_waits_for_another_member() {
+    let bench = Bench::new(1, |s| {
+        s.order = Order::ForceHop;
+        s.size = 2;
+    });
+    let held = lease(&bench.pool, 0, 1).await;
+    let last_member = Some(held.member_id());
+    // It waits before its last one is free again, and before another is there.
+    let waiting = bench.pool.wait(Ask { last_member, ..ask(0, 1) });
+    held.check_in(on(0));
+    assert_ne!(Some(waiting.await.unwrap().member_id()), last_member);
+}
+
+#[tokio::test(start_paused = true)]
 async fn forced_hop_makes_do_with_the_last_one() {
     // One place in all, and then no place for a second one on the server.
     for (size, cap) in [(1, None), (2, Some(1))] {
