@@ -1,11 +1,14 @@
 //! Reads are spread over replicas by their weights, under load, as the servers themselves count them.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::reads::Scene;
+use tokio::task::JoinSet;
+
+use super::reads::{Scene, here, value};
 use crate::support::{
     APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, cluster_with_replicas, eventually,
     pgbench, psql_rows,
@@ -133,25 +136,36 @@ fn slow_replica_gets_the_least() {
 
 #[test]
 fn sessions_that_never_pause_come_to_a_replica_that_is_there_again() {
+    const READERS: usize = 8;
     let scene = Scene::of(cluster(), "");
     let console = scene.pooler.url("boss", PASSWORD, "pgweir");
-    let other = format!("127.0.0.1:{}", scene.cluster.replicas()[1].port());
-    psql_rows(&console, &format!("BAN \"{other}\""));
-    let on_replicas = || {
-        let routes = psql_rows(&console, "SHOW ROUTES");
-        let mut counts = routes.lines().filter(|line| line.contains("|replica|"));
-        counts.next().and_then(|line| line.split('|').nth(3)?.parse::<u64>().ok()).unwrap_or(0)
+    let [one, other] = [0, 1].map(|index| scene.cluster.replicas()[index].port());
+    let banned = format!("\"127.0.0.1:{other}\"");
+    psql_rows(&console, &format!("BAN {banned}"));
+    // Where each of them has read last.
+    let at: [AtomicU16; READERS] = Default::default();
+    let at = Arc::new(at);
+    let on = |port: u16| at.iter().filter(|at| at.load(Ordering::Relaxed) == port).count();
+    let mut tasks = JoinSet::new();
+    for reader in 0..READERS {
+        let (client, at) = (scene.client(""), Arc::clone(&at));
+        let reads = async move {
+            loop {
+                at[reader].store(here(&client).await, Ordering::Relaxed);
+            }
+        };
+        tasks.spawn_on(reads, scene.runtime.handle());
+    }
+    // A writer beside them, in a session of its own.
+    let writer = scene.client("");
+    let writes = async move {
+        loop {
+            value(&writer, "UPDATE w SET n = n + 1 WHERE id = 1 RETURNING n").await;
+        }
     };
-    let before = on_replicas();
-    let reads = thread::scope(|scope| {
-        // Writers beside them, in sessions of their own.
-        scope.spawn(|| load(&scene.pooler, "2", &[(WRITE, "1")]));
-        let readers = scope.spawn(|| load(&scene.pooler, "8", &[(READ, "1")]));
-        eventually("they read from the one", LIMIT, || on_replicas() > before + 100);
-        psql_rows(&console, &format!("UNBAN \"{other}\""));
-        readers.join().unwrap()
-    });
-    let [one, other, primary] = counted(scene, reads);
-    assert!(other * 5 > one, "{one}, {other} on the other");
-    assert!(primary < reads / 5, "{primary} of {reads} on the primary");
+    tasks.spawn_on(writes, scene.runtime.handle());
+    eventually("they read from the one", LIMIT, || on(one) == READERS);
+    psql_rows(&console, &format!("UNBAN {banned}"));
+    eventually("half of them read from the other", LIMIT, || on(other) == READERS / 2);
+    scene.runtime.block_on(tasks.shutdown());
 }
