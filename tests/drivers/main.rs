@@ -53,9 +53,18 @@ fn migrations_run_twice_at_once_under_forced_hops() {
     eventually("no client is pinned", LIMIT, || psql_rows(&console, "SHOW PINS").is_empty());
 }
 
+#[test]
+fn console_answers_the_drivers_of_tools() {
+    let cluster = cluster();
+    let pooler = Pooler::start(&configuration(&cluster, &[APP_DATABASE], 2));
+    // There is something to tell of.
+    psql_rows(&pooler.url(APP_USER, PASSWORD, APP_DATABASE), "SELECT 1");
+    check("run", &["--console", "--url", &pooler.url(SUPERUSER, PASSWORD, "pgbouncer")]);
+}
+
 fn configuration(cluster: &Cluster, databases: &[&str], pool_size: usize) -> String {
     let mut toml = format!(
-        "listen_port = 0\nhttp_listen = \"\"\nstats_users = \"{SUPERUSER}\"\n\
+        "listen_port = 0\nhttp_listen = \"\"\nadmin_users = \"{SUPERUSER}\"\n\
          default_pool_size = {pool_size}\ndebug_force_hop = true\n"
     );
     let port = cluster.primary().port();
