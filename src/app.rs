@@ -7,6 +7,7 @@
 mod accept;
 mod alerts;
 mod balances;
+mod capacity;
 mod catalogs;
 mod control;
 mod design;
@@ -44,6 +45,7 @@ use tokio::time::Instant;
 
 use self::accept::Doorway;
 use self::alerts::Alerts;
+use self::capacity::Capacities;
 use self::door::Door;
 use self::listening::{listeners, tcp_options};
 use self::setup::{Setup, SetupError};
@@ -138,6 +140,7 @@ pub(crate) struct App {
     /// Of databases that are listed and have several hosts.
     catalogs: Mutex<Vec<Arc<Current>>>,
     alerts: Alerts,
+    capacities: Capacities,
     house: Arc<House>,
     door: Arc<Door>,
     consoles: Arc<Consoles>,
@@ -216,6 +219,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         topologies,
         catalogs: Mutex::default(),
         alerts: Alerts::default(),
+        capacities: Capacities::default(),
         consoles: Arc::new(Consoles::new(house.traffics.of(CONSOLE))),
         house,
         door: Arc::new(Door::new(general)),

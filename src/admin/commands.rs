@@ -1,10 +1,14 @@
 //! Every command of the console, as data.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
 use super::act::Act;
 use super::order::{Haste, Order};
 use super::registry::Registry;
 use super::{
-    Role, absent, alerts, catalogs, errors, hosts, inside, routes, sockets, stats, tables, waiting,
+    Role, absent, alerts, capacity, catalogs, errors, hosts, inside, routes, sockets, stats,
+    tables, waiting,
 };
 use crate::wire::reply::{ColumnType, Value};
 
@@ -12,6 +16,9 @@ use crate::wire::reply::{ColumnType, Value};
 pub type Column = (&'static str, ColumnType);
 /// The values of one line.
 pub type Row = Vec<Value>;
+
+/// Lines that are being gathered.
+pub type Rows = Pin<Box<dyn Future<Output = Vec<Row>> + Send>>;
 
 /// One command.
 #[derive(Debug)]
@@ -31,6 +38,8 @@ pub struct Command {
 pub enum Answer {
     /// A table. PgBouncer's columns come first and in its order, for some read by position.
     Table(&'static [Column], fn(&dyn Registry) -> Vec<Row>),
+    /// A table that takes its time.
+    Later(&'static [Column], fn(Arc<dyn Registry>) -> Rows),
     /// A NOTICE and no rows.
     Notice(fn() -> String),
     /// A table about a text, which follows with the name of its database.
@@ -45,7 +54,7 @@ impl Command {
         match &self.answer {
             Answer::Act(act) => format!("{}{}", self.name, act.argument()),
             Answer::Explain(_) => format!("{} database statement", self.name),
-            Answer::Table(..) | Answer::Notice(_) => self.name.to_owned(),
+            Answer::Table(..) | Answer::Later(..) | Answer::Notice(_) => self.name.to_owned(),
         }
     }
 }
@@ -144,6 +153,14 @@ pub static COMMANDS: &[Command] = &[
                how many seconds, and how far it is. Lag is NULL where it is not known.",
         role: Role::Stats,
         answer: Answer::Table(hosts::REPLICAS, hosts::replicas),
+    },
+    Command {
+        name: "SHOW CAPACITY",
+        help: "Of each host: what the pools may open there at most (NULL where nothing bounds them), \
+               what it takes, who has how much of that, and what to do about it. The hosts are asked \
+               for it (docs/operating.md).",
+        role: Role::Stats,
+        answer: Answer::Later(capacity::CAPACITY, capacity::capacity),
     },
     Command {
         name: "SHOW CATALOGS",
@@ -451,7 +468,9 @@ pub fn markdown() -> String {
         let Command { help, role, answer, .. } = command;
         let (usage, users) = (command.usage(), role.key());
         out.push_str(&format!("| `{usage}` | {users} | {help}"));
-        if let Answer::Table(columns, _) | Answer::Explain(columns) = answer {
+        if let Answer::Table(columns, _) | Answer::Later(columns, _) | Answer::Explain(columns) =
+            answer
+        {
             let columns: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
             out.push_str(&format!(" Columns: {}.", columns.join(", ")));
         }

@@ -292,6 +292,7 @@ impl Console {
                     notice(text(), out);
                     vec![]
                 }
+                Answer::Later(_, rows) => self.wait_for(rows(Arc::clone(&self.registry))).await?,
                 Answer::Act(_) | Answer::Explain(_) => vec![],
             },
             Plan::Explain(_, database, text) => {

@@ -7,6 +7,7 @@
 mod absent;
 mod act;
 mod alerts;
+mod capacity;
 mod catalogs;
 pub mod commands;
 pub mod console;
@@ -28,7 +29,7 @@ mod waiting;
 
 pub use self::console::{Console, Consoles};
 pub use self::order::{Haste, Order, Outcome, Override, SteerError, Steered};
-pub use self::registry::{Explaining, Explanation, PoolFigures, Registry};
+pub use self::registry::{Explaining, Explanation, HostCapacity, Measuring, PoolFigures, Registry};
 pub use self::waiting::{Hold, longest_holds};
 use crate::config::General;
 

@@ -55,7 +55,10 @@ impl Plan {
     /// The columns of the result, if it has rows.
     pub(super) fn columns(&self) -> Option<&'static [Column]> {
         match self {
-            Self::Run(Command { answer: Answer::Table(columns, _), .. })
+            Self::Run(Command {
+                answer: Answer::Table(columns, _) | Answer::Later(columns, _),
+                ..
+            })
             | Self::Explain(columns, ..) => Some(columns),
             Self::Setting(columns, _) => Some(*columns),
             Self::NoRows => Some(UNREAD),
@@ -166,7 +169,7 @@ fn plan(statement: &Words, role: Role) -> Option<Result<Plan, Report>> {
     }
     let (command, database) = command(&words, statement)?;
     let plan = match &command.answer {
-        Answer::Table(..) | Answer::Notice(_) => Plan::Run(command),
+        Answer::Table(..) | Answer::Later(..) | Answer::Notice(_) => Plan::Run(command),
         Answer::Act(act) => Plan::Act(act.order(database)?),
         // Without a text.
         Answer::Explain(_) => return None,

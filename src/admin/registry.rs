@@ -3,14 +3,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::console::Consoles;
 use super::order::{Order, Steered};
 use crate::alerts::Shown;
 use crate::cancel::Seat;
 use crate::catalog;
-use crate::config::{Config, PoolMode};
+use crate::config::{Config, HostPort, PoolMode};
 use crate::events::Event;
 use crate::notify;
 use crate::pool::{Holder, PoolName, Snapshot};
@@ -72,10 +72,46 @@ pub trait Registry: Send + Sync + 'static {
     fn is_paused(&self, database: Option<&str>) -> bool;
     /// Whether a database is closed to newcomers.
     fn is_disabled(&self, database: &str) -> bool;
+    /// What pools may open on each host, and what it takes: asks the hosts.
+    fn capacity(self: Arc<Self>) -> Measuring;
     /// Finds out where a text would run in a database; `None` when there is no such database.
     fn explain(self: Arc<Self>, database: String, text: Vec<u8>) -> Explaining;
     /// Carries an order out.
     fn steer(self: Arc<Self>, order: Order) -> Steered;
+}
+
+/// Hosts that are being asked.
+pub type Measuring = Pin<Box<dyn Future<Output = Vec<HostCapacity>> + Send>>;
+
+/// What pools may open on a host, and what it takes; `None` is not known.
+#[derive(Clone, Debug)]
+pub struct HostCapacity {
+    /// The host.
+    pub host: HostPort,
+    /// How the two stand to each other, in a word.
+    pub state: &'static str,
+    /// What pools may open there at most; `None` where nothing bounds them.
+    pub wanted: Option<usize>,
+    /// The part of each database in that, before limits that hold over several.
+    pub shares: String,
+    /// `max_server_connections`.
+    pub cap: Option<usize>,
+    /// What the server takes.
+    pub max_connections: Option<usize>,
+    /// Of these, what it keeps for superusers and others.
+    pub reserved: Option<usize>,
+    /// Connections there that are not those of pools.
+    pub others: Option<usize>,
+    /// Servers of pools that are open there.
+    pub open: usize,
+    /// Connections that pools could still open.
+    pub free: Option<usize>,
+    /// How long ago the server said so.
+    pub age: Option<Duration>,
+    /// What to do about it.
+    pub advice: String,
+    /// Why it could not be asked now.
+    pub error: Option<String>,
 }
 
 /// What there is to tell of a text, in its order: what it is, and its value.

@@ -7,7 +7,9 @@ use std::time::SystemTime;
 
 use super::explain::{Explainer, explain};
 use super::{App, Stage};
-use crate::admin::{Consoles, Explaining, Order, PoolFigures, Registry, Steered, metrics, page};
+use crate::admin::{
+    Consoles, Explaining, Measuring, Order, PoolFigures, Registry, Steered, metrics, page,
+};
 use crate::alerts::Shown;
 use crate::cancel::Seat;
 use crate::catalog;
@@ -172,6 +174,10 @@ impl Registry for App {
 
     fn is_disabled(&self, database: &str) -> bool {
         self.tenancies.is_disabled(database)
+    }
+
+    fn capacity(self: Arc<Self>) -> Measuring {
+        Box::pin(self.measure())
     }
 
     fn explain(self: Arc<Self>, database: String, text: Vec<u8>) -> Explaining {

@@ -10,11 +10,11 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
 
-use self::judge::{Demand, Facts, Proof};
+use self::judge::{Facts, Proof};
 pub use self::report::{Check, Level, json};
+use super::capacity::{Demand, Room, lower_pool_size, room};
 use super::discover::{LIMIT, Role, target};
-use crate::config::check::servers;
-use crate::config::{AuthType, Config, Database, HostPort, SslMode};
+use crate::config::{Config, Database, HostPort, SslMode};
 use crate::net::tls::{ClientTls, ServerTls, ServerTlsPlan};
 use crate::server::ask::{AskError, Asker, Row};
 use crate::server::connect::ConnectError;
@@ -23,9 +23,6 @@ use crate::server::connect::ConnectError;
 const USERS_MAX: usize = 20;
 
 const FACTS: &str = "SELECT current_setting('server_version'), pg_is_in_recovery(), \
-     current_setting('max_connections'), \
-     current_setting('superuser_reserved_connections')::int \
-     + coalesce(current_setting('reserved_connections', true), '0')::int, \
      extract(epoch FROM clock_timestamp())";
 
 const LAG: &str = "SELECT pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), \
@@ -145,19 +142,11 @@ impl Inspection<'_> {
 
     /// Measures the pools of each host by what it can give.
     fn connections(&mut self) {
-        let mut demands: BTreeMap<HostPort, Demand> = BTreeMap::new();
-        for database in self.config.databases.values() {
-            // Each may come to be the primary.
-            for host in database.all_hosts() {
-                let demand = demands.entry(host).or_default();
-                demand.cap = self.config.general.max_server_connections;
-                demand.open |= is_open(self.config, database);
-                demand.parts.push((database.name.clone(), servers(self.config, database)));
-            }
-        }
-        for (host, demand) in demands {
+        for (host, demand) in Demand::of(self.config) {
             if let Some(facts) = self.hosts.get(&host) {
-                self.checks.push(judge::connections(host.to_string(), facts, &demand));
+                let lower = |most| lower_pool_size(self.config, &host, most);
+                let check = judge::connections(host.to_string(), &facts.room, &demand, lower);
+                self.checks.push(check);
             }
         }
     }
@@ -172,17 +161,19 @@ fn logged_in(place: &str, user: &str, asker: &Asker) -> Check {
 async fn facts(asker: &mut Asker) -> Result<Facts, AskError> {
     let before = SystemTime::now();
     let row = ask(asker, FACTS).await?;
+    let after = before.elapsed();
     let seconds = |time: SystemTime| {
         time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
     };
-    let ahead_error = before.elapsed().unwrap_or(Duration::ZERO).as_secs_f64() / 2.0;
+    let ahead_error = after.unwrap_or(Duration::ZERO).as_secs_f64() / 2.0;
+    // We may be among those who are there, by another process.
+    let room = Room { others: 0, ..room(asker).await? };
     let mut values = row.into_iter().map(Option::unwrap_or_default);
     let mut next = || values.next().unwrap_or_default();
     Ok(Facts {
         version: next(),
         role: if next() == "t" { Role::Replica } else { Role::Primary },
-        max_connections: next().parse().unwrap_or_default(),
-        reserved: next().parse().unwrap_or_default(),
+        room,
         ahead: next().parse::<f64>().unwrap_or_default() - seconds(before) - ahead_error,
         ahead_error,
     })
@@ -223,14 +214,6 @@ fn proof(config: &Config, database: &Database, user: &str) -> Proof {
         None if config.auth_user(database).is_some() => Proof::WithClient,
         _ => Proof::Own,
     }
-}
-
-/// Whether pools of a database may be more than those of listed users.
-fn is_open(config: &Config, database: &Database) -> bool {
-    let strangers =
-        config.auth_user(database).is_some() || config.general.auth_type == AuthType::Any;
-    let bounded = database.user.is_some() || database.max_db_connections.is_some();
-    database.name == "*" || (strangers && !bounded)
 }
 
 fn is_silence(error: &ConnectError) -> bool {

@@ -252,17 +252,21 @@ impl Plan {
 
 /// A database as the one who asks its hosts sees it.
 pub(super) fn asked(config: &Config, database: &Database) -> Option<Database> {
-    let user = config.check_user(database)?.to_owned();
+    Some(asked_as(config, database, config.check_user(database)?))
+}
+
+/// A database as this user sees it who asks its hosts.
+pub(super) fn asked_as(config: &Config, database: &Database, user: &str) -> Database {
     let mut asked = database.clone();
     if asked.user.as_ref().is_some_and(|forced| *forced != user) {
         asked.password = None;
     }
-    asked.user = Some(user);
+    asked.user = Some(user.to_owned());
     if asked.dbname == "*" {
         // Any will do that every server has.
         let place = database.auth_dbname.as_ref().or(config.general.auth_dbname.as_ref());
         let place = place.and_then(|name| config.databases.get(name));
         asked.dbname = place.map_or_else(|| "postgres".to_owned(), |place| place.dbname.clone());
     }
-    Some(asked)
+    asked
 }

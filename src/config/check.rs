@@ -6,6 +6,7 @@ use super::choice::AuthType;
 use super::database::Database;
 use super::host_port::HostPort;
 use super::model::Config;
+use super::user::User;
 
 /// What a configuration amounts to: databases, pools, the sum of their sizes, and warnings. Lines
 /// that start with `warning:` are worth a look.
@@ -54,38 +55,32 @@ pub fn report(config: &Config) -> Vec<String> {
     lines
 }
 
-/// Pools that a database may have: one per listed user, or one if all become the same.
-fn pools(config: &Config, database: &Database) -> usize {
-    if database.user.is_some() { 1 } else { config.users.len() }
-}
-
-/// Servers that the pools of a database's listed users may hold together.
+/// Servers that the pools of a database's listed users may hold together. There is one for each,
+/// whatever user they become on the server.
 #[must_use]
 pub fn servers(config: &Config, database: &Database) -> usize {
-    let of = |user| {
-        let reserve = config.reserve_pool_size(database, user);
-        config.pool_size(database, user).saturating_add(reserve)
-    };
-    let sum = match &database.user {
-        Some(user) => of(config.users.get(user)),
-        None => config.users.values().fold(0, |sum: usize, user| {
-            let size = of(Some(user));
-            sum.saturating_add(user.max_user_connections.map_or(size, |cap| cap.min(size)))
-        }),
-    };
+    let of = |user| servers_of(config, database, user);
+    let sum = config.users.values().map(of).fold(0, usize::saturating_add);
     database.max_db_connections.map_or(sum, |cap| cap.min(sum))
 }
 
+/// Servers that the pool of a user on a database may hold.
+#[must_use]
+pub fn servers_of(config: &Config, database: &Database, user: &User) -> usize {
+    let reserve = config.reserve_pool_size(database, Some(user));
+    let size = config.pool_size(database, Some(user)).saturating_add(reserve);
+    user.max_user_connections.map_or(size, |cap| cap.min(size))
+}
+
 fn database_line(config: &Config, database: &Database, servers: usize) -> String {
-    let user = database.user.as_ref().and_then(|user| config.users.get(user));
     let mut line = format!(
         "database {}: {}/{}, {} of {} in {} mode, up to {}",
         database.name,
         database.host_port(),
         database.dbname,
-        count(pools(config, database), "pool"),
-        config.pool_size(database, user),
-        config.pool_mode(database, user),
+        count(config.users.len(), "pool"),
+        config.pool_size(database, None),
+        config.pool_mode(database, None),
         count(servers, "server"),
     );
     let hosts = database.all_hosts().len();
@@ -96,7 +91,7 @@ fn database_line(config: &Config, database: &Database, servers: usize) -> String
 }
 
 fn pools_text(config: &Config) -> String {
-    count(config.databases.values().map(|database| pools(config, database)).sum(), "pool")
+    count(config.databases.len() * config.users.len(), "pool")
 }
 
 fn warnings(config: &Config) -> Vec<String> {

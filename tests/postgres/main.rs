@@ -16,6 +16,7 @@ mod support;
 mod alerts;
 mod auth;
 mod auto;
+mod capacity;
 mod catalog;
 mod check;
 mod cluster;

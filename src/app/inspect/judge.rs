@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::report::{Check, Level};
+use crate::app::capacity::{self, Demand, Room, Verdict};
 use crate::app::discover::Role;
 use crate::app::tls::SOON;
 use crate::auth::ServerAuthError;
@@ -16,23 +17,11 @@ use crate::server::connect::ConnectError;
 pub(super) struct Facts {
     pub(super) version: String,
     pub(super) role: Role,
-    pub(super) max_connections: usize,
-    /// Those of them that we can't have.
-    pub(super) reserved: usize,
+    /// Others who are there are not counted.
+    pub(super) room: Room,
     /// Seconds that its clock is ahead of ours, and how far off that may be.
     pub(super) ahead: f64,
     pub(super) ahead_error: f64,
-}
-
-/// Servers that pools may open on a host.
-#[derive(Debug, Default)]
-pub(super) struct Demand {
-    /// By the names of databases.
-    pub(super) parts: Vec<(String, usize)>,
-    /// `max_server_connections`.
-    pub(super) cap: Option<usize>,
-    /// Users or databases that are not listed have pools as well, of any number.
-    pub(super) open: bool,
 }
 
 /// What proves us to a server, as far as the configuration knows it.
@@ -137,42 +126,26 @@ pub(super) fn clock(place: String, facts: &Facts) -> Check {
     check.but(Level::Warning, "lags and times in logs can't be compared: run NTP on both")
 }
 
-pub(super) fn connections(place: String, facts: &Facts, demand: &Demand) -> Check {
-    let Demand { parts, cap, open } = demand;
-    let sum = parts.iter().fold(0, |sum: usize, (_, servers)| sum.saturating_add(*servers));
-    let room = facts.max_connections.saturating_sub(facts.reserved);
-    let most = match cap {
-        Some(cap) if *open => *cap,
-        Some(cap) => sum.min(*cap),
-        None => sum,
-    };
-    let parts: Vec<_> = parts.iter().map(|(name, servers)| format!("{name} {servers}")).collect();
+pub(super) fn connections(
+    place: String,
+    room: &Room,
+    demand: &Demand,
+    lower: impl Fn(usize) -> Option<usize>,
+) -> Check {
+    let (sum, cap) = (demand.sum(), demand.cap);
+    let most = demand.most().unwrap_or(sum);
     let capped = cap.map_or_else(String::new, |cap| format!(", max_server_connections {cap}"));
     let text = format!(
-        "pools may open {most} (sum {sum}: {}{capped}) of the {room} that the server has \
+        "pools may open {most} (sum {sum}: {}{capped}) of the {} that the server has \
          (max_connections {}, {} reserved)",
-        parts.join(" + "),
-        facts.max_connections,
-        facts.reserved,
+        demand.shares(),
+        room.total(),
+        room.max_connections,
+        room.reserved,
     );
+    let Verdict { level, advice } = capacity::judge(room, demand, lower);
     let check = Check::ok("connections", place, text);
-    let advised = (room * 4 / 5).max(1);
-    if most > room {
-        let hint = format!(
-            "make pools smaller, or set max_server_connections = {advised}: requests wait then"
-        );
-        check.but(Level::Error, hint)
-    } else if *open && cap.is_none() {
-        let hint = format!(
-            "users and databases that are not listed have pools of their own: set \
-             max_server_connections = {advised}"
-        );
-        check.but(Level::Warning, hint)
-    } else if most > advised {
-        check.but(Level::Warning, "that leaves less than a fifth to others, as backups and psql")
-    } else {
-        check
-    }
+    if level == Level::Ok { check } else { check.but(level, advice) }
 }
 
 /// `at_worst` is how bad it is if it is not good now.
@@ -203,40 +176,19 @@ pub(super) fn validity(
 mod tests {
     use super::*;
 
-    fn facts(max_connections: usize, ahead: f64) -> Facts {
+    fn facts(ahead: f64) -> Facts {
         let (version, role) = ("17.5".to_owned(), Role::Primary);
-        Facts { version, role, max_connections, reserved: 3, ahead, ahead_error: 0.5 }
-    }
-
-    #[test]
-    fn pools_are_measured_by_what_the_server_can_give() {
-        let level = |sizes: &[usize], cap, open| {
-            let parts = sizes.iter().map(|size| ("shop".to_owned(), *size)).collect();
-            let demand = Demand { parts, cap, open };
-            connections(String::new(), &facts(103, 0.0), &demand).level
-        };
-        assert_eq!(level(&[40, 40], None, false), Level::Ok);
-        assert_eq!(level(&[40, 41], None, false), Level::Warning);
-        assert_eq!(level(&[50, 50], None, false), Level::Warning);
-        assert_eq!(level(&[50, 51], None, false), Level::Error);
-        assert_eq!(level(&[50, 51], Some(80), false), Level::Ok);
-        assert_eq!(level(&[50], Some(1000), false), Level::Ok);
-        assert_eq!(level(&[50], Some(1000), true), Level::Error);
-        assert_eq!(level(&[50], None, true), Level::Warning);
-        assert_eq!(level(&[50], Some(80), true), Level::Ok);
-        assert_eq!(level(&[usize::MAX, 2], None, false), Level::Error);
+        let room = Room { max_connections: 100, reserved: 3, others: 0 };
+        Facts { version, role, room, ahead, ahead_error: 0.5 }
     }
 
     #[test]
     fn a_clock_is_wrong_when_no_delay_explains_it() {
-        let level = |ahead| clock(String::new(), &facts(100, ahead)).level;
+        let level = |ahead| clock(String::new(), &facts(ahead)).level;
         assert_eq!(level(-1.5), Level::Ok);
         assert_eq!(level(1.4), Level::Ok);
         assert_eq!(level(-1.6), Level::Warning);
         assert_eq!(level(3600.0), Level::Warning);
-        assert_eq!(
-            clock("db".to_owned(), &facts(100, -3.25)).text,
-            "3.250 s behind ours (to 0.500 s)"
-        );
+        assert_eq!(clock("db".to_owned(), &facts(-3.25)).text, "3.250 s behind ours (to 0.500 s)");
     }
 }

@@ -52,7 +52,7 @@ pub(crate) static DATABASE: &[Key<Database>] = &[
     key!(
         user,
         Kind::Name,
-        "The user that all clients become on the server; they share one pool.",
+        "The user that all clients become on the server; there is a pool for each of theirs all the same.",
         "each client's own",
         "\"app\""
     ),
