@@ -21,6 +21,7 @@ pub mod pool;
 pub mod route;
 pub mod server;
 pub mod session;
+pub mod shard;
 pub mod sql;
 pub mod topology;
 pub mod traffic;

@@ -25,7 +25,7 @@ use source::{Source, Token};
 const LAYERS: &[&[&str]] = &[
     &["wire", "config", "complaints", "traffic", "calendar", "events"],
     &["sql", "auth"],
-    &["net", "route"],
+    &["net", "route", "shard"],
     &["client", "server"],
     &["pool", "topology", "cancel", "notify", "catalog", "alerts"],
     &["session", "admin", "http", "users"],
@@ -52,7 +52,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hyper-util", &["http"]),
     ("libc", &["net"]),
     ("listenfd", &["net"]),
-    ("md-5", &["auth"]),
+    ("md-5", &["auth", "shard"]),
     ("metrics-exporter-prometheus", &["http"]),
     ("nix", &["net"]),
     ("pbkdf2", &["auth"]),
@@ -410,7 +410,11 @@ fn libraries_in_the_wrong_hands_are_found() {
         &[
             ("src/auth/scram.rs", "use hmac::Mac; use base64::Engine;", &[]),
             ("src/server/x.rs", "\nuse hmac::Mac;", &["src/server/x.rs:2: hmac is for auth alone"]),
-            ("src/wire/x.rs", "fn f() { md5::x() }", &["src/wire/x.rs:1: md-5 is for auth alone"]),
+            (
+                "src/wire/x.rs",
+                "fn f() { md5::x() }",
+                &["src/wire/x.rs:1: md-5 is for auth and shard alone"],
+            ),
             ("src/app.rs", "use toml;", &["src/app.rs:1: toml is for config alone"]),
             (
                 "src/app.rs",

@@ -33,4 +33,5 @@ mod promotion;
 mod reads;
 mod reload;
 mod routing;
+mod shards;
 mod spread;
