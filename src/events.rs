@@ -23,6 +23,8 @@ pub enum Kind {
     Primary,
     /// A client could not keep its server.
     Pins,
+    /// An alert was raised or resolved.
+    Alert,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             Self::Host => "host",
             Self::Primary => "primary",
             Self::Pins => "pins",
+            Self::Alert => "alert",
         }
     }
 }

@@ -16,6 +16,7 @@ use self::readings::Past;
 use super::App;
 use crate::admin::{Outcome, SteerError};
 use crate::alerts::{Book, Moment, Notice, Severity, Shown};
+use crate::events::Kind;
 
 /// Between two looks at everything.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -102,7 +103,11 @@ impl App {
             let mut book = self.alerts.book.lock();
             (book.look(now, &readings, settings), book.raised())
         };
-        changes.iter().for_each(tell);
+        for change in &changes {
+            let (text, about) = (what(change), change.key.to_string());
+            self.house.events.add(Kind::Alert, &about, &text, now.time);
+            tell(change, &text);
+        }
         self.alerts.webhook.put(&raised, &changes, settings);
         self.alerts.command.put(&raised, &changes, settings);
     }
@@ -118,18 +123,19 @@ impl App {
     }
 }
 
-/// Has the log say what has changed.
-fn tell(notice: &Notice) {
-    let summary = notice.summary();
+/// What has become of an alert, in a line.
+fn what(notice: &Notice) -> String {
+    let (severity, summary) = (notice.key.severity.name(), notice.summary());
     let silenced = if notice.silenced { " (silenced)" } else { "" };
+    let became = if notice.resolved.is_some() { "resolved" } else { "raised" };
+    format!("alert {became}, {severity}{silenced}: {summary}")
+}
+
+/// Has the log say so.
+fn tell(notice: &Notice, text: &str) {
     match (notice.resolved, notice.key.severity) {
-        (Some(_), severity) => {
-            let severity = severity.name();
-            tracing::info!("alert resolved, {severity}{silenced}: {summary}");
-        }
-        (None, Severity::Warning) => tracing::warn!("alert raised, warning{silenced}: {summary}"),
-        (None, Severity::Critical) => {
-            tracing::error!("alert raised, critical{silenced}: {summary}")
-        }
+        (Some(_), _) => tracing::info!("{text}"),
+        (None, Severity::Warning) => tracing::warn!("{text}"),
+        (None, Severity::Critical) => tracing::error!("{text}"),
     }
 }

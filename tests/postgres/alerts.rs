@@ -73,6 +73,15 @@ fn lag_of_a_delayed_replica_is_raised_once_and_resolved_once() {
     let log = pooler.log();
     assert_eq!(count(&log, &raised), 1, "{log}");
     assert_eq!(count(&log, "alert resolved, warning: replica_lag of "), 1, "{log}");
+    let events = psql_rows(&pooler.url("boss", PASSWORD, "pgweir"), "SHOW EVENTS");
+    let events: Vec<_> = events.lines().filter(|line| line.contains("|alert|")).collect();
+    // The newest first.
+    let [resolved, raised] = events.as_slice() else { panic!("{events:#?}") };
+    let about = format!("|alert|replica_lag of {about}|");
+    for (event, became) in [(resolved, "resolved"), (raised, "raised")] {
+        let text = format!("{about}alert {became}, warning: replica_lag of ");
+        assert!(event.contains(&text) && event.contains("(threshold 2 s)|1|"), "{event}");
+    }
 }
 
 #[test]
