@@ -222,7 +222,7 @@ pub static COMMANDS: &[Command] = &[
         name: "SHOW EVENTS",
         help: "What has happened lately (max_events), the newest first: starts, reloads, orders, \
                hosts that come and go, changes of the primary, clients that could not keep their \
-               servers. What is the same again within a minute is one line.",
+               servers, alerts raised and resolved. What is the same again within a minute is one line.",
         role: Role::Stats,
         answer: Answer::Table(inside::EVENTS, inside::events),
     },
@@ -230,8 +230,9 @@ pub static COMMANDS: &[Command] = &[
         name: "SHOW QUERIES",
         help: "What requests cost (query_stats_size), by the form of the text that they begin with: \
                how many there were and failed, the bounds below which half, 95 % and 99 % of them \
-               took (NULL is above a minute), how long servers were at work for them, and how long \
-               they waited for one. The dearest first. Times are microseconds.",
+               took (NULL is above a minute), how long servers were at work for them, how long they \
+               waited for one, and how many ran on the primary and on replicas (target: which, or \
+               both). The dearest first. Times are microseconds (docs/operating.md).",
         role: Role::Stats,
         answer: Answer::Table(inside::QUERIES, inside::queries),
     },

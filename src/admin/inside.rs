@@ -7,7 +7,7 @@ use super::tables::{number, text};
 use crate::calendar::utc;
 use crate::events::Event;
 use crate::server::held::Prepared;
-use crate::traffic::Cost;
+use crate::traffic::{Cost, Role};
 use crate::wire::reply::ColumnType::{Integer, Numeric, Text};
 use crate::wire::reply::Value;
 
@@ -58,17 +58,28 @@ pub(super) static QUERIES: &[Column] = &[
     ("p99_us", Numeric),
     ("run_us", Numeric),
     ("wait_us", Numeric),
+    ("target", Text),
+    ("primary_calls", Numeric),
+    ("replica_calls", Numeric),
 ];
 
 pub(super) fn queries(registry: &dyn Registry) -> Vec<Row> {
     let row = |(database, query, cost): (String, String, Cost)| {
-        let Cost { calls, errors, ran, waited } = cost;
+        let Cost { calls, errors, on_replicas, ran, waited } = cost;
+        let on_primary = calls.saturating_sub(on_replicas);
+        let target = match (on_primary, on_replicas) {
+            (_, 0) => Role::Primary.name(),
+            (0, _) => Role::Replica.name(),
+            _ => "both",
+        };
         let quantile = |share| ran.quantile(share).map_or(Value::Null, Value::Numeric);
         let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
         let mut row = vec![text(database), text(query)];
         row.extend([calls, errors].map(Value::Numeric));
         row.extend([0.5, 0.95, 0.99].map(quantile));
         row.extend([ran.micros, waited].map(Value::Numeric));
+        row.push(text(target));
+        row.extend([on_primary, on_replicas].map(Value::Numeric));
         row
     };
     registry.queries().into_iter().map(row).collect()

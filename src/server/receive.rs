@@ -22,6 +22,9 @@ pub trait Sink {
     fn shows(&mut self, _tag: u8) {}
     /// It is the turn of this reply of ours, to the message with this number.
     fn local(&mut self, sequence: u64, local: Local, status: u8);
+    /// The request that ends with the message of this number is answered.
+    #[inline]
+    fn answered(&mut self, _sequence: u64) {}
     /// The server reports an error, (the start of) whose body this is; these messages of the
     /// client have had no effect. Says whether the client gets it: `false` where it has been told
     /// something in its place.
@@ -232,6 +235,7 @@ impl Receiver {
                     self.ready(body)?;
                     if fate == Fate::Forward {
                         ledger.answered(self.status);
+                        sink.answered(sequence);
                     }
                 }
                 b'S' => self.parameter(body)?,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::cost::Went;
+use super::cost::Requests;
 use super::pins::{Pin, Pins};
 use super::tenancy::Kept;
 use super::tentative::Tentative;
@@ -72,10 +72,8 @@ pub(super) struct Flow {
     pub defines: bool,
     /// The version of the schema under which the statement was prepared that was named last.
     pub version: Option<u64>,
-    /// What the request under way begins with, where somebody wants to know what it costs.
-    pub said: Option<Box<[u8]>>,
-    /// How it goes.
-    pub went: Went,
+    /// What the requests under way begin with, where somebody wants to know what they cost.
+    pub requests: Requests,
     /// The last request, where it can be run once more.
     pub again: Option<Again>,
     /// What was decided of requests to this server.

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::cost;
 use super::flow::{Again, Describing, Flow, Refusal, Restore, Stop};
 use super::names::{Names, NamesUndo};
 use super::outgoing::REFUSED_CODE;
@@ -124,6 +123,7 @@ impl Sink for Incoming<'_, '_> {
         if code != b"25006" && NO_PRIMARY.contains(&code) {
             self.site.doubt();
         }
+        self.flow.requests.forget();
         self.flow.describing.retain(|own| !messages.contains(&own.sequence));
         self.names.undo(self.undo, first..messages.end);
         self.prepared.undo(messages.clone());
@@ -131,9 +131,14 @@ impl Sink for Incoming<'_, '_> {
         true
     }
 
+    #[inline]
+    fn answered(&mut self, sequence: u64) {
+        self.flow.requests.answered(sequence);
+    }
+
     fn failed(&mut self, messages: Range<u64>, error: &[u8]) -> bool {
         self.show();
-        self.flow.went = cost::Went::Wrong;
+        self.flow.requests.failed();
         *self.told_fatal |= matches!(view::error_field(error, b'V'), Some(b"FATAL" | b"PANIC"));
         if view::error_field(error, b'C').is_some_and(|code| NO_PRIMARY.contains(&code)) {
             self.site.doubt();
@@ -208,6 +213,7 @@ impl Sink for Incoming<'_, '_> {
             return false;
         };
         again.is_due = true;
+        flow.requests.forget();
         flow.stop = Some(Stop::Replies);
         self.schema.outlived(version);
         self.undone(messages.clone());

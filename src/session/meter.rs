@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::cost::Times;
 use super::flow::Flow;
 use super::tenancy::Tenancy;
 use crate::net::loops::LoopId;
 use crate::server::ledger::Ledger;
-use crate::traffic::{Figure, Role, Span, Tally};
+use crate::traffic::{Figure, Role, Span, Tally, micros};
 
 /// What passes while a server is attached.
 #[derive(Debug)]
@@ -70,10 +71,7 @@ impl Meter {
         let (queries, took) = (counted.get(Figure::Queries), now - busy);
         self.tally.add_time(Figure::QueryTime, took);
         tenancy.times.add(on.index(), self.role, Span::Query, queries, took);
-        let went = std::mem::take(&mut flow.went);
-        if let Some(text) = flow.said.take() {
-            tenancy.note_cost(&text, std::mem::take(&mut self.waited), took, went, on);
-        }
+        self.tell_costs(took, queries, flow, tenancy, on);
         if transactions > 0 {
             let began = std::mem::replace(&mut self.began, next).unwrap_or(now);
             let took = now - began;
@@ -83,6 +81,28 @@ impl Meter {
         self.tally.join(&counted);
         if transactions > 0 {
             tenancy.traffic.add(on.index(), &std::mem::take(&mut self.tally));
+        }
+    }
+
+    /// So many requests have been answered in one go, in this time.
+    fn tell_costs(
+        &mut self,
+        took: Duration,
+        queries: u64,
+        flow: &mut Flow,
+        tenancy: &Tenancy,
+        on: LoopId,
+    ) {
+        // Which of them took how long of it can't be seen. The last one has what can't be divided.
+        let took = Duration::from_micros(micros(took));
+        let share = Duration::from_micros(micros(took) / queries.max(1));
+        let mut left = took;
+        for number in 1..=queries {
+            let Some((text, went)) = flow.requests.take_over() else { return };
+            let ran = if number < queries { share } else { left };
+            left -= ran;
+            let times = Times { waited: std::mem::take(&mut self.waited), ran };
+            tenancy.note_cost(&text, times, (went, self.role), on);
         }
     }
 

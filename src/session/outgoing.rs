@@ -161,13 +161,16 @@ impl Outgoing<'_, '_> {
                 self.restore_before_sync()?;
                 let sent = self.sent(Awaited::Sync)?;
                 self.flow.batch = sent.or(self.flow.batch);
+                sent.inspect(|sequence| self.note_request(*sequence));
                 Ok(Taken::Start(0))
             }
             (b'F', _) => {
                 self.close_foreign()?;
                 // Any function may be called; what it leaves behind can't be seen.
                 self.note(Leaves::UNSEEN, &[]);
-                self.verbatim(Awaited::FunctionCall)
+                let sent = self.sent(Awaited::FunctionCall)?;
+                sent.inspect(|sequence| self.note_request(*sequence));
+                Ok(Taken::Start(0))
             }
             (b'c' | b'f', _) => self.verbatim(Awaited::CopyEnd),
             (b'd' | b'H', _) => Ok(Taken::Start(0)),
@@ -274,6 +277,7 @@ impl Outgoing<'_, '_> {
             self.names.drop_unnamed_first(self.undo, sequence);
             self.names.close(self.undo, sequence, name);
             self.flow.batch = Some(sequence);
+            self.flow.requests.skip();
         }
         Ok(Taken::Whole)
     }
@@ -284,6 +288,7 @@ impl Outgoing<'_, '_> {
             self.names.drop_unnamed_first(self.undo, sequence);
             self.flow.batch = Some(sequence);
             self.flow.parsed = None;
+            self.note_request(sequence);
         }
         Ok(sent)
     }

@@ -16,7 +16,7 @@ mod queries;
 mod times;
 
 pub use self::errors::{ErrorBook, Errors, Line as ErrorLine, Side};
-pub use self::queries::{Cost, Queries};
+pub use self::queries::{Cost, OTHERS, Queries};
 use self::times::Pairs;
 pub use self::times::{BOUNDS, Distribution, Pair, Role, Span, Times};
 
@@ -134,7 +134,8 @@ impl Tally {
     }
 }
 
-fn micros(time: Duration) -> u64 {
+/// The whole microseconds.
+pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -19,6 +19,8 @@ pub struct Cost {
     pub calls: u64,
     /// Those that failed.
     pub errors: u64,
+    /// Those that ran on replicas.
+    pub on_replicas: u64,
     /// How long servers were at work for them.
     pub ran: Distribution,
     /// How long they waited for a server together.
@@ -29,6 +31,7 @@ impl Cost {
     fn join(&mut self, other: &Self) {
         self.calls += other.calls;
         self.errors += other.errors;
+        self.on_replicas += other.on_replicas;
         self.ran.merge(&other.ran);
         self.waited += other.waited;
     }
@@ -38,7 +41,7 @@ impl Cost {
 type Form = (Box<str>, Box<str>);
 
 /// Stands for the forms that were forgotten.
-const OTHERS: &str = "(others)";
+pub const OTHERS: &str = "(others)";
 /// What an entry takes beside its texts, roughly.
 const WEIGHT: usize = 2 * size_of::<Form>() + size_of::<Cost>() + 64;
 
@@ -126,7 +129,7 @@ mod tests {
 
     fn cost(micros: u64) -> Cost {
         let ran = Distribution::of(Duration::from_micros(micros));
-        Cost { calls: 1, errors: 0, ran, waited: Duration::from_micros(1) }
+        Cost { calls: 1, errors: 0, on_replicas: 0, ran, waited: Duration::from_micros(1) }
     }
 
     #[test]

@@ -312,6 +312,34 @@ fn replica_that_dies_takes_no_read_with_it() {
     });
 }
 
+#[test]
+fn queries_are_shown_with_where_they_ran() {
+    let scene = Scene::new(1, "query_stats_size = \"1MB\"");
+    scene.runtime.block_on(async {
+        let reader = connect(&scene.pooler, "").await;
+        for _ in 0..5 {
+            assert_ne!(value(&reader, "SELECT here(), 1").await, scene.primary().to_string());
+        }
+        reader.simple_query("INSERT INTO t VALUES (1, 1)").await.unwrap();
+    });
+    let shown = |start: &str| {
+        let table = psql_rows(&scene.pooler.url("boss", PASSWORD, "pgweir"), "SHOW QUERIES");
+        let start = format!("shop|{start}|");
+        let line = table.lines().find(|line| line.starts_with(&start));
+        let line = line.unwrap_or_else(|| panic!("{table}"));
+        line.rsplitn(4, '|').take(3).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(shown("SELECT here(), ?"), ["5", "0", "replica"]);
+    assert_eq!(shown("INSERT INTO t VALUES(?)"), ["0", "1", "primary"]);
+    scene.runtime.block_on(async {
+        let writer = connect(&scene.pooler, "").await;
+        writer.simple_query("BEGIN; INSERT INTO t VALUES (2, 1)").await.unwrap();
+        assert_eq!(value(&writer, "SELECT here(), 2").await, scene.primary().to_string());
+        writer.simple_query("COMMIT").await.unwrap();
+    });
+    assert_eq!(shown("SELECT here(), ?"), ["5", "1", "both"]);
+}
+
 /// One of the ways in which a client reads.
 async fn count(client: &Client, prepared: &tokio_postgres::Statement, id: i32, how: i32) -> i64 {
     let text = format!("SELECT count(*) FROM t WHERE id = {id}");

@@ -389,6 +389,57 @@ fn queries_and_slow_statements_are_told_without_values() {
     assert!(table(&pooler, "SHOW QUERIES").is_empty());
 }
 
+/// Several requests are under way at once: sent in one go, and answered in several.
+#[test]
+fn each_request_of_a_pipeline_has_its_own_text_time_and_error() {
+    let pooler = start("default_pool_size = 1; query_stats_size = \"1MB\"");
+    let mut client = Client::login(pooler.port());
+    client.talk("P s select 8 where 1 = 1 / S", "1 ZI");
+    let script = [
+        "Q select pg_sleep(0.4)",
+        "B s / E / S",
+        "Q select 'secret'::int",
+        "P - select 7 / B - / E / S",
+        "Q copy (select 1) to stdout",
+        "S",
+        "Q select 9",
+        "Q select pg_sleep(0.2), 1",
+    ];
+    let replies = "T D[] C[SELECT 1] ZI 2 D[8] C[SELECT 1] ZI E[22P02] ZI \
+                   1 2 D[7] C[SELECT 1] ZI H d[1] c C[COPY 1] ZI ZI T D[9] C[SELECT 1] ZI \
+                   T D[|1] C[SELECT 1] ZI";
+    client.talk(&script.join(" / "), replies);
+
+    let rows = table(&pooler, "SHOW QUERIES");
+    let number =
+        |query: &str, column: &str| -> u64 { line(&rows, "query", query)[column].parse().unwrap() };
+    for (query, calls, errors) in [
+        ("select pg_sleep(?)", 1, 0),
+        ("select ? where ? = ?", 2, 0),
+        ("select ?::int", 1, 1),
+        ("select ?", 2, 0),
+        ("copy(select ?) to stdout", 1, 0),
+        ("(no text)", 1, 0),
+        ("select pg_sleep(?), ?", 1, 0),
+    ] {
+        assert_eq!((number(query, "calls"), number(query, "errors")), (calls, errors), "{query}");
+        assert_eq!(number(query, "primary_calls"), calls, "{query}");
+    }
+    let (longest, long) =
+        (number("select pg_sleep(?)", "run_us"), number("select pg_sleep(?), ?", "run_us"));
+    assert!(longest >= 400_000 && long >= 200_000, "{rows:?}");
+    // What was sent at once is not in the time of what came first.
+    assert_eq!(rows[0]["query"], "select pg_sleep(?)");
+    assert!(number("select ? where ? = ?", "run_us") < 400_000, "{rows:?}");
+    let [count, time] = numbers(&pooler, "SHOW STATS_TOTALS", &["query_count", "query_time"])[..]
+    else {
+        panic!("two columns")
+    };
+    let sum =
+        |column: &str| rows.iter().map(|row| row[column].parse::<u64>().unwrap()).sum::<u64>();
+    assert_eq!((sum("calls"), sum("run_us")), (count, time));
+}
+
 #[test]
 fn prepared_statements_show_who_has_them() {
     let pooler = start("debug_force_hop = true; default_pool_size = 2");

@@ -15,8 +15,6 @@ const PINNING: Leaves = Leaves::OBJECTS
     .without(Leaves::ENDS.with(Leaves::PREPARED))
     .with(Leaves::LIBRARY)
     .with(Leaves::SEED);
-/// How much of a text is looked at to tell what it costs.
-const TEXT_TOLD: usize = 4096;
 /// How much of a text is shown.
 const TEXT_SHOWN: usize = 200;
 /// More settings of unnamed statements are not kept by name.
@@ -60,9 +58,16 @@ impl Outgoing<'_, '_> {
     /// A request begins with this text, if none has before.
     #[inline]
     pub(super) fn note_text(&mut self, text: &[u8]) {
-        if self.terms.tells_costs() && self.flow.said.is_none() {
-            let start = text.get(..text.len().min(TEXT_TOLD)).unwrap_or_default();
-            self.flow.said = Some(start.into());
+        if self.terms.tells_costs() {
+            self.flow.requests.begin(text);
+        }
+    }
+
+    /// The request ends with the message of this number.
+    #[inline]
+    pub(super) fn note_request(&mut self, sequence: u64) {
+        if self.terms.tells_costs() {
+            self.flow.requests.sent(sequence);
         }
     }
 
@@ -180,6 +185,7 @@ impl Outgoing<'_, '_> {
         }
         if let Some(sequence) = self.reply(local)? {
             self.flow.batch = Some(sequence);
+            self.flow.requests.skip();
             if local == Local::DiscardedAll {
                 self.names.free_all(self.undo, sequence);
             }
