@@ -21,6 +21,7 @@ use std::sync::Arc;
 pub use builtins::{Builtin, builtin};
 pub use common::common;
 pub use hint::Hint;
+pub(super) use tokens::is_plain_value;
 use tokens::{Kind, Look};
 use tree::Tree;
 

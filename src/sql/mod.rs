@@ -7,6 +7,7 @@ mod commands;
 mod effects;
 pub mod facts;
 mod fingerprint;
+pub mod keys;
 mod names;
 pub mod readonly;
 mod scan;

@@ -422,7 +422,7 @@ fn kind(word: &str, behind: Walk<'_>) -> Kind {
 }
 
 /// Whether a number or parameter ends where every version of Postgres has it end. Strings do.
-fn is_plain_value(raw: &[u8]) -> bool {
+pub(in crate::sql) fn is_plain_value(raw: &[u8]) -> bool {
     match raw {
         [b'$', digits @ ..] if digits.first().is_some_and(u8::is_ascii_digit) => {
             digits.iter().all(u8::is_ascii_digit)

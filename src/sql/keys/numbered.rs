@@ -1,0 +1,250 @@
+//! Texts with numbers in the place of their values: what the parser of trees gets, so that every
+//! value in a tree shows where in the text it stands.
+//!
+//! Values are counted as the scanner finds them, parameters among them, from 0. What is counted in one
+//! text is counted alike in every other that differs from it in plain values alone.
+
+use crate::sql::facts::is_plain_value;
+use crate::sql::scan::{Scanner, Token, Unclear};
+
+use super::Construct;
+
+/// One statement of a text.
+#[derive(Debug, Default)]
+pub(super) struct Numbered<'a> {
+    /// Without comments, and with a number for each value: strings have it in quotes, parameters
+    /// behind their dollar.
+    pub(super) text: String,
+    /// What it consists of, each with its place in [`Numbered::text`].
+    pub(super) tokens: Vec<(Token<'a>, usize)>,
+    /// The parameters among its values, by the value's number, and by the number as written.
+    pub(super) parameters: Vec<(u32, u16)>,
+}
+
+/// Brackets inside of brackets.
+const DEPTH_MAX: usize = 24;
+/// What makes a tree deeper without brackets: operators, above all.
+const CHAIN_MAX: usize = 300;
+
+/// Takes a text apart; empty statements are left out.
+pub(super) fn statements(text: &str) -> Result<Vec<Numbered<'_>>, Construct> {
+    let mut scanner = Scanner::new(text.as_bytes());
+    let mut statements = Vec::new();
+    let mut current = Numbered::default();
+    let mut chains = vec![0_usize];
+    let mut next = 0;
+    let mut string_before = false;
+    loop {
+        let before = scanner.rest();
+        while scanner.next_comment()?.is_some() {}
+        let start = scanner.rest();
+        let blank = before.len() != start.len();
+        let Some(token) = scanner.token()? else { break };
+        if token == Token::Symbol(b';') {
+            statements.push(std::mem::take(&mut current));
+            (chains, string_before) = (vec![0], false);
+            continue;
+        }
+        let raw = start.get(..start.len() - scanner.rest().len()).unwrap_or_default();
+        if blank {
+            current.text.push(' ');
+        }
+        // FROM ONLY t: which rows of t there are makes no difference.
+        if token.is("only") && !current.ends_with_any(&["row", "rows", "read"]) {
+            continue;
+        }
+        current.tokens.push((token, current.text.len()));
+        let is_string = token == Token::Value && !matches!(raw, [b'0'..=b'9', ..]);
+        match token {
+            Token::Value => {
+                let parameter = is_parameter(raw);
+                // Strings that follow one another may be one.
+                if !is_plain_value(raw) || is_string && string_before && parameter.is_none() {
+                    return Err(Construct::Text);
+                }
+                current.value(raw, parameter, next)?;
+                next += 1;
+            }
+            _ => current.text.push_str(&String::from_utf8_lossy(raw)),
+        }
+        string_before = is_string;
+        match token {
+            Token::Symbol(b'(' | b'[') => chains.push(0),
+            Token::Symbol(b')' | b']') => drop(chains.pop()),
+            Token::Symbol(b',') => chains.last_mut().into_iter().for_each(|chain| *chain = 0),
+            Token::Word(_) | Token::Symbol(_) => {
+                chains
+                    .last_mut()
+                    .into_iter()
+                    .for_each(|chain| *chain += usize::from(deepens(token)));
+            }
+            Token::Quoted(_) | Token::Value => {}
+        }
+        if chains.len() > DEPTH_MAX || chains.iter().sum::<usize>() > CHAIN_MAX {
+            return Err(Construct::Size);
+        }
+    }
+    statements.push(current);
+    statements.retain(|statement| !statement.tokens.is_empty());
+    Ok(statements)
+}
+
+/// Whether a token may have what is before it, or behind, one level deeper in a tree.
+fn deepens(token: Token<'_>) -> bool {
+    match token {
+        Token::Symbol(byte) => b"+-*/<>=~!@#%^&|`?:".contains(&byte),
+        token => WORDS.iter().any(|word| token.is(word)),
+    }
+}
+
+const WORDS: [&str; 17] = [
+    "and",
+    "or",
+    "not",
+    "is",
+    "in",
+    "like",
+    "ilike",
+    "similar",
+    "between",
+    "collate",
+    "at",
+    "union",
+    "except",
+    "intersect",
+    "isnull",
+    "notnull",
+    "case",
+];
+
+impl Numbered<'_> {
+    fn value(&mut self, raw: &[u8], parameter: Option<&[u8]>, at: u32) -> Result<(), Construct> {
+        use std::fmt::Write as _;
+        let written = match (parameter, raw) {
+            (Some(digits), _) => {
+                let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
+                self.parameters.push((at, number.ok_or(Construct::Text)?));
+                write!(self.text, "${at}")
+            }
+            (None, [b'0'..=b'9', ..]) => write!(self.text, "{at}"),
+            (None, _) => write!(self.text, "'{at}'"),
+        };
+        written.ok().ok_or(Construct::Text)
+    }
+
+    /// The text from a token on.
+    pub(super) fn text_from(&self, token: usize) -> &str {
+        let at = self.tokens.get(token).map_or(self.text.len(), |(_, at)| *at);
+        self.text.get(at..).unwrap_or_default()
+    }
+
+    fn ends_with_any(&self, words: &[&str]) -> bool {
+        self.tokens.last().is_some_and(|(last, _)| words.iter().any(|word| last.is(word)))
+    }
+
+    /// Whether the token of this place is this word.
+    pub(super) fn is(&self, token: usize, word: &str) -> bool {
+        self.tokens.get(token).is_some_and(|(token, _)| token.is(word))
+    }
+}
+
+fn is_parameter(raw: &[u8]) -> Option<&[u8]> {
+    match raw {
+        [b'$', digits @ ..] if digits.first().is_some_and(u8::is_ascii_digit) => Some(digits),
+        _ => None,
+    }
+}
+
+impl From<Unclear> for Construct {
+    fn from(Unclear: Unclear) -> Self {
+        Self::Text
+    }
+}
+
+/// The values of a text by their numbers, as they stand there. Asked for in their order, they take one
+/// walk through the text.
+#[derive(Clone, Copy, Debug)]
+pub struct Literals<'a> {
+    text: &'a [u8],
+    scanner: Scanner<'a>,
+    next: u32,
+}
+
+impl<'a> Literals<'a> {
+    /// The values of this text.
+    pub fn new(text: &'a [u8]) -> Self {
+        Self { text, scanner: Scanner::new(text), next: 0 }
+    }
+
+    /// The value of this number; `None` if there are fewer.
+    pub fn get(&mut self, at: u32) -> Option<&'a [u8]> {
+        if at < self.next {
+            *self = Self::new(self.text);
+        }
+        loop {
+            while self.scanner.next_comment().ok()?.is_some() {}
+            let start = self.scanner.rest();
+            if self.scanner.token().ok()?? == Token::Value {
+                self.next += 1;
+                if self.next > at {
+                    return start.get(..start.len() - self.scanner.rest().len());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(text: &str) -> Result<Vec<String>, Construct> {
+        let statements = statements(text)?;
+        Ok(statements.into_iter().map(|statement| statement.text).collect())
+    }
+
+    #[test]
+    fn values_have_their_numbers_in_the_text() {
+        for (text, expected) in [
+            ("SELECT 7", &["SELECT 0"][..]),
+            ("a = 'it''s' AND b=$12::int -- c\n AND c=E'x'", &["a = '0' AND b=$1::int AND c='2'"]),
+            (
+                "; SELECT 5;; SELECT $$a;b$$ /* c */ , \"d;\" ;",
+                &[" SELECT 0", " SELECT '1' , \"d;\""],
+            ),
+            ("SELECT 'a' , 'b'", &["SELECT '0' , '1'"]),
+            ("", &[]),
+        ] {
+            assert_eq!(texts(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_read_in_two_ways_is_not_read() {
+        for (text, construct) in [
+            ("SELECT 'a' 'b'", Construct::Text),
+            ("SELECT 'a'\n'b'", Construct::Text),
+            ("SELECT 0x1F", Construct::Text),
+            ("SELECT 1_000", Construct::Text),
+            ("SELECT 5and", Construct::Text),
+            ("SELECT U&'a'", Construct::Text),
+            ("SELECT $70000", Construct::Text),
+            (&"(".repeat(30), Construct::Size),
+            (&format!("SELECT {}", "1 + ".repeat(400)), Construct::Size),
+        ] {
+            assert_eq!(texts(text), Err(construct), "{text}");
+        }
+        let rows = "(1, -2, 'a'::text), ".repeat(3000);
+        assert!(texts(&format!("INSERT INTO t VALUES {rows} (1)")).is_ok());
+    }
+
+    #[test]
+    fn values_are_found_by_their_numbers() {
+        let mut literals = Literals::new(b"SELECT 'a', $1 /* 5 */, \"7\", 42 FROM t");
+        for (at, value) in [(0, &b"'a'"[..]), (2, b"42"), (1, b"$1"), (2, b"42")] {
+            assert_eq!(literals.get(at), Some(value), "{at}");
+        }
+        assert_eq!(literals.get(3), None);
+        assert_eq!(literals.get(0), Some(&b"'a'"[..]));
+    }
+}

@@ -1,0 +1,287 @@
+//! What kind of statement it is, by its first words, and from there its plan.
+
+use sqlparser::ast::Statement;
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::Token as Parsed;
+
+use super::numbered::Numbered;
+use super::walk::{Block, Found, Walk};
+use super::{Access, Construct, CopyIn, Everywhere, Plan, Refusal, Slot, Table, Tables};
+use crate::sql::facts::Name;
+use crate::sql::scan::Token;
+
+/// How deep the parser may go; what its stack takes then is bounded.
+const RECURSION: usize = 60;
+
+/// The plan of one statement.
+pub(super) fn plan(statement: &Numbered<'_>, tables: &dyn Tables) -> Plan {
+    let found = Command { statement, tables, at: 0 }.plan();
+    match found.unwrap_or_else(Plan::Refused) {
+        Plan::Keyed(mut keyed) => {
+            own(statement, &mut keyed);
+            Plan::Keyed(keyed)
+        }
+        plan => plan,
+    }
+}
+
+/// Tells parameters from literals, and which of them stand nowhere else.
+fn own(statement: &Numbered<'_>, keyed: &mut super::Keyed) {
+    let among = |keyed: &super::Keyed| -> Vec<u32> {
+        let slots = keyed.roots.iter().flat_map(|root| &root.among).flat_map(|one| &one.slots);
+        let at = slots.filter_map(|slot| match slot {
+            Slot::Literal { at, .. } => Some(*at),
+            Slot::Null | Slot::Parameter { .. } => None,
+        });
+        at.collect()
+    };
+    let places = among(keyed);
+    let number = |at: u32| {
+        let found = statement.parameters.iter().find(|(place, _)| *place == at);
+        found.map(|(_, number)| *number)
+    };
+    let is_own = |number: u16| {
+        let mut all = statement.parameters.iter().filter(|(_, other)| *other == number);
+        all.all(|(place, _)| places.contains(place))
+    };
+    for root in &mut keyed.roots {
+        for slot in root.among.iter_mut().flat_map(|one| &mut one.slots) {
+            if let Slot::Literal { at, array, .. } = *slot
+                && let Some(number) = number(at)
+            {
+                *slot = Slot::Parameter { number, own: is_own(number), array };
+            }
+        }
+    }
+}
+
+/// A statement that is read from its first word on.
+struct Command<'s> {
+    statement: &'s Numbered<'s>,
+    tables: &'s dyn Tables,
+    at: usize,
+}
+
+impl Command<'_> {
+    fn plan(mut self) -> Found<Plan> {
+        self.explained();
+        let Some(word) = self.word() else {
+            return Ok(Plan::Default);
+        };
+        match word.as_str() {
+            "begin" | "start" | "end" | "abort" | "savepoint" | "release" | "set" | "reset"
+            | "show" | "discard" | "listen" | "unlisten" | "fetch" | "move" | "close"
+            | "deallocate" | "load" => return Ok(Plan::Session),
+            "commit" | "rollback" | "prepare"
+                if self.is(1, "prepared") || self.is(1, "transaction") =>
+            {
+                // COMMIT TRANSACTION is COMMIT.
+                let plain = word != "prepare" && !self.is(1, "prepared");
+                let two_phase = Plan::Refused(Refusal::of(Construct::TwoPhase));
+                return Ok(if plain { Plan::Session } else { two_phase });
+            }
+            "commit" | "rollback" => return Ok(Plan::Session),
+            "do" | "call" => return Err(Refusal::of(Construct::Code)),
+            _ if !self.names_any() => return Ok(Plan::Default),
+            _ => {}
+        }
+        match word.as_str() {
+            "select" | "with" | "values" | "table" | "(" => self.query(self.at),
+            "insert" | "update" | "delete" | "merge" => self.write(),
+            "copy" => self.copy(),
+            "declare" => match self.find("for") {
+                Some(at) => self.query(at + 1),
+                None => Err(Refusal::of(Construct::Grammar)),
+            },
+            "prepare" => Err(Refusal::of(Construct::Prepare)),
+            "create" if self.fills() => Err(Refusal::of(Construct::Into)),
+            "execute" | "notify" | "checkpoint" => Ok(Plan::Default),
+            "create" | "alter" | "drop" | "grant" | "revoke" | "comment" | "reindex" | "vacuum"
+            | "analyze" | "analyse" | "cluster" | "refresh" | "import" | "security"
+            | "reassign" | "truncate" | "lock" | "repack" => Ok(Plan::Defines),
+            _ => Err(Refusal::of(Construct::Grammar)),
+        }
+    }
+
+    /// The word at which it is, in lower case; a bracket counts as one.
+    fn word(&self) -> Option<String> {
+        match self.statement.tokens.get(self.at)?.0 {
+            Token::Word(word) => Some(String::from_utf8_lossy(word).to_ascii_lowercase()),
+            Token::Symbol(b'(') => Some("(".to_owned()),
+            Token::Symbol(_) | Token::Quoted(_) | Token::Value => None,
+        }
+    }
+
+    /// Whether the word so many tokens on is this.
+    fn is(&self, ahead: usize, word: &str) -> bool {
+        self.statement.is(self.at + ahead, word)
+    }
+
+    fn symbol(&self, at: usize) -> Option<u8> {
+        match self.statement.tokens.get(at)?.0 {
+            Token::Symbol(byte) => Some(byte),
+            Token::Word(_) | Token::Quoted(_) | Token::Value => None,
+        }
+    }
+
+    fn find(&self, word: &str) -> Option<usize> {
+        (self.at..self.statement.tokens.len()).find(|at| self.statement.is(*at, word))
+    }
+
+    /// CREATE TABLE … AS, CREATE MATERIALIZED VIEW.
+    fn fills(&self) -> bool {
+        let plain_view = |at: usize| !self.statement.is(at.saturating_sub(1), "materialized");
+        self.find("as").is_some() && !self.find("view").is_some_and(plain_view)
+    }
+
+    /// Goes behind EXPLAIN and its options.
+    fn explained(&mut self) {
+        while self.is(0, "explain") {
+            self.at += 1;
+            let is_query =
+                ["select", "with", "values", "table"].iter().any(|word| self.is(1, word));
+            if self.symbol(self.at) == Some(b'(')
+                && !is_query
+                && self.symbol(self.at + 1) != Some(b'(')
+            {
+                while !matches!(self.symbol(self.at), Some(b')'))
+                    && self.at < self.statement.tokens.len()
+                {
+                    self.at += 1;
+                }
+                self.at += 1;
+            }
+            while ["analyze", "analyse", "verbose"].iter().any(|word| self.is(0, word)) {
+                self.at += 1;
+            }
+        }
+    }
+
+    /// Whether a name in it may stand for something that is not on the default shard alone.
+    fn names_any(&self) -> bool {
+        self.statement.tokens.iter().any(|(token, _)| {
+            name_of(*token).is_some_and(|name| {
+                let table = self.tables.table(&Name::plain(&name));
+                matches!(table, Table::Sharded { .. } | Table::Reference | Table::Unclear)
+            })
+        })
+    }
+
+    fn query(&self, from: usize) -> Found<Plan> {
+        self.query_in(self.statement.text_from(from))
+    }
+
+    fn query_in(&self, text: &str) -> Found<Plan> {
+        let grammar = || Refusal::of(Construct::Grammar);
+        let mut parser = parser(text).ok_or_else(grammar)?;
+        let query = parser.parse_query().ok().ok_or_else(grammar)?;
+        if parser.peek_token_ref().token != Parsed::EOF {
+            return Err(grammar());
+        }
+        let mut walk = Walk::new(self.tables);
+        let top = walk.query(&query)?;
+        // Rows that are stored by the way are not all there is.
+        walk.rows = false;
+        Ok(walk.plan(&top))
+    }
+
+    fn write(&self) -> Found<Plan> {
+        let grammar = || Refusal::of(Construct::Grammar);
+        let mut parser = parser(self.statement.text_from(self.at)).ok_or_else(grammar)?;
+        let statement: Statement = parser.parse_statement().ok().ok_or_else(grammar)?;
+        if parser.peek_token_ref().token != Parsed::EOF {
+            return Err(grammar());
+        }
+        let mut walk = Walk::new(self.tables);
+        let top: Block = walk.write(&statement)?;
+        Ok(walk.plan(&top))
+    }
+
+    /// `COPY table (columns) FROM STDIN`, `COPY … TO STDOUT`.
+    fn copy(&self) -> Found<Plan> {
+        let mut at = self.at + 1;
+        if self.symbol(at) == Some(b'(') {
+            let end = self.closing(at).ok_or(Refusal::of(Construct::Grammar))?;
+            if !self.statement.is(end + 1, "to") || !self.statement.is(end + 2, "stdout") {
+                return Err(Refusal::of(Construct::ServerFile));
+            }
+            let end = self.statement.tokens.get(end).map_or(0, |(_, at)| *at);
+            let start = self.statement.tokens.get(at + 1).map_or(end, |(_, at)| *at);
+            return self.query_in(self.statement.text.get(start..end).unwrap_or_default());
+        }
+        let mut parts = Vec::new();
+        while let Some(name) = self.statement.tokens.get(at).and_then(|(token, _)| name_of(*token))
+        {
+            parts.push(name);
+            at += 1;
+            if self.symbol(at) != Some(b'.') {
+                break;
+            }
+            at += 1;
+        }
+        let name = parts.pop().ok_or(Refusal::of(Construct::Grammar))?;
+        let table = Name { schema: parts.pop().map(Into::into), name: name.into() };
+        let mut columns = Vec::new();
+        if self.symbol(at) == Some(b'(') {
+            let end = self.closing(at).ok_or(Refusal::of(Construct::Grammar))?;
+            let inside = self.statement.tokens.get(at..end).unwrap_or_default();
+            columns = inside.iter().filter_map(|(token, _)| name_of(*token)).collect();
+            at = end + 1;
+        }
+        let reads = self.statement.is(at, "to");
+        let stream = if reads { "stdout" } else { "stdin" };
+        let is_stream = self.statement.is(at + 1, stream);
+        match self.tables.table(&table) {
+            Table::Default | Table::Local => Ok(Plan::Default),
+            Table::Unclear => Err(Refusal::about(&table, Construct::Unclear)),
+            _ if !is_stream => Err(Refusal::about(&table, Construct::ServerFile)),
+            Table::Reference if reads => Ok(Plan::Reference(Access::Reads)),
+            Table::Reference => Ok(Plan::Reference(Access::Writes)),
+            Table::Sharded { group, .. } if reads => {
+                Ok(Plan::AllShards(Everywhere { group, table, access: Access::Reads }))
+            }
+            Table::Sharded { group, key, columns: known } => {
+                let fields: Vec<&str> = match (columns.as_slice(), known) {
+                    ([], None) => {
+                        return Err(Refusal::about(&table, Construct::InsertWithoutColumns));
+                    }
+                    ([], Some(known)) => known.iter().map(|column| &**column).collect(),
+                    (columns, _) => columns.iter().map(String::as_str).collect(),
+                };
+                let Some(place) = fields.iter().position(|column| *column == key) else {
+                    return Err(Refusal::about(&table, Construct::InsertWithoutKey));
+                };
+                let fields = fields.len();
+                Ok(Plan::CopyIn(CopyIn { group, table, key: place, fields }))
+            }
+        }
+    }
+
+    /// The bracket that closes the one here.
+    fn closing(&self, open: usize) -> Option<usize> {
+        let mut depth = 0_usize;
+        (open..self.statement.tokens.len()).find(|at| {
+            match self.symbol(*at) {
+                Some(b'(') => depth += 1,
+                Some(b')') => depth = depth.saturating_sub(1),
+                _ => return false,
+            }
+            depth == 0
+        })
+    }
+}
+
+fn parser(text: &str) -> Option<Parser<'static>> {
+    let parser = Parser::new(&PostgreSqlDialect {}).with_recursion_limit(RECURSION);
+    parser.try_with_sql(text).ok()
+}
+
+/// A name as Postgres folds it.
+fn name_of(token: Token<'_>) -> Option<String> {
+    match token {
+        Token::Word(word) => Some(String::from_utf8_lossy(word).to_ascii_lowercase()),
+        Token::Quoted(word) => Some(String::from_utf8_lossy(word).replace("\"\"", "\"")),
+        Token::Value | Token::Symbol(_) => None,
+    }
+}
