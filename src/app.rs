@@ -207,7 +207,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         writes: Writes::new(Instant::now()),
         partings: watch::Sender::new(()),
     });
-    house.hub.processes().announce(general.log_connections);
+    house.hub.processes().log(general.log_connections, general.log_disconnections);
     let setup = Setup::new(Arc::clone(&config), &house, None)?;
     let control = Builder::new_current_thread().enable_all().build().map_err(StartError::Loops)?;
     let topologies = Topologies::new(control.handle().clone(), tcp, Arc::clone(&house.events));

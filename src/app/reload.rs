@@ -92,7 +92,8 @@ impl App {
         let restart = config.general.keep_until_restart(&before.config.general);
         let setup = Setup::new(Arc::new(config), &self.house, Some(&before))?;
         // From here on nothing fails.
-        self.house.hub.processes().announce(setup.config.general.log_connections);
+        let general = &setup.config.general;
+        self.house.hub.processes().log(general.log_connections, general.log_disconnections);
         self.topologies.adopt(&setup, &Arc::downgrade(self));
         let Moved { changed, gone, left } = self.tenancies.reload(setup);
         self.house.hub.look();

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use tokio::time::Instant;
 
+use super::snapshot::Closed;
 use crate::net::loops::LoopId;
 
 /// Something a pool lends out. It is moved often: keep it the size of a pointer or two.
@@ -23,6 +24,9 @@ pub trait Member: Send + Sized + 'static {
     /// Whether there is nothing to read and it is not closed. Asked at every checkout: no system
     /// call where that can be had.
     fn is_quiet(&mut self) -> bool;
+
+    /// It is about to be dropped, for this cause.
+    fn closes(&mut self, _why: Closed) {}
 
     /// Moves it to loop `to`. Called on the thread of `to`; `None` when it did not survive.
     fn rehome(self, to: LoopId) -> Option<Self>;

@@ -388,8 +388,9 @@ impl<C: Connect> Pool<C> {
     }
 
     /// Closes a lent member.
-    pub(super) fn close_active(&self, entry: Entry<C::Member>, why: Closed) {
+    pub(super) fn close_active(&self, mut entry: Entry<C::Member>, why: Closed) {
         let seat = entry.seat;
+        entry.member.closes(why);
         // Closed before it is struck off: nobody opens in its place while it is still there.
         drop(entry);
         self.strike_active(seat, why);
@@ -434,7 +435,8 @@ impl<C: Connect> Tenant for Pool<C> {
     fn surrender(&self) -> bool {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let Some(entry) = state.take_oldest_idle() else { return false };
+        let Some(mut entry) = state.take_oldest_idle() else { return false };
+        entry.member.closes(Closed::Evicted);
         let mut after = state.strike(entry.seat, Closed::Evicted, now);
         after.close = Some(entry);
         drop(state);

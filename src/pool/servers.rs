@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::{Condition, Connect, Member, Verdict};
+use super::{Closed, Condition, Connect, Member, Verdict};
 use crate::auth::ServerSecret;
 use crate::complaints::Complaints;
 use crate::net::loops::LoopId;
@@ -15,7 +15,7 @@ use crate::server::connect::{ConnectError, Target, connect};
 use crate::server::params::{Params, ParamsTable};
 use crate::server::processes::Processes;
 use crate::server::site::Site;
-use crate::server::{Cleanliness, Server, ServerError, Upkeep};
+use crate::server::{CRASHED, Cleanliness, Server, ServerError, Upkeep};
 
 impl Member for Box<Server> {
     fn home(&self) -> LoopId {
@@ -42,6 +42,10 @@ impl Member for Box<Server> {
         Server::is_quiet(self)
     }
 
+    fn closes(&mut self, why: Closed) {
+        self.closes_because(told(why));
+    }
+
     fn rehome(self, to: LoopId) -> Option<Self> {
         Server::rehome(self, to)
     }
@@ -52,6 +56,26 @@ impl Member for Box<Server> {
 
     async fn check(self) -> Option<Self> {
         tended(self, Server::check).await
+    }
+}
+
+/// Why a server is closed, in PgBouncer's words where it has some.
+fn told(why: Closed) -> &'static str {
+    match why {
+        Closed::Dropped => "client disconnect while server was not ready",
+        Closed::Broken => "unclean server",
+        Closed::ServerGone | Closed::NotQuiet | Closed::MoveFailed => CRASHED,
+        Closed::ResetFailed => "reset query failed",
+        Closed::CheckFailed => "test query failed",
+        Closed::Lifetime => "server lifetime over",
+        Closed::IdleTimeout => "server idle timeout",
+        Closed::Surplus => "too many servers in the pool",
+        Closed::Evicted => "evicted",
+        Closed::PoolClosed => "pool closed",
+        // A cancel of its last client may still come.
+        Closed::Requested => "cancel_wait_timeout",
+        Closed::Obsolete => "obsolete connection",
+        Closed::Paused => "pause mode",
     }
 }
 
@@ -185,6 +209,9 @@ impl Connector {
         if let Some(sql) = connect_query {
             let address = Arc::from(target.address.to_string());
             let ran = server.run(sql, target.connect_timeout).await;
+            if ran.is_err() {
+                server.closes_because("connect_query failed");
+            }
             ran.map_err(|error| match error {
                 ServerError::Refused(error) => {
                     ConnectError::Refused { address, method: None, error: error.into() }
@@ -195,6 +222,7 @@ impl Connector {
             })?;
         }
         if timeout(target.connect_timeout, site.looked_at_since(opened)).await.is_err() {
+            server.closes_because("connect timeout");
             let (address, after) = (target.address.to_string().into(), target.connect_timeout);
             return Err(ConnectError::TimedOut { address, after });
         }

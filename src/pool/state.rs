@@ -254,6 +254,7 @@ impl<M: Member, E> State<M, E> {
         };
         if let Some(why) = why {
             let mut after = self.strike(entry.seat, why, now);
+            entry.member.closes(why);
             after.close = Some(entry);
             return after;
         }

@@ -55,7 +55,10 @@ impl<C: Connect> Pool<C> {
             let member = match kind {
                 Tending::Reset => member.reset().await,
                 Tending::Check if member.is_quiet() => member.check().await,
-                Tending::Check => None,
+                Tending::Check => {
+                    member.closes(Closed::NotQuiet);
+                    None
+                }
             };
             if let Some(member) = member {
                 tended.back(Entry { member, id, seat, expires, generation, place }, on);

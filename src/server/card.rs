@@ -82,6 +82,14 @@ impl ServerCard {
         format!("{database}/{user}@{address} new connection to server (from {from})")
     }
 
+    /// That we leave it, and why, in PgBouncer's words.
+    pub(super) fn farewell(&self, why: &str) -> String {
+        let Self { owner, address, since, .. } = self;
+        let (database, user) = (plain(&owner.database), plain(&owner.user));
+        let age = since.elapsed().as_secs();
+        format!("{database}/{user}@{address} closing because: {why} (age={age}s)")
+    }
+
     /// It works for this client from now on.
     #[inline]
     pub fn serve(&self, client: u32) {

@@ -138,6 +138,9 @@ enum State {
     Lost,
 }
 
+/// Its connection was closed or failed, in PgBouncer's words.
+pub const CRASHED: &str = "server conn crashed?";
+
 impl Server {
     /// Takes over a server that has just logged in on loop `home`.
     pub fn new(
@@ -180,6 +183,11 @@ impl Server {
     #[inline]
     pub fn card(&self) -> &Arc<ServerCard> {
         self.process.card()
+    }
+
+    /// It is about to be closed for this; what was said first counts.
+    pub fn closes_because(&mut self, why: &'static str) {
+        self.process.leave_because(why);
     }
 
     /// The loop that its socket is registered with.
@@ -299,10 +307,10 @@ impl Server {
     pub async fn reset(mut self: Box<Self>) -> Option<Box<Self>> {
         let upkeep = Arc::clone(&self.upkeep);
         // Whatever the query is: nobody may be notified for another.
-        if self.listens && self.run("UNLISTEN *", upkeep.deadline).await.is_err() {
-            return None;
-        }
-        if self.run(&upkeep.reset_query, upkeep.deadline).await.is_err() {
+        if self.listens && self.run("UNLISTEN *", upkeep.deadline).await.is_err()
+            || self.run(&upkeep.reset_query, upkeep.deadline).await.is_err()
+        {
+            self.process.leave_because("reset query failed");
             return None;
         }
         self.applied = Arc::clone(&self.unset);
@@ -321,7 +329,10 @@ impl Server {
     /// Asks for a sign of life; `None` when there was none in time.
     pub async fn check(mut self: Box<Self>) -> Option<Box<Self>> {
         let upkeep = Arc::clone(&self.upkeep);
-        self.run(&upkeep.check_query, upkeep.deadline).await.ok()?;
+        if self.run(&upkeep.check_query, upkeep.deadline).await.is_err() {
+            self.process.leave_because("test query failed");
+            return None;
+        }
         Some(self)
     }
 
@@ -455,11 +466,18 @@ impl Server {
     pub fn rehome(mut self: Box<Self>, to: LoopId) -> Option<Box<Self>> {
         self.socket = match self.socket.rehome() {
             Ok(socket) => socket,
-            Err(_refused) => return None,
+            Err(_refused) => {
+                self.process.leave_because(CRASHED);
+                return None;
+            }
         };
         self.home = to;
         // The new loop has not heard of what came before the move.
-        self.take_unasked(Socket::read_now).then_some(self)
+        if !self.take_unasked(Socket::read_now) {
+            self.process.leave_because(CRASHED);
+            return None;
+        }
+        Some(self)
     }
 
     /// Says goodbye and closes.

@@ -21,4 +21,4 @@ pub mod site;
 pub mod undo;
 pub mod unseen;
 
-pub use connection::{CancelKey, Cleanliness, Server, ServerError, Upkeep};
+pub use connection::{CRASHED, CancelKey, Cleanliness, Server, ServerError, Upkeep};

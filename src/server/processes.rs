@@ -18,6 +18,8 @@ pub struct Processes {
     all: Mutex<All>,
     /// Each new one is logged.
     announced: AtomicBool,
+    /// Each that is left is logged.
+    missed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +35,8 @@ type Numbers = HashMap<u32, Weak<ServerCard>>;
 pub struct Process {
     processes: Arc<Processes>,
     card: Arc<ServerCard>,
+    /// Why we leave it, where that has been said.
+    why: Option<&'static str>,
 }
 
 impl Processes {
@@ -51,12 +55,13 @@ impl Processes {
         }
         all.by_id.insert(card.id, Arc::downgrade(&card));
         drop(all);
-        Process { processes: Arc::clone(self), card }
+        Process { processes: Arc::clone(self), card, why: None }
     }
 
-    /// Logs each new one from now on, or does not any more.
-    pub fn announce(&self, announced: bool) {
+    /// Logs each new one from now on, and each that is left, or does not any more.
+    pub fn log(&self, announced: bool, missed: bool) {
         self.announced.store(announced, Ordering::Relaxed);
+        self.missed.store(missed, Ordering::Relaxed);
     }
 
     /// The client that a process works for, or did last; `None` for one that is not ours.
@@ -76,10 +81,21 @@ impl Process {
     pub fn card(&self) -> &Arc<ServerCard> {
         &self.card
     }
+
+    /// We are about to leave it for this; what was said first counts.
+    pub fn leave_because(&mut self, why: &'static str) {
+        self.why.get_or_insert(why);
+    }
 }
+
+/// Why we leave a process of which nobody has said anything: the tasks of its pool have been ended.
+const POOL_CLOSED: &str = "pool closed";
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if self.processes.missed.load(Ordering::Relaxed) {
+            tracing::info!("{}", self.card.farewell(self.why.unwrap_or(POOL_CLOSED)));
+        }
         let ServerCard { id, address, pid, .. } = &*self.card;
         let mut all = self.processes.all.lock();
         all.by_id.remove(id);

@@ -616,6 +616,7 @@ impl Session {
                 attached.lease.site.doubt();
             }
             let parting = Parting::of(&attached, &end);
+            parting.say_why(&mut attached.lease, &end);
             let tenancy = Arc::clone(&self.tenancy);
             let parted = tenancy.house.partings.subscribe();
             tokio::spawn(async move {

@@ -115,6 +115,22 @@ impl Parting {
             _ => Self::RollBack,
         }
     }
+
+    /// Has the log say why the server is closed, if it is, where it is not only that its client or
+    /// its connection was lost.
+    pub(super) fn say_why(self, server: &mut Server, end: &End) {
+        let why = match end {
+            _ if matches!(self, Self::Back | Self::RollBack) => return,
+            End::TimedOut(limit) => limit.message,
+            End::Server(_) => "server protocol violation",
+            End::Refused(_) => "server refused the client's settings",
+            End::Forsaken => "server is not the primary any more",
+            End::ShuttingDown => "server shutting down",
+            End::Killed => "admin forced disconnect",
+            _ => return,
+        };
+        server.closes_because(why);
+    }
 }
 
 /// Carries it out.

@@ -19,6 +19,7 @@ mod auto;
 mod capacity;
 mod catalog;
 mod check;
+mod closing;
 mod cluster;
 mod consistency;
 mod console;

@@ -43,8 +43,9 @@ impl<M: Member, E> State<M, E> {
             (since + limit <= now).then_some((lane, index, why))
         });
         let (lane, index, why) = due?;
-        let idle = self.lanes.get_mut(lane)?.idle.remove(index)?;
+        let mut idle = self.lanes.get_mut(lane)?.idle.remove(index)?;
         self.idle -= 1;
+        idle.entry.member.closes(why);
         // Nobody waits for lack of it, and the caller is the maintainer: nothing else to do.
         self.strike(idle.entry.seat, why, now);
         Some(idle.entry)

@@ -61,10 +61,11 @@ impl<M: Member, E> State<M, E> {
 
     /// Strikes everything off that is idle; the caller wakes the maintainer.
     pub(in crate::pool) fn strike_idle(&mut self, why: Closed, now: Instant) -> Vec<Entry<M>> {
-        let idle = self.take_all_idle();
-        for entry in &idle {
+        let mut idle = self.take_all_idle();
+        for entry in &mut idle {
             // Nobody waits for lack of what was idle.
             self.strike(entry.seat, why, now);
+            entry.member.closes(why);
         }
         idle
     }
