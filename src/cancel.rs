@@ -10,6 +10,7 @@
 //! closed, the server is safe to hand on.
 
 mod secret;
+mod under_way;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -23,6 +24,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 pub use self::secret::Secret;
+pub use self::under_way::{Cancelling, Landing, Stage};
+use self::under_way::{Landed, Launch, UnderWay, launch};
 use crate::client::card::ClientCard;
 use crate::net::socket::TcpOptions;
 use crate::server::{CancelKey, connect};
@@ -38,6 +41,7 @@ pub struct Cancels {
     limit: Duration,
     /// Tells those who wait for it that the last client has left.
     emptied: Notify,
+    under_way: UnderWay,
 }
 
 #[derive(Debug, Default)]
@@ -106,29 +110,7 @@ enum Place {
     /// this is over, which is when the sender goes.
     Settling { key: Arc<CancelKey>, over: Option<watch::Sender<()>> },
     /// Its request is on a server. While a cancel is under way there, its outcome is awaited.
-    Attached { key: Arc<CancelKey>, landing: Option<watch::Receiver<Landed>> },
-}
-
-/// How a cancel under way ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Landed {
-    NotYet,
-    /// The server has passed it on: nothing will come any more.
-    Yes,
-    /// We don't know: it may come at any time.
-    Unknown,
-}
-
-/// A cancel that is under way to a server that its client has left.
-#[derive(Debug)]
-pub struct Landing(watch::Receiver<Landed>);
-
-impl Landing {
-    /// Waits for its end; `true` when the server can be handed on.
-    pub async fn landed(mut self) -> bool {
-        let end = self.0.wait_for(|landed| *landed != Landed::NotYet).await;
-        end.is_ok_and(|landed| *landed == Landed::Yes)
-    }
+    Attached { key: Arc<CancelKey>, landing: Option<Landing> },
 }
 
 /// A seat for as long as its client is there.
@@ -163,7 +145,8 @@ impl std::ops::Deref for Seated {
 impl Cancels {
     /// None yet. `limit` bounds each cancel.
     pub fn new(tcp: TcpOptions, limit: Duration) -> Arc<Self> {
-        Arc::new(Self { seats: Mutex::default(), tcp, limit, emptied: Notify::new() })
+        let (seats, under_way) = (Mutex::default(), UnderWay::default());
+        Arc::new(Self { seats, tcp, limit, emptied: Notify::new(), under_way })
     }
 
     /// A seat for a client, with a process id that no other client has.
@@ -241,6 +224,11 @@ impl Cancels {
         self.seats.lock().by_pid.values().cloned().collect()
     }
 
+    /// Every cancel that is under way, in no order.
+    pub fn under_way(&self) -> Vec<Cancelling> {
+        self.under_way.list()
+    }
+
     /// Carries out a cancel request, and returns when it has landed. A wrong key does nothing,
     /// and says nothing.
     pub async fn cancel(&self, request: &CancelRequest) {
@@ -250,14 +238,16 @@ impl Cancels {
         if !bool::from(seat.secret.as_bytes().ct_eq(&request.secret)) {
             return;
         }
+        let under_way = self.under_way.enter(&seat.card.login);
         if let Some(mut over) = seat.settling()
             && timeout(self.limit, over.changed()).await.is_err()
         {
             return;
         }
-        let Some((key, landed)) = seat.cancelled() else {
+        let Some((key, launch)) = seat.cancelled() else {
             return;
         };
+        under_way.sent(&key.address, &launch);
         let end = match connect::cancel(&key, &self.tcp, self.limit).await {
             Ok(()) => Landed::Yes,
             Err(error) => {
@@ -265,8 +255,8 @@ impl Cancels {
                 Landed::Unknown
             }
         };
-        seat.landed(&landed, end);
-        landed.send_replace(end);
+        seat.landed(&launch, end);
+        launch.ends(end);
     }
 }
 
@@ -436,7 +426,7 @@ impl Seat {
     #[must_use]
     pub fn leave(&self) -> Option<Landing> {
         match std::mem::replace(&mut *self.place.lock(), Place::Away) {
-            Place::Attached { landing: Some(landing), .. } => Some(Landing(landing)),
+            Place::Attached { landing: Some(landing), .. } => Some(landing.leave()),
             Place::Attached { landing: None, .. }
             | Place::Away
             | Place::Settling { .. }
@@ -446,7 +436,7 @@ impl Seat {
 
     /// Marks a cancel; gives the server that it has to be sent to, if there is one. One at a
     /// time: a second cancel of the same request adds nothing.
-    fn cancelled(&self) -> Option<(Arc<CancelKey>, watch::Sender<Landed>)> {
+    fn cancelled(&self) -> Option<(Arc<CancelKey>, Launch)> {
         match &mut *self.place.lock() {
             Place::Away | Place::Settling { .. } => None,
             Place::Queued { cancelled, waker, .. } => {
@@ -458,9 +448,9 @@ impl Seat {
             }
             Place::Attached { landing: Some(_), .. } => None,
             Place::Attached { key, landing } => {
-                let (sender, receiver) = watch::channel(Landed::NotYet);
-                *landing = Some(receiver);
-                Some((Arc::clone(key), sender))
+                let (launch, under_way) = launch();
+                *landing = Some(under_way);
+                Some((Arc::clone(key), launch))
             }
         }
     }
@@ -468,9 +458,9 @@ impl Seat {
     /// This cancel has ended. Where that is certain and the client is still on the server that it
     /// went to, another may be sent. The client may be on another one by now, with another cancel
     /// under way, which must not be forgotten.
-    fn landed(&self, cancel: &watch::Sender<Landed>, end: Landed) {
+    fn landed(&self, cancel: &Launch, end: Landed) {
         if let Place::Attached { landing, .. } = &mut *self.place.lock()
-            && landing.as_ref().is_some_and(|own| own.same_channel(&cancel.subscribe()))
+            && landing.as_ref().is_some_and(|own| own.is_of(cancel))
             && end == Landed::Yes
         {
             *landing = None;
@@ -554,7 +544,7 @@ mod tests {
             tokio::task::yield_now().await;
             assert!(!waiting.is_finished());
             match end {
-                Some(end) => drop(sender.send_replace(end)),
+                Some(end) => sender.ends(end),
                 None => drop(sender),
             }
             assert_eq!(waiting.await.unwrap(), safe, "{end:?}");
@@ -583,6 +573,37 @@ mod tests {
             assert!(waiting.await.unwrap().is_err());
             assert_eq!(seat.cancelled().is_some(), settles);
         }
+    }
+
+    #[tokio::test]
+    async fn those_under_way_are_told_with_how_far_they_are() {
+        let cancels = cancels();
+        let seat = Arc::new(seat(&cancels, 0));
+        let told = || cancels.under_way().iter().map(|one| one.stage).collect::<Vec<_>>();
+        seat.settle(&key());
+        let sending = tokio::spawn({
+            let (cancels, secret) = (Arc::clone(&cancels), seat.secret().to_vec());
+            let request = CancelRequest { pid: seat.pid(), secret };
+            async move { cancels.cancel(&request).await }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(told(), [Stage::Waiting]);
+        seat.settled(&key());
+        // Nobody listens there.
+        sending.await.unwrap();
+        assert_eq!(told(), []);
+
+        let under_way = UnderWay::default();
+        let present = under_way.enter(&seat.card().login);
+        seat.attach(&key());
+        let (key, launch) = seat.cancelled().unwrap();
+        present.sent(&key.address, &launch);
+        let stage = || under_way.list().first().map(|one| one.stage);
+        assert_eq!(stage(), Some(Stage::Sent));
+        let _landing = seat.leave().unwrap();
+        assert_eq!(stage(), Some(Stage::Held));
+        drop(present);
+        assert_eq!(stage(), None);
     }
 
     #[tokio::test]

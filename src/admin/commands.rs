@@ -83,22 +83,25 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "SHOW POOLS",
-        help: "Clients and servers of each database and user, and how long clients wait. The last line \
-               is the console's own.",
+        help: "Clients and servers of each database and user, and how long clients wait. Cancels are \
+               those of clients: on their way (cl_active_cancel_req, each on a connection of its own, \
+               sv_active_cancel) or not sent yet; sv_being_canceled are servers that nobody gets \
+               before one has landed, sv_used those that have idled for server_check_delay. The last \
+               line is the console's own.",
         role: Role::Stats,
         answer: Answer::Table(tables::POOLS, tables::pools),
     },
     Command {
         name: "SHOW CLIENTS",
         help: "Every client that is logged in, since when it waits for a server, and the server that \
-               it has (link, its ptr).",
+               it has (link, its ptr). close_needed: it goes at the end of its transaction.",
         role: Role::Stats,
         answer: Answer::Table(sockets::CONNECTIONS, sockets::clients),
     },
     Command {
         name: "SHOW SERVERS",
         help: "Every connection to a server, the client that has it (link, its ptr), and when it \
-               was last sent a request.",
+               was last sent a request. close_needed: it was replaced, and goes when it is free.",
         role: Role::Stats,
         answer: Answer::Table(sockets::CONNECTIONS, sockets::servers),
     },

@@ -26,15 +26,23 @@ static POOL_GAUGES: &[PoolGauge] = &[
     ("client_waiting_connections", "Clients that wait for a server.", |pool| {
         pool.snapshot.waiting as f64
     }),
-    ("client_active_cancel_connections", "Cancels that are under way.", |_| 0.0),
-    ("client_waiting_cancel_connections", "Cancels that wait.", |_| 0.0),
-    ("server_active_connections", "Servers that a client uses.", |pool| {
-        pool.snapshot.active as f64
+    ("client_active_cancel_connections", "Cancels that are under way.", |pool| {
+        pool.cancels.sent as f64
     }),
-    ("server_active_cancel_connections", "Connections that carry a cancel.", |_| 0.0),
-    ("server_being_canceled_connections", "Servers held until a cancel has landed.", |_| 0.0),
-    ("server_idle_connections", "Servers that are free.", |pool| pool.snapshot.idle as f64),
-    ("server_used_connections", "Servers that need a check before use.", |_| 0.0),
+    ("client_waiting_cancel_connections", "Cancels that wait.", |pool| pool.cancels.waiting as f64),
+    ("server_active_connections", "Servers that a client uses.", |pool| {
+        pool.servers_active() as f64
+    }),
+    ("server_active_cancel_connections", "Connections that carry a cancel.", |pool| {
+        pool.cancels.sent as f64
+    }),
+    ("server_being_canceled_connections", "Servers held until a cancel has landed.", |pool| {
+        pool.cancels.holding as f64
+    }),
+    ("server_idle_connections", "Servers that are free.", |pool| pool.servers_idle() as f64),
+    ("server_used_connections", "Servers that are free, and are checked before use.", |pool| {
+        pool.snapshot.stale as f64
+    }),
     ("server_testing_connections", "Servers that are being reset or checked.", |pool| {
         pool.snapshot.tending as f64
     }),

@@ -78,6 +78,7 @@ static SECTIONS: &[Section] = &[
             ("maxwait", "longest wait, s"),
             ("sv_active", "servers in use"),
             ("sv_idle", "idle"),
+            ("sv_used", "idle for long"),
             ("sv_tested", "tested"),
             ("sv_login", "opening"),
             ("pool_mode", "mode"),

@@ -1,6 +1,7 @@
 //! What the console and the metrics look at: plain figures, which the application gathers when
 //! they are asked for. And what the console has done.
 
+use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -50,6 +51,8 @@ pub trait Registry: Send + Sync + 'static {
     fn statements(&self) -> Vec<Prepared>;
     /// How often clients began to keep their servers, by reason.
     fn pins(&self) -> Vec<(&'static str, u64)>;
+    /// Numbers of servers that are closed as soon as they are free, as they were replaced.
+    fn closing(&self) -> HashSet<u64>;
     /// Every connection that listens for clients, in no order.
     fn listeners(&self) -> Vec<notify::Figures>;
     /// Every host of every database that has several, in their order.
@@ -119,6 +122,17 @@ pub type Explanation = Vec<(&'static str, String)>;
 /// An explanation that is being made.
 pub type Explaining = Pin<Box<dyn Future<Output = Option<Explanation>> + Send>>;
 
+/// Cancels that are under way, of clients of one pool or to its servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CancelFigures {
+    /// They wait until they may be sent.
+    pub waiting: usize,
+    /// They are being sent, each on a connection of its own.
+    pub sent: usize,
+    /// Of these, how many have a server held back that its client has left.
+    pub holding: usize,
+}
+
 /// One pool.
 #[derive(Clone, Debug)]
 pub struct PoolFigures {
@@ -132,6 +146,20 @@ pub struct PoolFigures {
     pub clients_active: usize,
     /// Clients that keep a server between transactions.
     pub clients_pinned: usize,
+    /// Cancels of its clients that are under way.
+    pub cancels: CancelFigures,
     /// Its servers, and those who wait for one.
     pub snapshot: Snapshot,
+}
+
+impl PoolFigures {
+    /// Servers that a client uses; those that are held back for a cancel are not among them.
+    pub fn servers_active(&self) -> usize {
+        self.snapshot.active.saturating_sub(self.cancels.holding)
+    }
+
+    /// Servers that are free and can be used as they are.
+    pub fn servers_idle(&self) -> usize {
+        self.snapshot.idle.saturating_sub(self.snapshot.stale)
+    }
 }

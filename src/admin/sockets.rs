@@ -3,7 +3,7 @@
 //! Both sides are read one after the other, while they change: a link is shown where it was the
 //! same at both moments.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use super::commands::{Column, Row};
 use super::registry::Registry;
 use super::tables::{micros, number, seconds, text};
 use crate::calendar::utc;
-use crate::cancel::Seat;
+use crate::cancel::{Seat, Summons};
 use crate::client::card::Replication;
 use crate::net::peer::Peer;
 use crate::net::socket::Address;
@@ -84,6 +84,8 @@ struct Scene {
     now: SystemTime,
     clients: Vec<Arc<Seat>>,
     servers: Vec<Arc<ServerCard>>,
+    /// Servers that are closed as soon as they are free.
+    closing: HashSet<u64>,
     /// Clients that have a server, by where its process is.
     linked: HashMap<(Address, u32), Arc<Seat>>,
 }
@@ -120,6 +122,7 @@ struct Line<'a> {
     since: SystemTime,
     asked: SystemTime,
     waited: Duration,
+    close_needed: bool,
     ptr: String,
     link: Option<String>,
     pid: u32,
@@ -140,7 +143,7 @@ impl Scene {
             Some(((key.address.clone(), key.pid), Arc::clone(seat)))
         });
         let linked = linked.collect();
-        Self { now: SystemTime::now(), clients, servers, linked }
+        Self { now: SystemTime::now(), clients, servers, closing: registry.closing(), linked }
     }
 
     fn server_of(&self, seat: &Seat) -> Option<&ServerCard> {
@@ -174,6 +177,7 @@ impl Scene {
             since: self.before(card.since.elapsed()),
             asked: self.before(seat.asked_ago()),
             waited: waited.unwrap_or_default(),
+            close_needed: seat.summons() != Summons::Stay,
             ptr: client_ptr(seat),
             link: self.server_of(seat).map(server_ptr),
             pid: card.peer.process().and_then(|process| process.pid).unwrap_or(0),
@@ -203,6 +207,7 @@ impl Scene {
             since: self.before(card.since.elapsed()),
             asked: self.before(card.asked_ago()),
             waited: Duration::ZERO,
+            close_needed: self.closing.contains(&card.id),
             ptr: server_ptr(card),
             link: client.map(|seat| client_ptr(seat)),
             pid: card.pid,
@@ -249,7 +254,7 @@ impl Line<'_> {
             text(utc(self.asked.max(self.since))),
             seconds(self.waited),
             micros(self.waited),
-            number(0),
+            number(self.close_needed.into()),
             text(self.ptr),
             text(self.link.unwrap_or_default()),
             number(self.pid as usize),

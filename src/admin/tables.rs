@@ -52,7 +52,9 @@ pub(super) static POOLS: &[Column] = &[
 
 pub(super) fn pools(registry: &dyn Registry) -> Vec<Row> {
     let config = registry.config();
-    let row = |PoolFigures { name, mode, clients_active, snapshot, .. }: PoolFigures| {
+    let row = |pool: PoolFigures| {
+        let [sv_active, sv_idle] = [pool.servers_active(), pool.servers_idle()];
+        let PoolFigures { name, mode, clients_active, cancels, snapshot, .. } = pool;
         let balance = balance(config.database(&name.database).as_deref());
         let waited = snapshot.oldest_wait.unwrap_or_default();
         vec![
@@ -60,13 +62,13 @@ pub(super) fn pools(registry: &dyn Registry) -> Vec<Row> {
             text(name.user),
             number(clients_active),
             number(snapshot.waiting),
-            number(0),
-            number(0),
-            number(snapshot.active),
-            number(0),
-            number(0),
-            number(snapshot.idle),
-            number(0),
+            number(cancels.sent),
+            number(cancels.waiting),
+            number(sv_active),
+            number(cancels.sent),
+            number(cancels.holding),
+            number(sv_idle),
+            number(snapshot.stale),
             number(snapshot.tending),
             number(snapshot.opening),
             seconds(waited),

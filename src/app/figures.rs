@@ -1,17 +1,18 @@
 //! The figures that the console and the metrics ask for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::explain::{Explainer, explain};
-use super::{App, Stage};
+use super::{App, Stage as AppStage};
 use crate::admin::{
-    Consoles, Explaining, Measuring, Order, PoolFigures, Registry, Steered, metrics, page,
+    CancelFigures, Consoles, Explaining, Measuring, Order, PoolFigures, Registry, Steered, metrics,
+    page,
 };
 use crate::alerts::Shown;
-use crate::cancel::Seat;
+use crate::cancel::{Cancelling, Seat, Stage};
 use crate::catalog;
 use crate::client::card::Login;
 use crate::config::Config;
@@ -43,6 +44,7 @@ impl Registry for App {
             *count += 1;
             *pinned += usize::from(seat.pinned().is_some());
         }
+        let mut cancels = self.house.cancels.under_way();
         let mut figures = Vec::new();
         for tenancy in self.tenancies.list() {
             let (mut clients, mut clients_pinned) =
@@ -54,6 +56,13 @@ impl Registry for App {
             clients = clients.saturating_sub(waiting);
             for (pool, snapshot) in pools {
                 let at_replica = pool.name().replica.is_some();
+                let address = pool.connector().target().address;
+                // Each is counted once: one that waits where the primary is.
+                let own = cancels.extract_if(.., |cancel| {
+                    let here = cancel.server.as_ref().map_or(!at_replica, |at| *at == address);
+                    here && cancel.login == tenancy.login
+                });
+                let cancels = cancel_figures(own);
                 // Replicas that nobody has read from are not worth a row.
                 if at_replica && snapshot.open() + snapshot.waiting + snapshot.opening == 0 {
                     continue;
@@ -68,6 +77,7 @@ impl Registry for App {
                         false => clients.saturating_sub(snapshot.waiting),
                     },
                     clients_pinned: std::mem::take(&mut clients_pinned),
+                    cancels,
                     snapshot,
                 });
             }
@@ -127,6 +137,14 @@ impl Registry for App {
 
     fn pins(&self) -> Vec<(&'static str, u64)> {
         self.house.pins.list()
+    }
+
+    fn closing(&self) -> HashSet<u64> {
+        let mut numbers = HashSet::new();
+        for tenancy in self.tenancies.list() {
+            numbers.extend(tenancy.pools().flat_map(|pool| pool.closing()));
+        }
+        numbers
     }
 
     fn listeners(&self) -> Vec<notify::Figures> {
@@ -200,6 +218,21 @@ impl Registry for App {
     }
 }
 
+fn cancel_figures(cancels: impl Iterator<Item = Cancelling>) -> CancelFigures {
+    let mut figures = CancelFigures::default();
+    for cancel in cancels {
+        match cancel.stage {
+            Stage::Waiting => figures.waiting += 1,
+            Stage::Sent => figures.sent += 1,
+            Stage::Held => {
+                figures.sent += 1;
+                figures.holding += 1;
+            }
+        }
+    }
+    figures
+}
+
 impl Pages for App {
     fn status(&self) -> String {
         page::html(self)
@@ -210,7 +243,7 @@ impl Pages for App {
     }
 
     fn unready(&self) -> Option<&'static str> {
-        if self.stage() != Stage::Serving {
+        if self.stage() != AppStage::Serving {
             Some("stopping")
         } else if self.drained.load(Ordering::Relaxed) {
             Some("drained")

@@ -15,6 +15,11 @@ pub trait Member: Send + Sized + 'static {
     /// When it was opened; its lifetime counts from here.
     fn created(&self) -> Instant;
 
+    /// A number that no other member has; 0 for one that nobody has to tell from others.
+    fn number(&self) -> u64 {
+        0
+    }
+
     /// An opaque tag: a client whose tag is equal finds the state that it wants already set.
     fn affinity(&self) -> usize;
 

@@ -26,6 +26,10 @@ impl Member for Box<Server> {
         Server::created(self)
     }
 
+    fn number(&self) -> u64 {
+        self.card().id
+    }
+
     fn affinity(&self) -> usize {
         affinity(self.applied())
     }

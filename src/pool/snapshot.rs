@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Snapshot {
     /// Members that nobody uses.
     pub idle: usize,
+    /// Of these, members that have idled for so long that they are checked before they are lent.
+    pub stale: usize,
     /// Members that are lent, or on their way to somebody who waited.
     pub active: usize,
     /// Members that are being reset or checked.

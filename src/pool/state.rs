@@ -136,6 +136,8 @@ struct Idle<M> {
 
 /// A member that exists: who holds it, until when it lives.
 struct Seat {
+    /// Of the member.
+    number: u64,
     holder: Option<(u64, Instant)>,
     expires: Option<Instant>,
     generation: Generation,
@@ -182,7 +184,7 @@ impl<M: Member, E> State<M, E> {
         expires: Option<Instant>,
         generation: Generation,
     ) -> Entry<M> {
-        let seat = Some(Seat { holder: None, expires, generation });
+        let seat = Some(Seat { number: member.number(), holder: None, expires, generation });
         let index = match self.free_seats.pop() {
             Some(index) => index,
             None => {

@@ -62,6 +62,11 @@ impl<C: Connect> Pool<C> {
         self.steer(State::replace);
     }
 
+    /// The numbers of members that are closed as soon as they are free, as they were replaced.
+    pub fn closing(&self) -> Vec<u64> {
+        self.state.lock().closing()
+    }
+
     /// Waits until a pause has left it without any member, or has ended.
     ///
     /// # Cancel safety

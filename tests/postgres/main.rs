@@ -30,6 +30,7 @@ mod hosts;
 mod lifecycle;
 mod listening;
 mod pgbouncer;
+mod pools;
 mod promotion;
 mod reads;
 mod reload;

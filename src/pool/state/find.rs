@@ -113,6 +113,12 @@ impl<M: Member, E> State<M, E> {
         room && self.lanes.get(self.lane_of(on)).is_some_and(|lane| lane.strain > STRAIN_MAX)
     }
 
+    /// How many idle members have to be checked before they are lent.
+    pub(in crate::pool) fn stale(&self, now: Instant) -> usize {
+        let idle = self.lanes.iter().flat_map(|lane| &lane.idle);
+        idle.filter(|idle| self.is_stale(idle, now)).count()
+    }
+
     fn is_stale(&self, idle: &Idle<M>, now: Instant) -> bool {
         let idled = |delay| now.saturating_duration_since(idle.since) >= delay;
         self.settings.check_delay.is_some_and(idled)

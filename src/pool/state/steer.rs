@@ -59,6 +59,13 @@ impl<M: Member, E> State<M, E> {
         seats.filter(|seat| seat.generation != self.generation).count() + self.obsolete_openings
     }
 
+    /// The numbers of members that are closed as soon as they are free.
+    pub(in crate::pool) fn closing(&self) -> Vec<u64> {
+        let seats = self.seats.iter().flatten();
+        let old = seats.filter(|seat| self.closed || seat.generation != self.generation);
+        old.map(|seat| seat.number).collect()
+    }
+
     /// Strikes everything off that is idle; the caller wakes the maintainer.
     pub(in crate::pool) fn strike_idle(&mut self, why: Closed, now: Instant) -> Vec<Entry<M>> {
         let mut idle = self.take_all_idle();
