@@ -3,6 +3,7 @@
 //! Reading copies nothing but what has to be unescaped. What Postgres might read in another way, by
 //! its version or by a setting, is not read at all: a key that is doubtful has no shard.
 
+mod array;
 mod bytea;
 mod date;
 
@@ -10,6 +11,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use thiserror::Error;
+
+pub use crate::wire::parameters::Format;
+pub use array::each_key;
 
 /// The type of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,15 +69,6 @@ pub enum NotAKey {
     OtherType(KeyType, u32),
 }
 
-/// How a parameter comes in a Bind message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// As text.
-    Text,
-    /// In the binary form of its type.
-    Binary,
-}
-
 impl KeyType {
     /// The type of this name; the names are Postgres's.
     pub fn of(name: &str) -> Option<Self> {
@@ -115,6 +110,17 @@ impl KeyType {
             Self::Uuid => &[2950],
             Self::Bytea => &[17],
             Self::Date => &[1082],
+        }
+    }
+
+    /// The numbers of arrays of them.
+    fn array_oids(self) -> &'static [u32] {
+        match self {
+            Self::Int2 | Self::Int4 | Self::Int8 => &[1005, 1007, 1016],
+            Self::Text => &[1009, 1015],
+            Self::Uuid => &[2951],
+            Self::Bytea => &[1001],
+            Self::Date => &[1182],
         }
     }
 

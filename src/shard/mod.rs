@@ -1,19 +1,29 @@
-//! Which shard a row lives on: a decision about values, without a look at any server.
+//! Which shard a row lives on, and so where a statement has to run: a decision about values, without
+//! a look at any server.
 //!
-//! [`Key`] is a value that tables are spread by, [`Placement`] says on which shard its rows are.
-//! What can't be said with certainty is an error, never a guess.
+//! [`Sharding`] is what is configured of a database. A session asks it in two steps: once for a text,
+//! [`crate::sql::keys::plan`] with it gives a plan, which is kept; then for every execution,
+//! [`Sharding::target`] gives the shard by the values of the plan's slots. What can't be said with
+//! certainty is an error, never a guess.
+//!
+//! The second step allocates nothing, but for strings that have to be unescaped, and costs a
+//! hash for each key.
 
+mod draft;
 mod hash;
 mod key;
 mod placement;
+mod sharding;
 
 use std::fmt;
 
-pub use key::{Format, Key, KeyType, NotAKey};
+pub use draft::{Draft, DraftGroup, DraftRange, Fault};
+pub use key::{Format, Key, KeyType, NotAKey, each_key};
 pub use placement::{Given, Hash, List, Misfit, Placement, Ranges, Rule, Unplaced};
+pub use sharding::{NoShard, Sharding, Target, Values};
 
 /// A shard, by its place among those of its database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u8);
 
 impl ShardId {
@@ -24,5 +34,91 @@ impl ShardId {
 impl fmt::Display for ShardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// A set of shards.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShardSet([u128; 2]);
+
+impl ShardSet {
+    /// Adds a shard.
+    pub fn insert(&mut self, shard: ShardId) {
+        if let Some(half) = self.0.get_mut(usize::from(shard.0 / 128)) {
+            *half |= 1 << (shard.0 % 128);
+        }
+    }
+
+    /// Whether the shard is one of them.
+    pub fn contains(&self, shard: ShardId) -> bool {
+        let half = self.0.get(usize::from(shard.0 / 128));
+        half.is_some_and(|half| half >> (shard.0 % 128) & 1 == 1)
+    }
+
+    /// Those of either.
+    pub fn union(self, other: Self) -> Self {
+        let Self([low, high]) = self;
+        Self([low | other.0[0], high | other.0[1]])
+    }
+
+    /// Those of both.
+    pub fn intersection(self, other: Self) -> Self {
+        let Self([low, high]) = self;
+        Self([low & other.0[0], high & other.0[1]])
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> u32 {
+        self.0.iter().map(|half| half.count_ones()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0 == [0, 0]
+    }
+
+    /// Each of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = ShardId> + '_ {
+        (0..=u8::MAX).map(ShardId).filter(|shard| self.contains(*shard))
+    }
+
+    /// The one, if it is one alone.
+    pub fn only(&self) -> Option<ShardId> {
+        let low = self.0[0].trailing_zeros();
+        let at = if low < 128 { low } else { 128 + self.0[1].trailing_zeros() };
+        (self.len() == 1).then(|| u8::try_from(at).ok().map(ShardId)).flatten()
+    }
+}
+
+impl FromIterator<ShardId> for ShardSet {
+    fn from_iter<T: IntoIterator<Item = ShardId>>(shards: T) -> Self {
+        let mut set = Self::default();
+        shards.into_iter().for_each(|shard| set.insert(shard));
+        set
+    }
+}
+
+impl fmt::Debug for ShardSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(|shard| shard.0)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_have_what_was_put_in() {
+        let of = |shards: &[u8]| shards.iter().copied().map(ShardId).collect::<ShardSet>();
+        let all = of(&[0, 127, 128, 255]);
+        assert_eq!((all.len(), all.only(), all.is_empty()), (4, None, false));
+        assert_eq!(all.iter().map(|shard| shard.0).collect::<Vec<_>>(), [0, 127, 128, 255]);
+        for one in [0, 5, 127, 128, 255] {
+            assert_eq!(of(&[one]).only(), Some(ShardId(one)));
+        }
+        assert_eq!(all.intersection(of(&[1, 127, 200, 255])), of(&[127, 255]));
+        assert_eq!(of(&[1]).union(of(&[200])), of(&[1, 200]));
+        assert_eq!((of(&[]).only(), of(&[]).is_empty()), (None, true));
     }
 }

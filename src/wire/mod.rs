@@ -6,6 +6,7 @@
 //! clients, with pgwire where text is enough) and [`request`] (to servers).
 
 pub mod frame;
+pub mod parameters;
 pub mod reply;
 pub mod request;
 pub mod splice;

@@ -1,0 +1,314 @@
+//! What is configured of a database's shards, and where a statement has to run by it.
+
+use std::collections::HashMap;
+
+use thiserror::Error;
+
+use super::key::{Key, KeyType, NotAKey, each_key};
+use super::placement::{Placement, Unplaced};
+use super::{Format, ShardId, ShardSet};
+use crate::sql::facts::Name;
+use crate::sql::keys::{Keyed, Literals, OneOf, Refusal, Root, Slot, Spread, Table, Tables};
+use crate::wire::parameters::Parameters;
+
+/// The shards of a database, and which of its tables are on them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sharding {
+    pub(super) shards: Vec<String>,
+    pub(super) default_shard: ShardId,
+    pub(super) groups: Vec<Group>,
+    /// By the name without its schema.
+    pub(super) tables: HashMap<Box<str>, Vec<Entry>>,
+}
+
+/// Tables that have the rows of equal keys on the same shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) key_type: KeyType,
+    pub(super) placement: Placement,
+}
+
+/// A table that is configured, or that a catalog has told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The schema; without one it is in any.
+    pub(super) schema: Option<Box<str>>,
+    pub(super) kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Sharded { group: u16, key: Box<str>, columns: Option<Box<[Box<str>]>> },
+    Reference,
+    Unclear,
+}
+
+/// Where a statement has to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// On any shard: no row can have such a key.
+    Any,
+    /// On this one.
+    One(ShardId),
+    /// On these, each for its part of the rows.
+    Parts(ShardSet),
+    /// On these, each for some rows of the INSERT; [`Sharding::row`] says for which.
+    Rows(ShardSet),
+}
+
+/// Why there is no shard.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NoShard {
+    /// A value is no key.
+    #[error(transparent)]
+    NotAKey(#[from] NotAKey),
+    /// A key has no shard.
+    #[error(transparent)]
+    Unplaced(#[from] Unplaced),
+    /// The keys are on several shards, and the statement can't be (0A000).
+    #[error("the keys of this statement are on {shards} shards: {refusal}")]
+    Several {
+        /// How many.
+        shards: u32,
+        /// Why it can't be.
+        refusal: Refusal,
+    },
+    /// The message has no such parameter, or is cut (08P01).
+    #[error("there is no parameter ${0}")]
+    NoParameter(u16),
+    /// The parameter's type is not known: it has another use in the text as well. Declared, or
+    /// described by the server, it would be (0A000).
+    #[error("the type of the shard key in ${0} is not known")]
+    UnknownType(u16),
+}
+
+/// The values of one execution of a text.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a> {
+    literals: Literals<'a>,
+    parameters: Option<Parameters<'a>>,
+    types: &'a [u32],
+}
+
+impl<'a> Values<'a> {
+    /// Those of a text that is sent as a Query.
+    pub fn of_query(text: &'a [u8]) -> Self {
+        Self { literals: Literals::new(text), parameters: None, types: &[] }
+    }
+
+    /// Those of a statement with this text that is bound. `types` are what the server has described
+    /// of its parameters or the client has declared, as far as they are known: none, or 0 for each
+    /// that is not.
+    pub fn of_bind(text: &'a [u8], parameters: Parameters<'a>, types: &'a [u32]) -> Self {
+        Self { literals: Literals::new(text), parameters: Some(parameters), types }
+    }
+}
+
+impl Sharding {
+    /// Where a statement has to run by its keys.
+    ///
+    /// # Errors
+    ///
+    /// A value is none for a key, or the keys are on several shards and must not be.
+    pub fn target(&self, keyed: &Keyed, values: &mut Values<'_>) -> Result<Target, NoShard> {
+        let mut all = ShardSet::default();
+        for root in &keyed.roots {
+            all = all.union(self.root(root, values)?);
+        }
+        if let Some(shard) = all.only() {
+            return Ok(Target::One(shard));
+        }
+        match &keyed.spread {
+            _ if all.is_empty() => Ok(Target::Any),
+            Spread::Parts => Ok(Target::Parts(all)),
+            Spread::Rows => Ok(Target::Rows(all)),
+            Spread::No(refusal) => {
+                Err(NoShard::Several { shards: all.len(), refusal: refusal.clone() })
+            }
+        }
+    }
+
+    /// The shard of one row of an INSERT, by its number, from 0; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sharding::target`].
+    pub fn row(
+        &self,
+        keyed: &Keyed,
+        row: usize,
+        values: &mut Values<'_>,
+    ) -> Result<Option<ShardId>, NoShard> {
+        let found = keyed.roots.first().and_then(|root| {
+            let slot = root.among.first()?.slots.get(row)?;
+            Some((root, slot))
+        });
+        let Some((root, slot)) = found else { return Ok(None) };
+        let mut set = ShardSet::default();
+        self.slot(self.group(root.group)?, *slot, true, values, &mut set)?;
+        Ok(set.only())
+    }
+
+    /// The shard of a key of a group, as a field of COPY or a person has written it; `None` is NULL.
+    ///
+    /// # Errors
+    ///
+    /// It is no key, or has no shard.
+    pub fn of_text(&self, group: u16, key: Option<&[u8]>) -> Result<ShardId, NoShard> {
+        let group = self.group(group)?;
+        let key = key.map_or(Ok(Key::Null), |key| Key::of_text(group.key_type, key))?;
+        Ok(group.placement.shard(&key)?)
+    }
+
+    /// The names of the shards, by their numbers.
+    pub fn shards(&self) -> &[String] {
+        &self.shards
+    }
+
+    /// The shard of all tables that are not spread.
+    pub fn default_shard(&self) -> ShardId {
+        self.default_shard
+    }
+
+    /// All shards.
+    pub fn all(&self) -> ShardSet {
+        (0..=u8::MAX).take(self.shards.len()).map(ShardId).collect()
+    }
+
+    /// The groups: their names, the type of their keys, and where these are.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, KeyType, &Placement)> {
+        self.groups.iter().map(|group| (group.name.as_str(), group.key_type, &group.placement))
+    }
+
+    /// The columns of a sharded table in their order, as a catalog has them, for what names none.
+    pub fn set_columns(&mut self, table: &Name, names: Vec<Box<str>>) {
+        for entry in self.tables.get_mut(&table.name).into_iter().flatten() {
+            if let Kind::Sharded { columns, .. } = &mut entry.kind
+                && (entry.schema.is_none() || entry.schema == table.schema)
+            {
+                *columns = Some(names.clone().into());
+            }
+        }
+    }
+
+    /// A name that must not be placed, as that of a view with sharded tables behind it. What is
+    /// configured stays what it is.
+    pub fn set_unclear(&mut self, name: &Name) {
+        let entries = self.tables.entry(name.name.clone()).or_default();
+        if entries.iter().all(|entry| entry.schema.is_some() && entry.schema != name.schema) {
+            entries.push(Entry { schema: name.schema.clone(), kind: Kind::Unclear });
+        }
+    }
+
+    fn group(&self, group: u16) -> Result<&Group, NoShard> {
+        // Plans have no other groups than those that are there.
+        self.groups.get(usize::from(group)).ok_or(NoShard::Unplaced(Unplaced::NotListed))
+    }
+
+    fn root(&self, root: &Root, values: &mut Values<'_>) -> Result<ShardSet, NoShard> {
+        let group = self.group(root.group)?;
+        let mut shards: Option<ShardSet> = None;
+        for OneOf { slots, stored } in &root.among {
+            let mut set = ShardSet::default();
+            for slot in slots {
+                self.slot(group, *slot, *stored, values, &mut set)?;
+            }
+            shards = Some(shards.map_or(set, |shards| shards.intersection(set)));
+        }
+        Ok(shards.unwrap_or_else(|| self.all()))
+    }
+
+    /// Adds the shards of the keys in a slot. A key that is compared with NULL is nowhere.
+    fn slot(
+        &self,
+        group: &Group,
+        slot: Slot,
+        stored: bool,
+        values: &mut Values<'_>,
+        set: &mut ShardSet,
+    ) -> Result<(), NoShard> {
+        let kind = group.key_type;
+        let mut add = |key: Key<'_>| {
+            if stored || key != Key::Null {
+                set.insert(group.placement.shard(&key)?);
+            }
+            Ok(())
+        };
+        match slot {
+            Slot::Null => add(Key::Null),
+            Slot::Literal { at, minus, array } => {
+                let raw = values.literals.get(at).ok_or(NotAKey::Unclear(kind))?;
+                match (array, raw) {
+                    (false, raw) => add(Key::of_literal(kind, raw, minus)?),
+                    (true, [b'\'', inside @ .., b'\''])
+                        if memchr::memchr2(b'\'', b'\\', inside).is_none() =>
+                    {
+                        each_key(kind, 0, Format::Text, inside, add)
+                    }
+                    (true, _) => Err(NotAKey::Unclear(kind).into()),
+                }
+            }
+            Slot::Parameter { number, own, array } => {
+                let missing = NoShard::NoParameter(number);
+                let at = number.checked_sub(1).ok_or(NoShard::NoParameter(number))?;
+                let parameter = values.parameters.as_mut().and_then(|all| all.get(at));
+                let parameter = parameter.ok_or(missing)?;
+                let oid = values.types.get(usize::from(at)).copied().unwrap_or(0);
+                let Some(value) = parameter.value else {
+                    return if array { Ok(()) } else { add(Key::Null) };
+                };
+                // By its other use it may be of a type that is written, or compared, in another way.
+                let doubtful = match parameter.format {
+                    Format::Binary => true,
+                    Format::Text => kind == KeyType::Text && value.ends_with(b" "),
+                };
+                if oid == 0 && !own && doubtful {
+                    return Err(NoShard::UnknownType(number));
+                }
+                if array {
+                    each_key(kind, oid, parameter.format, value, add)
+                } else {
+                    add(Key::of_parameter(kind, oid, parameter.format, Some(value))?)
+                }
+            }
+        }
+    }
+}
+
+impl Tables for Sharding {
+    fn table(&self, name: &Name) -> Table<'_> {
+        let schema = name.schema.as_deref();
+        if matches!(schema, Some("pg_catalog" | "information_schema")) {
+            return Table::Local;
+        }
+        let entries = self.tables.get(&name.name).map_or(&[][..], Vec::as_slice);
+        let of_schema =
+            entries.iter().find(|entry| schema.is_some() && entry.schema == name.schema);
+        let in_any = entries.iter().find(|entry| entry.schema.is_none());
+        let entry = match (schema, entries) {
+            (Some(_), _) => of_schema.or(in_any),
+            (None, []) => None,
+            (None, [entry]) => Some(entry),
+            (None, _) => return Table::Unclear,
+        };
+        match entry.map(|entry| &entry.kind) {
+            Some(Kind::Sharded { group, key, columns }) => {
+                Table::Sharded { group: *group, key, columns: columns.as_deref() }
+            }
+            Some(Kind::Reference) => Table::Reference,
+            Some(Kind::Unclear) => Table::Unclear,
+            None if schema.is_none() && name.name.starts_with("pg_") => Table::Local,
+            None => Table::Default,
+        }
+    }
+
+    fn keeps(&self, group: u16, type_name: &str) -> bool {
+        let kind = self.groups.get(usize::from(group)).map(|group| group.key_type);
+        let same = |kind: KeyType, to: KeyType| kind == to || kind.is_integer() && to.is_integer();
+        kind.zip(KeyType::of(type_name)).is_some_and(|(kind, to)| same(kind, to))
+    }
+}
+
+#[cfg(test)]
+mod tests;
