@@ -6,7 +6,7 @@ pub mod decisions;
 
 use std::sync::Arc;
 
-use crate::sql::facts::{Access, Does, Facts, Hint, Modes};
+use crate::sql::facts::{Access, Does, Facts, Hint, Isolation, Modes};
 
 /// What a server has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,11 @@ pub struct Session {
     pub temporary: bool,
     /// Its client's encoding is another than UTF-8.
     pub other_encoding: bool,
+    /// How its transactions are kept apart from others, unless they say otherwise.
+    pub isolation: Isolation,
+    /// Transactions that don't say that they write may begin on a replica
+    /// (`transaction_routing = "optimistic"`).
+    pub optimistic: bool,
     /// Where it wants to run what may run there (`pgweir.role`).
     pub wants: Option<Hint>,
 }
@@ -99,6 +104,8 @@ reasons! {
     Reads, Replica, "reads", "All that it does is to read.";
     ReadOnly, Replica, "read_only",
         "The transaction is read only, by its own words or by the session's settings.";
+    Optimistic, Replica, "optimistic",
+        "It begins a transaction that may do no more than read (`transaction_routing`).";
     HintReplica, Replica, "hint_replica",
         "A comment or `pgweir.role` wants a replica, and it is not known to write, to lock or to be about \
          the session.";
@@ -106,8 +113,10 @@ reasons! {
     InTransaction, Primary, "in_transaction",
         "A transaction is open; it was begun on the primary and stays there.";
     Begins, Primary, "begins", "It begins a transaction that may write.";
+    GoesOn, Primary, "goes_on",
+        "Its transaction began on a replica, and does more than to read, or what can be done there alone.";
     Serializable, Primary, "serializable",
-        "It begins a transaction that is to be serializable, which no replica can do.";
+        "It is to be serializable, which no replica can do.";
     Nothing, Primary, "nothing", "There is nothing in it to be run anywhere else.";
     Session, Primary, "session", "It is about the session or the server that runs it.";
     Writes, Primary, "writes", "It writes, or acts on the server in another way.";
@@ -146,6 +155,8 @@ reasons! {
     Lagging, Primary, "lagging", "All replicas lack more than `max_lag` allows.";
     NotFresh, Primary, "not_fresh",
         "No replica is known to have what the session has written or read.";
+    RefusedBefore, Primary, "refused_before",
+        "A replica has refused it, as it writes; definitions have not changed since.";
     Failed, Primary, "replica_failed", "A replica could not answer it.";
 }
 
@@ -170,16 +181,24 @@ pub fn route(facts: &Facts, judgement: &Judgement, session: Session) -> Route {
         () if session.read_only => to(Reason::ReadOnly),
         () => because(reason, about),
     };
-    match &facts.does {
+    let own = |isolation| match isolation {
+        Isolation::Default => session.isolation,
+        isolation => isolation,
+    };
+    let decided = match &facts.does {
         Does::Nothing => to(Reason::Nothing),
         Does::Session(command) => because(Reason::Session, Some(command)),
         Does::Writes(by) => because(Reason::Writes, Some(by)),
         Does::Locks(by) => because(Reason::Locks, Some(by)),
         Does::Opaque(why) => doubtful(Reason::Opaque, Some(&why.text().into())),
-        Does::Begins(Modes { serializable: true, .. }) => to(Reason::Serializable),
+        Does::Begins(Modes { isolation, .. }) if own(*isolation) == Isolation::Serializable => {
+            to(Reason::Serializable)
+        }
         Does::Begins(Modes { access: Access::ReadWrite, .. }) => to(Reason::Begins),
-        Does::Begins(Modes { access: Access::Default, .. }) if !session.read_only => {
-            to(Reason::Begins)
+        Does::Begins(Modes { access: Access::Default, isolation }) if !session.read_only => {
+            // It has to be able to go on elsewhere, with what is committed by then.
+            let movable = facts.statements == 1 && own(*isolation) < Isolation::RepeatableRead;
+            to(if session.optimistic && movable { Reason::Optimistic } else { Reason::Begins })
         }
         // What stands before it is not part of it.
         Does::Begins(_) if facts.statements > 1 && *judgement != Judgement::Harmless => {
@@ -195,6 +214,13 @@ pub fn route(facts: &Facts, judgement: &Judgement, session: Session) -> Route {
             Judgement::Harmless if wants_replica => to(Reason::HintReplica),
             Judgement::Harmless => to(Reason::Reads),
         },
+    };
+    let begins = matches!(facts.does, Does::Begins(_));
+    match decided.role {
+        Role::Replica if !begins && session.isolation == Isolation::Serializable => {
+            to(Reason::Serializable)
+        }
+        _ => decided,
     }
 }
 

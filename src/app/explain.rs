@@ -123,8 +123,9 @@ fn describe(facts: &Facts) -> Explanation {
                 Access::Default => "begins",
                 Access::ReadWrite => "begins, read write",
             };
-            let isolation = if modes.serializable { ", serializable" } else { "" };
-            format!("{access}{isolation}")
+            let isolation = modes.isolation.name();
+            let comma = if isolation.is_empty() { "" } else { ", " };
+            format!("{access}{comma}{isolation}")
         }
         Does::Session(by) => format!("session: {by}"),
         Does::Opaque(why) => format!("not known: {}", why.text()),

@@ -15,7 +15,7 @@ use crate::alerts::Shown;
 use crate::cancel::{Cancelling, Seat, Stage};
 use crate::catalog;
 use crate::client::card::Login;
-use crate::config::Config;
+use crate::config::{Config, TransactionRouting};
 use crate::events::Event;
 use crate::http::Pages;
 use crate::notify;
@@ -202,14 +202,19 @@ impl Registry for App {
         let config = self.config();
         Box::pin(async move {
             let database = config.database(&database)?;
+            let session = Session {
+                optimistic: config.transaction_routing(&database, None)
+                    == TransactionRouting::Optimistic,
+                ..Session::default()
+            };
             if database.seeks_primary() {
                 let current = self.house.catalogs.of(&database.name);
                 let hosts = self.hosts().into_iter().filter(|(name, _)| *name == database.name);
                 let hosts: Vec<_> = hosts.map(|(_, host)| host).collect();
-                return Some(explain(&current, hosts, &text, Session::default()).await);
+                return Some(explain(&current, hosts, &text, session).await);
             }
             let explainer = Explainer::new(&config, &database).await;
-            Some(explainer.explain(&text, Session::default()))
+            Some(explainer.explain(&text, session))
         })
     }
 

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::Catalog;
+use super::{Catalog, Manners};
 use crate::route::Judgement;
 use crate::server::schema::{Schema, Schemas};
 use crate::sql::facts::Facts;
@@ -160,6 +160,11 @@ impl Current {
         self.in_force().map_or(Judgement::NotLoaded, |known| known.judge(facts))
     }
 
+    /// What transactions of this role are like where nobody says anything, as far as it is known now.
+    pub fn manners(&self, role: &str) -> Manners {
+        self.with(|known| known.map(|known| known.manners(role)).unwrap_or_default())
+    }
+
     /// Looks at what is known, if anything is.
     pub(super) fn with<T>(&self, look: impl FnOnce(Option<&Known>) -> T) -> T {
         let known = self.known.borrow();
@@ -240,6 +245,16 @@ impl Known {
     /// What there is to say of the names in a text.
     pub fn judge(&self, facts: &Facts) -> Judgement {
         self.catalog.judge(facts)
+    }
+
+    /// What transactions of this role are like where nobody says anything.
+    pub fn manners(&self, role: &str) -> Manners {
+        self.catalog.manners(role)
+    }
+
+    /// Whether what a text reads does not depend on the transaction that it is in.
+    pub(super) fn is_steady(&self, facts: &Facts) -> bool {
+        self.catalog.is_steady(facts)
     }
 
     /// The same number is the same catalog, of all that the process has.

@@ -1,8 +1,8 @@
 //! Loads a catalog: a few questions for everything at once, in one snapshot.
 
 use super::{
-    Behind, By, Catalog, Function, Hidden, Loaded, Oid, Overrides, Relation, RelationKind,
-    Volatility,
+    Behind, By, Catalog, Defaults, Function, Hidden, Loaded, Oid, Overrides, Relation,
+    RelationKind, Volatility,
 };
 use crate::server::ask::{AskError, Asker, Row};
 use crate::server::connect::Target;
@@ -75,6 +75,17 @@ const PARTS: &str = "SELECT inhparent, 'f', false, string_agg(inhrelid::text, ' 
      FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
      WHERE c.relkind IN ('r', 'f', 'p') GROUP BY 1";
 
+/// What transactions are like where nobody says anything: for everybody first, and what goes before the
+/// other last. What the server's files say is seen where nothing else has been said to the one who asks.
+const DEFAULTS: &str = "SELECT role, name, value FROM (SELECT '' AS role, name, reset_val AS value, 0 AS rank \
+     FROM pg_settings WHERE name IN ('default_transaction_isolation', 'default_transaction_read_only') \
+     AND source NOT IN ('database', 'user', 'database user') \
+     UNION ALL SELECT coalesce(r.rolname, ''), split_part(c, '=', 1), split_part(c, '=', 2), \
+     1 + 2 * (s.setrole <> 0)::int + (s.setdatabase <> 0)::int \
+     FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c \
+     WHERE c ~ '^default_transaction_(isolation|read_only)=' AND (s.setdatabase = 0 OR s.setdatabase = \
+     (SELECT oid FROM pg_database WHERE datname = current_database()))) x ORDER BY rank";
+
 /// A number that is another when something of that which is loaded has changed. Rows are told apart by
 /// who has written them (`xmin`) but for relations, whose rows change for other reasons, too.
 const IMPRINT: &str = "SELECT concat((SELECT sum(hashtext(concat(oid, ' ', xmin))::bigint) FROM pg_proc), ' ', \
@@ -91,7 +102,10 @@ const IMPRINT: &str = "SELECT concat((SELECT sum(hashtext(concat(oid, ' ', xmin)
      (SELECT sum(hashtext(concat(inhrelid, ' ', inhparent))::bigint) FROM pg_inherits), ' ', \
      (SELECT sum(hashtext(concat(oid, ' ', relnamespace, ' ', relname, ' ', relkind, ' ', \
      relpersistence))::bigint) FROM pg_class WHERE relkind IN ('r', 'v', 'm', 'f', 'p', 'S') \
-     AND relpersistence <> 't'))";
+     AND relpersistence <> 't'), ' ', \
+     (SELECT sum(hashtext(concat(setdatabase, ' ', setrole, ' ', setconfig))::bigint) \
+     FROM pg_db_role_setting), ' ', current_setting('default_transaction_isolation'), ' ', \
+     current_setting('default_transaction_read_only'))";
 
 /// Rows that an answer may have. A database with more objects than that stays unknown.
 const ROWS_MAX: usize = 500_000;
@@ -149,6 +163,9 @@ impl Reader {
                 loaded.behind.push(behind(&row).ok_or_else(unreadable)?);
             }
         }
+        let rows = self.asker.ask_many(DEFAULTS, ROWS_MAX).await?;
+        let setting = |row| Some((value(row, 0)?, value(row, 1)?, value(row, 2)?));
+        loaded.defaults = Defaults::new(rows.iter().filter_map(setting));
         Ok(Catalog::new(loaded, overrides))
     }
 }

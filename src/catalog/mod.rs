@@ -6,6 +6,7 @@
 //! force. Knows nothing of clients.
 
 mod current;
+mod defaults;
 mod load;
 mod readings;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use current::{Attempt, Catalogs, Current, Figures, Known};
+pub use defaults::{Defaults, Manners};
 pub use load::{Imprint, Reader};
 pub use readings::{Kept, Reading, Readings};
 
@@ -137,6 +139,8 @@ pub struct Loaded {
     pub relations: Vec<Relation>,
     /// What is behind them.
     pub behind: Vec<Behind>,
+    /// What transactions are like where nobody says anything.
+    pub defaults: Defaults,
 }
 
 /// Why something may do more than read, and what it is.
@@ -151,7 +155,10 @@ pub struct Catalog {
     types: HashMap<String, Doubt>,
     /// Functions that are called as if they were columns.
     attributes: HashMap<String, Doubt>,
+    /// Those that may not be the same in every transaction.
+    unsteady_attributes: HashSet<String>,
     implicit_cast: Option<Doubt>,
+    defaults: Defaults,
 }
 
 /// What a name stands for in one schema.
@@ -159,6 +166,8 @@ pub struct Catalog {
 struct Meaning {
     schema: String,
     doubt: Option<Doubt>,
+    /// It is the same in whatever transaction it is looked at.
+    steady: bool,
 }
 
 #[derive(Debug)]
@@ -170,7 +179,7 @@ struct Doubtful {
 impl Catalog {
     /// What follows from what was loaded.
     pub fn new(loaded: Loaded, overrides: &Overrides) -> Self {
-        let mut catalog = Self::default();
+        let mut catalog = Self { defaults: loaded.defaults, ..Self::default() };
         let by_oid: HashMap<Oid, Option<Doubt>> = loaded
             .functions
             .iter()
@@ -195,16 +204,23 @@ impl Catalog {
             }
         }
         let doubts = doubts(&loaded.relations, &loaded.behind, overrides, doubt_of);
-        for Relation { oid, schema, name, .. } in loaded.relations {
+        let watched: HashSet<Oid> =
+            loaded.behind.iter().filter(|it| it.is_policy).map(|it| it.relation).collect();
+        for Relation { oid, schema, name, kind, .. } in loaded.relations {
             let doubt = doubts.get(&oid).cloned();
-            catalog.relations.entry(name).or_default().push(Meaning { schema, doubt });
+            let steady = kind == RelationKind::Table && !watched.contains(&oid);
+            catalog.relations.entry(name).or_default().push(Meaning { schema, doubt, steady });
         }
         for function in loaded.functions {
             let doubt = by_oid.get(&function.oid).cloned().flatten();
             if let Some(doubt) = doubt.clone().filter(|_| function.is_attribute) {
                 catalog.attributes.insert(function.name.clone(), doubt);
             }
-            let known = Meaning { schema: function.schema, doubt };
+            let steady = function.is_steady();
+            if function.is_attribute && !steady {
+                catalog.unsteady_attributes.insert(function.name.clone());
+            }
+            let known = Meaning { schema: function.schema, doubt, steady };
             catalog.functions.entry(function.name).or_default().push(known);
         }
         catalog
@@ -222,6 +238,25 @@ impl Catalog {
             Some((reason, about)) => Judgement::Doubtful(reason, about),
             None => Judgement::Harmless,
         }
+    }
+
+    /// What transactions of this role are like where nobody says anything.
+    pub fn manners(&self, role: &str) -> Manners {
+        self.defaults.of(role)
+    }
+
+    /// Whether what a text reads does not depend on the transaction that it is in, such as on the time of
+    /// its beginning: it may go on in another one then. Own operators, casts and checks of domains are
+    /// not looked at.
+    pub fn is_steady(&self, facts: &Facts) -> bool {
+        let known = |names: &HashMap<String, Vec<Meaning>>, name: &Name| {
+            let known = names.get(&*name.name).map(Vec::as_slice).unwrap_or_default();
+            matching(known, name).all(|known| known.steady)
+        };
+        facts.is_steady()
+            && facts.calls.keys().all(|name| known(&self.functions, name))
+            && facts.relations.iter().all(|name| known(&self.relations, name))
+            && !facts.attributes.iter().any(|name| self.unsteady_attributes.contains(&**name))
     }
 
     fn doubt(&self, facts: &Facts) -> Option<Doubt> {
@@ -271,6 +306,12 @@ fn matching<'k>(known: &'k [Meaning], name: &Name) -> impl Iterator<Item = &'k M
 }
 
 impl Function {
+    /// Whether it does not depend on the transaction that calls it. Of Postgres's own, those that do
+    /// are known by name ([`Facts::is_steady`]).
+    fn is_steady(&self) -> bool {
+        self.schema == "pg_catalog" || self.volatility == Volatility::Immutable
+    }
+
     /// Why it may do more than read.
     fn doubt(&self, overrides: &Overrides) -> Option<Doubt> {
         let about = format!("{}.{}", self.schema, self.name);

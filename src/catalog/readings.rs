@@ -14,7 +14,7 @@ use hashbrown::HashTable;
 use parking_lot::RwLock;
 
 use super::Current;
-use crate::route::Judgement;
+use crate::route::{Judgement, Reason};
 use crate::sql::facts::{Does, Facts, TEXT_MAX, common, facts};
 
 /// What there is to know of a text, but for the values in it.
@@ -24,8 +24,18 @@ pub struct Reading {
     text: Box<[u8]>,
     facts: Facts,
     /// What catalogs have had to say, by their numbers; the latest last.
-    judged: RwLock<Vec<(u64, Judgement)>>,
+    judged: RwLock<Vec<Judged>>,
     weight: usize,
+}
+
+/// What there is to say of a text in a database, as long as a catalog of it is in force.
+#[derive(Clone, Debug)]
+struct Judged {
+    /// The catalog's number.
+    by: u64,
+    judgement: Judgement,
+    /// It does not depend on the transaction that it is in.
+    steady: bool,
 }
 
 /// As many catalogs are remembered at once, of different databases.
@@ -193,30 +203,59 @@ impl Reading {
 
     /// What a catalog has to say of its names now. What does not read has none that matter.
     pub fn judge(&self, current: &Current) -> Judgement {
+        self.judged(current, |judged| judged.judgement.clone()).unwrap_or(Judgement::NotLoaded)
+    }
+
+    /// Whether it does nothing but read, and the same in every transaction.
+    pub fn is_steady(&self, current: &Current) -> bool {
+        let steady = |judged: &Judged| judged.steady && judged.judgement == Judgement::Harmless;
+        self.judged(current, steady).unwrap_or(false)
+    }
+
+    /// A replica has refused it: it is for the primary, until definitions change.
+    pub fn was_refused(&self, current: &Current) {
+        self.change(current, |judged| {
+            judged.judgement = Judgement::Doubtful(Reason::RefusedBefore, "".into());
+        });
+    }
+
+    /// A transaction that began with it has gone on to write: it is no beginning of one that only
+    /// reads, until definitions change.
+    pub fn led_to_writes(&self, current: &Current) {
+        self.change(current, |judged| judged.steady = false);
+    }
+
+    /// What there is to say of it now; `None` where nothing is known, or it does not read.
+    fn judged<T>(&self, current: &Current, look: impl Fn(&Judged) -> T) -> Option<T> {
         if self.facts.does != Does::Reads {
-            return Judgement::NotLoaded;
+            return None;
         }
         current.with(|known| {
-            let Some(known) = known else { return Judgement::NotLoaded };
+            let known = known?;
             let number = known.number();
-            let judged = self.judged.read();
-            if let Some((_, judgement)) = judged.iter().rev().find(|(of, _)| *of == number) {
-                return judgement.clone();
+            if let Some(judged) = self.judged.read().iter().rev().find(|it| it.by == number) {
+                return Some(look(judged));
             }
-            drop(judged);
             let judgement = known.judge(&self.facts);
-            let mut judged = self.judged.write();
-            if judged.len() >= JUDGED_MAX {
-                judged.remove(0);
+            let judged = Judged { by: number, judgement, steady: known.is_steady(&self.facts) };
+            let found = look(&judged);
+            let mut all = self.judged.write();
+            if all.len() >= JUDGED_MAX {
+                all.remove(0);
             }
-            judged.push((number, judgement.clone()));
-            judgement
+            all.push(judged);
+            Some(found)
         })
+    }
+
+    fn change(&self, current: &Current, change: impl Fn(&mut Judged)) {
+        let Some(number) = self.judged(current, |judged| judged.by) else { return };
+        self.judged.write().iter_mut().filter(|judged| judged.by == number).for_each(change);
     }
 }
 
 /// What a judgement takes, with the name that it may be about.
-const JUDGED: usize = size_of::<(u64, Judgement)>() + 32;
+const JUDGED: usize = size_of::<Judged>() + 32;
 
 /// What facts take beside themselves, roughly: trees have nodes of eleven places.
 fn weight(facts: &Facts) -> usize {
@@ -239,7 +278,6 @@ fn weight(facts: &Facts) -> usize {
 mod tests {
     use super::super::{Catalog, Catalogs};
     use super::*;
-    use crate::route::Reason;
 
     #[test]
     fn texts_that_differ_in_values_share_a_reading() {
@@ -323,5 +361,31 @@ mod tests {
         assert_eq!(reading.judged.read().len(), JUDGED_MAX);
         current.forget();
         assert_eq!(reading.judge(&current), Judgement::NotLoaded);
+    }
+
+    #[test]
+    fn what_was_found_out_by_running_it_counts_as_long_as_the_catalog() {
+        let catalogs = Catalogs::new(Arc::default());
+        let readings = Readings::new(1 << 20);
+        let (current, other) = (catalogs.of("shop"), catalogs.of("other"));
+        let load = |current: &Current| {
+            current.attempt().loaded(Catalog::default(), "here".to_owned());
+        };
+        load(&current);
+        load(&other);
+        let reading = readings.of(b"SELECT 1");
+        let refused = Judgement::Doubtful(Reason::RefusedBefore, "".into());
+        reading.was_refused(&current);
+        assert_eq!(reading.judge(&current), refused);
+        assert!(!reading.is_steady(&current));
+        assert_eq!(reading.judge(&other), Judgement::Harmless);
+        assert!(reading.is_steady(&other));
+        reading.led_to_writes(&other);
+        assert_eq!(reading.judge(&other), Judgement::Harmless);
+        assert!(!reading.is_steady(&other));
+        load(&current);
+        load(&other);
+        assert_eq!(reading.judge(&current), Judgement::Harmless);
+        assert!(reading.is_steady(&current) && reading.is_steady(&other));
     }
 }

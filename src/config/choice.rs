@@ -78,6 +78,28 @@ impl ReadRouting {
     }
 }
 
+/// Where transactions begin that don't say what they do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransactionRouting {
+    /// On the primary.
+    Primary,
+    /// On a replica, as long as they do nothing but read.
+    Optimistic,
+}
+
+impl TransactionRouting {
+    pub(crate) const ALL: [Self; 2] = [Self::Primary, Self::Optimistic];
+
+    /// The word in the file and in the console.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Optimistic => "optimistic",
+        }
+    }
+}
+
 /// Whose writes a read has to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OwnWrites {

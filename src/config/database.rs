@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::{LoadBalance, OwnWrites, PoolMode, ReadRouting, Spread};
+use super::choice::{LoadBalance, OwnWrites, PoolMode, ReadRouting, Spread, TransactionRouting};
 use super::host_port::HostPort;
 #[cfg(doc)]
 use super::model::Config;
@@ -42,6 +42,9 @@ pub struct Database {
     pub backup: Vec<HostPort>,
     /// Which reads go to replicas. [`Config::read_routing`] has the defaults in.
     pub read_routing: Option<ReadRouting>,
+    /// Where transactions begin that don't say what they do. [`Config::transaction_routing`] has the
+    /// defaults in.
+    pub transaction_routing: Option<TransactionRouting>,
     /// How much a replica may lack. [`Config::max_lag`] has the defaults in.
     pub max_lag: Option<Option<Duration>>,
     /// Whose writes reads have to see. [`Config::read_your_writes`] has the default in.
@@ -117,6 +120,7 @@ impl Database {
             weights: Vec::new(),
             backup: Vec::new(),
             read_routing: None,
+            transaction_routing: None,
             max_lag: None,
             read_your_writes: None,
             replica_balance: None,

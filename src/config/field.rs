@@ -6,7 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::{AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread};
+use super::choice::{
+    AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread, TransactionRouting,
+};
 use super::host_port::HostPort;
 use super::rate::Rate;
 use super::secret::Secret;
@@ -140,6 +142,7 @@ plain_fields!(
     SslNegotiation: SslNegotiation,
     TlsVersions: TlsVersions,
     ReadRouting: Reads,
+    TransactionRouting: Transactions,
     OwnWrites: OwnWrites,
     Spread: Spread
 );
@@ -169,6 +172,7 @@ optional_fields!(
     LoadBalance: Balance,
     Vec<String>: Names,
     ReadRouting: Reads,
+    TransactionRouting: Transactions,
     OwnWrites: OwnWrites,
     Spread: Spread
 );

@@ -21,6 +21,7 @@ mod keys;
 mod model;
 mod nearest;
 pub mod origin;
+mod pools;
 mod problem;
 mod rate;
 mod read;
@@ -39,7 +40,9 @@ mod value;
 mod tests;
 
 pub use alerts::{Alerts, Webhook};
-pub use choice::{AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread};
+pub use choice::{
+    AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread, TransactionRouting,
+};
 pub use database::Database;
 pub use environment::Environment;
 pub use host_port::HostPort;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::alerts::Alerts;
-use super::choice::{AuthType, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread};
+use super::choice::{
+    AuthType, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread, TransactionRouting,
+};
 use super::database::Database;
 use super::hba::{HbaRule, IdentLine};
 use super::keys::AUTH_QUERY;
@@ -41,44 +43,6 @@ impl Config {
         let (databases, users) = (BTreeMap::new(), BTreeMap::new());
         let (hba, ident) = (Vec::new(), Vec::new());
         Self { general, databases, users, hba, ident, alerts: Alerts::default() }
-    }
-
-    /// Servers that one pool may hold: the user's setting, else the database's, else the default.
-    #[must_use]
-    pub fn pool_size(&self, database: &Database, user: Option<&User>) -> usize {
-        let own = user.and_then(|user| user.pool_size).or(database.pool_size);
-        own.unwrap_or(self.general.default_pool_size)
-    }
-
-    /// Servers that a pool keeps open; never more than its size.
-    #[must_use]
-    pub fn min_pool_size(&self, database: &Database, user: Option<&User>) -> usize {
-        let wanted = database.min_pool_size.unwrap_or(self.general.min_pool_size);
-        wanted.min(self.pool_size(database, user))
-    }
-
-    /// Extra servers for a pool whose clients wait too long; none when `reserve_pool_timeout` is 0.
-    #[must_use]
-    pub fn reserve_pool_size(&self, database: &Database, user: Option<&User>) -> usize {
-        if self.general.reserve_pool_timeout.is_zero() {
-            return 0;
-        }
-        user.and_then(|user| user.reserve_pool_size)
-            .or(database.reserve_pool_size)
-            .unwrap_or(self.general.reserve_pool_size)
-    }
-
-    /// When a server goes back to the pool.
-    #[must_use]
-    pub fn pool_mode(&self, database: &Database, user: Option<&User>) -> PoolMode {
-        let own = user.and_then(|user| user.pool_mode).or(database.pool_mode);
-        own.unwrap_or(self.general.pool_mode)
-    }
-
-    /// How long a client may wait for a server; `None` = for ever.
-    #[must_use]
-    pub fn query_wait_timeout(&self, database: &Database, user: Option<&User>) -> Option<Duration> {
-        user.and_then(|user| user.query_wait_timeout).unwrap_or(database.query_wait_timeout)
     }
 }
 
@@ -207,6 +171,9 @@ pub struct General {
     pub facts_cache_size: ByteSize,
     /// Which reads go to replicas. [`Config::read_routing`] has the overrides in.
     pub read_routing: ReadRouting,
+    /// Where transactions begin that don't say what they do. [`Config::transaction_routing`] has the
+    /// overrides in.
+    pub transaction_routing: TransactionRouting,
     /// How much a replica may lack that is read from. [`Config::max_lag`] has the overrides in.
     pub max_lag: Option<Duration>,
     /// Whose writes reads have to see. [`Config::read_your_writes`] has the override in.
@@ -423,6 +390,7 @@ impl Default for General {
             catalog_interval: Duration::from_secs(30),
             facts_cache_size: ByteSize::from_kib(8 * 1024),
             read_routing: ReadRouting::Auto,
+            transaction_routing: TransactionRouting::Primary,
             max_lag: Some(Duration::from_secs(10)),
             read_your_writes: OwnWrites::Session,
             replica_balance: Spread::LeastConn,

@@ -1,6 +1,6 @@
 //! Which reads go to replicas, and to which of them.
 
-use super::choice::{OwnWrites, ReadRouting, Spread};
+use super::choice::{OwnWrites, ReadRouting, Spread, TransactionRouting};
 use super::database::Database;
 use super::host_port::HostPort;
 use super::model::Config;
@@ -27,6 +27,18 @@ impl Config {
         user.and_then(|user| user.read_routing)
             .or(database.read_routing)
             .unwrap_or(self.general.read_routing)
+    }
+
+    /// Where transactions of this user on this database begin that don't say what they do.
+    #[must_use]
+    pub fn transaction_routing(
+        &self,
+        database: &Database,
+        user: Option<&User>,
+    ) -> TransactionRouting {
+        user.and_then(|user| user.transaction_routing)
+            .or(database.transaction_routing)
+            .unwrap_or(self.general.transaction_routing)
     }
 
     /// How much a replica may lack that is read from; `None` = no bound.

@@ -9,7 +9,9 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use self::describe::{AUTHS, MODES, one_of};
-use super::choice::{AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread};
+use super::choice::{
+    AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread, TransactionRouting,
+};
 use super::host_port::HostPort;
 use super::nearest::nearest;
 use super::rate::Rate;
@@ -76,6 +78,8 @@ pub(crate) enum Kind {
     Balance,
     /// Which reads go to replicas.
     Reads,
+    /// Where transactions begin that don't say what they do.
+    Transactions,
     /// Whose writes a read has to see.
     OwnWrites,
     /// How reads are spread over replicas.
@@ -140,6 +144,7 @@ impl Kind {
             | Self::Pin
             | Self::Balance
             | Self::Reads
+            | Self::Transactions
             | Self::OwnWrites
             | Self::Spread
             | Self::Auth
@@ -232,6 +237,8 @@ impl Kind {
             }),
             Self::Mode => word(text, &MODES, PoolMode::name).map(Value::Mode),
             Self::Balance => word(text, &LoadBalance::ALL, LoadBalance::name).map(Value::Balance),
+            Self::Transactions => word(text, &TransactionRouting::ALL, TransactionRouting::name)
+                .map(Value::Transactions),
             Self::Reads => word(text, &ReadRouting::ALL, ReadRouting::name).map(Value::Reads),
             Self::OwnWrites => word(text, &OwnWrites::ALL, OwnWrites::name).map(Value::OwnWrites),
             Self::Spread => word(text, &Spread::ALL, Spread::name).map(Value::Spread),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::choice::{PoolMode, ReadRouting};
+use super::choice::{PoolMode, ReadRouting, TransactionRouting};
 #[cfg(doc)]
 use super::model::Config;
 use super::model::General;
@@ -21,6 +21,9 @@ pub struct User {
     pub read_only: bool,
     /// Which reads go to replicas. [`Config::read_routing`] has the defaults in.
     pub read_routing: Option<ReadRouting>,
+    /// Where transactions begin that don't say what they do. [`Config::transaction_routing`] has the
+    /// defaults in.
+    pub transaction_routing: Option<TransactionRouting>,
     /// How much a replica may lack. [`Config::max_lag`] has the defaults in.
     pub max_lag: Option<Option<Duration>>,
     /// Servers per pool. [`Config::pool_size`] has the defaults in.
@@ -54,6 +57,7 @@ impl User {
             password,
             read_only: false,
             read_routing: None,
+            transaction_routing: None,
             max_lag: None,
             pool_size: None,
             reserve_pool_size: None,

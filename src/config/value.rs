@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::choice::{AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread};
+use super::choice::{
+    AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread, TransactionRouting,
+};
 use super::host_port::HostPort;
 use super::rate::Rate;
 use super::secret::Secret;
@@ -28,6 +30,7 @@ pub(crate) enum Value {
     Pin(PinPolicy),
     Balance(LoadBalance),
     Reads(ReadRouting),
+    Transactions(TransactionRouting),
     OwnWrites(OwnWrites),
     Spread(Spread),
     Auth(AuthType),
@@ -65,6 +68,7 @@ impl Value {
             | Self::Pin(_)
             | Self::Balance(_)
             | Self::Reads(_)
+            | Self::Transactions(_)
             | Self::OwnWrites(_)
             | Self::Spread(_)
             | Self::Auth(_)
@@ -94,6 +98,7 @@ impl Value {
             Self::Pin(policy) => policy.name().to_owned(),
             Self::Balance(balance) => balance.name().to_owned(),
             Self::Reads(reads) => reads.name().to_owned(),
+            Self::Transactions(transactions) => transactions.name().to_owned(),
             Self::OwnWrites(own) => own.name().to_owned(),
             Self::Spread(spread) => spread.name().to_owned(),
             Self::Auth(auth) => auth.to_string(),

@@ -77,13 +77,13 @@ pub(super) fn explain(question: Question) -> anyhow::Result<ExitCode> {
         }
     };
     let session = Session {
-        wants: None,
         in_transaction: assumed.in_transaction,
         read_only: assumed.read_only,
         temporary: assumed.temporary,
         other_encoding: !["UTF8", "UTF-8"]
             .iter()
             .any(|utf8| assumed.client_encoding.eq_ignore_ascii_case(utf8)),
+        ..Session::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let explainer = runtime.block_on(Explainer::new(&config, &database));

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use crate::config::read_duration;
-use crate::sql::facts::Hint;
+use crate::sql::facts::{Hint, Isolation};
 use crate::wire::startup::Setting;
 
 /// See the module. Wrong values say what is safest: that the primary is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manner {
-    /// Its transactions are read only, unless they say otherwise.
-    pub read_only: bool,
-    /// Its transactions are serializable, which no replica can do.
-    pub serializable: bool,
+    /// Whether its transactions are read only, unless they say otherwise; `None` where it does not
+    /// say.
+    pub read_only: Option<bool>,
+    /// How its transactions are kept apart from others, unless they say otherwise.
+    pub isolation: Isolation,
     /// Its commits are flushed later than it is told of them; `None` where it does not say.
     pub lazy: Option<bool>,
     /// `pgweir.role`: where everything is to run that may.
@@ -29,9 +30,10 @@ impl Manner {
         let (mut manner, mut wrong) = (Self::default(), false);
         for (name, value) in settings {
             match name.as_slice() {
-                b"default_transaction_read_only" => manner.read_only = is_on(value),
+                b"default_transaction_read_only" => manner.read_only = Some(is_on(value)),
                 b"default_transaction_isolation" => {
-                    manner.serializable = value.eq_ignore_ascii_case(b"serializable");
+                    // What is none of them, no server takes.
+                    manner.isolation = Isolation::read(value).unwrap_or_default();
                 }
                 b"synchronous_commit" => manner.lazy = Some(is_off(value)),
                 b"pgweir.role" => {
@@ -98,7 +100,7 @@ mod tests {
         let seconds = |seconds| Some(Some(Duration::from_secs(seconds)));
         let replica = Manner { role: Some(Hint::Replica), ..none.clone() };
         let primary = Manner { role: Some(Hint::Primary), ..none.clone() };
-        let read_only = Manner { read_only: true, ..none.clone() };
+        let read_only = Manner { read_only: Some(true), ..none.clone() };
         for (settings, wanted) in [
             (("pgweir.role", "replica"), &replica),
             (("pgweir.role", "Primary"), &primary),
@@ -114,7 +116,14 @@ mod tests {
             ),
             (("default_transaction_read_only", "ON"), &read_only),
             (("default_transaction_read_only", "t"), &read_only),
-            (("default_transaction_read_only", "off"), &none),
+            (
+                ("default_transaction_read_only", "off"),
+                &Manner { read_only: Some(false), ..none.clone() },
+            ),
+            (
+                ("default_transaction_isolation", "Serializable"),
+                &Manner { isolation: Isolation::Serializable, ..none.clone() },
+            ),
             (("synchronous_commit", "off"), &Manner { lazy: Some(true), ..none.clone() }),
             (("synchronous_commit", "local"), &Manner { lazy: Some(false), ..none.clone() }),
         ] {

@@ -8,8 +8,10 @@ use super::cost::Requests;
 use super::pins::{Pin, Pins};
 use super::tenancy::Kept;
 use super::tentative::Tentative;
+use crate::catalog::Reading;
 use crate::net::socket::Inbox;
 use crate::notify::Ticket;
+use crate::route::{Reason, Role};
 use crate::server::doubt::Question;
 use crate::server::ledger::{Ledger, Violation};
 use crate::server::prepared::Statement;
@@ -44,6 +46,8 @@ pub(super) struct Flow {
     pub describing: Vec<Describing>,
     /// The number of our message that makes the server's settings the client's.
     pub adopting: Option<u64>,
+    /// The number of our message that begins the client's transaction anew.
+    pub beginning: Option<u64>,
     /// What the server is asked of its session.
     pub asked: Option<Box<Question>>,
     /// The server may have statements under names that we don't know of.
@@ -93,6 +97,38 @@ pub(super) struct Placed {
     pub requests: u32,
     /// Something that went there may have its commit flushed later than it is told.
     pub lazy: bool,
+    /// Why the last one ran there, if it was not the first.
+    pub last: Option<Reason>,
+    /// The client keeps the server, whatever it asks for.
+    pub stays: bool,
+    /// The transaction under way, as long as it may go on elsewhere.
+    pub open: Option<Open>,
+    /// It does so now, on a server of this role.
+    pub moves: Option<Role>,
+}
+
+/// A transaction that has done nothing yet that would be lost if it were begun anew elsewhere.
+#[derive(Debug)]
+pub(super) struct Open {
+    /// The text that begins it.
+    pub begin: Box<[u8]>,
+    /// The number of the request that does, of those that went to this server.
+    pub by: u32,
+    /// What it reads first.
+    pub reads: Option<Arc<Reading>>,
+}
+
+impl Placed {
+    /// Where the next request is for another server: the transaction that it is in goes there, too.
+    pub(super) fn leaves_for(&mut self, role: Role) {
+        self.moves = self.open.is_some().then_some(role);
+    }
+
+    /// The request under way failed, or is lost: whether the transaction that it is in was there
+    /// before it.
+    pub(super) fn was_open(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.by < self.requests)
+    }
 }
 
 /// Why a message was refused.
@@ -281,15 +317,15 @@ impl Flow {
         }
     }
 
-    /// What has failed here goes before what its client has sent behind it, to be read elsewhere;
-    /// whether there is such.
-    pub(super) fn does_elsewhere(&mut self, inbox: &mut Inbox) -> bool {
-        let Some(tentative) = self.placed.tentative.take_if(|tentative| tentative.failed) else {
-            return false;
-        };
+    /// What has failed here goes before what its client has sent behind it, to be read elsewhere.
+    pub(super) fn does_elsewhere(&mut self, inbox: &mut Inbox) -> Option<Tentative> {
+        let tentative = self.placed.tentative.take_if(|tentative| tentative.failed)?;
         inbox.put_in_place(self.placed.judged, &tentative.request);
         self.stop = Some(Stop::Elsewhere);
-        true
+        if self.placed.was_open() {
+            self.placed.leaves_for(Role::Primary);
+        }
+        Some(tentative)
     }
 
     /// When all has been answered, outside of a transaction, what it did to the schema is done.

@@ -251,7 +251,8 @@ impl Sink for Incoming<'_, '_> {
         if self.flow.listening.ceasing.take_if(|ceasing| *ceasing == sequence).is_some() {
             self.ceased = Some(Reply::Answered);
         }
-        self.settled = true;
+        self.flow.beginning.take_if(|beginning| *beginning <= sequence);
+        self.settled = self.flow.beginning.is_none();
         self.flow.resets.retain(|reset| reset.sequence > sequence);
         self.flow.maybe.retain(|maybe| *maybe > sequence);
         if let Some(question) = self.flow.asked.take_if(|asked| asked.sequence == sequence) {
@@ -275,7 +276,7 @@ impl Sink for Incoming<'_, '_> {
             self.ceased = Some(Reply::Refused);
         } else if let Some(question) = self.flow.asked.take_if(|asked| asked.sequence == sequence) {
             self.learnt = Some((question, Reply::Refused));
-        } else if self.flow.adopting == Some(sequence) {
+        } else if [self.flow.adopting, self.flow.beginning].contains(&Some(sequence)) {
             self.refused = Some(error.to_vec());
         } else if view::error_field(error, b'C') == Some(b"57014")
             && let Some(index) = self.flow.resets.iter().position(|own| own.sequence == sequence)

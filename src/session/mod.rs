@@ -14,6 +14,7 @@ mod flow;
 mod gate;
 mod ignore;
 mod incoming;
+mod judge;
 mod listen;
 mod meter;
 mod names;
@@ -57,7 +58,7 @@ pub use self::replicas::Replicas;
 use self::routing::{AtReplica, Course};
 pub use self::tenancy::Tenancy;
 pub use self::terms::Terms;
-use crate::cancel::{Cancels, Seat, Seated};
+use crate::cancel::{Cancels, Landing, Seat, Seated};
 use crate::catalog::{Catalogs, Readings};
 use crate::client::condition::{self, Condition};
 use crate::complaints::Complaints;
@@ -403,7 +404,10 @@ impl Session {
     /// # Cancel safety
     /// Safe: all that was read is in the session.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, End>> {
-        self.may_begin()?;
+        match self.is_moving() {
+            false => self.may_begin()?,
+            true => self.may_wait()?,
+        }
         if !self.client.outbox.is_empty() {
             let Client { outbox, socket, .. } = &mut self.client;
             outbox.flush(socket, cx).map_err(client_gone)?;
@@ -452,10 +456,11 @@ impl Session {
             let mut used = self.client.ignore.skip(bytes, limits.message, output)?;
             loop {
                 let rest = bytes.get(used..).unwrap_or_default();
-                let need = if self.client.ignore.is_on() {
-                    Need::More
-                } else {
-                    cut::need(rest, self.standing(), limits)?
+                let need = match self.is_moving() {
+                    _ if self.client.ignore.is_on() => Need::More,
+                    // What is said in a transaction is for its server.
+                    true => Need::Server,
+                    false => cut::need(rest, self.standing(), limits)?,
                 };
                 if let Need::Alone(count) = need {
                     let answered = self.answer(rest.get(..count).unwrap_or_default(), output);
@@ -467,7 +472,11 @@ impl Session {
                 self.client.send(cx, output)?;
                 output.clear();
                 if need == Need::Server {
-                    let refused = self.stop_at_gate(rest, output)?;
+                    let refused = match self.is_moving() {
+                        false => self.stop_at_gate(rest, output)?,
+                        // It has passed.
+                        true => 0,
+                    };
                     if refused > 0 {
                         used += refused;
                         continue;
@@ -572,14 +581,19 @@ impl Session {
         };
         attached.stop_counting(&self.tenancy, self.on);
         self.left(&attached);
+        self.moves_on(&mut attached);
         self.seat.has_prepared(self.names.count());
         // A replica may not have what was defined last.
         let question = match attached.replica {
             None => self.tenancy.question(),
             Some(_) => None,
         };
-        let lease = at_rest(attached.lease, &self.tenancy.terms);
         let on = self.on;
+        if attached.lease.receiver.status() != b'I' {
+            let landing = self.seat.leave();
+            return self.part_with(attached.lease, Parting::RollBack, landing);
+        }
+        let lease = at_rest(attached.lease, &self.tenancy.terms);
         match self.seat.leave() {
             None => match question {
                 None => lease.check_in(on),
@@ -603,6 +617,21 @@ impl Session {
         }
     }
 
+    /// Leaves a server to be settled; a cancel may be under way to it.
+    fn part_with(&self, lease: Lease<Connector>, parting: Parting, landing: Option<Landing>) {
+        let (tenancy, on) = (Arc::clone(&self.tenancy), self.on);
+        let parted = tenancy.house.partings.subscribe();
+        tokio::spawn(async move {
+            let _parted = parted;
+            if let Some(landing) = landing
+                && !landing.landed().await
+            {
+                return lease.discard(Closed::Requested);
+            }
+            part(lease, parting, &tenancy, on).await;
+        });
+    }
+
     /// Ends the session: last words to the client, and the server back or closed.
     async fn finish(&mut self, end: End) -> End {
         let whole = self.complete_message(&end).await;
@@ -617,17 +646,7 @@ impl Session {
             }
             let parting = Parting::of(&attached, &end);
             parting.say_why(&mut attached.lease, &end);
-            let tenancy = Arc::clone(&self.tenancy);
-            let parted = tenancy.house.partings.subscribe();
-            tokio::spawn(async move {
-                let _parted = parted;
-                if let Some(landing) = landing
-                    && !landing.landed().await
-                {
-                    return attached.lease.discard(Closed::Requested);
-                }
-                part(attached.lease, parting, &tenancy, on).await;
-            });
+            self.part_with(attached.lease, parting, landing);
         }
         if whole {
             self.tell_end(&end).await;

@@ -71,6 +71,10 @@ impl Session {
                 Err(Vain::NoServer(_) | Vain::Nowhere) if self.tries_elsewhere() => continue,
                 Err(vain) => {
                     let side = vain.side();
+                    if self.is_moving() {
+                        // Were it only refused, what comes next would run outside of it.
+                        return Err(End::NeverServed(vain.report(Severity::Fatal)));
+                    }
                     if let Some(course) = &mut self.course {
                         course.refused();
                     }

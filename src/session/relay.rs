@@ -18,7 +18,7 @@ use super::meter::Meter;
 use super::names::NamesUndo;
 use super::outgoing::Outgoing;
 use super::report::count;
-use super::routing::{AtReplica, Place};
+use super::routing::{AtReplica, Last, Moving, Place};
 use super::state::{Known, Reply};
 use super::steering::{flushed, judge, lazy};
 use super::{Attached, End, Session, client_gone};
@@ -29,6 +29,7 @@ use crate::net::socket::Outbox;
 use crate::pool::{Connector, Lease};
 use crate::server::Server;
 use crate::server::doubt::Question;
+use crate::server::ledger::{Audience, Awaited};
 use crate::server::receive::Fault;
 use crate::traffic::{Role, Side};
 use crate::wire::request;
@@ -57,11 +58,15 @@ impl Session {
                 self.tell_at_rest(cx)?;
                 let received = self.pull_server(cx, scratch)?;
                 if self.is_over()? {
+                    if self.is_moving() {
+                        return Ok(ControlFlow::Break(()));
+                    }
                     let known = self.find_out(cx);
                     self.tell_kept_end(cx)?;
                     match known? {
                         Known::All => return Ok(ControlFlow::Break(())),
-                        Known::Asked | Known::Pinned => {}
+                        Known::Asked => {}
+                        Known::Pinned => self.stays(),
                     }
                 }
                 if !self.pull_client(cx, scratch)? && !received {
@@ -87,11 +92,18 @@ impl Session {
     ) -> Result<(), End> {
         self.last_member = u32::try_from(lease.member_id()).unwrap_or_default();
         let (mut out, mut flow) = (Vec::new(), Flow::default());
-        if let Some(sequence) = lease.adopt(&self.params, &mut out).map_err(Fault::from)? {
-            // Were it cancelled, the request behind it would run with another's settings.
+        flow.adopting = lease.adopt(&self.params, &mut out).map_err(Fault::from)?;
+        let moved = self.course.as_deref_mut().and_then(|course| course.moving.take());
+        if let Some(Moving { begin, .. }) = &moved {
+            let sent = lease.ledger.sent(Awaited::Query, Audience::Pooler);
+            flow.beginning = sent.map_err(Fault::from)?;
+            request::query(&mut out, begin);
+        }
+        if !out.is_empty() {
+            // Were it cancelled, the request behind it would run with another's settings, or outside
+            // of its transaction.
             self.seat.settle(lease.key());
             lease.outbox.push(&out);
-            flow.adopting = Some(sequence);
         } else {
             self.seat.attach(lease.key());
             incoming::tell(&mut out, &mut self.known, lease.receiver.reported());
@@ -101,7 +113,9 @@ impl Session {
         self.attached = Some(Box::new(Attached {
             flow,
             undo: NamesUndo::default(),
-            clock: timed.then(|| Box::new(Clock::start())),
+            clock: moved
+                .and_then(|moved| moved.clock)
+                .or_else(|| timed.then(|| Box::new(Clock::start()))),
             meter: Meter::start(match replica {
                 None => Role::Primary,
                 Some(_) => Role::Replica,
@@ -157,10 +171,14 @@ impl Session {
                 need,
                 lazy: lazy(&self.tenancy, &self.params),
                 replica: replica.as_ref(),
+                decisions: &self.tenancy.decisions,
             }),
             out: &mut out,
         }
         .run(bytes)?;
+        if let (Some(reason), Some(course)) = (flow.placed.last.take(), &mut self.course) {
+            course.last = Some(Last { reason, host: replica.as_ref().map(|at| at.host) });
+        }
         if let Some(now) = meter.sent(used) {
             server.card().asked(now);
             self.seat.asked(now);
@@ -309,9 +327,16 @@ impl Session {
         };
         let client = &mut self.client;
         flow.do_again(&mut client.inbox);
-        if lease.ledger.is_quiet() && flow.does_elsewhere(&mut client.inbox) {
+        if lease.ledger.is_quiet()
+            && let Some(tentative) = flow.does_elsewhere(&mut client.inbox)
+        {
             // What a replica refuses is for the primary to say.
             self.course.get_or_insert_default().give_up();
+            if tentative.writes
+                && let Some(judge) = judge(&self.tenancy, &self.params, &self.known)
+            {
+                judge.was_refused(&tentative.request, &self.names);
+            }
         }
         if settled && flow.listening.bringing.is_none() {
             self.seat.settled(lease.key());
@@ -431,7 +456,7 @@ impl Session {
             (PoolMode::Session, _) => Ok(false),
             (PoolMode::Transaction | PoolMode::Statement, b'I') => Ok(!self.asks_again()?),
             (PoolMode::Statement, _) => Err(End::StatementMode),
-            (PoolMode::Transaction, _) => Ok(false),
+            (PoolMode::Transaction, _) => Ok(flow.placed.moves.is_some()),
         }
     }
 

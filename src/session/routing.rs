@@ -11,19 +11,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::causal::Moment;
-use super::names::{Names, Unnamed};
+use super::clock::Clock;
+use super::flow::Placed;
+use super::judge::Judge;
 use super::replicas::{Chosen, Replicas, Seen, Tried};
 use super::terms::Terms;
-use crate::catalog::{Current, Readings};
-use crate::config::{OwnWrites, ReadRouting};
-use crate::route::{self, Judgement, Reason, Role, route};
+use crate::config::OwnWrites;
+use crate::route::decisions::Decisions;
+use crate::route::{Reason, Role};
 use crate::server::manner::Manner;
-use crate::server::prepared::text_of;
-use crate::sql::facts::Does;
 use crate::topology::Using;
 use crate::topology::choice::{Need, Unfit};
-use crate::wire::frame;
-use crate::wire::view::{self, Target};
 
 /// What a session goes by. Only sessions that may read from replicas own one.
 #[derive(Debug, Default)]
@@ -55,6 +53,20 @@ pub(super) struct Course {
     pub wanted: Option<Reason>,
     /// How the last one was decided.
     pub last: Option<Last>,
+    /// The transaction under way goes on elsewhere.
+    pub moving: Option<Moving>,
+}
+
+/// A transaction that leaves its server and goes on elsewhere, where it is begun anew: it has done
+/// nothing yet that would be lost.
+#[derive(Debug)]
+pub(super) struct Moving {
+    /// The text that begins it.
+    pub begin: Box<[u8]>,
+    /// Where to.
+    pub to: Role,
+    /// Its limits of time.
+    pub clock: Option<Box<Clock>>,
 }
 
 /// Where a request is to run.
@@ -93,6 +105,15 @@ pub(super) struct Place<'a> {
     pub need: Need,
     /// Commits of the session are flushed later than it is told of them.
     pub lazy: bool,
+    pub decisions: &'a Decisions,
+}
+
+impl Place<'_> {
+    /// One more request runs where the one before it did, for this reason.
+    pub(super) fn follows(&self, reason: Reason, placed: &mut Placed) {
+        self.decisions.count(reason);
+        placed.last = Some(reason);
+    }
 }
 
 /// That a session is attached to a replica.
@@ -104,137 +125,10 @@ pub(super) struct AtReplica {
     _using: Using,
 }
 
-/// What decides about requests.
-#[derive(Clone, Copy)]
-pub(super) struct Judge<'a> {
-    pub catalog: &'a Current,
-    pub readings: &'a Readings,
-    pub routing: ReadRouting,
-    pub session: route::Session,
-    pub serializable: bool,
-    pub message_max: u32,
-}
-
 /// How long reads run on the primary, only because the session has read there, before it waits.
 const UNSURE: Duration = Duration::from_secs(1);
 /// How long a session reads from the same replica before it takes its turn again.
 const STAY: Duration = Duration::from_secs(1);
-
-/// What was found of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Judged {
-    /// It is not whole yet.
-    Incomplete,
-    /// It is.
-    Whole {
-        /// So many bytes.
-        len: usize,
-        /// Why it runs where it may; `None` where there is nothing in it that would have to run
-        /// anywhere.
-        reason: Option<Reason>,
-        /// The database may be another after it.
-        writes: bool,
-    },
-}
-
-impl Judge<'_> {
-    /// Judges the request that these bytes begin with.
-    pub(super) fn request(&self, bytes: &[u8], names: &Names) -> Judged {
-        let (mut len, mut strongest, mut writes) = (0, None, false);
-        // A Bind of what the request itself prepares has been judged with that.
-        let mut parsed: Option<&[u8]> = None;
-        loop {
-            let rest = bytes.get(len..).unwrap_or_default();
-            let (header, body) = match frame::message(rest, self.message_max) {
-                Ok(Some(message)) => message,
-                Ok(None) => return Judged::Incomplete,
-                // Who sends it on will say what is wrong.
-                Err(_) => {
-                    let reason = Some(Reason::Opaque);
-                    return Judged::Whole { len: len.max(1), reason, writes: true };
-                }
-            };
-            len += header.message_len();
-            let found = match header.tag {
-                b'Q' => Some(self.text(view::query_text(body))),
-                b'P' => {
-                    let parse = view::Parse::read(body);
-                    parsed = parse.as_ref().map(|parse| parse.name);
-                    Some(self.text(parse.map(|parse| parse.text)))
-                }
-                b'B' => match view::Bind::read(body) {
-                    Some(bind) if parsed == Some(bind.statement) => None,
-                    Some(bind) => Some(self.named(bind.statement, names)),
-                    None => Some((Reason::Opaque, true)),
-                },
-                b'D' => match Target::read(body) {
-                    Some(Target::Statement(name)) if parsed != Some(name) => {
-                        Some(self.named(name, names))
-                    }
-                    _ => None,
-                },
-                b'E' | b'C' | b'S' | b'X' => None,
-                b'H' => Some((Reason::NotWhole, true)),
-                _ => Some((Reason::Opaque, true)),
-            };
-            let (reason, may_write) = found.unzip();
-            strongest = stronger(strongest, reason);
-            writes |= may_write.unwrap_or(false);
-            if matches!(header.tag, b'Q' | b'S' | b'H' | b'F' | b'X') {
-                return Judged::Whole { len, reason: strongest, writes };
-            }
-        }
-    }
-
-    /// A text, and whether it may write; `None` is one that can't be read.
-    fn text(&self, text: Option<&[u8]>) -> (Reason, bool) {
-        let Some(text) = text else { return (Reason::Opaque, true) };
-        let reading = self.readings.of(text);
-        let judgement = reading.judge(self.catalog);
-        let reason = route(reading.facts(), &judgement, self.session).reason;
-        let writes = match &reading.facts().does {
-            Does::Nothing => false,
-            // What stands beside it has not been judged.
-            Does::Begins(_) => reading.facts().statements > 1,
-            Does::Reads => judgement != Judgement::Harmless,
-            Does::Session(_) | Does::Opaque(_) | Does::Locks(_) | Does::Writes(_) => true,
-        };
-        let reason = match (reason, self.routing) {
-            (Reason::Reads, ReadRouting::Explicit) => Reason::NotAsked,
-            (reason, _) if reason.role() == Role::Replica && self.serializable => {
-                Reason::Serializable
-            }
-            (reason, _) => reason,
-        };
-        (reason, writes)
-    }
-
-    /// What the client has prepared under this name.
-    fn named(&self, name: &[u8], names: &Names) -> (Reason, bool) {
-        if !name.is_empty() {
-            return self.text(names.get(name).map(|statement| statement.text()));
-        }
-        match names.unnamed() {
-            Unnamed::Here(identity) | Unnamed::Elsewhere(identity) => {
-                self.text(Some(text_of(identity)))
-            }
-            Unnamed::None | Unnamed::OnlyHere => (Reason::Opaque, true),
-        }
-    }
-}
-
-/// Of the two the one that leads to the primary; what does nothing counts only by itself.
-fn stronger(one: Option<Reason>, other: Option<Reason>) -> Option<Reason> {
-    let rank = |reason: &Reason| match reason {
-        Reason::Nothing => 0,
-        reason if reason.role() == Role::Replica => 1,
-        _ => 2,
-    };
-    match (one, other) {
-        (Some(one), Some(other)) if rank(&other) > rank(&one) => Some(other),
-        (one, other) => one.or(other),
-    }
-}
 
 impl Course {
     /// How fresh a replica has to be that this session reads from.
@@ -356,6 +250,11 @@ impl Course {
     /// No replica is to be tried any more for the request at hand.
     pub(super) fn give_up(&mut self) {
         self.failed = true;
+    }
+
+    /// Whether that is so.
+    pub(super) fn has_given_up(&self) -> bool {
+        self.failed
     }
 
     /// The hosts are others from now on.

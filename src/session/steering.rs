@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::routing::{Aim, AtReplica, Judge, Judged, Last};
+use super::flow::Stop;
+use super::judge::{Judge, Judged, Request, Within};
+use super::routing::{Aim, AtReplica, Last, Moving};
 use super::{Attached, End, Next, ServerPool, Session, Tenancy};
-use crate::config::OwnWrites;
+use crate::config::{OwnWrites, ReadRouting, TransactionRouting};
 use crate::net::socket::Inbox;
 use crate::pool::{Closed, Connector, Lease};
 use crate::route::{self, Reason, Role};
 use crate::server::params::Params;
 use crate::server::reported::Reported;
+use crate::sql::facts::Isolation;
 use crate::traffic::{self, Span};
 
 /// How long a request waits at most for replicas to be looked at.
@@ -27,22 +30,30 @@ pub(super) fn judge<'a>(
 ) -> Option<Judge<'a>> {
     tenancy.replicas.as_ref()?;
     let manner = params.manner();
+    let terms = &tenancy.terms;
+    let role = terms.server_user.as_deref().unwrap_or(&tenancy.login.user);
+    let default = tenancy.catalog.manners(role);
     let says = |name, value: &[u8]| known.get(name).is_some_and(|said| said == value);
     Some(Judge {
         catalog: &tenancy.catalog,
         readings: &tenancy.house.readings,
-        routing: tenancy.terms.read_routing,
+        routing: terms.read_routing,
         session: route::Session {
             in_transaction: false,
             // What a replica reports of it may be its own.
-            read_only: tenancy.terms.read_only || manner.read_only,
+            read_only: terms.read_only || manner.read_only.unwrap_or(default.read_only),
             // Those who have some keep their server.
             temporary: false,
             other_encoding: !says("client_encoding", b"UTF8"),
             wants: manner.role,
+            isolation: match manner.isolation {
+                Isolation::Default => default.isolation,
+                isolation => isolation,
+            },
+            optimistic: terms.transaction_routing == TransactionRouting::Optimistic
+                && terms.read_routing == ReadRouting::Auto,
         },
-        serializable: manner.serializable,
-        message_max: tenancy.terms.message_max,
+        message_max: terms.message_max,
     })
 }
 
@@ -69,12 +80,16 @@ impl Session {
     /// Decides where the request runs that these bytes begin with, if there are replicas.
     fn aim_at(&mut self, request: &[u8]) {
         let Some(judge) = judge(&self.tenancy, &self.params, &self.known) else { return };
-        let judged = judge.request(request, &self.names);
-        let mut reason = match judged {
+        let goes_on = |moving: &Moving| moving.to == Role::Primary;
+        let moving = self.course.as_deref().and_then(|course| course.moving.as_ref());
+        let mut reason = match judge.request(request, &self.names, Within::Nothing) {
+            _ if moving.is_some_and(goes_on) => Reason::GoesOn,
             _ if self.ear.is_some() => Reason::Listens,
             Judged::Incomplete => Reason::NotWhole,
-            Judged::Whole { len, .. } if len > self.tenancy.terms.request_max => Reason::NotWhole,
-            Judged::Whole { reason, .. } => reason.unwrap_or(Reason::Nothing),
+            Judged::Whole(Request { len, .. }) if len > self.tenancy.terms.request_max => {
+                Reason::NotWhole
+            }
+            Judged::Whole(request) => request.reason.unwrap_or(Reason::Nothing),
         };
         let now = Instant::now();
         self.share_moment();
@@ -85,6 +100,9 @@ impl Session {
         }
         (course.aim, course.pauses, course.wanted) = (Aim::Primary, false, None);
         course.heads_for = None;
+        if course.has_given_up() {
+            reason = Reason::Failed;
+        }
         if reason.role() == Role::Replica {
             course.wanted = Some(reason);
             let need = course.need(&self.tenancy.terms, self.params.manner());
@@ -319,24 +337,32 @@ impl Session {
     /// The server that the client reads from is lost, or was: whether the request is read elsewhere,
     /// as nothing of it has been shown. Once: it may be what has brought the server down.
     pub(super) fn reads_elsewhere(&mut self, end: &End) -> bool {
-        let (End::ServerGone, Some(course)) = (end, &mut self.course) else { return false };
+        let (End::ServerGone | End::Forsaken, Some(course)) = (end, &mut self.course) else {
+            return false;
+        };
         if course.lost {
             return false;
         }
-        let may = |attached: &mut Box<Attached>| {
-            attached.replica.is_some() && attached.flow.placed.tentative.is_some()
-        };
+        let may = |attached: &mut Box<Attached>| attached.flow.placed.tentative.is_some();
         let Some(mut attached) = self.attached.take_if(may) else { return false };
         course.lost = true;
         attached.stop_counting(&self.tenancy, self.on);
-        let Attached { lease, flow, mut undo, replica, .. } = *attached;
-        if let (Some(tentative), Some(at)) = (flow.placed.tentative, replica) {
+        let Attached { lease, flow, mut undo, replica, clock, .. } = *attached;
+        let was_open = flow.placed.was_open();
+        if let Some(tentative) = flow.placed.tentative {
             self.names.undo(&mut undo, tentative.first..u64::MAX);
-            course.tried(at.host);
             // What of it has not been sent yet is there still.
             self.client.inbox.put_in_place(flow.placed.judged, &tentative.request);
-            if flow.placed.requests > 1 {
-                course.was_on_replica(at.host, Instant::now());
+            course.moving = flow.placed.open.filter(|_| was_open).map(|open| Moving {
+                begin: open.begin,
+                to: Role::Primary,
+                clock,
+            });
+            if let Some(at) = replica {
+                course.tried(at.host);
+                if flow.placed.requests > 1 {
+                    course.was_on_replica(at.host, Instant::now());
+                }
             }
         }
         self.names.leave_server();
@@ -344,6 +370,32 @@ impl Session {
         lease.site.doubt();
         lease.discard(Closed::ServerGone);
         true
+    }
+
+    /// The client keeps its server: what it asks for runs there.
+    pub(super) fn stays(&mut self) {
+        let Some(attached) = self.attached.as_deref_mut() else { return };
+        attached.flow.placed.stays = true;
+        attached.flow.stop.take_if(|stop| *stop == Stop::Elsewhere);
+    }
+
+    /// Whether the transaction under way goes on elsewhere.
+    pub(super) fn is_moving(&self) -> bool {
+        match self.attached.as_deref() {
+            Some(attached) => attached.flow.placed.moves.is_some(),
+            None => self.course.as_deref().is_some_and(|course| course.moving.is_some()),
+        }
+    }
+
+    /// The transaction under way leaves its server, to be begun anew elsewhere, where that is so.
+    pub(super) fn moves_on(&mut self, attached: &mut Attached) {
+        let placed = &mut attached.flow.placed;
+        let (Some(to), Some(open)) = (placed.moves.take(), placed.open.take()) else { return };
+        let course = self.course.get_or_insert_default();
+        if let Some(reads) = open.reads.filter(|_| !course.has_given_up()) {
+            reads.led_to_writes(&self.tenancy.catalog);
+        }
+        course.moving = Some(Moving { begin: open.begin, to, clock: attached.clock.take() });
     }
 
     /// The server is left: what the session has seen of it counts from now on.

@@ -1,5 +1,5 @@
-//! A read on a replica of which nothing has been shown yet: should the replica fail, it is read
-//! elsewhere, and nobody notices.
+//! A read of which nothing has been shown yet: should its server be lost, it is read elsewhere, and
+//! nobody notices.
 //!
 //! An error of a replica is not the last word: writing may be refused there, the replica may cancel
 //! what stands in the way of its replay, or lack a table that the primary has. So replies are kept
@@ -18,19 +18,32 @@ pub(super) struct Tentative {
     pub request: Box<[u8]>,
     /// What the replica has said so far, and what we have.
     held: Vec<u8>,
+    /// Errors are not the last word.
+    on_replica: bool,
     /// It has failed: what else is said is not shown.
     pub failed: bool,
+    /// Because it writes.
+    pub writes: bool,
 }
 
 /// Replies up to this many bytes are kept back.
 const HELD_MAX: usize = 64 * 1024;
 /// The client, or a limit of its own, has cancelled it.
 const CANCELLED: &[u8] = b"57014";
+/// It writes, in a transaction that may only read.
+const READ_ONLY: &[u8] = b"25006";
 
 impl Tentative {
     /// A request that begins with the message of this number.
-    pub(super) fn new(first: u64, request: &[u8]) -> Self {
-        Self { first, request: request.into(), held: Vec::new(), failed: false }
+    pub(super) fn new(first: u64, request: &[u8], on_replica: bool) -> Self {
+        Self {
+            first,
+            request: request.into(),
+            held: Vec::new(),
+            on_replica,
+            failed: false,
+            writes: false,
+        }
     }
 
     /// Whether a message of this type shows that the replica can do it.
@@ -59,8 +72,9 @@ impl Tentative {
 
     /// Whether an error of these messages, with this SQLSTATE, is answered elsewhere.
     pub(super) fn fails(&mut self, messages: &Range<u64>, code: &[u8]) -> bool {
-        let fails = messages.start >= self.first && code != CANCELLED;
+        let fails = self.on_replica && messages.start >= self.first && code != CANCELLED;
         self.failed |= fails;
+        self.writes |= fails && code == READ_ONLY;
         fails
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::cut::Limits;
 use super::pins::PinTerms;
-use crate::config::{Config, Database, OwnWrites, PoolMode, ReadRouting, User};
+use crate::config::{Config, Database, OwnWrites, PoolMode, ReadRouting, TransactionRouting, User};
 
 /// What is made of code that no text shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,10 @@ pub struct Terms {
     pub statement_max: usize,
     /// Which reads go to replicas.
     pub read_routing: ReadRouting,
+    /// Where transactions begin that don't say what they do.
+    pub transaction_routing: TransactionRouting,
+    /// Who logs in at the server, if not the user.
+    pub server_user: Option<String>,
     /// How much a replica may lack that is read from.
     pub max_lag: Option<Duration>,
     /// Whose writes reads have to see; nobody's, where there are no other hosts.
@@ -117,6 +121,8 @@ impl Terms {
             request_max: general.request_buffer_size.len(),
             statement_max: general.max_statement_size.len(),
             read_routing: config.read_routing(database, user),
+            transaction_routing: config.transaction_routing(database, user),
+            server_user: database.user.clone(),
             max_lag: config.max_lag(database, user),
             read_your_writes: match database.seeks_primary() {
                 true => config.read_your_writes(database),

@@ -47,6 +47,8 @@ pub struct Facts {
     pub hint: Option<Hint>,
     /// It means the same in every encoding.
     pub ascii: bool,
+    /// It says or does something that is about the transaction that it is in.
+    pub unsteady: bool,
 }
 
 /// What a text does, the weakest first.
@@ -85,8 +87,44 @@ pub enum Opaque {
 pub struct Modes {
     /// Whether it may write.
     pub access: Access,
-    /// It is to be serializable, which no replica can do.
-    pub serializable: bool,
+    /// How it is kept apart from others.
+    pub isolation: Isolation,
+}
+
+/// How a transaction is kept apart from others, the least first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isolation {
+    /// As the session has it.
+    #[default]
+    Default,
+    /// Each statement sees what is committed by then.
+    ReadCommitted,
+    /// All of them see the same.
+    RepeatableRead,
+    /// As if there were no others, which no replica can do.
+    Serializable,
+}
+
+impl Isolation {
+    /// The one of this name.
+    pub fn read(name: &[u8]) -> Option<Self> {
+        match name.to_ascii_lowercase().as_slice() {
+            b"read uncommitted" | b"read committed" => Some(Self::ReadCommitted),
+            b"repeatable read" => Some(Self::RepeatableRead),
+            b"serializable" => Some(Self::Serializable),
+            _ => None,
+        }
+    }
+
+    /// The words for it; none where it is the session's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Default => "",
+            Self::ReadCommitted => "read committed",
+            Self::RepeatableRead => "repeatable read",
+            Self::Serializable => "serializable",
+        }
+    }
 }
 
 /// Whether a transaction may write.
@@ -135,6 +173,18 @@ pub enum Certainty {
     Syntax,
 }
 
+/// Names of what Postgres itself brings that says when the transaction began.
+const OF_A_TRANSACTION: [&str; 8] = [
+    "now",
+    "transaction_timestamp",
+    "current_timestamp",
+    "current_time",
+    "current_date",
+    "localtime",
+    "localtimestamp",
+    "age",
+];
+
 /// Texts of more bytes are not looked at.
 pub const TEXT_MAX: usize = 256 * 1024;
 
@@ -150,6 +200,7 @@ pub fn facts(text: &[u8]) -> Facts {
         mentions: BTreeSet::new(),
         hint: hint::hint(text),
         ascii: text.is_ascii(),
+        unsteady: false,
     };
     if text.len() > TEXT_MAX {
         facts.does = Does::Opaque(Opaque::Size);
@@ -163,6 +214,17 @@ pub fn facts(text: &[u8]) -> Facts {
 }
 
 impl Facts {
+    /// Whether nothing in it is about the transaction that it is in: marks in it, the time of its
+    /// beginning, or its number. Words in strings that mean a time are not looked at.
+    pub fn is_steady(&self) -> bool {
+        let is_of_it = |name: &str| {
+            OF_A_TRANSACTION.contains(&name)
+                || name.starts_with("txid_")
+                || name.starts_with("pg_current_")
+        };
+        !self.unsteady && !self.calls.keys().any(|call| is_of_it(&call.name))
+    }
+
     fn look(&mut self, text: &str) {
         let mut rest = text;
         loop {
@@ -191,6 +253,7 @@ impl Facts {
 
     /// What one statement does; adds what it names.
     fn judge(&mut self, look: Look<'_>) -> Does {
+        self.unsteady |= look.unsteady;
         match look.kind {
             Kind::Query => self.query(look),
             Kind::Ends => Does::Nothing,

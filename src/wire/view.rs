@@ -126,6 +126,11 @@ impl<'a> Bind<'a> {
     }
 }
 
+/// Whether the Execute with this body is of the unnamed portal, and to its end.
+pub fn executes_all(body: &[u8]) -> bool {
+    body == [0; 5]
+}
+
 /// What a Describe or Close message speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {

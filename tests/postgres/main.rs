@@ -29,6 +29,7 @@ mod failover;
 mod hosts;
 mod lifecycle;
 mod listening;
+mod movable;
 mod pgbouncer;
 mod pools;
 mod promotion;

@@ -115,6 +115,9 @@ fn corpus_goes_where_it_should() {
             "no_replica",
             "lagging",
             "not_fresh",
+            "optimistic",
+            "goes_on",
+            "refused_before",
             "replica_failed",
         ];
         !of_session.contains(&reason.name()) && !lines.iter().any(|l| l.reason == reason.name())

@@ -66,6 +66,14 @@ pub(super) const HOSTS: Group = Group {
              hint (explicit), or none (off)."
         ),
         key!(
+            transaction_routing,
+            Kind::Transactions,
+            "Where transactions begin that don't say whether they write, where there are replicas: on \
+             the primary (primary), or on a replica, to go on on the primary as soon as they do more than \
+             to read (optimistic). What they have read by then may be as old as max_lag allows \
+             (docs/routing.md)."
+        ),
+        key!(
             max_lag,
             limit_of("no bound", YEAR),
             "A replica that lacks more than the last of this time is not read from."

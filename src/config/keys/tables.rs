@@ -87,6 +87,13 @@ pub(crate) static DATABASE: &[Key<Database>] = &[
         "\"auto\""
     ),
     key!(
+        transaction_routing,
+        Kind::Transactions,
+        "Where transactions on this database begin that don't say whether they write.",
+        "transaction_routing",
+        "\"optimistic\""
+    ),
+    key!(
         max_lag,
         limit_of("no bound", YEAR),
         "A replica of this database that lacks more than the last of this time is not read from.",
@@ -358,6 +365,14 @@ pub(crate) static USER: &[Key<User>] = &[
         "Which reads of this user go to replicas; goes before the database's.",
         "the database's",
         "\"off\""
+    ),
+    key!(
+        transaction_routing,
+        Kind::Transactions,
+        "Where transactions of this user begin that don't say whether they write; goes before the \
+         database's.",
+        "the database's",
+        "\"optimistic\""
     ),
     key!(
         max_lag,

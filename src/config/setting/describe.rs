@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::super::choice::{
-    AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread,
+    AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread, TransactionRouting,
 };
 use super::super::tls::{SslMode, SslNegotiation, TlsVersions};
 use super::super::units::{ByteSize, TimeUnit, show_duration};
@@ -51,6 +51,7 @@ impl Kind {
             Self::Names => "list of names".to_owned(),
             Self::Mode => one_of(&MODES.map(PoolMode::name)),
             Self::Balance => one_of(&LoadBalance::ALL.map(LoadBalance::name)),
+            Self::Transactions => one_of(&TransactionRouting::ALL.map(TransactionRouting::name)),
             Self::Reads => one_of(&ReadRouting::ALL.map(ReadRouting::name)),
             Self::OwnWrites => one_of(&OwnWrites::ALL.map(OwnWrites::name)),
             Self::Spread => one_of(&Spread::ALL.map(Spread::name)),

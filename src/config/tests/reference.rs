@@ -144,6 +144,7 @@ fn other_value_of_each_general_key_is_stored_and_read_back() {
             "\"5/s\"",
             "\"off\"",
             "\"random\"",
+            "\"optimistic\"",
         ];
         let stored = others.iter().any(|other| {
             let document = format!("key = {other}");

@@ -61,7 +61,8 @@ fn words_of_writes_may_stand_where_they_write_nothing() {
 
 #[test]
 fn commands_about_the_session_and_transactions_are_told_apart() {
-    let begins = |access, serializable| Does::Begins(Modes { access, serializable });
+    let begins = |access, isolation| Does::Begins(Modes { access, isolation });
+    let default = Isolation::Default;
     for (text, expected) in [
         ("", Does::Nothing),
         (" ;; -- x\n", Does::Nothing),
@@ -70,16 +71,26 @@ fn commands_about_the_session_and_transactions_are_told_apart() {
         ("SELECT 1; SHOW x", session("SHOW")),
         ("SELECT currval('s')", session("currval")),
         ("EXPLAIN EXECUTE p", session("EXECUTE")),
-        ("BEGIN", begins(Access::Default, false)),
+        ("BEGIN", begins(Access::Default, default)),
         (
             "begin transaction read only, isolation level repeatable read",
-            begins(Access::ReadOnly, false),
+            begins(Access::ReadOnly, Isolation::RepeatableRead),
         ),
-        ("START TRANSACTION READ WRITE", begins(Access::ReadWrite, false)),
-        ("BEGIN READ ONLY; SELECT 1; COMMIT", begins(Access::ReadOnly, false)),
-        ("BEGIN READ ONLY; COMMIT; BEGIN", begins(Access::Default, false)),
-        ("BEGIN READ ONLY READ WRITE", begins(Access::ReadWrite, false)),
-        ("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE", begins(Access::ReadOnly, true)),
+        (
+            "BEGIN ISOLATION LEVEL READ UNCOMMITTED",
+            begins(Access::Default, Isolation::ReadCommitted),
+        ),
+        ("START TRANSACTION READ WRITE", begins(Access::ReadWrite, default)),
+        ("BEGIN READ ONLY; SELECT 1; COMMIT", begins(Access::ReadOnly, default)),
+        ("BEGIN READ ONLY; COMMIT; BEGIN", begins(Access::Default, default)),
+        ("BEGIN READ ONLY READ WRITE", begins(Access::ReadWrite, default)),
+        (
+            "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE",
+            begins(Access::ReadOnly, Isolation::Serializable),
+        ),
+        ("SET TRANSACTION READ ONLY", begins(Access::ReadOnly, default)),
+        ("SET TRANSACTION READ WRITE", session("SET")),
+        ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", session("SET")),
         ("SELECT 1; wibble", Does::Opaque(Opaque::Grammar)),
     ] {
         assert_eq!(does(text), expected, "{text}");
@@ -247,5 +258,24 @@ fn forms_that_the_parser_does_not_know_show_their_names() {
         let facts = facts(text.as_bytes());
         let named: Vec<String> = facts.relations.iter().map(Name::to_string).collect();
         assert_eq!((facts.does, named.join(" ").as_str()), (Does::Reads, relations), "{text}");
+    }
+}
+
+#[test]
+fn what_is_about_its_transaction_is_told() {
+    for (text, steady) in [
+        ("SELECT 1", true),
+        ("SELECT a FROM t WHERE knows = 'now'", true),
+        ("COMMIT", true),
+        ("SAVEPOINT a", false),
+        ("SELECT 1; RELEASE a", false),
+        ("SELECT now()", false),
+        ("SELECT pg_catalog.now()", false),
+        ("SELECT current_date - 1", false),
+        ("SELECT age(a) FROM t", false),
+        ("SELECT txid_current_if_assigned()", false),
+        ("SELECT pg_current_snapshot()", false),
+    ] {
+        assert_eq!(facts(text.as_bytes()).is_steady(), steady, "{text}");
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::keywords;
 use super::plain::Plain;
-use super::{Access, Certainty, Modes, Name, Opaque};
+use super::{Access, Certainty, Isolation, Modes, Name, OF_A_TRANSACTION, Opaque};
 use crate::sql::scan::{Scanner, Token, Unclear};
 
 /// One statement.
@@ -15,6 +15,8 @@ pub(super) struct Look<'a> {
     pub(super) kind: Kind,
     /// What begins a transaction says of it.
     pub(super) modes: Modes,
+    /// It says or does something that is about the transaction that it is in.
+    pub(super) unsteady: bool,
     /// The word by which a query writes.
     pub(super) writes: Option<&'static str>,
     /// The words by which it locks.
@@ -150,6 +152,13 @@ impl<'a> Walk<'a> {
                 self.query(look, End::Statement)?;
             }
             Kind::Begins => look.modes = self.modes()?,
+            Kind::Session(_) if word == "set" && self.peek_is("transaction") => {
+                let modes = self.modes()?;
+                if modes.access == Access::ReadOnly {
+                    (look.kind, look.modes) = (Kind::Begins, modes);
+                }
+            }
+            Kind::Ends => look.unsteady = word == "savepoint" || word == "release",
             _ => {}
         }
         Ok(true)
@@ -210,10 +219,16 @@ impl<'a> Walk<'a> {
     }
 
     fn modes(&mut self) -> Result<Modes, Opaque> {
-        let mut modes = Modes { access: Access::Default, serializable: false };
+        let mut modes = Modes::default();
         let mut walk = *self;
         while let Some(token) = walk.token()?.filter(|token| *token != Token::Symbol(b';')) {
-            modes.serializable |= token.is("serializable");
+            let isolation = match () {
+                () if token.is("serializable") => Isolation::Serializable,
+                () if token.is("repeatable") => Isolation::RepeatableRead,
+                () if token.is("committed") || token.is("uncommitted") => Isolation::ReadCommitted,
+                () => Isolation::Default,
+            };
+            modes.isolation = modes.isolation.max(isolation);
             if token.is("read") && walk.peek_is("only") && modes.access == Access::Default {
                 modes.access = Access::ReadOnly;
             } else if token.is("read") && walk.peek_is("write") {
@@ -250,6 +265,7 @@ impl<'a> Walk<'a> {
                 }
                 (Some(token), _) => token,
             };
+            look.unsteady |= OF_A_TRANSACTION.iter().any(|name| token.is(name));
             match token {
                 Token::Symbol(b'(') => {
                     if let Some(name @ (Token::Word(_) | Token::Quoted(_))) = before {
