@@ -269,6 +269,8 @@ impl<M: Member, E> State<M, E> {
                     lane.idle.push_back(Idle { entry, since: now });
                     self.idle += 1;
                 }
+                // Left for those who wait for another: that has to come.
+                after.upkeep = self.waiting > 0;
             }
         }
         after
@@ -427,8 +429,7 @@ impl<M: Member, E> State<M, E> {
 
     /// Whether a member should be opened now, for what, and on which loop.
     pub(super) fn wish(&self, now: Instant) -> Option<(LoopId, Purpose)> {
-        let opens = !self.closed && !self.paused && self.prospect == Prospect::Open;
-        if !opens || self.retry.halted || self.retry.is_pausing(now) {
+        if !self.may_open(now) {
             return None;
         }
         let total = self.open + self.opening;
@@ -449,6 +450,12 @@ impl<M: Member, E> State<M, E> {
             return Some((on(lane), Purpose::Spread));
         }
         None
+    }
+
+    /// Whether anything may be opened now, where there is room.
+    pub(super) fn may_open(&self, now: Instant) -> bool {
+        let opens = !self.closed && !self.paused && self.prospect == Prospect::Open;
+        opens && !self.retry.halted && !self.retry.is_pausing(now)
     }
 
     /// Begins an opening on that loop, of a member of the generation that is given.

@@ -337,9 +337,14 @@ impl Session {
     }
 
     async fn greet(&mut self, came: Instant) -> Result<(), End> {
-        if self.params.proven().is_none() {
-            let lease = self.wait_at_login().await?;
-            self.apply_on(lease).await?.check_in(self.on);
+        while self.params.proven().is_none() {
+            let lease = self.wait_at_login(came).await?;
+            match self.apply_on(lease).await {
+                Ok(lease) => lease.check_in(self.on),
+                // A server that is lost proves nothing.
+                Err(End::ServerGone) => {}
+                Err(end) => return Err(end),
+            }
         }
         let mut out = Vec::new();
         if let Some(reported) = self.params.proven() {

@@ -96,6 +96,8 @@ impl Session {
                 true => match self.apply_on(lease).await {
                     Ok(lease) => lease,
                     Err(_) if self.tries_elsewhere() => continue,
+                    // Nothing of the client's has been sent to it.
+                    Err(End::ServerGone) => continue,
                     Err(end) => return Err(end),
                 },
             };
@@ -212,9 +214,12 @@ impl Session {
         poll_fn(|cx| Poll::Ready(self.client.send(cx, &out))).await
     }
 
-    /// The first server of a client: there is no request yet that could be refused.
-    pub(super) async fn wait_at_login(&mut self) -> Result<Lease<Connector>, End> {
-        self.wait(Instant::now()).await?.map_err(|vain| match vain {
+    /// The first server of a client, which waits since then: there is no request yet that could be refused.
+    pub(super) async fn wait_at_login(
+        &mut self,
+        since: Instant,
+    ) -> Result<Lease<Connector>, End> {
+        self.wait(since).await?.map_err(|vain| match vain {
             Vain::NoServer(error) => End::NoServer(error),
             vain => End::NeverServed(vain.report(Severity::Fatal)),
         })
@@ -234,6 +239,7 @@ impl Session {
             }
             Err(ServerError::Fault(fault)) => Err(End::Server(fault)),
             Err(ServerError::Io(_) | ServerError::Closed | ServerError::TimedOut) => {
+                lease.site.doubt();
                 Err(End::ServerGone)
             }
         }

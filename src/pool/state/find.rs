@@ -83,7 +83,7 @@ impl<M: Member, E> State<M, E> {
 
     fn another_comes(&self, now: Instant) -> bool {
         let room = self.open + self.opening < self.settings.size;
-        self.opening > 0 || room && !self.parked && !self.retry.is_pausing(now)
+        self.opening > 0 || room && !self.parked && self.may_open(now)
     }
 
     /// Takes an idle member to be checked for those who wait, unless enough are on their way.
