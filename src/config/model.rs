@@ -180,6 +180,8 @@ pub struct General {
     pub read_your_writes: OwnWrites,
     /// How reads are spread over replicas. [`Config::replica_balance`] has the override in.
     pub replica_balance: Spread,
+    /// How much of the primary's pool reads may have while no replica is there; 0 = all of it.
+    pub fallback_percent: usize,
     /// Functions that only read, whatever their volatility.
     pub read_only_functions: Vec<String>,
     /// Functions that are for the primary.
@@ -394,6 +396,7 @@ impl Default for General {
             max_lag: Some(Duration::from_secs(10)),
             read_your_writes: OwnWrites::Session,
             replica_balance: Spread::LeastConn,
+            fallback_percent: 50,
             read_only_functions: Vec::new(),
             primary_functions: Vec::new(),
             primary_tables: Vec::new(),

@@ -6,6 +6,7 @@
 //! attachment ends the server too, but for an open transaction, which is rolled back.
 
 mod boundary;
+mod budget;
 pub mod causal;
 mod clock;
 mod cost;
@@ -43,6 +44,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+pub use self::budget::Budget;
 use self::causal::Writes;
 use self::clock::Clock;
 use self::cut::{Need, Standing};

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::budget::{Granted, Turn};
 use super::parting::ask_for_code;
 use super::{End, ServerPool, Session, Tenancy, client_gone, report};
 use crate::client::condition;
 use crate::net::scratch;
-use crate::pool::{CheckoutError, Connector, Lease, Snapshot, Waiting};
+use crate::pool::{CheckoutError, Connector, Lease, Snapshot};
 use crate::server::ServerError;
 use crate::server::connect::ConnectError;
 use crate::traffic::{Figure, Role, Side, Span};
@@ -22,7 +23,7 @@ use crate::wire::reply::{Report, Severity};
 
 /// How waiting came to an end.
 enum Waited {
-    Server(Result<Lease<Connector>, CheckoutError<ConnectError>>),
+    Server(Result<Granted, CheckoutError<ConnectError>>),
     Cancelled,
     ClientGone,
     Alarm,
@@ -67,7 +68,10 @@ impl Session {
         self.pause().await;
         loop {
             let lease = match self.wait(started).await? {
-                Ok(lease) => lease,
+                Ok((lease, spent)) => {
+                    self.spends(spent);
+                    lease
+                }
                 Err(Vain::NoServer(_) | Vain::Nowhere) if self.tries_elsewhere() => continue,
                 Err(vain) => {
                     let side = vain.side();
@@ -117,18 +121,29 @@ impl Session {
     }
 
     /// Waits for a server. The inner error is why there was none.
-    async fn wait(&mut self, started: Instant) -> Result<Result<Lease<Connector>, Vain>, End> {
+    async fn wait(&mut self, started: Instant) -> Result<Result<Granted, Vain>, End> {
         let (pool, role) = (self.aimed_pool(), self.aimed_role());
         let deadline = self.tenancy.terms.query_wait_timeout.map(|limit| started + limit);
         let mut notice = self.tenancy.terms.query_wait_notify.map(|after| started + after);
         self.seat.queue();
-        let mut waiting = pool.wait(self.wish());
+        let mut waiting = Turn::new(&pool, self.wish(), self.budget());
         let mut alarm = pin!(sleep_until(earlier(notice, deadline)));
         let waited = loop {
             let waited = poll_fn(|cx| self.poll_queued(cx, &mut waiting, alarm.as_mut())).await;
             match waited {
                 Ok(Waited::Alarm) if deadline.is_some_and(|at| at <= Instant::now()) => {
-                    let vain = self.waited_in_vain(&pool, started);
+                    let vain = match self.budget().filter(|_| waiting.is_for_budget()) {
+                        Some(budget) => {
+                            let crowd = format!(
+                                "No replica is there, and fallback_percent leaves {} servers of the \
+                                 primary's pool to reads, {} of them in use.",
+                                budget.size(),
+                                budget.used(),
+                            );
+                            Vain::TooLong(report::wait_timeout(started.elapsed(), crowd))
+                        }
+                        None => self.waited_in_vain(&pool, started),
+                    };
                     waiting.time_out();
                     break Ok(Err(vain));
                 }
@@ -170,10 +185,10 @@ impl Session {
     fn poll_queued(
         &mut self,
         cx: &mut Context<'_>,
-        waiting: &mut Waiting<Connector>,
+        waiting: &mut Turn,
         alarm: Pin<&mut tokio::time::Sleep>,
     ) -> Poll<Result<Waited, End>> {
-        if let Poll::Ready(result) = Pin::new(waiting).poll(cx) {
+        if let Poll::Ready(result) = waiting.poll(cx) {
             return Poll::Ready(Ok(Waited::Server(result)));
         }
         self.may_wait()?;
@@ -215,11 +230,9 @@ impl Session {
     }
 
     /// The first server of a client, which waits since then: there is no request yet that could be refused.
-    pub(super) async fn wait_at_login(
-        &mut self,
-        since: Instant,
-    ) -> Result<Lease<Connector>, End> {
-        self.wait(since).await?.map_err(|vain| match vain {
+    pub(super) async fn wait_at_login(&mut self, since: Instant) -> Result<Lease<Connector>, End> {
+        let waited = self.wait(since).await?;
+        waited.map(|(lease, _)| lease).map_err(|vain| match vain {
             Vain::NoServer(error) => End::NoServer(error),
             vain => End::NeverServed(vain.report(Severity::Fatal)),
         })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::ServerPool;
+use super::budget::Budget;
 use crate::topology::choice::{Candidate, Choice, Need, Unfit};
 use crate::topology::{Gauge, Topology, Using};
 
@@ -16,6 +17,8 @@ pub struct Replicas {
     choice: Arc<Choice>,
     /// In the order of the hosts.
     pools: Box<[Arc<ServerPool>]>,
+    /// What of the primary reads may have while no replica is there; `None` = all of it.
+    budget: Option<Budget>,
 }
 
 /// A replica that was chosen.
@@ -68,8 +71,14 @@ impl Replicas {
         topology: Arc<Topology>,
         choice: Arc<Choice>,
         pools: impl IntoIterator<Item = Arc<ServerPool>>,
+        budget: Option<Budget>,
     ) -> Self {
-        Self { topology, choice, pools: pools.into_iter().collect() }
+        Self { topology, choice, pools: pools.into_iter().collect(), budget }
+    }
+
+    /// What of the primary reads may have while no replica is there; `None` = all of it.
+    pub fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
     }
 
     /// Who looks at the hosts.

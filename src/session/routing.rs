@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::budget::Spent;
 use super::causal::Moment;
 use super::clock::Clock;
 use super::flow::Placed;
@@ -55,6 +56,8 @@ pub(super) struct Course {
     pub last: Option<Last>,
     /// The transaction under way goes on elsewhere.
     pub moving: Option<Moving>,
+    /// What it has of the budget of reads on the primary.
+    pub spent: Option<Spent>,
 }
 
 /// A transaction that leaves its server and goes on elsewhere, where it is begun anew: it has done

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+use super::budget::{Budget, Spent};
 use super::flow::Stop;
 use super::judge::{Judge, Judged, Request, Within};
 use super::routing::{Aim, AtReplica, Last, Moving};
@@ -186,6 +187,11 @@ impl Session {
         if self.course.as_deref().is_some_and(|course| course.pauses) {
             return Ok(Next::Queue);
         }
+        let spent = match self.budget().map(Budget::try_spend) {
+            Some(None) => return Ok(Next::Queue),
+            Some(spent) => spent,
+            None => None,
+        };
         // An error is found again by the one who queues.
         let Ok(Some(lease)) = self.aimed_pool().try_checkout(&self.wish()) else {
             return Ok(Next::Queue);
@@ -195,6 +201,7 @@ impl Session {
             return Ok(Next::Queue);
         }
         let role = self.aimed_role();
+        self.spends(spent);
         match self.take(lease)? {
             None => {
                 self.tenancy.times.add(self.on.index(), role, Span::Wait, 1, Duration::ZERO);
@@ -204,6 +211,22 @@ impl Session {
                 lease.check_in(self.on);
                 Ok(Next::Queue)
             }
+        }
+    }
+
+    /// The budget that the request at hand needs a place in: it would run on a replica if there were
+    /// one, or one that lags less.
+    pub(super) fn budget(&self) -> Option<&Budget> {
+        let course = self.course.as_deref().filter(|course| matches!(course.aim, Aim::Primary))?;
+        let reason = course.last.as_ref()?.reason;
+        let fails = matches!(reason, Reason::NoReplica | Reason::Lagging);
+        self.tenancy.replicas.as_ref()?.budget().filter(|_| fails)
+    }
+
+    /// The request at hand has this place in the budget.
+    pub(super) fn spends(&mut self, spent: Option<Spent>) {
+        if let Some(course) = &mut self.course {
+            course.spent = spent;
         }
     }
 
@@ -345,7 +368,7 @@ impl Session {
         }
         let may = |attached: &mut Box<Attached>| attached.flow.placed.tentative.is_some();
         let Some(mut attached) = self.attached.take_if(may) else { return false };
-        course.lost = true;
+        (course.lost, course.spent) = (true, None);
         attached.stop_counting(&self.tenancy, self.on);
         let Attached { lease, flow, mut undo, replica, clock, .. } = *attached;
         let was_open = flow.placed.was_open();
@@ -402,7 +425,7 @@ impl Session {
     pub(super) fn left(&mut self, attached: &Attached) {
         if let Some(course) = &mut self.course {
             let now = Instant::now();
-            course.lost = false;
+            (course.lost, course.spent) = (false, None);
             match &attached.replica {
                 Some(AtReplica { host, .. }) => course.was_on_replica(*host, now),
                 None => {

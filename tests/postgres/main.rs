@@ -26,6 +26,7 @@ mod console;
 mod demo;
 mod docker;
 mod failover;
+mod fallback;
 mod hosts;
 mod lifecycle;
 mod listening;

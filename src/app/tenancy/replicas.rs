@@ -11,7 +11,7 @@ use crate::config::{Database, HostPort, PoolMode, ReadRouting, Share};
 use crate::pool::{Goal, PoolName, PoolPlan};
 use crate::server::hosts::Hosts;
 use crate::server::site::Site;
-use crate::session::{Replicas, ServerPool};
+use crate::session::{Budget, Replicas, ServerPool};
 use crate::topology::choice::Choice;
 use crate::topology::{Gauge, Topology};
 
@@ -81,8 +81,16 @@ impl Tenancies {
         if pools.len() != hosts.len() {
             return None;
         }
+        let percent = config.general.fallback_percent;
+        let budget = match config.pool_size(database, user) {
+            // As many as there may be clients.
+            0 => None,
+            _ if percent == 0 => None,
+            size => Some((size * percent).div_ceil(100)),
+        };
         let same = before.filter(|before| {
-            Arc::ptr_eq(before.topology(), &topology)
+            before.budget().map(Budget::size) == budget
+                && Arc::ptr_eq(before.topology(), &topology)
                 && Arc::ptr_eq(before.choice(), &choice)
                 && before.pools().len() == pools.len()
                 && before.pools().iter().zip(&pools).all(|(a, b)| Arc::ptr_eq(a, b))
@@ -91,7 +99,7 @@ impl Tenancies {
             return Some(Arc::clone(same));
         }
         self.leave(before, &pools, moved);
-        Some(Arc::new(Replicas::new(topology, choice, pools)))
+        Some(Arc::new(Replicas::new(topology, choice, pools, budget.map(Budget::new))))
     }
 
     /// The pool of a login at a host; one that there is, is changed only where it is wanted otherwise,

@@ -92,6 +92,13 @@ pub(super) const HOSTS: Group = Group {
              each in its turn, or any. All go by the hosts' weights."
         ),
         key!(
+            fallback_percent,
+            Kind::Count(0, 100),
+            "While no replica is there that could answer them, reads have at most so many of a hundred \
+             servers of the primary's pool at a time, rounded up, and others wait for their turn up to \
+             query_wait_timeout: so writes need not stand in line behind them. 0 = no such bound."
+        ),
+        key!(
             read_only_functions,
             Kind::Names,
             "Functions that only read though they are declared VOLATILE (or not declared at all), as \
