@@ -12,6 +12,9 @@ impl Session {
     /// Takes the latest terms, between transactions.
     #[inline]
     pub(super) fn renew(&mut self) {
+        if self.is_moving() {
+            return;
+        }
         if let Some(latest) = self.tenancy.successor() {
             let follows = |terms: &Terms| terms.max_prepared_statements > 0;
             // Names that are followed are other names on servers: who has some keeps to that.

@@ -103,8 +103,18 @@ pub(super) struct Placed {
     pub stays: bool,
     /// The transaction under way, as long as it may go on elsewhere.
     pub open: Option<Open>,
-    /// It does so now, on a server of this role.
-    pub moves: Option<Role>,
+    /// The server is left with a transaction open. That goes on on a server of this role, if it was
+    /// there before the request at hand.
+    pub moves: Option<Move>,
+}
+
+/// A transaction is to go on elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Move {
+    /// On a server of this role.
+    pub to: Role,
+    /// For what writes or locks.
+    pub acts: bool,
 }
 
 /// A transaction that has done nothing yet that would be lost if it were begun anew elsewhere.
@@ -119,15 +129,11 @@ pub(super) struct Open {
 }
 
 impl Placed {
-    /// Where the next request is for another server: the transaction that it is in goes there, too.
-    pub(super) fn leaves_for(&mut self, role: Role) {
-        self.moves = self.open.is_some().then_some(role);
-    }
-
-    /// The request under way failed, or is lost: whether the transaction that it is in was there
-    /// before it.
-    pub(super) fn was_open(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.by < self.requests)
+    /// The transaction that the request under way, which has failed or is lost, is in, if it was there
+    /// before that.
+    pub(super) fn take_open_before(&mut self) -> Option<Open> {
+        let requests = self.requests;
+        self.open.take().filter(|open| open.by < requests)
     }
 }
 
@@ -322,9 +328,8 @@ impl Flow {
         let tentative = self.placed.tentative.take_if(|tentative| tentative.failed)?;
         inbox.put_in_place(self.placed.judged, &tentative.request);
         self.stop = Some(Stop::Elsewhere);
-        if self.placed.was_open() {
-            self.placed.leaves_for(Role::Primary);
-        }
+        self.placed.open = self.placed.take_open_before();
+        self.placed.moves = Some(Move { to: Role::Primary, acts: false });
         Some(tentative)
     }
 

@@ -93,7 +93,8 @@ impl Sink for Incoming<'_, '_> {
 
     #[inline]
     fn shows(&mut self, tag: u8) {
-        if self.flow.placed.tentative.as_ref().is_some_and(|tentative| tentative.is_decided_by(tag))
+        if let Some(tentative) = &mut self.flow.placed.tentative
+            && tentative.is_decided_by(tag)
         {
             self.show();
         }
@@ -213,6 +214,7 @@ impl Sink for Incoming<'_, '_> {
             return false;
         };
         again.is_due = true;
+        flow.placed.tentative = None;
         flow.requests.forget();
         flow.stop = Some(Stop::Replies);
         self.schema.outlived(version);

@@ -44,6 +44,10 @@ pub(super) struct Request {
     pub begins: Option<Box<[u8]>>,
     /// What it reads first in a transaction that may move.
     pub reads: Option<Arc<Reading>>,
+    /// It writes or locks.
+    pub acts: bool,
+    /// It says that the transaction only reads.
+    pub settles: bool,
 }
 
 /// Where a request stands.
@@ -61,99 +65,33 @@ const TIMES: [&[u8]; 4] = [b"now", b"today", b"tomorrow", b"yesterday"];
 impl Judge<'_> {
     /// Judges the request that these bytes begin with.
     pub(super) fn request(&self, bytes: &[u8], names: &Names, within: Within) -> Judged {
-        let mut found = Request::default();
-        // A Bind of what the request itself prepares has been judged with that.
-        let mut parsed: Option<&[u8]> = None;
-        let (mut movable, mut bound) = (within == Within::Movable, false);
-        let mut texts = 0;
+        let mut judging = Judging {
+            judge: *self,
+            names,
+            found: Request::default(),
+            parsed: None,
+            movable: within == Within::Movable,
+            bound: false,
+            opened: false,
+            texts: 0,
+        };
+        let mut len = 0;
         loop {
-            let rest = bytes.get(found.len..).unwrap_or_default();
+            let rest = bytes.get(len..).unwrap_or_default();
             let (header, body) = match frame::message(rest, self.message_max) {
                 Ok(Some(message)) => message,
                 Ok(None) => return Judged::Incomplete,
                 // Who sends it on will say what is wrong.
                 Err(_) => {
-                    found.len = found.len.max(1);
-                    (found.reason, found.writes) = (Some(Reason::Opaque), true);
-                    return Judged::Whole(found);
+                    judging.add((Reason::Opaque, true));
+                    judging.found.len = len.max(1);
+                    return Judged::Whole(judging.found);
                 }
             };
-            found.len += header.message_len();
-            let text = match header.tag {
-                b'Q' => Text::Is(view::query_text(body)),
-                b'P' => {
-                    let parse = view::Parse::read(body);
-                    parsed = parse.as_ref().map(|parse| parse.name);
-                    Text::Is(parse.map(|parse| parse.text))
-                }
-                b'B' => match view::Bind::read(body) {
-                    // A portal with a name is there for as long as its transaction.
-                    Some(bind) if movable && !bind.portal.is_empty() => Text::Keeps,
-                    Some(bind) => {
-                        bound = true;
-                        match parsed == Some(bind.statement) {
-                            true => Text::None,
-                            false => Text::Is(self.named(bind.statement, names)),
-                        }
-                    }
-                    None => Text::Is(None),
-                },
-                b'D' => match Target::read(body) {
-                    Some(Target::Statement(name)) if parsed != Some(name) => {
-                        Text::Is(self.named(name, names))
-                    }
-                    _ => Text::None,
-                },
-                // It goes on with what is there from before, or leaves some.
-                b'E' if movable && !(bound && view::executes_all(body)) => Text::Keeps,
-                b'E' | b'C' | b'S' | b'X' => Text::None,
-                b'H' => Text::Unended,
-                _ => Text::Is(None),
-            };
-            let judged = match text {
-                Text::None => None,
-                Text::Keeps => Some((Reason::GoesOn, true)),
-                Text::Unended => Some((Reason::NotWhole, true)),
-                Text::Is(None) => Some((Reason::Opaque, true)),
-                Text::Is(Some(text)) => {
-                    texts += 1;
-                    let reading = self.readings.of(text);
-                    let judged = match movable {
-                        false => self.text(&reading),
-                        true => self.text_in_movable(&reading),
-                    };
-                    match judged.0 {
-                        // What stands before it is not part of it.
-                        Reason::Optimistic | Reason::Begins if found.reason.is_some() => {
-                            Some((Reason::Begins, judged.1))
-                        }
-                        reason @ (Reason::Optimistic | Reason::Begins) => {
-                            let alone = reading.facts().statements == 1;
-                            found.begins = alone.then(|| text.into());
-                            movable = reason == Reason::Optimistic;
-                            Some(judged)
-                        }
-                        Reason::Reads if movable => {
-                            found.reads.get_or_insert(reading);
-                            Some(judged)
-                        }
-                        _ => Some(judged),
-                    }
-                }
-            };
-            let (reason, may_write) = judged.unzip();
-            found.reason = stronger(found.reason, reason);
-            found.writes |= may_write.unwrap_or(false);
+            len += header.message_len();
+            judging.message(header.tag, body);
             if matches!(header.tag, b'Q' | b'S' | b'H' | b'F' | b'X') {
-                let whole = bytes.get(..found.len).unwrap_or_default();
-                if found.reads.is_some() && says_a_time(whole) {
-                    found.reason = Some(Reason::GoesOn);
-                }
-                // Of one that has begun on the primary nothing is left behind only if nothing is done.
-                if !movable && texts > 1 {
-                    found.begins = None;
-                }
-                return Judged::Whole(found);
+                return Judged::Whole(judging.whole(bytes.get(..len).unwrap_or_default()));
             }
         }
     }
@@ -197,6 +135,9 @@ impl Judge<'_> {
     fn text_in_movable(&self, reading: &Reading) -> (Reason, bool) {
         match self.text(reading) {
             (Reason::Nothing, writes) if !reading.facts().unsteady => (Reason::Nothing, writes),
+            (Reason::ReadOnly, writes) if matches!(reading.facts().does, Does::Begins(_)) => {
+                (Reason::ReadOnly, writes)
+            }
             (reason, false)
                 if reason.role() == Role::Replica && reading.is_steady(self.catalog) =>
             {
@@ -218,21 +159,126 @@ impl Judge<'_> {
     }
 }
 
-/// What a message runs.
-enum Text<'a> {
-    /// Nothing by itself.
-    None,
-    /// This; the inner `None` is what can't be read.
-    Is(Option<&'a [u8]>),
-    /// What keeps its server.
-    Keeps,
-    /// A request that does not end.
-    Unended,
+/// A request that is being judged.
+struct Judging<'a> {
+    judge: Judge<'a>,
+    names: &'a Names,
+    found: Request,
+    /// What the request itself has prepared last: a Bind of that has been judged with it.
+    parsed: Option<&'a [u8]>,
+    /// The transaction has to be able to go on elsewhere.
+    movable: bool,
+    /// There is a portal of this request.
+    bound: bool,
+    /// One that has not run.
+    opened: bool,
+    /// How many texts there are.
+    texts: usize,
 }
 
+impl<'a> Judging<'a> {
+    fn message(&mut self, tag: u8, body: &'a [u8]) {
+        match tag {
+            b'Q' => self.text(view::query_text(body)),
+            b'P' => {
+                let parse = view::Parse::read(body);
+                self.parsed = parse.as_ref().map(|parse| parse.name);
+                self.text(parse.map(|parse| parse.text));
+            }
+            b'B' => match view::Bind::read(body) {
+                // A portal with a name is there for as long as its transaction.
+                Some(bind) if self.movable && !bind.portal.is_empty() => {
+                    self.add((Reason::GoesOn, true));
+                }
+                Some(bind) => {
+                    (self.bound, self.opened) = (true, true);
+                    if self.parsed != Some(bind.statement) {
+                        self.text(self.judge.named(bind.statement, self.names));
+                    }
+                }
+                None => self.text(None),
+            },
+            b'D' => match Target::read(body) {
+                Some(Target::Statement(name)) if self.parsed != Some(name) => {
+                    self.text(self.judge.named(name, self.names));
+                }
+                _ => {}
+            },
+            // It goes on with what is there from before, or leaves some.
+            b'E' if self.movable && !(self.bound && view::executes_all(body)) => {
+                self.add((Reason::GoesOn, true));
+            }
+            b'E' => self.opened = false,
+            b'C' | b'S' | b'X' => {}
+            b'H' => self.add((Reason::NotWhole, true)),
+            _ => self.text(None),
+        }
+    }
+
+    /// A text that is run; `None` is one that can't be read.
+    fn text(&mut self, text: Option<&[u8]>) {
+        let Some(text) = text else { return self.add((Reason::Opaque, true)) };
+        self.texts += 1;
+        let judge = self.judge;
+        let reading = judge.readings.of(text);
+        let (reason, writes) = match self.movable {
+            false => judge.text(&reading),
+            true if says_a_time(text) => (Reason::GoesOn, true),
+            true => judge.text_in_movable(&reading),
+        };
+        self.found.acts |= matches!(reading.facts().does, Does::Writes(_) | Does::Locks(_));
+        match reason {
+            // What stands before it is not part of it.
+            Reason::Optimistic | Reason::Begins if self.found.reason.is_some() => {
+                return self.add((Reason::Begins, writes));
+            }
+            Reason::Optimistic | Reason::Begins => {
+                self.found.begins = (reading.facts().statements == 1).then(|| text.into());
+                self.movable = reason == Reason::Optimistic;
+            }
+            Reason::ReadOnly if self.movable => {
+                (self.movable, self.found.settles) = (false, true);
+            }
+            Reason::Reads if self.movable => {
+                self.found.reads.get_or_insert(reading);
+            }
+            _ => {}
+        }
+        self.add((reason, writes));
+    }
+
+    fn add(&mut self, (reason, writes): (Reason, bool)) {
+        self.found.reason = stronger(self.found.reason, Some(reason));
+        self.found.writes |= writes;
+    }
+
+    /// All of it has been judged.
+    fn whole(self, bytes: &[u8]) -> Request {
+        let Self { mut found, movable, opened, texts, .. } = self;
+        found.len = bytes.len();
+        if movable && (opened || found.reads.is_some() && says_a_time(bytes)) {
+            found.reason = Some(Reason::GoesOn);
+        }
+        // Of one that begins on the primary nothing is left behind only if nothing else is done.
+        let there = found.reason.is_some_and(|reason| reason.role() == Role::Replica);
+        if texts > 1 && (!movable || !there) {
+            found.begins = None;
+        }
+        found
+    }
+}
+
+/// Whether a request has a word that means a time which depends on that of its transaction.
 fn says_a_time(request: &[u8]) -> bool {
     let request = request.to_ascii_lowercase();
-    TIMES.iter().any(|time| memchr::memmem::find(&request, time).is_some())
+    let is_of_word =
+        |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    TIMES.iter().any(|time| {
+        memchr::memmem::find_iter(&request, time).any(|at| {
+            let before = at.checked_sub(1).and_then(|before| request.get(before));
+            !is_of_word(before) && !is_of_word(request.get(at + time.len()))
+        })
+    })
 }
 
 /// Of the two the one that leads to the primary; what does nothing counts only by itself.

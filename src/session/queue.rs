@@ -98,10 +98,13 @@ impl Session {
             let lease = match self.must_ask(&lease) {
                 false => lease,
                 true => match self.apply_on(lease).await {
-                    Ok(lease) => lease,
-                    Err(_) if self.tries_elsewhere() => continue,
+                    Ok(Some(lease)) => lease,
                     // Nothing of the client's has been sent to it.
-                    Err(End::ServerGone) => continue,
+                    Ok(None) => {
+                        self.tries_elsewhere();
+                        continue;
+                    }
+                    Err(_) if self.tries_elsewhere() => continue,
                     Err(end) => return Err(end),
                 },
             };
@@ -238,20 +241,25 @@ impl Session {
         })
     }
 
-    /// Makes a server's settings the client's, and waits until they are.
+    /// Makes a server's settings the client's, and waits until they are; `None` when the server was
+    /// lost with that.
     pub(super) async fn apply_on(
         &mut self,
         mut lease: Lease<Connector>,
-    ) -> Result<Lease<Connector>, End> {
+    ) -> Result<Option<Lease<Connector>>, End> {
         let params = Arc::clone(&self.params);
         match lease.apply(&params).await {
-            Ok(()) => Ok(lease),
+            Ok(()) => Ok(Some(lease)),
             Err(ServerError::Refused(error)) => {
                 lease.check_in(self.on);
                 Err(End::Refused(error))
             }
             Err(ServerError::Fault(fault)) => Err(End::Server(fault)),
-            Err(ServerError::Io(_) | ServerError::Closed | ServerError::TimedOut) => {
+            Err(ServerError::Io(_) | ServerError::Closed) => {
+                lease.site.doubt();
+                Ok(None)
+            }
+            Err(ServerError::TimedOut) => {
                 lease.site.doubt();
                 Err(End::ServerGone)
             }

@@ -98,10 +98,11 @@ impl Session {
             let sent = lease.ledger.sent(Awaited::Query, Audience::Pooler);
             flow.beginning = sent.map_err(Fault::from)?;
             request::query(&mut out, begin);
+            // Nothing runs outside of it.
+            flow.stop = Some(Stop::Replies);
         }
         if !out.is_empty() {
-            // Were it cancelled, the request behind it would run with another's settings, or outside
-            // of its transaction.
+            // Were it cancelled, the request behind it would run with another's settings.
             self.seat.settle(lease.key());
             lease.outbox.push(&out);
         } else {
@@ -312,6 +313,7 @@ impl Session {
         let Heard { settled, refused, learnt, ceased } = heard;
         if let Some(attached) = &self.attached
             && let Some(tentative) = &attached.flow.placed.tentative
+            && tentative.on_replica
             && (refused.is_some() || tentative.failed && attached.lease.ledger.is_skipping())
         {
             // The replica won't have the client's settings, or has failed at what we sent ahead: its
@@ -456,7 +458,12 @@ impl Session {
             (PoolMode::Session, _) => Ok(false),
             (PoolMode::Transaction | PoolMode::Statement, b'I') => Ok(!self.asks_again()?),
             (PoolMode::Statement, _) => Err(End::StatementMode),
-            (PoolMode::Transaction, _) => Ok(flow.placed.moves.is_some()),
+            (PoolMode::Transaction, _) if flow.placed.moves.is_some() => Ok(true),
+            // It could neither go on nor leave.
+            (PoolMode::Transaction, _) if flow.stop == Some(Stop::Elsewhere) => {
+                Err(End::ServerGone)
+            }
+            (PoolMode::Transaction, _) => Ok(false),
         }
     }
 

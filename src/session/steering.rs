@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::budget::{Budget, Spent};
-use super::flow::Stop;
+use super::flow::{Move, Stop};
 use super::judge::{Judge, Judged, Request, Within};
 use super::routing::{Aim, AtReplica, Last, Moving};
 use super::{Attached, End, Next, ServerPool, Session, Tenancy};
@@ -51,8 +51,10 @@ pub(super) fn judge<'a>(
                 Isolation::Default => default.isolation,
                 isolation => isolation,
             },
+            // Names that are not followed are known to one server alone.
             optimistic: terms.transaction_routing == TransactionRouting::Optimistic
-                && terms.read_routing == ReadRouting::Auto,
+                && terms.read_routing == ReadRouting::Auto
+                && terms.max_prepared_statements > 0,
         },
         message_max: terms.message_max,
     })
@@ -370,17 +372,13 @@ impl Session {
         let Some(mut attached) = self.attached.take_if(may) else { return false };
         (course.lost, course.spent) = (true, None);
         attached.stop_counting(&self.tenancy, self.on);
-        let Attached { lease, flow, mut undo, replica, clock, .. } = *attached;
-        let was_open = flow.placed.was_open();
+        let Attached { lease, mut flow, mut undo, replica, clock, .. } = *attached;
+        let open = flow.placed.take_open_before();
         if let Some(tentative) = flow.placed.tentative {
             self.names.undo(&mut undo, tentative.first..u64::MAX);
             // What of it has not been sent yet is there still.
             self.client.inbox.put_in_place(flow.placed.judged, &tentative.request);
-            course.moving = flow.placed.open.filter(|_| was_open).map(|open| Moving {
-                begin: open.begin,
-                to: Role::Primary,
-                clock,
-            });
+            course.moving = open.map(|open| Moving { begin: open.begin, to: Role::Primary, clock });
             if let Some(at) = replica {
                 course.tried(at.host);
                 if flow.placed.requests > 1 {
@@ -399,13 +397,18 @@ impl Session {
     pub(super) fn stays(&mut self) {
         let Some(attached) = self.attached.as_deref_mut() else { return };
         attached.flow.placed.stays = true;
-        attached.flow.stop.take_if(|stop| *stop == Stop::Elsewhere);
+        if attached.flow.stop == Some(Stop::Elsewhere) {
+            // What is held is looked at again.
+            attached.flow.stop = Some(Stop::Replies);
+        }
     }
 
     /// Whether the transaction under way goes on elsewhere.
     pub(super) fn is_moving(&self) -> bool {
         match self.attached.as_deref() {
-            Some(attached) => attached.flow.placed.moves.is_some(),
+            Some(attached) => {
+                attached.flow.placed.moves.is_some() && attached.lease.receiver.status() != b'I'
+            }
             None => self.course.as_deref().is_some_and(|course| course.moving.is_some()),
         }
     }
@@ -413,11 +416,17 @@ impl Session {
     /// The transaction under way leaves its server, to be begun anew elsewhere, where that is so.
     pub(super) fn moves_on(&mut self, attached: &mut Attached) {
         let placed = &mut attached.flow.placed;
-        let (Some(to), Some(open)) = (placed.moves.take(), placed.open.take()) else { return };
-        let course = self.course.get_or_insert_default();
-        if let Some(reads) = open.reads.filter(|_| !course.has_given_up()) {
+        let (Some(Move { to, acts }), Some(open)) = (placed.moves.take(), placed.open.take())
+        else {
+            return;
+        };
+        if attached.lease.receiver.status() == b'I' {
+            return;
+        }
+        if let Some(reads) = open.reads.filter(|_| acts) {
             reads.led_to_writes(&self.tenancy.catalog);
         }
+        let course = self.course.get_or_insert_default();
         course.moving = Some(Moving { begin: open.begin, to, clock: attached.clock.take() });
     }
 
@@ -428,6 +437,11 @@ impl Session {
             (course.lost, course.spent) = (false, None);
             match &attached.replica {
                 Some(AtReplica { host, .. }) => course.was_on_replica(*host, now),
+                // It has only begun there.
+                None if matches!(
+                    attached.flow.placed.moves,
+                    Some(Move { to: Role::Replica, .. })
+                ) => {}
                 None => {
                     let placed = &attached.flow.placed;
                     let wrote = placed.wrote.then(|| flushed(&self.tenancy, placed.lazy, now));

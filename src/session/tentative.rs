@@ -19,7 +19,9 @@ pub(super) struct Tentative {
     /// What the replica has said so far, and what we have.
     held: Vec<u8>,
     /// Errors are not the last word.
-    on_replica: bool,
+    pub on_replica: bool,
+    /// So many statements end before one whose end shows anything.
+    completes: usize,
     /// It has failed: what else is said is not shown.
     pub failed: bool,
     /// Because it writes.
@@ -35,20 +37,23 @@ const READ_ONLY: &[u8] = b"25006";
 
 impl Tentative {
     /// A request that begins with the message of this number.
-    pub(super) fn new(first: u64, request: &[u8], on_replica: bool) -> Self {
-        Self {
-            first,
-            request: request.into(),
-            held: Vec::new(),
-            on_replica,
-            failed: false,
-            writes: false,
-        }
+    pub(super) fn on_primary(first: u64, request: &[u8]) -> Self {
+        let (request, held) = (request.into(), Vec::new());
+        Self { first, request, held, on_replica: false, completes: 0, failed: false, writes: false }
+    }
+
+    /// The same on a replica; the first statements, so many, say nothing by their end.
+    pub(super) fn on_replica(first: u64, request: &[u8], completes: usize) -> Self {
+        Self { on_replica: true, completes, ..Self::on_primary(first, request) }
     }
 
     /// Whether a message of this type shows that the replica can do it.
     #[inline]
-    pub(super) fn is_decided_by(&self, tag: u8) -> bool {
+    pub(super) fn is_decided_by(&mut self, tag: u8) -> bool {
+        if tag == b'C' && self.completes > 0 {
+            self.completes -= 1;
+            return false;
+        }
         !matches!(tag, b'1' | b'2' | b'3' | b'T' | b't' | b'n' | b'N' | b'S' | b'E')
             || self.held.len() > HELD_MAX
     }

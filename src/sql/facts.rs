@@ -173,8 +173,8 @@ pub enum Certainty {
     Syntax,
 }
 
-/// Names of what Postgres itself brings that says when the transaction began.
-const OF_A_TRANSACTION: [&str; 8] = [
+/// Names of what Postgres itself brings that says when the transaction began, or what it may do.
+const OF_A_TRANSACTION: [&str; 9] = [
     "now",
     "transaction_timestamp",
     "current_timestamp",
@@ -183,6 +183,7 @@ const OF_A_TRANSACTION: [&str; 8] = [
     "localtime",
     "localtimestamp",
     "age",
+    "current_setting",
 ];
 
 /// Texts of more bytes are not looked at.

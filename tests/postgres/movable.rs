@@ -184,10 +184,18 @@ fn statement_that_a_replica_has_refused_goes_there_no_more() {
 
 #[test]
 fn transaction_that_says_later_that_it_reads_goes_to_a_replica() {
-    let scene = scene(1, "read_your_writes = \"off\"");
+    says_later("");
+}
+
+#[test]
+fn optimistic_one_that_says_later_that_it_reads_stays_on_its_replica() {
+    says_later("transaction_routing = \"optimistic\"");
+}
+
+fn says_later(general: &str) {
+    let scene = scene(1, general);
     let primary = scene.primary();
     scene.runtime.block_on(async {
-        let client = connect(&scene.pooler, "").await;
         for (begin, then, moves) in [
             ("BEGIN", "SET TRANSACTION READ ONLY", true),
             ("BEGIN", "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", true),
@@ -196,6 +204,8 @@ fn transaction_that_says_later_that_it_reads_goes_to_a_replica() {
             ("BEGIN; SELECT 1", "SET TRANSACTION READ ONLY", false),
             ("BEGIN", "SELECT 1; SET TRANSACTION READ ONLY", false),
         ] {
+            // Nothing has been read yet that a replica might lack.
+            let client = connect(&scene.pooler, "").await;
             run(&client, begin).await;
             run(&client, then).await;
             assert_eq!(place(&client).await != primary, moves, "{begin}; {then}");
@@ -205,6 +215,23 @@ fn transaction_that_says_later_that_it_reads_goes_to_a_replica() {
             let error = client.simple_query("INSERT INTO t VALUES (1, 1)").await.unwrap_err();
             assert_eq!(error.code().unwrap().code(), "25006", "{begin}; {then}");
             run(&client, "ROLLBACK").await;
+        }
+    });
+}
+
+/// The question what a request has left is under way when the next one comes.
+#[test]
+fn read_behind_what_keeps_its_server_is_answered_there() {
+    let scene = scene(1, OPTIMISTIC);
+    scene.runtime.block_on(async {
+        for turn in 0..30 {
+            let client = connect(&scene.pooler, "").await;
+            run(&client, "CREATE TEMP TABLE mine (a int)").await;
+            let next = ["SELECT 1", "BEGIN READ ONLY", "BEGIN"][turn % 3];
+            let ran = tokio::time::timeout(LIMIT, client.simple_query(next));
+            ran.await.expect("it is answered").unwrap();
+            run(&client, "COMMIT").await;
+            assert_eq!(value(&client, "SELECT count(*) FROM mine").await, "0");
         }
     });
 }

@@ -74,7 +74,8 @@ impl Outgoing<'_, '_> {
     /// once more: only if there is all of it and nothing behind it, and nothing before it that it
     /// would be rolled back with.
     pub(super) fn keep_to_run_again(&mut self, sequence: Option<u64>, request: &[u8]) {
-        let alone = self.flow.placed.tentative.is_none()
+        let tentative = self.flow.placed.tentative.as_ref();
+        let alone = tentative.is_none_or(|tentative| !tentative.on_replica)
             && self.server.receiver.status() == b'I'
             && self.flow.restore.is_none()
             && request.len() <= self.terms.request_max

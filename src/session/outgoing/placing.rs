@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{Outgoing, Stop};
 use crate::route::{Reason, Role};
-use crate::session::flow::Open;
+use crate::session::flow::{Move, Open};
 use crate::session::judge::{Judged, Request, Within};
 use crate::session::routing::{AtReplica, Place};
 use crate::session::tentative::Tentative;
@@ -45,7 +45,9 @@ impl Outgoing<'_, '_> {
         placed.lazy = placed.lazy || place.lazy || mentions_flushing(rest);
         // It is still here only because its server was asked something.
         let status = self.server.receiver.status();
-        let rests = rested && status == b'I' && self.flow.batch.is_some();
+        let own = !self.flow.resets.is_empty() || !self.flow.redo.is_empty();
+        let rests = rested && status == b'I' && self.flow.batch.is_some() && !own;
+        let free = self.ear.is_none() && self.flow.pins.is_empty() && !placed.stays;
         if placed.wrote && !rests {
             return true;
         }
@@ -58,16 +60,16 @@ impl Outgoing<'_, '_> {
             Some(reason) if rests && reason.role() == Role::Primary => {
                 place.follows(reason, placed)
             }
-            Some(_) if rests && self.flow.pins.is_empty() && !placed.stays => {
+            Some(_) if rests && free => {
                 self.flow.stop = Some(Stop::Elsewhere);
                 return false;
             }
             _ => {}
         }
         // `SET TRANSACTION READ ONLY` comes first in what has begun without saying so.
-        if open.is_some() && request.reason == Some(Reason::ReadOnly) {
+        if open.is_some() && free && request.reason == Some(Reason::ReadOnly) {
             placed.open = open;
-            placed.leaves_for(Role::Replica);
+            placed.moves = Some(Move { to: Role::Replica, acts: false });
             self.flow.stop = Some(Stop::Elsewhere);
             return false;
         }
@@ -77,9 +79,16 @@ impl Outgoing<'_, '_> {
         // Behind others it may be about what they have left in the session.
         let first = status == b'I' && self.flow.batch.is_none();
         let alone = first && rested && rest.len() == request.len;
-        let reads = alone && request.reason.is_some_and(|reason| reason.role() == Role::Replica);
-        placed.tentative = reads.then(|| Tentative::new(self.server.ledger.next(), rest, false));
-        placed.open = request.begins.map(|begin| Open { begin, by: 0, reads: None });
+        let reads = alone
+            && !request.writes
+            && request.reason.is_some_and(|reason| reason.role() == Role::Replica);
+        placed.tentative = reads.then(|| Tentative::on_primary(self.server.ledger.next(), rest));
+        // Nothing is left behind only if nothing has been done.
+        placed.open = request.begins.filter(|_| request.reads.is_none()).map(|begin| Open {
+            begin,
+            by: placed.requests,
+            reads: None,
+        });
         true
     }
 
@@ -104,9 +113,9 @@ impl Outgoing<'_, '_> {
         let request = match place.judge.request(rest, self.names, within) {
             Judged::Whole(request) if request.len <= self.terms.request_max => request,
             Judged::Incomplete if rest.len() <= self.terms.request_max => return false,
-            Judged::Incomplete | Judged::Whole(_) => return self.goes_elsewhere(waits),
+            Judged::Incomplete | Judged::Whole(_) => return self.goes_elsewhere(waits, false),
         };
-        let Request { len, reason, begins, reads: first, .. } = request;
+        let Request { len, reason, begins, reads: first, acts, settles, .. } = request;
         let reads = match reason {
             None | Some(Reason::Nothing) => true,
             Some(reason) => {
@@ -114,7 +123,7 @@ impl Outgoing<'_, '_> {
             }
         };
         if !reads {
-            return self.goes_elsewhere(waits);
+            return self.goes_elsewhere(waits, acts);
         }
         let placed = &mut self.flow.placed;
         placed.judged = len;
@@ -122,7 +131,10 @@ impl Outgoing<'_, '_> {
         if let Some(reason) = reason.filter(|_| placed.requests > 1 && !movable) {
             place.follows(reason, placed);
         }
+        let completes = usize::from(begins.is_some());
         match (begins, &mut placed.open) {
+            // It says that it only reads: it stays.
+            (_, open) if settles => *open = None,
             (Some(begin), open) => {
                 *open = Some(Open { begin, by: placed.requests, reads: first });
             }
@@ -132,16 +144,16 @@ impl Outgoing<'_, '_> {
         let whole = rest.get(..len).filter(|whole| whole.len() == rest.len());
         self.flow.placed.tentative = whole
             .filter(|_| !waits)
-            .map(|whole| Tentative::new(self.server.ledger.next(), whole, true));
+            .map(|whole| Tentative::on_replica(self.server.ledger.next(), whole, completes));
         true
     }
 
     /// The next request is not for this replica: it is for another server, once all that is owed has
     /// been answered.
-    fn goes_elsewhere(&mut self, waits: bool) -> bool {
+    fn goes_elsewhere(&mut self, waits: bool, acts: bool) -> bool {
         self.flow.stop = Some(if waits { Stop::Replies } else { Stop::Elsewhere });
         if !waits {
-            self.flow.placed.leaves_for(Role::Primary);
+            self.flow.placed.moves = Some(Move { to: Role::Primary, acts });
         }
         false
     }
