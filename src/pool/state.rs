@@ -452,12 +452,6 @@ impl<M: Member, E> State<M, E> {
         None
     }
 
-    /// Whether anything may be opened now, where there is room.
-    pub(super) fn may_open(&self, now: Instant) -> bool {
-        let opens = !self.closed && !self.paused && self.prospect == Prospect::Open;
-        opens && !self.retry.halted && !self.retry.is_pausing(now)
-    }
-
     /// Begins an opening on that loop, of a member of the generation that is given.
     pub(super) fn open_on(&mut self, on: LoopId) -> Generation {
         self.opening += 1;

@@ -6,7 +6,7 @@ use super::{Entry, Found, Idle, STRAIN_MAX, State};
 use crate::net::loops::LoopId;
 use crate::pool::member::Member;
 use crate::pool::pool::Ask;
-use crate::pool::settings::Order;
+use crate::pool::settings::{Order, Prospect};
 
 /// How many idle members are looked at for one whose affinity fits.
 const AFFINITY_SCAN: usize = 8;
@@ -79,6 +79,12 @@ impl<M: Member, E> State<M, E> {
     pub(super) fn hops(&self, slot: u32, id: u64, now: Instant) -> bool {
         let had = || self.waiters.get(slot).is_some_and(|it| it.turn.ask.last_member == Some(id));
         self.settings.order == Order::ForceHop && had() && self.another_comes(now)
+    }
+
+    /// Whether anything may be opened now, where there is room.
+    pub(in crate::pool) fn may_open(&self, now: Instant) -> bool {
+        let opens = !self.closed && !self.paused && self.prospect == Prospect::Open;
+        opens && !self.retry.halted && !self.retry.is_pausing(now)
     }
 
     fn another_comes(&self, now: Instant) -> bool {
