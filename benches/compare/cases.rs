@@ -51,6 +51,8 @@ pub(crate) const PLAIN: Setup = Setup {
     statements: Statements::Unnamed,
     tls: Tls::None,
     replica: None,
+    clients_max: 10_000,
+    pages: None,
 };
 
 const SIMPLE: Case = Case {
@@ -221,11 +223,16 @@ fn turn(run: &Run, case: &Case, pooler: &Pooler) -> anyhow::Result<Turn> {
     let _idle =
         Crowd::connect(&pooler.target, &script::idle_after_query(), run.idle_clients(case.idle))?;
     let crowd = Crowd::connect(&pooler.target, &(case.script)(), case.clients)?;
+    busy(run, &crowd, pooler)
+}
+
+/// Lets a crowd work, and measures the pooler that it works at.
+pub(crate) fn busy(run: &Run, crowd: &Crowd, pooler: &Pooler) -> anyhow::Result<Turn> {
     crowd.go();
     pause(run.warm_up)?;
-    let before = Mark::take(&crowd, pooler)?;
+    let before = Mark::take(crowd, pooler)?;
     pause(run.window)?;
-    let after = Mark::take(&crowd, pooler)?;
+    let after = Mark::take(crowd, pooler)?;
     crowd.check()?;
     Ok(after.since(&before))
 }

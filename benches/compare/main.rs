@@ -22,6 +22,7 @@ mod run;
 mod scram;
 mod script;
 mod tls;
+mod watched;
 mod wire;
 
 use std::net::Ipv4Addr;
@@ -136,7 +137,7 @@ fn matches(wanted: &str, name: &str) -> bool {
 
 fn names() -> Vec<&'static str> {
     let mut names: Vec<_> = cases::all().iter().map(|case| case.name).collect();
-    names.extend(["open-loop", "idle", "idle-prepared"]);
+    names.extend(["open-loop", "watched", "idle", "idle-prepared"]);
     names.extend(postgres::BENCHES.iter().map(|bench| bench.name));
     names
 }
@@ -186,6 +187,16 @@ fn over_null_server(run: &mut Run, options: &Options) -> anyhow::Result<String> 
         eprintln!("open-loop ...");
         let parts = cases::measure_open_loop(run)?;
         text += &report::latency(run, &parts).markdown();
+    }
+    if options.wants("watched") {
+        eprintln!("watched ...");
+        match watched::measure(run) {
+            Ok(Some(watched)) => text += &report::watched(&watched),
+            // pgweir can't be started, which is noted.
+            Ok(None) => {}
+            Err(error) if keeper::INTERRUPTED.load(Ordering::Relaxed) => return Err(error),
+            Err(error) => run.note(format!("pgweir FAILED in watched: {error:#}")),
+        }
     }
     let mut memory = report::memory(run);
     if options.wants("idle") {

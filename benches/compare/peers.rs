@@ -102,6 +102,10 @@ pub(crate) struct Setup {
     pub(crate) tls: Tls,
     /// A replica, which pgweir may read from; the others know nothing of it.
     pub(crate) replica: Option<SocketAddr>,
+    /// Clients that there may be.
+    pub(crate) clients_max: usize,
+    /// Where pgweir serves its metrics; whoever logs in may then open the console.
+    pub(crate) pages: Option<SocketAddr>,
 }
 
 impl Setup {
@@ -226,9 +230,10 @@ impl Peers {
         ini += &format!(
             "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
              listen_backlog = 1024\npool_mode = {pool_mode}\ndefault_pool_size = {}\n\
-             max_client_conn = 10000\nauth_type = {auth_type}\nauth_file = {}\n\
+             max_client_conn = {}\nauth_type = {auth_type}\nauth_file = {}\n\
              log_connections = 0\nlog_disconnections = 0\n",
             setup.pool_size,
+            setup.clients_max,
             auth_file.display(),
         );
         if self.pgbouncer_prepares() {
@@ -258,9 +263,13 @@ impl Peers {
         let binary = self.pgweir.as_deref().context("not built (see PGWEIR_BIN)")?;
         let mut toml = format!(
             "listen_port = 0\npool_mode = \"transaction\"\ndefault_pool_size = {}\n\
-             max_client_conn = 10000\n",
-            setup.pool_size,
+             max_client_conn = {}\n",
+            setup.pool_size, setup.clients_max,
         );
+        toml += &match setup.pages {
+            Some(pages) => format!("http_listen = \"{pages}\"\nstats_users = \"bench\"\n"),
+            None => "http_listen = \"\"\n".to_owned(),
+        };
         for (name, value) in setup.tls.settings(&self.folder) {
             toml += &format!("{name} = \"{value}\"\n");
         }

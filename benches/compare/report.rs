@@ -1,10 +1,11 @@
 //! The tables: medians, and ratios as the median of each round's ratio to PgBouncer.
 
-use crate::cases::{Case, OPEN_LOOP_RATE, OpenLoop, Part, Unit};
+use crate::cases::{Case, OPEN_LOOP_RATE, OpenLoop, Part, Turn, Unit};
 use crate::memory::{CROWDS, Footprint};
 use crate::peers::{Peer, Statements};
 use crate::postgres::{Bench, BenchPart};
 use crate::run::Run;
+use crate::watched::Watched;
 
 /// A table in Markdown.
 #[derive(Debug)]
@@ -207,6 +208,47 @@ pub(crate) fn latency(run: &Run, parts: &[OpenLoop]) -> Table {
     let title = "CPU microseconds per transaction".to_owned();
     table.rows.push([vec![title, "–".to_owned()], cells].concat());
     table
+}
+
+/// The tables of what it costs to be watched, and of how soon those who watch are answered.
+pub(crate) fn watched(watched: &Watched) -> String {
+    let header = ["", "nobody looks", "scraped, and asked once a second", "spread of the ratio"];
+    let mut cost = Table::new(
+        "pgweir watched, 50 simple clients, as many as there may be; in brackets the ratio to the \
+         same unwatched",
+        header.map(str::to_owned).into(),
+    );
+    for (title, value) in [
+        ("CPU microseconds per transaction", (|turn| turn.cpu) as fn(&Turn) -> f64),
+        ("transactions per second", |turn| turn.rate),
+    ] {
+        let [base, own] =
+            [&watched.quiet, &watched.watched].map(|turns| turns.iter().map(value).collect());
+        let (base, own): (Vec<f64>, Vec<f64>) = (base, own);
+        cost.rows.push(vec![
+            title.to_owned(),
+            cell(Some(&base), None),
+            cell(Some(&own), Some(&base)),
+            spread(Some(&own), Some(&base)),
+        ]);
+    }
+    let header = ["asked for", "median", "99th percentile", "longest", "within 10 ms", "times"];
+    let mut answers = Table::new(
+        "Milliseconds to an answer of the console and the pages, under the same load",
+        header.map(str::to_owned).into(),
+    );
+    for answer in &watched.answers {
+        let mut took: Vec<f64> = answer.took.iter().map(|it| it.as_secs_f64() * 1e3).collect();
+        took.sort_by(f64::total_cmp);
+        let at = |percent: usize| took.get(took.len().saturating_sub(1) * percent / 100).copied();
+        let mut row = vec![answer.to.to_owned()];
+        row.extend([50, 99, 100].map(|share| at(share).map_or("–".to_owned(), figure)));
+        let within = took.iter().filter(|took| **took <= 10.0).count();
+        row.push(format!("{:.1} %", within as f64 / took.len().max(1) as f64 * 100.0));
+        row.push(took.len().to_string());
+        answers.rows.push(row);
+    }
+    cost.markdown() + &answers.markdown()
 }
 
 /// The table of idle clients.

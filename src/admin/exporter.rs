@@ -4,7 +4,7 @@
 use super::commands::{Column, Row};
 use super::metrics::Page;
 use super::registry::Registry;
-use super::tables::{DATABASES, counts, databases};
+use super::tables::{self, DATABASES, VERSION, counts, databases};
 use crate::wire::reply::Value;
 
 /// The metric, its column in `SHOW DATABASES`, and what it is.
@@ -34,6 +34,14 @@ const OF_LISTS: [(&str, &str, &str); 11] = [
     ("cached_dns_zones", "dns_zones", "Zones that are kept: none."),
     ("in_flight_dns_queries", "dns_queries", "Names that are looked up: by the system."),
 ];
+
+pub(super) fn version(page: &mut Page, registry: &dyn Registry) {
+    let name = "pgbouncer_version_info";
+    page.head(name, "The version, as SHOW VERSION has it.");
+    for row in tables::version(registry) {
+        page.sample(name, &[("version", &shown(VERSION, &row, "version"))], 1);
+    }
+}
 
 pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
     let counts = counts(registry);

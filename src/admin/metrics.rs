@@ -6,8 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use super::registry::{PoolFigures, Registry};
 use super::{
-    PGBOUNCER_VERSION, VERSION, alerts, catalogs, errors, exporter, hosts, inside, routes, stats,
-    times, waiting,
+    VERSION, alerts, catalogs, errors, exporter, hosts, inside, routes, stats, times, waiting,
 };
 use crate::notify::{Figures, State};
 use crate::traffic::Distribution;
@@ -58,9 +57,7 @@ static POOL_GAUGES: &[PoolGauge] = &[
 pub fn text(registry: &dyn Registry) -> String {
     let mut page = Page::default();
     page.gauge("pgbouncer_up", "Whether the pooler answers.", 1);
-    let version = [("version", PGBOUNCER_VERSION)];
-    page.head("pgbouncer_version_info", "The version of PgBouncer that the console is like.");
-    page.sample("pgbouncer_version_info", &version, 1);
+    exporter::version(&mut page, registry);
     page.head("pgweir_build_info", "The version of pgweir.");
     page.sample("pgweir_build_info", &[("version", VERSION)], 1);
     page.gauge("pgweir_clients", "Clients that are logged in.", registry.clients().len());

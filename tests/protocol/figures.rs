@@ -11,7 +11,7 @@ use crate::support::{
 };
 use crate::wire::{Client, USER};
 
-fn start(settings: &str) -> Pooler {
+pub fn start(settings: &str) -> Pooler {
     let settings = format!("admin_users = \"app\"; {settings}");
     let text = file(shared().port(), &settings, "")
         .replace("http_listen = \"\"", "http_listen = \"127.0.0.1:0\"\nlog_connections = false");
@@ -20,7 +20,7 @@ fn start(settings: &str) -> Pooler {
 
 /// The rows of a table of the console, by the names of its columns.
 #[track_caller]
-fn table(pooler: &Pooler, command: &str) -> Vec<HashMap<String, String>> {
+pub fn table(pooler: &Pooler, command: &str) -> Vec<HashMap<String, String>> {
     let mut console = Client::login_as(pooler.port(), &[USER[0], ("database", "pgweir")]);
     console.say(&format!("Q {command}"));
     let names = console.hear().names();
@@ -150,7 +150,7 @@ fn waits_are_counted_and_every_table_says_the_same() {
 
 /// What `/metrics` answers.
 #[track_caller]
-fn page(pooler: &Pooler) -> String {
+pub fn page(pooler: &Pooler) -> String {
     let address = || {
         let log = pooler.log();
         let line = log.lines().find_map(|line| line.strip_prefix("  metrics   http://"))?;
@@ -166,7 +166,7 @@ fn page(pooler: &Pooler) -> String {
 
 /// The value of a metric, which is given with its labels.
 #[track_caller]
-fn metric(page: &str, name: &str) -> String {
+pub fn metric(page: &str, name: &str) -> String {
     let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.unwrap_or_else(|| panic!("no {name} in {page}")).to_owned()
 }
@@ -545,7 +545,11 @@ fn every_metric_has_its_row_in_the_documents() {
 
 /// The only line that has this in this column.
 #[track_caller]
-fn line(rows: &[HashMap<String, String>], column: &str, value: &str) -> HashMap<String, String> {
+pub fn line(
+    rows: &[HashMap<String, String>],
+    column: &str,
+    value: &str,
+) -> HashMap<String, String> {
     let found: Vec<_> = rows.iter().filter(|row| row[column] == value).collect();
     assert_eq!(found.len(), 1, "{column} = {value}: {rows:#?}");
     found[0].clone()

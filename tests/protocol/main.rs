@@ -28,6 +28,7 @@ mod caps;
 mod console;
 mod defaults;
 mod endings;
+mod exporter;
 mod figures;
 mod listen;
 mod lost_servers;

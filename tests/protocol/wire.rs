@@ -71,14 +71,21 @@ impl Message {
     /// The names in a RowDescription.
     #[track_caller]
     pub fn names(&self) -> Vec<String> {
+        self.types().into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// The names in a RowDescription, each with the number of its type.
+    #[track_caller]
+    pub fn types(&self) -> Vec<(String, u32)> {
         assert_eq!(self.tag, b'T', "{}", self.text());
         let mut rest = &self.body[2..];
-        let mut names = Vec::new();
+        let mut columns = Vec::new();
         while let Some(end) = rest.iter().position(|byte| *byte == 0) {
-            names.push(String::from_utf8_lossy(&rest[..end]).into_owned());
+            let kind = u32::from_be_bytes(rest[end + 7..end + 11].try_into().unwrap());
+            columns.push((String::from_utf8_lossy(&rest[..end]).into_owned(), kind));
             rest = &rest[end + 19..];
         }
-        names
+        columns
     }
 
     /// As in a transcript.
