@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use crate::wire::message;
@@ -18,6 +18,8 @@ pub type Script = dyn Fn(&str, usize, &mut Conversation) + Send + Sync;
 pub struct Fake {
     port: u16,
     counts: Arc<Mutex<HashMap<String, usize>>>,
+    /// Locked while cancels don't land.
+    cancels: Arc<Mutex<()>>,
 }
 
 /// A connection as its server sees it. Whatever fails is left alone: the peer may go at any time.
@@ -32,13 +34,21 @@ impl Fake {
         let port = listener.local_addr().unwrap().port();
         let counts = Arc::new(Mutex::new(HashMap::new()));
         let (script, shared): (Arc<Script>, _) = (Arc::new(script), Arc::clone(&counts));
+        let cancels = Arc::new(Mutex::new(()));
+        let held = Arc::clone(&cancels);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (script, counts) = (Arc::clone(&script), Arc::clone(&shared));
-                thread::spawn(move || serve(stream.unwrap(), &counts, &*script));
+                let held = Arc::clone(&held);
+                thread::spawn(move || serve(stream.unwrap(), &counts, &held, &*script));
             }
         });
-        Self { port, counts }
+        Self { port, counts, cancels }
+    }
+
+    /// Cancels don't land as long as this lives.
+    pub fn hold_cancels(&self) -> MutexGuard<'_, ()> {
+        self.cancels.lock().unwrap()
     }
 
     pub fn port(&self) -> u16 {
@@ -51,7 +61,12 @@ impl Fake {
     }
 }
 
-fn serve(stream: TcpStream, counts: &Mutex<HashMap<String, usize>>, script: &Script) {
+fn serve(
+    stream: TcpStream,
+    counts: &Mutex<HashMap<String, usize>>,
+    held: &Mutex<()>,
+    script: &Script,
+) {
     // Whatever is said is said now, also behind what the pooler has not acknowledged yet.
     stream.set_nodelay(true).unwrap();
     let mut conversation = Conversation { stream };
@@ -62,7 +77,7 @@ fn serve(stream: TcpStream, counts: &Mutex<HashMap<String, usize>>, script: &Scr
         packet = startup;
     }
     if packet[..4] == 80_877_102_u32.to_be_bytes() {
-        return;
+        return drop(held.lock().unwrap());
     }
     let words: Vec<_> = packet[4..].split(|byte| *byte == 0).collect();
     let database = words.chunks(2).find(|pair| pair[0] == b"database").unwrap()[1];

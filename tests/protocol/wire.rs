@@ -130,6 +130,9 @@ pub struct Client {
     pub parameters: BTreeMap<String, String>,
     /// BackendKeyData as it came: process id and secret.
     pub key: Vec<u8>,
+    /// Bytes that were sent and heard since the login.
+    pub sent: u64,
+    pub heard: u64,
 }
 
 pub const USER: [(&str, &str); 2] = [("user", "app"), ("database", "shop")];
@@ -140,7 +143,12 @@ impl Client {
     pub fn connect(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, buffer: Vec::new(), parameters: BTreeMap::new(), key: Vec::new() }
+        Self::on(stream)
+    }
+
+    fn on(stream: TcpStream) -> Self {
+        let (buffer, parameters, key) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { stream, buffer, parameters, key, sent: 0, heard: 0 }
     }
 
     /// A connection that is ready for queries.
@@ -172,8 +180,7 @@ impl Client {
         let at = |host: &str, port| SocketAddr::new(host.parse().unwrap(), port);
         socket.bind(&at(address, 0).into()).unwrap();
         socket.connect(&at("127.0.0.1", port).into()).unwrap();
-        let stream = TcpStream::from(socket);
-        Self { stream, buffer: Vec::new(), parameters: BTreeMap::new(), key: Vec::new() }
+        Self::on(TcpStream::from(socket))
     }
 
     /// A connection that is ready for queries, by a password in clear or by SCRAM.
@@ -216,7 +223,10 @@ impl Client {
             let message = self.hear();
             match message.tag {
                 b'E' => return Err(message),
-                b'Z' => return Ok(()),
+                b'Z' => {
+                    (self.sent, self.heard) = (0, 0);
+                    return Ok(());
+                }
                 _ => {}
             }
         }
@@ -224,6 +234,7 @@ impl Client {
 
     /// Sends these bytes. A peer that has closed is no error: it has said why, or will.
     pub fn send(&mut self, bytes: &[u8]) {
+        self.sent += bytes.len() as u64;
         match self.stream.write_all(bytes) {
             Err(error)
                 if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
@@ -267,6 +278,7 @@ impl Client {
         let end = 1 + u32::from_be_bytes([a, b, c, d]) as usize;
         let body = self.buffer.get(5..end)?.to_vec();
         self.buffer.drain(..end);
+        self.heard += end as u64;
         let message = Message { tag, body };
         match tag {
             b'S' => {
