@@ -264,6 +264,8 @@ impl<M: Member, E> State<M, E> {
         match self.next_waiter(on).filter(|(_, slot)| !self.hops(*slot, entry.id, now)) {
             Some((lane, slot)) => after.waker = self.hand(entry, lane, slot, now),
             None => {
+                // What is left by somebody who hops: another is to be opened, or this one will do.
+                after.upkeep = self.waiting > 0;
                 let home = self.lane_of(entry.member.home());
                 if let Some(lane) = self.lanes.get_mut(home) {
                     lane.idle.push_back(Idle { entry, since: now });

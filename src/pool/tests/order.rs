@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::fake::{self, Bench, ask, lease, on, quiesce};
 use crate::pool::state::SLACK;
-use crate::pool::{Ask, Lease, Order};
+use crate::pool::{Ask, Condition, Lease, Order};
 
 /// Leases `count` members of loop `index`, so that they were opened in order.
 async fn leases(bench: &Bench, index: u16, count: u64) -> Vec<Lease<fake::Connector>> {
@@ -183,6 +183,22 @@ async fn forced_hop_waits_for_another_member() {
     let waiting = bench.pool.wait(Ask { last_member, ..ask(0, 1) });
     held.check_in(on(0));
     assert_ne!(Some(waiting.await.unwrap().member_id()), last_member);
+}
+
+#[tokio::test(start_paused = true)]
+async fn forced_hop_has_another_opened_when_the_last_one_comes_back_from_its_reset() {
+    let bench = Bench::new(1, |s| {
+        s.order = Order::ForceHop;
+        s.size = 2;
+    });
+    let mut held = lease(&bench.pool, 0, 1).await;
+    held.condition = Condition::NeedsReset;
+    let last_member = Some(held.member_id());
+    held.check_in(on(0));
+    // As long as that one is on its way, none is opened beside it.
+    let waiting = bench.pool.wait(Ask { last_member, ..ask(0, 1) });
+    let waiting = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    assert_ne!(Some(waiting.unwrap().unwrap().member_id()), last_member);
 }
 
 #[tokio::test(start_paused = true)]
