@@ -127,6 +127,7 @@ fn configuration(cluster: &Cluster) -> String {
          pool_mode = 'transaction'
          default_pool_size = {SERVERS}
          debug_force_hop = true
+         query_wait_notify = 0
          max_prepared_statements = 6
          request_buffer_size = '16 KiB'
          max_statement_size = '16 KiB'

@@ -30,9 +30,12 @@ pub fn pooler_for(server: &PostgresServer, settings: &str) -> Pooler {
 pub fn file(port: u16, settings: &str, tables: &str) -> String {
     let settings: String = settings.split("; ").map(|line| format!("{line}\n")).collect();
     let auth = if settings.contains("auth_type") { "" } else { "auth_type = \"trust\"\n" };
+    // Who waits long on a busy machine is not told so, unless that is what is tested.
+    let notify =
+        if settings.contains("query_wait_notify") { "" } else { "query_wait_notify = 0\n" };
     // Scripted servers don't expect to be asked for code.
     format!(
-        "listen_port = 0\nhttp_listen = \"\"\nunseen_code_interval = 0\n{auth}{settings}\n\
+        "listen_port = 0\nhttp_listen = \"\"\nunseen_code_interval = 0\n{auth}{notify}{settings}\n\
          [databases.{APP_DATABASE}]\nhost = \"127.0.0.1\"\nport = {port}\n\
          [users.{APP_USER}]\npassword = \"{PASSWORD}\"\n{tables}"
     )

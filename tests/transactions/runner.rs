@@ -62,6 +62,7 @@ impl Bench {
         let pooler = Pooler::start(&format!(
             "listen_port = 0\nhttp_listen = \"\"\nauth_type = \"trust\"\n\
              pool_mode = \"transaction\"\ndefault_pool_size = 3\ndebug_force_hop = true\n\
+             query_wait_notify = 0\n\
              [databases.{APP_DATABASE}]\nhost = \"127.0.0.1\"\nport = {port}\n\
              [users.{APP_USER}]\npassword = \"{PASSWORD}\"\n"
         ));
