@@ -110,7 +110,7 @@ fn text_of(reader: JoinHandle<Vec<u8>>) -> String {
 /// The child leads its group and has not been waited for, so the group's number is still its own.
 fn kill_group(child: &mut Child) {
     let group = format!("-{}", child.id());
-    Command::new("sh").args(["-c", "kill -KILL -- \"$1\"", "sh", &group]).status().ok();
+    Command::new("sh").args(["-c", "kill -s KILL -- \"$1\"", "sh", &group]).status().ok();
     child.kill().ok();
     child.wait().ok();
 }

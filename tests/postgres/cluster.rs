@@ -226,3 +226,15 @@ fn time_to_start() {
 }
 
 const OWNS: &str = "cluster of this process: ";
+
+#[test]
+fn program_that_does_not_end_is_ended_with_all_that_it_has_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "sleep 1000 & echo $! > \"$0\"; wait"]).arg(&file);
+    let ended = pgweir::demo::cluster::run(&mut command, "", Duration::from_secs(2));
+    assert!(ended.unwrap_err().to_string().contains("2s"));
+    let pid = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    eventually("what it has started is gone", LIMIT, || !is_running(pid));
+}
