@@ -28,6 +28,7 @@ mod docker;
 mod failover;
 mod fallback;
 mod hosts;
+mod lagging;
 mod lifecycle;
 mod listening;
 mod movable;

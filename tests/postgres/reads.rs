@@ -26,12 +26,17 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(replicas: usize, general: &str) -> Self {
+        Self::of(Self::cluster(replicas), general)
+    }
+
+    /// With a table to write to, and a function that says where it runs.
+    pub fn cluster(replicas: usize) -> Cluster {
         let cluster = cluster_with_replicas(replicas);
         let owner = format!("ALTER TABLE t OWNER TO {APP_USER}");
         let sql = format!("CREATE TABLE t (id int PRIMARY KEY, n int); {owner}; {HERE}; {SLOWLY}");
         cluster.primary().sql(APP_DATABASE, &sql).unwrap();
         cluster.wait_replayed().unwrap();
-        Self::of(cluster, general)
+        cluster
     }
 
     pub fn of(cluster: Cluster, general: &str) -> Self {
