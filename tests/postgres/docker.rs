@@ -16,18 +16,18 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docker").join(name)
 }
 
-fn text(name: &str) -> String {
+pub fn text(name: &str) -> String {
     std::fs::read_to_string(file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-fn dashboard() -> Value {
+pub fn dashboard() -> Value {
     serde_json::from_str(&text("grafana/dashboards/pgweir.json")).unwrap()
 }
 
 /// One rule, by its keys: lines of YAML of which we write the simplest.
-type Rule = Vec<(String, String)>;
+pub type Rule = Vec<(String, String)>;
 
-fn rules() -> Vec<Rule> {
+pub fn rules() -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     let text = text("prometheus/rules.yml");
     let lines = text.lines().skip_while(|line| *line != "    rules:").skip(1);

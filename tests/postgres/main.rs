@@ -21,6 +21,7 @@ mod catalog;
 mod check;
 mod closing;
 mod cluster;
+mod composition;
 mod consistency;
 mod console;
 mod demo;
