@@ -194,14 +194,28 @@ fn whole_ini_runs_unchanged_and_converts_with_a_complete_report() {
         assert!(!text.contains(PASSWORD), "{text}");
     }
     let ended = ["converted", "pgweir's default", "not needed", "NOT SUPPORTED"];
-    let lines = ini.lines().filter(|line| line.contains(" = ") && !line.starts_with(' '));
-    for (index, line) in lines.enumerate().skip(6) {
-        let key = line.split_once(" = ").unwrap().0;
-        let said = text.lines().find(|said| said.contains(&format!(": {key} = ")));
-        assert!(
-            said.is_some_and(|said| ended.iter().any(|end| said.contains(end))),
-            "{index} {line}"
-        );
+    // Each with its place, those that stand in one line and those of the file that is included.
+    let mut wanted: Vec<(String, String)> = Vec::new();
+    let more = fs::read_to_string(files.path().join("more.ini")).unwrap();
+    for (file, content) in [("pgbouncer.ini", &ini), ("more.ini", &more)] {
+        for (number, line) in content.lines().enumerate() {
+            let Some((key, value)) = line.split_once(" = ") else { continue };
+            let place = format!("{}:{}: ", shown(files.path(), file), number + 1);
+            let words = value.split_whitespace().filter_map(|word| word.split_once('='));
+            match words.clone().next() {
+                None => wanted.push((place, format!("{key} = "))),
+                Some(_) if key == "2" => wanted.push((place, format!("[peers] {key} = "))),
+                Some(_) => {
+                    wanted.extend(words.map(|(key, _)| (place.clone(), format!("{key} = "))));
+                }
+            }
+        }
+    }
+    assert!(wanted.len() > 80, "{}", wanted.len());
+    for (place, key) in &wanted {
+        let said = text.lines().find(|said| said.contains(&format!("{place}{key}")));
+        let is_said = said.is_some_and(|said| ended.iter().any(|end| said.contains(end)));
+        assert!(is_said, "{place}{key}: {said:?}\n{text}");
     }
     let again = pgweir(&["convert", &path, "--output", &toml]);
     assert!(!again.status.success() && again.stderr.contains("can't be made"), "{}", again.stderr);
