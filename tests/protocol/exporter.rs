@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::figures::{page, start};
+use crate::support::{LIMIT, eventually};
 use crate::wire::{Client, Message, messages};
 
 const TEXT: u32 = 25;
@@ -282,7 +283,15 @@ fn exporter_is_answered_and_makes_of_it_what_the_metrics_say() {
     for parameter in ["client_encoding", "DateStyle", "server_version"] {
         assert!(console.parameters.contains_key(parameter), "{:?}", console.parameters);
     }
-    let simple = scrape(|query| simply(&mut console, query));
+    let at_rest = |samples: &Samples| {
+        let of = |name: &str| samples[&sample(name, &[])];
+        [of("used_servers"), of("free_servers"), of("login_clients")] == [0.0, 1.0, 0.0]
+    };
+    let mut simple = Samples::new();
+    eventually("all is at rest", LIMIT, || {
+        simple = scrape(|query| simply(&mut console, query));
+        at_rest(&simple)
+    });
     console.talk("Q ;", "I ZI");
     let extended = scrape(|query| prepared(&mut console, query));
     console.send(&messages("X"));
