@@ -119,15 +119,16 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "SHOW WAITING",
-        help: "Clients that wait for a server, and since when; their pool, and who has had one of its \
-               servers for longest.",
+        help: "Clients that wait for a server, and since when; their pool, who has had one of its \
+               servers for longest, what that does, and the form of its last statement.",
         role: Role::Stats,
         answer: Answer::Table(waiting::WAITING, waiting::waiting),
     },
     Command {
         name: "SHOW HOLDERS",
         help: "Clients that have a server, for how long, since when they have asked it nothing, why \
-               they keep it between transactions if they do, and how many wait for one.",
+               they keep it between transactions if they do, how many wait for one, what the server \
+               does for them, and the form of their last statement.",
         role: Role::Stats,
         answer: Answer::Table(waiting::HOLDERS, waiting::holders),
     },

@@ -12,6 +12,8 @@ use super::tables::{micros, number, seconds, text};
 use crate::cancel::Seat;
 use crate::config::PoolMode;
 use crate::pool::{Holder, PoolName};
+use crate::server::card::ServerCard;
+use crate::sql::fingerprint;
 use crate::wire::reply::ColumnType::{Integer, Text};
 use crate::wire::reply::Value;
 
@@ -32,11 +34,13 @@ pub(super) static WAITING: &[Column] = &[
     ("holder_application_name", Text),
     ("held", Integer),
     ("holder_reason", Text),
+    ("holder_state", Text),
+    ("holder_statement", Text),
 ];
 
 /// Those who have waited for longest come first.
 pub(super) fn waiting(registry: &dyn Registry) -> Vec<Row> {
-    let seats = by_number(registry);
+    let (seats, servers) = (by_number(registry), by_process(registry));
     let pools: HashMap<PoolName, _> =
         registry.pools().into_iter().map(|pool| (pool.name.clone(), pool)).collect();
     let waits = seats.values().filter_map(|seat| Some((seat.queued_for()?, seat)));
@@ -57,6 +61,7 @@ pub(super) fn waiting(registry: &dyn Registry) -> Vec<Row> {
         row.push(holder.map_or(Value::Null, |seat| text(application_name(seat))));
         row.push(longest.map_or(Value::Null, |holder| seconds(holder.held)));
         row.push(holder.map_or(Value::Null, |seat| reason(seat)));
+        row.extend(activity(holder.and_then(|seat| server_of(seat, &servers))));
         row
     };
     waits.into_iter().map(row).collect()
@@ -76,11 +81,14 @@ pub(super) static HOLDERS: &[Column] = &[
     ("reason", Text),
     // How many wait for a server of the same pool.
     ("cl_waiting", Integer),
+    // In the words of pg_stat_activity.
+    ("state", Text),
+    ("statement", Text),
 ];
 
 /// Those who have held a server for longest come first.
 pub(super) fn holders(registry: &dyn Registry) -> Vec<Row> {
-    let seats = by_number(registry);
+    let (seats, servers) = (by_number(registry), by_process(registry));
     let waiting: HashMap<PoolName, usize> =
         registry.pools().into_iter().map(|pool| (pool.name, pool.snapshot.waiting)).collect();
     let mut holders = registry.holders();
@@ -93,6 +101,7 @@ pub(super) fn holders(registry: &dyn Registry) -> Vec<Row> {
         let mut row = client(seat);
         row.extend([seconds(holder.held), micros(holder.held), seconds(seat.asked_ago())]);
         row.extend([number(pid as usize), reason(seat), number(waiting)]);
+        row.extend(activity(server_of(seat, &servers)));
         Some(row)
     };
     holders.into_iter().filter_map(row).collect()
@@ -139,6 +148,31 @@ pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
 
 fn by_number(registry: &dyn Registry) -> HashMap<u32, Arc<Seat>> {
     registry.clients().into_iter().map(|seat| (seat.pid(), seat)).collect()
+}
+
+/// Servers by their processes.
+type Servers = HashMap<u32, Vec<Arc<ServerCard>>>;
+
+fn by_process(registry: &dyn Registry) -> Servers {
+    let mut servers = Servers::new();
+    for card in registry.servers() {
+        servers.entry(card.pid).or_default().push(card);
+    }
+    servers
+}
+
+/// The server that a client has now.
+fn server_of<'s>(seat: &Seat, servers: &'s Servers) -> Option<&'s ServerCard> {
+    let key = seat.server()?;
+    let cards = servers.get(&key.pid)?;
+    cards.iter().find(|card| card.address == key.address).map(|card| &**card)
+}
+
+/// What a server does for its client, and the form of the text that it was given last: values in it
+/// are shown to nobody.
+fn activity(server: Option<&ServerCard>) -> [Value; 2] {
+    let state = server.map_or(Value::Null, |card| text(card.activity()));
+    [state, server.map_or(Value::Null, |card| text(fingerprint(&card.text())))]
 }
 
 fn seat_of(seats: &HashMap<u32, Arc<Seat>>, holder: Holder) -> Option<&Arc<Seat>> {

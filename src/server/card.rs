@@ -4,9 +4,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::connect::LoggedIn;
@@ -47,7 +48,14 @@ pub struct ServerCard {
     /// When the last request was sent.
     asked: Lately,
     tended: AtomicBool,
+    /// The status of its last ReadyForQuery; 0 while it is at work for its client.
+    rests: AtomicU8,
+    /// The start of the last text that it was given for a client.
+    text: Mutex<Vec<u8>>,
 }
+
+/// How much of a text is kept.
+const TEXT_KEPT: usize = 500;
 
 impl ServerCard {
     /// A server that has just logged in.
@@ -71,6 +79,8 @@ impl ServerCard {
             statements: AtomicU32::new(0),
             asked: Lately::default(),
             tended: AtomicBool::new(false),
+            rests: AtomicU8::new(b'I'),
+            text: Mutex::default(),
         }
     }
 
@@ -105,6 +115,35 @@ impl ServerCard {
     #[inline]
     pub fn asked(&self, at: Instant) {
         self.asked.set(at - self.since);
+        self.rests.store(0, Ordering::Relaxed);
+    }
+
+    /// All that its client has asked is answered, and it said this status.
+    #[inline]
+    pub fn rests(&self, status: u8) {
+        self.rests.store(status, Ordering::Relaxed);
+    }
+
+    /// What it does for its client, in the words of `pg_stat_activity`.
+    pub fn activity(&self) -> &'static str {
+        match self.rests.load(Ordering::Relaxed) {
+            b'I' => "idle",
+            b'T' => "idle in transaction",
+            b'E' => "idle in transaction (aborted)",
+            _ => "active",
+        }
+    }
+
+    /// It was given this text for its client, or a statement that has it.
+    pub fn given(&self, text: &[u8]) {
+        let mut kept = self.text.lock();
+        kept.clear();
+        kept.extend_from_slice(text.get(..text.len().min(TEXT_KEPT)).unwrap_or_default());
+    }
+
+    /// The start of the last one, with the values that are in it.
+    pub fn text(&self) -> Vec<u8> {
+        self.text.lock().clone()
     }
 
     /// How long ago that was; its login counts, too.

@@ -48,6 +48,12 @@ impl Meter {
         Some(now)
     }
 
+    /// Whether the server has nothing to do for the client.
+    #[inline]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.busy.is_none()
+    }
+
     /// So many bytes of the server have been judged. At the end of a transaction all that was
     /// counted goes to its database. Requests that were answered in one go share their time.
     pub(super) fn received(

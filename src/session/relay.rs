@@ -304,6 +304,11 @@ impl Session {
             Ok(judged?)
         })?;
         scratch.output.clear();
+        if let Some(Attached { lease, meter, .. }) = self.attached.as_deref()
+            && meter.is_at_rest()
+        {
+            lease.card().rests(lease.receiver.status());
+        }
         self.heard(Heard { settled, refused, learnt, ceased })?;
         Ok(true)
     }

@@ -659,3 +659,74 @@ fn clients_that_replicate_show_as_such() {
     kinds.sort_unstable();
     assert_eq!(kinds, ["logical", "none", "physical"]);
 }
+
+/// The one command that an operator asks first, while a crowd waits: who does it, and with what.
+#[test]
+fn pile_up_is_told_with_the_application_and_the_statement_that_do_it() {
+    let pooler = start("default_pool_size = 2");
+    let login = |name: &str| {
+        Client::login_as(pooler.port(), &[USER[0], USER[1], ("application_name", name)])
+    };
+    let mut guilty = login("nightly report");
+    guilty.talk("Q begin", "C[BEGIN] ZT");
+    guilty.talk("P s select 1 where 'secret' <> 'x' / S", "1 ZT");
+    guilty.talk("B s / E / S", "2 D[1] C[SELECT 1] ZT");
+    let mut innocent = login("web");
+    innocent.say("Q select 'secret', pg_sleep(60)");
+    let busy = || line(&table(&pooler, "SHOW POOLS"), "database", APP_DATABASE)["sv_active"] == "2";
+    eventually("both are at work", LIMIT, busy);
+    let mut crowd: Vec<_> = (0..5).map(|_| login("web")).collect();
+    crowd.iter_mut().for_each(|client| client.say("Q select 2"));
+    eventually("five wait", LIMIT, || table(&pooler, "SHOW WAITING").len() == 5);
+
+    let rows = table(&pooler, "SHOW WAITING");
+    for row in &rows {
+        let told = ["holder_application_name", "holder_state", "holder_statement"]
+            .map(|column| row[column].as_str());
+        let wanted = ["nightly report", "idle in transaction", "select ? where ? <> ?"];
+        assert_eq!(told, wanted, "{row:?}");
+        assert_eq!(row["application_name"], "web");
+    }
+    let columns = ["application_name", "cl_waiting", "state", "statement"];
+    let holders = || -> Vec<String> {
+        let rows = table(&pooler, "SHOW HOLDERS").into_iter();
+        rows.map(|row| columns.map(|column| row[column].clone()).join("|")).collect()
+    };
+    let of_guilty = "nightly report|5|idle in transaction|select ? where ? <> ?";
+    assert_eq!(holders(), [of_guilty, "web|5|active|select ?, pg_sleep(?)"]);
+    // One command more, and it is over.
+    let id = &rows[0]["holder_id"];
+    psql_rows(&pooler.url("app", "x", "pgweir"), &format!("KILL_CLIENT {id}"));
+    for client in &mut crowd {
+        client.hears("T D[2] C[SELECT 1] ZI");
+    }
+    assert!(guilty.hears_up_to("end").contains("FATAL[57P01]"));
+    assert_eq!(holders(), ["web|0|active|select ?, pg_sleep(?)"]);
+}
+
+#[test]
+fn what_a_server_does_for_its_client_is_told() {
+    let pooler = start("default_pool_size = 1");
+    let mut client = Client::login(pooler.port());
+    let shown = |wanted: &str| {
+        eventually(wanted, LIMIT, || {
+            let rows = table(&pooler, "SHOW HOLDERS").into_iter();
+            let rows: Vec<_> =
+                rows.map(|row| format!("{}: {}", row["state"], row["statement"])).collect();
+            rows == [wanted]
+        });
+    };
+    client.talk("Q begin", "C[BEGIN] ZT");
+    shown("idle in transaction: begin");
+    client.talk("Q select nothing", "E[42703] ZE");
+    shown("idle in transaction (aborted): select nothing");
+    client.talk("Q rollback", "C[ROLLBACK] ZI");
+    client.talk("Q select 1 from pg_advisory_lock(1)", "T D[1] C[SELECT 1] ZI");
+    client.talk("Q select 2", "T D[2] C[SELECT 1] ZI");
+    shown("idle: select ?");
+    client.talk("P - select 3 / B - / E / S", "1 2 D[3] C[SELECT 1] ZI");
+    client.say("Q update t set secret = 'it''s' from pg_sleep(60)");
+    client.hears("E[42P01] ZI");
+    client.say("P - select 'secret', pg_sleep(60) / B - / E / H");
+    shown("active: select ?, pg_sleep(?)");
+}

@@ -55,9 +55,10 @@ impl Outgoing<'_, '_> {
             && (self.flow.alters || self.schema.unseen.may_run(text))
     }
 
-    /// A request begins with this text, if none has before.
+    /// The server is about to be given this text, and the request begins with it, if with none before.
     #[inline]
     pub(super) fn note_text(&mut self, text: &[u8]) {
+        self.server.card().given(text);
         if self.terms.tells_costs() {
             self.flow.requests.begin(text);
         }
