@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::{Client, SimpleQueryMessage, Statement};
 
 use super::hosts::stands;
-use super::reads::{Scene, connect};
+use super::reads::{Scene, try_connect};
 use crate::support::{
     APP_DATABASE, APP_USER, LIMIT, PASSWORD, PostgresServer, StopMode, cluster_with_replicas,
     eventually, psql_rows,
@@ -95,7 +95,8 @@ struct Session {
 
 impl Session {
     async fn open(scene: &Scene, token: usize) -> Result<Self, tokio_postgres::Error> {
-        let client = connect(&scene.pooler, &format!("-c pgweir.causal_token=t{token}")).await;
+        let options = format!("-c pgweir.causal_token=t{token}");
+        let client = try_connect(&scene.pooler, &options).await?;
         let update = client.prepare("UPDATE reg SET v = v + 1 WHERE id = $1 RETURNING v").await?;
         let select = client.prepare("SELECT v FROM reg WHERE id = $1").await?;
         let (wrote, read) = (HashMap::new(), HashMap::new());

@@ -73,14 +73,18 @@ impl Scene {
 }
 
 pub async fn connect(pooler: &Pooler, options: &str) -> Client {
+    try_connect(pooler, options).await.unwrap()
+}
+
+pub async fn try_connect(pooler: &Pooler, options: &str) -> Result<Client, tokio_postgres::Error> {
     let mut config: tokio_postgres::Config =
         pooler.url(APP_USER, PASSWORD, APP_DATABASE).parse().unwrap();
     if !options.is_empty() {
         config.options(options);
     }
-    let (client, connection) = config.connect(NoTls).await.unwrap();
+    let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);
-    client
+    Ok(client)
 }
 
 /// The first value of the rows of a text.
