@@ -1,5 +1,7 @@
 //! Keys and their shards, held against what a server says of the same values.
 
+mod exact;
+
 use pgweir::shard::{Format, Hash, Key, KeyType, Placement, Rule, ShardId};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

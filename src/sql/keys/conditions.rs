@@ -7,7 +7,7 @@ use sqlparser::ast::{
     Visitor, WindowType,
 };
 
-use super::walk::{Block, Found, Given, Holds, Place, Walk};
+use super::walk::{Block, Found, Given, Holds, Nullable, Place, Walk};
 use super::{Construct, Refusal, Slot};
 
 /// Which rows a condition leaves out.
@@ -319,7 +319,7 @@ impl Visitor for Look<'_, '_> {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Refusal> {
         if let (0, Expr::Function(function)) = (self.depth, expr) {
             self.inside.calls = true;
-            let is_key = |expr| matches!(self.walk.holds(expr), Some(Holds::Key(..)));
+            let is_key = |expr| matches!(self.walk.holds(expr), Some(Holds::Key(_, Nullable::No)));
             self.inside.windows |= match &function.over {
                 None => false,
                 Some(WindowType::WindowSpec(window)) => !window.partition_by.iter().any(is_key),

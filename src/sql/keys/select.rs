@@ -10,7 +10,9 @@ use sqlparser::ast::{
 
 use super::conditions::{Inside, Reach, given};
 use super::from::Rows;
-use super::walk::{Block, Body, Column, Found, Frame, Given, Holds, Scope, Walk, fold, name};
+use super::walk::{
+    Block, Body, Column, Found, Frame, Given, Holds, Nullable, Scope, Walk, fold, name,
+};
 use super::{Construct, Refusal};
 
 impl Walk<'_> {
@@ -139,7 +141,8 @@ impl Walk<'_> {
 
     /// What keeps parts of several shards from being put together, but for what is in FROM.
     fn closes(&self, select: &Select, block: &Block, inside: [Inside; 2]) -> Option<Refusal> {
-        let is_key = |holds: Option<&Holds>| matches!(holds, Some(Holds::Key(..)));
+        // NULL is in the parts of several shards, where an outer join has put it.
+        let is_key = |holds: Option<&Holds>| matches!(holds, Some(Holds::Key(_, Nullable::No)));
         let construct = match (&select.group_by, &select.distinct) {
             _ if inside.iter().any(|inside| inside.windows) => Construct::Window,
             (_, Some(Distinct::On(by)))
