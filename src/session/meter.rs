@@ -4,12 +4,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Attached;
 use super::cost::Times;
 use super::flow::Flow;
 use super::tenancy::Tenancy;
 use crate::net::loops::LoopId;
 use crate::server::ledger::Ledger;
 use crate::traffic::{Figure, Role, Span, Tally, micros};
+
+impl Attached {
+    /// Has it told of the server where that has nothing to do for the client.
+    #[inline]
+    pub(super) fn note_rest(&self) {
+        if self.meter.busy.is_none() {
+            self.lease.card().rests(self.lease.receiver.status());
+        }
+    }
+}
 
 /// What passes while a server is attached.
 #[derive(Debug)]
@@ -46,12 +57,6 @@ impl Meter {
         self.busy = Some(now);
         self.began.get_or_insert(now);
         Some(now)
-    }
-
-    /// Whether the server has nothing to do for the client.
-    #[inline]
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.busy.is_none()
     }
 
     /// So many bytes of the server have been judged. At the end of a transaction all that was

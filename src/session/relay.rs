@@ -304,11 +304,7 @@ impl Session {
             Ok(judged?)
         })?;
         scratch.output.clear();
-        if let Some(Attached { lease, meter, .. }) = self.attached.as_deref()
-            && meter.is_at_rest()
-        {
-            lease.card().rests(lease.receiver.status());
-        }
+        self.attached.iter().for_each(|attached| attached.note_rest());
         self.heard(Heard { settled, refused, learnt, ceased })?;
         Ok(true)
     }
