@@ -345,7 +345,8 @@ impl<'a> Reader<'a> {
         }
         let elsewhere = database.auth_dbname.is_some() || general.auth_dbname.is_some();
         let looks_up = database.auth_user.is_some() || general.auth_user.is_some();
-        if name == ANY && looks_up && !elsewhere && self.broken.is_empty() {
+        let anywhere = name == ANY && database.dbname == ANY;
+        if anywhere && looks_up && !elsewhere && self.broken.is_empty() {
             let what = "missing: secrets can't be looked up in any database that somebody names";
             let hint = "name the database in which auth_query runs".to_owned();
             self.report_at(Some(header), &joined(path, "auth_dbname"), what, Some(hint));

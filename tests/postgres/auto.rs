@@ -1,7 +1,8 @@
 //! Databases that nobody has listed: `[databases."*"]`.
 
 use crate::support::{
-    APP_DATABASE, APP_USER, LIMIT, PASSWORD, Pooler, cluster, eventually, psql, psql_rows,
+    APP_DATABASE, APP_USER, LIMIT, PASSWORD, Pooler, SUPERUSER, cluster, eventually, psql,
+    psql_rows,
 };
 
 fn file(port: u16, general: &str) -> String {
@@ -136,4 +137,28 @@ fn auto_databases_are_bounded_and_unused_ones_give_way() {
             client.simple_query("select 1").await.unwrap();
         }
     });
+}
+
+/// Whatever its name is for clients, it is one database: secrets are looked up there.
+#[test]
+fn secrets_are_looked_up_where_all_names_lead_to() {
+    let cluster = cluster();
+    let port = cluster.primary().port();
+    let file = |dbname: &str| {
+        format!(
+            "listen_port = 0\nauth_user = \"{SUPERUSER}\"\n[databases.\"*\"]\n\
+             host = \"127.0.0.1\"\nport = {port}\n{dbname}\n\
+             [users.{SUPERUSER}]\npassword = \"{PASSWORD}\"\n"
+        )
+    };
+    let pooler = Pooler::start(&file(&format!("dbname = \"{APP_DATABASE}\"")));
+    for name in ["one", "two"] {
+        assert_eq!(psql_rows(&pooler.url(APP_USER, PASSWORD, name), NOW), APP_DATABASE);
+        let wrong = psql(&pooler.url(APP_USER, "wrong", name), NOW);
+        assert!(wrong.stderr.contains("password authentication failed"), "{wrong:?}");
+    }
+    let refused = crate::support::check(&file(""), &[]);
+    assert_eq!(refused.status.code(), Some(1));
+    let missing = "databases.\"*\".auth_dbname: missing: secrets can't be looked up";
+    assert!(refused.stderr.contains(missing), "{refused:?}");
 }
