@@ -11,6 +11,8 @@ pub enum Act {
     Any(fn(Option<String>) -> Order),
     /// For what follows, which is called this.
     One(&'static str, fn(String) -> Order),
+    /// For the host that follows, with its port or without, in quotes or not.
+    Host(fn(String) -> Order),
     /// With a key and a value behind it.
     Set,
     /// With an alert's name behind it, and a time or nothing.
@@ -24,10 +26,10 @@ impl Act {
         match (self, word) {
             (Self::Whole(order), None) => Some(order()),
             (Self::Any(order), database) => Some(order(database)),
-            (Self::One(_, order), Some(word)) => Some(order(word)),
-            (Self::Whole(_), Some(_)) | (Self::One(..), None) | (Self::Set | Self::Silence, _) => {
-                None
-            }
+            (Self::One(_, order) | Self::Host(order), Some(word)) => Some(order(word)),
+            (Self::Whole(_), Some(_))
+            | (Self::One(..) | Self::Host(_), None)
+            | (Self::Set | Self::Silence, _) => None,
         }
     }
 
@@ -37,6 +39,7 @@ impl Act {
             Self::Whole(_) => String::new(),
             Self::Any(_) => " [database]".to_owned(),
             Self::One(what, _) => format!(" {what}"),
+            Self::Host(_) => " host[:port]".to_owned(),
             Self::Set => " key = value".to_owned(),
             Self::Silence => " alert [for]".to_owned(),
         }

@@ -367,15 +367,16 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "BAN",
-        help: "Has nothing more be read from a replica at this host (or \"host:port\"), for an hour.",
+        help: "Has nothing more be read from a replica at this host, at any port or this one, for an \
+               hour.",
         role: Role::Admin,
-        answer: Answer::Act(Act::One("host", Order::Ban)),
+        answer: Answer::Act(Act::Host(Order::Ban)),
     },
     Command {
         name: "UNBAN",
         help: "Ends BAN.",
         role: Role::Admin,
-        answer: Answer::Act(Act::One("host", Order::Unban)),
+        answer: Answer::Act(Act::Host(Order::Unban)),
     },
     Command {
         name: "SET",

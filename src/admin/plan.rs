@@ -1,6 +1,7 @@
 //! What a text of the console asks for, as far as that can be told without looking at anything.
 
 use super::Role;
+use super::act::Act;
 use super::commands::{Answer, COMMANDS, Column, Command};
 use super::order::Order;
 use crate::config::{General, read_duration};
@@ -152,6 +153,9 @@ fn plan(statement: &Words, role: Role) -> Option<Result<Plan, Report>> {
     if first == "SELECT" {
         "SHOW".clone_into(first);
     }
+    if let Some(plan) = of_a_host(first, &statement.text, role) {
+        return Some(plan);
+    }
     if statement.more {
         return None;
     }
@@ -216,6 +220,17 @@ fn silence(text: &str, role: Role) -> Result<Plan, Report> {
         return Err(unknown(text.as_bytes()));
     }
     allowed(Plan::Act(Order::Silence(alert, time)), "SILENCE", Role::Admin, role)
+}
+
+/// A command for a host, which is no word where it has dots, a port or brackets.
+fn of_a_host(word: &str, text: &str, role: Role) -> Option<Result<Plan, Report>> {
+    let command = COMMANDS.iter().find(|command| command.name == word)?;
+    let Answer::Act(act @ Act::Host(_)) = &command.answer else { return None };
+    let host = text.get(word.len()..)?.trim().trim_matches(['\'', '"']);
+    let is_one =
+        !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "'\"".contains(c));
+    let order = act.order(is_one.then_some(host))?;
+    Some(allowed(Plan::Act(order), command.name, command.role, role))
 }
 
 /// The command of these words in upper case, and the database that is named behind it.
@@ -323,6 +338,30 @@ mod tests {
             assert_eq!(set(text), expected);
         }
         assert_eq!(tags("SET pool_mode = session").unwrap_err(), "SET is for admin_users");
+    }
+
+    #[test]
+    fn hosts_need_no_quotes() {
+        let host = |text: &str| match plans(text.as_bytes(), Role::Admin).as_deref() {
+            Ok([Plan::Act(Order::Ban(host) | Order::Unban(host))]) => host.clone(),
+            Ok(other) => panic!("{text}: {other:?}"),
+            Err(report) => report.message.clone(),
+        };
+        for (text, expected) in [
+            ("BAN db2", "db2"),
+            ("ban db-2.example.org:5432;", "db-2.example.org:5432"),
+            ("BAN 10.0.0.7", "10.0.0.7"),
+            ("BAN 10.0.0.7:5432", "10.0.0.7:5432"),
+            ("UNBAN [::1]:5432", "[::1]:5432"),
+            ("UNBAN '10.0.0.7:5432'", "10.0.0.7:5432"),
+            ("BAN \"db2:5432\"", "db2:5432"),
+            ("BAN /run/postgresql:5432", "/run/postgresql:5432"),
+            ("BAN", "invalid command 'BAN', use SHOW HELP;"),
+            ("BAN a b", "invalid command 'BAN a b', use SHOW HELP;"),
+        ] {
+            assert_eq!(host(text), expected);
+        }
+        assert_eq!(tags("BAN 10.0.0.7:5432").unwrap_err(), "BAN is for admin_users");
     }
 
     #[test]

@@ -140,7 +140,7 @@ fn sessions_that_never_pause_come_to_a_replica_that_is_there_again() {
     let scene = Scene::of(cluster(), "");
     let console = scene.pooler.url("boss", PASSWORD, "pgweir");
     let [one, other] = [0, 1].map(|index| scene.cluster.replicas()[index].port());
-    let banned = format!("\"127.0.0.1:{other}\"");
+    let banned = format!("127.0.0.1:{other}");
     psql_rows(&console, &format!("BAN {banned}"));
     // Where each of them has read last.
     let at: [AtomicU16; READERS] = Default::default();
