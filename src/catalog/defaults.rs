@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::server::manner::is_on;
 use crate::sql::facts::Isolation;
 
 /// What transactions are like.
@@ -36,7 +37,7 @@ impl Defaults {
                     manners.isolation = Isolation::read(value.as_bytes()).unwrap_or_default();
                 }
                 "default_transaction_read_only" => {
-                    manners.read_only = matches!(value, "on" | "true" | "yes" | "1");
+                    manners.read_only = is_on(value.as_bytes());
                 }
                 _ => {}
             }

@@ -271,8 +271,6 @@ impl<M: Member, E> State<M, E> {
                     lane.idle.push_back(Idle { entry, since: now });
                     self.idle += 1;
                 }
-                // Left for those who wait for another: that has to come.
-                after.upkeep = self.waiting > 0;
             }
         }
         after

@@ -60,8 +60,8 @@ impl Manner {
     }
 }
 
-/// Postgres takes beginnings of the words, too.
-fn is_on(value: &[u8]) -> bool {
+/// Whether a setting that is on or off is on. Postgres takes beginnings of the words, too.
+pub fn is_on(value: &[u8]) -> bool {
     let value = value.to_ascii_lowercase();
     let begins = |word: &[u8]| !value.is_empty() && word.starts_with(&value);
     value == b"on" || value == b"1" || begins(b"true") || begins(b"yes")

@@ -594,31 +594,23 @@ impl Session {
             Some(_) => None,
         };
         let on = self.on;
-        if attached.lease.receiver.status() != b'I' {
-            let landing = self.seat.leave();
-            return self.part_with(attached.lease, Parting::RollBack, landing);
+        let (landing, lease) = (self.seat.leave(), attached.lease);
+        if lease.receiver.status() != b'I' {
+            return self.part_with(lease, Parting::RollBack, landing);
         }
-        let lease = at_rest(attached.lease, &self.tenancy.terms);
-        match self.seat.leave() {
-            None => match question {
-                None => lease.check_in(on),
-                // Its client needs it no more.
-                Some(asking) => drop(tokio::spawn(async move {
-                    if let Some(lease) = ask_for_code(lease, asking).await {
-                        lease.check_in(on);
-                    }
-                })),
-            },
-            // A cancel is under way to this server: nobody else may get it before it has landed.
-            Some(landing) => {
-                tokio::spawn(async move {
-                    if landing.landed().await {
-                        lease.check_in(on);
-                    } else {
-                        lease.discard(Closed::Requested);
-                    }
-                });
-            }
+        // A cancel is under way to this server: nobody else may get it before it has landed.
+        if landing.is_some() {
+            return self.part_with(lease, Parting::Back, landing);
+        }
+        let lease = at_rest(lease, &self.tenancy.terms);
+        match question {
+            None => lease.check_in(on),
+            // Its client needs it no more.
+            Some(asking) => drop(tokio::spawn(async move {
+                if let Some(lease) = ask_for_code(lease, asking).await {
+                    lease.check_in(on);
+                }
+            })),
         }
     }
 

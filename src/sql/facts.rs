@@ -21,9 +21,10 @@ use std::sync::Arc;
 pub use builtins::{Builtin, builtin};
 pub use common::common;
 pub use hint::Hint;
-pub(super) use tokens::is_plain_value;
+pub(super) use tokens::{CHAINS, is_operator, is_plain_value};
 use tokens::{Kind, Look};
 use tree::Tree;
+pub(in crate::sql) use tree::has_no_foreign_clause;
 
 /// Facts about a text of one or several statements.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,10 @@ mod exact;
 use pgweir::shard::{Format, Hash, Key, KeyType, Placement, Rule, ShardId};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
-use crate::support::{APP_DATABASE, PASSWORD, SUPERUSER, cluster};
+use crate::support::{APP_DATABASE, Cluster, PASSWORD, SUPERUSER, cluster};
 
 /// A prime, so that every bit of the hash counts.
 const BUCKETS: u16 = 65_521;
@@ -89,15 +90,24 @@ fn uuid(random: &mut StdRng) -> String {
     }
 }
 
+/// A superuser's session, and what runs it.
+fn connected(cluster: &Cluster) -> (Runtime, Client) {
+    let url = cluster.primary().url(SUPERUSER, PASSWORD, APP_DATABASE);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    });
+    (runtime, client)
+}
+
 /// Where we say that a row is, the server would have it.
 #[test]
 fn hash_is_that_of_partitions_of_postgres() {
     let cluster = cluster();
-    let url = cluster.primary().url(SUPERUSER, PASSWORD, APP_DATABASE);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (runtime, client) = connected(&cluster);
     runtime.block_on(async {
-        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-        tokio::spawn(connection);
         let buckets = (0..BUCKETS).map(|_| ShardId(0)).collect();
         let placement = Placement::new(Rule::Buckets(Hash::Postgres, buckets), Vec::new());
         for case in CASES {

@@ -454,7 +454,7 @@ pub(in crate::sql) fn is_plain_value(raw: &[u8]) -> bool {
     }
 }
 
-fn is_operator(byte: u8) -> bool {
+pub(in crate::sql) fn is_operator(byte: u8) -> bool {
     b"+-*/<>=~!@#%^&|`?".contains(&byte)
 }
 
@@ -464,7 +464,7 @@ const DEPTH_MAX: usize = 24;
 const CHAIN_MAX: usize = 400;
 
 /// Words that work as operators do.
-const CHAINS: [&str; 18] = [
+pub(in crate::sql) const CHAINS: [&str; 18] = [
     "and",
     "or",
     "not",

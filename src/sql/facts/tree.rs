@@ -52,6 +52,18 @@ struct Walk {
     scopes: Vec<Vec<Box<str>>>,
 }
 
+/// Whether it has no clause that Postgres does not have.
+pub(in crate::sql) fn has_no_foreign_clause(select: &Select) -> bool {
+    select.top.is_none()
+        && select.lateral_views.is_empty()
+        && select.prewhere.is_none()
+        && select.connect_by.is_empty()
+        && select.cluster_by.is_empty()
+        && select.distribute_by.is_empty()
+        && select.sort_by.is_empty()
+        && select.qualify.is_none()
+}
+
 impl Visitor for Walk {
     type Break = NotOurs;
 
@@ -94,16 +106,11 @@ impl Visitor for Walk {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<NotOurs> {
-        let ours = select.into.is_none()
-            && select.top.is_none()
-            && select.lateral_views.is_empty()
-            && select.prewhere.is_none()
-            && select.connect_by.is_empty()
-            && select.cluster_by.is_empty()
-            && select.distribute_by.is_empty()
-            && select.sort_by.is_empty()
-            && select.qualify.is_none();
-        if ours { ControlFlow::Continue(()) } else { ControlFlow::Break(NotOurs) }
+        if select.into.is_none() && has_no_foreign_clause(select) {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(NotOurs)
+        }
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<NotOurs> {

@@ -4,7 +4,7 @@
 //! Values are counted as the scanner finds them, parameters among them, from 0. What is counted in one
 //! text is counted alike in every other that differs from it in plain values alone.
 
-use crate::sql::facts::is_plain_value;
+use crate::sql::facts::{CHAINS, is_operator, is_plain_value};
 use crate::sql::scan::{Scanner, Token, Unclear};
 
 use super::Construct;
@@ -92,30 +92,10 @@ pub(super) fn statements(text: &str) -> Result<Vec<Numbered<'_>>, Construct> {
 /// Whether a token may have what is before it, or behind, one level deeper in a tree.
 fn deepens(token: Token<'_>) -> bool {
     match token {
-        Token::Symbol(byte) => b"+-*/<>=~!@#%^&|`?:".contains(&byte),
-        token => WORDS.iter().any(|word| token.is(word)),
+        Token::Symbol(byte) => byte == b':' || is_operator(byte),
+        token => CHAINS.iter().any(|word| token.is(word)),
     }
 }
-
-const WORDS: [&str; 17] = [
-    "and",
-    "or",
-    "not",
-    "is",
-    "in",
-    "like",
-    "ilike",
-    "similar",
-    "between",
-    "collate",
-    "at",
-    "union",
-    "except",
-    "intersect",
-    "isnull",
-    "notnull",
-    "case",
-];
 
 impl Numbered<'_> {
     fn value(&mut self, raw: &[u8], parameter: Option<&[u8]>, at: u32) -> Result<(), Construct> {

@@ -14,6 +14,7 @@ use super::walk::{
     Block, Body, Column, Found, Frame, Given, Holds, Nullable, Scope, Walk, fold, name,
 };
 use super::{Construct, Refusal};
+use crate::sql::facts::has_no_foreign_clause;
 
 impl Walk<'_> {
     /// A query at any depth.
@@ -267,16 +268,9 @@ fn is_column(item: &SelectItem) -> bool {
 
 /// Whether it has nothing that Postgres does not.
 fn is_ours(select: &Select) -> bool {
-    select.top.is_none()
+    has_no_foreign_clause(select)
         && select.select_modifiers.is_none()
         && select.exclude.is_none()
-        && select.lateral_views.is_empty()
-        && select.prewhere.is_none()
-        && select.connect_by.is_empty()
-        && select.cluster_by.is_empty()
-        && select.distribute_by.is_empty()
-        && select.sort_by.is_empty()
-        && select.qualify.is_none()
         && select.value_table_mode.is_none()
         && select.flavor == SelectFlavor::Standard
 }

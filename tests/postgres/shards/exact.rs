@@ -9,9 +9,10 @@ use pgweir::sql::keys::{Access, Plan, plan};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::support::{APP_DATABASE, PASSWORD, SUPERUSER, cluster};
+use super::connected;
+use crate::support::cluster;
 
 const SHARDS: u8 = 3;
 /// Tables with their key columns.
@@ -262,11 +263,8 @@ async fn rows(client: &Client, schema: &str, text: &str) -> Result<Vec<String>, 
 fn generated_queries_give_on_their_shards_what_one_server_gives() {
     let count = env::var("SHARDED_QUERIES").map_or(4_000, |count| count.parse().unwrap());
     let cluster = cluster();
-    let url = cluster.primary().url(SUPERUSER, PASSWORD, APP_DATABASE);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (runtime, client) = connected(&cluster);
     runtime.block_on(async {
-        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-        tokio::spawn(connection);
         let sharding = sharding();
         fill(&client, &sharding).await;
         let mut random = StdRng::seed_from_u64(23);
