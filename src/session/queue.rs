@@ -110,7 +110,10 @@ impl Session {
             };
             match self.take(lease)? {
                 None => break,
-                Some(lease) => lease.check_in(self.on),
+                Some(lease) => {
+                    lease.check_in(self.on);
+                    self.pause().await;
+                }
             }
         }
         if let Some(attached) = self.attached.as_deref_mut() {

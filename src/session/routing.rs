@@ -280,10 +280,17 @@ impl Course {
     }
 
     /// It reads from this replica from now on, by a server that was opened then; `None` when that is
-    /// not as fresh as needed any more.
-    pub(super) fn take(&self, chosen: Chosen, need: &Need, opened: Instant) -> Option<AtReplica> {
+    /// not as fresh as needed any more, or not known to be.
+    pub(super) fn take(&self, chosen: &Chosen, need: &Need, opened: Instant) -> Option<AtReplica> {
         let using = chosen.take(need, self.seen, opened, Instant::now())?;
-        Some(AtReplica { host: chosen.host, chosen, _using: using })
+        Some(AtReplica { host: chosen.host, chosen: chosen.clone(), _using: using })
+    }
+
+    /// The server that was to be taken was opened after the session had read from this replica:
+    /// nothing says but a look that the replica was there all the time.
+    pub(super) fn looks_again(&mut self, chosen: Chosen) {
+        self.pauses = self.seen.on == Some(chosen.host);
+        self.heads_for = self.pauses.then_some(chosen);
     }
 }
 

@@ -277,8 +277,8 @@ impl Session {
         }
     }
 
-    /// Attaches a server of the pool that was aimed at. One of a replica that is not as fresh as
-    /// needed any more comes back, and the request runs on the primary.
+    /// Attaches a server of the pool that was aimed at. One of a replica that is not known to be as
+    /// fresh as needed comes back: the request runs on the primary, or there after a look.
     pub(super) fn take(
         &mut self,
         lease: Lease<Connector>,
@@ -286,9 +286,10 @@ impl Session {
         let (mut at, mut failed) = (None, false);
         if let Some(course) = &mut self.course {
             if let Aim::Replica(chosen, need) = std::mem::take(&mut course.aim) {
-                at = course.take(chosen, &need, lease.created());
+                at = course.take(&chosen, &need, lease.created());
                 if at.is_none() {
                     course.last = Some(Last { reason: Reason::NotFresh, host: None });
+                    course.looks_again(chosen);
                     return Ok(Some(lease));
                 }
             }

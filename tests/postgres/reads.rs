@@ -156,6 +156,29 @@ fn transaction_that_says_that_it_reads_runs_on_a_replica() {
 }
 
 #[test]
+fn session_stays_with_its_replica_by_a_server_that_was_opened_later() {
+    let scene = Scene::new(1, "");
+    let replica = scene.cluster.replicas()[0].port();
+    let console = scene.pooler.url("boss", PASSWORD, "pgweir");
+    psql_rows(&console, "SET check_interval = 60");
+    eventually("it is read from again", LIMIT, || {
+        scene.runtime.block_on(async { here(&connect(&scene.pooler, "").await).await == replica })
+    });
+    scene.runtime.block_on(async {
+        let (reader, holder) = (connect(&scene.pooler, "").await, connect(&scene.pooler, "").await);
+        for _ in 0..3 {
+            assert_eq!(here(&reader).await, replica);
+            // The server that has just been read from is busy from now on.
+            holder.simple_query("BEGIN READ ONLY").await.unwrap();
+            assert_eq!(value(&holder, "SELECT inet_server_port()").await, replica.to_string());
+            assert_eq!(here(&reader).await, replica);
+            holder.simple_query("COMMIT").await.unwrap();
+            psql_rows(&console, "RECONNECT");
+        }
+    });
+}
+
+#[test]
 fn session_sees_what_it_wrote_and_comes_back_when_the_replica_has_it() {
     let scene = Scene::new(1, "");
     let [replica] = scene.cluster.replicas() else { panic!("a replica") };
