@@ -247,7 +247,7 @@ impl Cancels {
         let Some((key, launch)) = seat.cancelled() else {
             return;
         };
-        under_way.sent(&key.address, &launch);
+        under_way.sent(&key, &launch);
         let end = match connect::cancel(&key, &self.tcp, self.limit).await {
             Ok(()) => Landed::Yes,
             Err(error) => {
@@ -597,7 +597,7 @@ mod tests {
         let present = under_way.enter(&seat.card().login);
         seat.attach(&key());
         let (key, launch) = seat.cancelled().unwrap();
-        present.sent(&key.address, &launch);
+        present.sent(&key, &launch);
         let stage = || under_way.list().first().map(|one| one.stage);
         assert_eq!(stage(), Some(Stage::Sent));
         let _landing = seat.leave().unwrap();

@@ -22,9 +22,9 @@ const LABELS: [&str; 6] = ["name", "host", "port", "database", "force_user", "po
 
 /// The metric, its line in `SHOW LISTS`, and what it is.
 const OF_LISTS: [(&str, &str, &str); 11] = [
-    ("databases", "databases", "Databases that are configured."),
+    ("databases", "databases", "Databases that there are, the console's own among them."),
     ("users", "users", "Users that are listed."),
-    ("pools", "pools", "Pools that there are."),
+    ("pools", "pools", "Pools that there are, the console's own among them."),
     ("free_clients", "free_clients", "Kept for clients to come: none."),
     ("used_clients", "used_clients", "Clients that are logged in."),
     ("login_clients", "login_clients", "Clients that have not logged in yet."),

@@ -30,7 +30,7 @@ mod waiting;
 pub use self::console::{Console, Consoles};
 pub use self::order::{Haste, Order, Outcome, Override, SteerError, Steered};
 pub use self::registry::{
-    CancelFigures, Explaining, Explanation, HostCapacity, Measuring, PoolFigures, Registry,
+    CancelFigures, Explaining, Explanation, HostCapacity, Marks, Measuring, PoolFigures, Registry,
 };
 pub use self::waiting::{Hold, longest_holds};
 use crate::config::General;

@@ -12,6 +12,8 @@ pub enum Order {
     Reload,
     /// Lend no server of a database, or of any; done when all are closed.
     Pause(Option<String>),
+    /// The same of all of them, under another name.
+    Suspend,
     /// End that.
     Resume(Option<String>),
     /// Close the servers that there are, each when it is free.
@@ -130,6 +132,7 @@ impl Order {
         match self {
             Self::Reload => "RELOAD",
             Self::Pause(_) => "PAUSE",
+            Self::Suspend => "SUSPEND",
             Self::Resume(_) => "RESUME",
             Self::Reconnect(_) => "RECONNECT",
             Self::WaitClose(_) => "WAIT_CLOSE",
@@ -167,7 +170,7 @@ impl Order {
             | Self::Unsilence(about) => about,
             // The value may be a secret.
             Self::Set((key, _)) => key,
-            Self::Reload | Self::Drain | Self::Undrain | Self::Shutdown(_) => "",
+            Self::Reload | Self::Suspend | Self::Drain | Self::Undrain | Self::Shutdown(_) => "",
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::cancel::Seat;
 use crate::catalog;
 use crate::config::{Config, HostPort, PoolMode};
 use crate::events::Event;
+use crate::net::socket::Address;
 use crate::notify;
 use crate::pool::{Holder, PoolName, Snapshot};
 use crate::route::decisions::Decisions;
@@ -51,8 +52,8 @@ pub trait Registry: Send + Sync + 'static {
     fn statements(&self) -> Vec<Prepared>;
     /// How often clients began to keep their servers, by reason.
     fn pins(&self) -> Vec<(&'static str, u64)>;
-    /// Numbers of servers that are closed as soon as they are free, as they were replaced.
-    fn closing(&self) -> HashSet<u64>;
+    /// What is told of servers beside what they know themselves.
+    fn marks(&self) -> Marks;
     /// Every connection that listens for clients, in no order.
     fn listeners(&self) -> Vec<notify::Figures>;
     /// Every host of every database that has several, in their order.
@@ -73,6 +74,8 @@ pub trait Registry: Send + Sync + 'static {
     fn alerts(&self) -> Vec<Shown>;
     /// Whether a database is paused, or all of them are.
     fn is_paused(&self, database: Option<&str>) -> bool;
+    /// Whether all of them are, by SUSPEND.
+    fn is_suspended(&self) -> bool;
     /// Whether a database is closed to newcomers.
     fn is_disabled(&self, database: &str) -> bool;
     /// What pools may open on each host, and what it takes: asks the hosts.
@@ -131,6 +134,17 @@ pub struct CancelFigures {
     pub sent: usize,
     /// Of these, how many have a server held back that its client has left.
     pub holding: usize,
+}
+
+/// Servers that are apart from others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Numbers of those that are closed as soon as they are free, as they were replaced.
+    pub closing: HashSet<u64>,
+    /// Numbers of those that are free, and are checked before somebody gets them.
+    pub stale: HashSet<u64>,
+    /// Where those are, and their processes, that are held back until a cancel has landed.
+    pub held: HashSet<(Address, u32)>,
 }
 
 /// One pool.

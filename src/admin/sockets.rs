@@ -3,12 +3,12 @@
 //! Both sides are read one after the other, while they change: a link is shown where it was the
 //! same at both moments.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::commands::{Column, Row};
-use super::registry::Registry;
+use super::registry::{Marks, Registry};
 use super::tables::{micros, number, seconds, text};
 use crate::calendar::utc;
 use crate::cancel::{Seat, Summons};
@@ -84,8 +84,7 @@ struct Scene {
     now: SystemTime,
     clients: Vec<Arc<Seat>>,
     servers: Vec<Arc<ServerCard>>,
-    /// Servers that are closed as soon as they are free.
-    closing: HashSet<u64>,
+    marks: Marks,
     /// Clients that have a server, by where its process is.
     linked: HashMap<(Address, u32), Arc<Seat>>,
 }
@@ -96,7 +95,11 @@ enum State {
     Active,
     Waiting,
     Idle,
+    /// It has been idle for so long that it is checked first.
+    Used,
     Tested,
+    /// Its client has left it, and a cancel is on its way to it.
+    BeingCanceled,
 }
 
 impl State {
@@ -105,7 +108,9 @@ impl State {
             Self::Active => "active",
             Self::Waiting => "waiting",
             Self::Idle => "idle",
+            Self::Used => "used",
             Self::Tested => "tested",
+            Self::BeingCanceled => "being_canceled",
         }
     }
 }
@@ -143,7 +148,7 @@ impl Scene {
             Some(((key.address.clone(), key.pid), Arc::clone(seat)))
         });
         let linked = linked.collect();
-        Self { now: SystemTime::now(), clients, servers, closing: registry.closing(), linked }
+        Self { now: SystemTime::now(), clients, servers, marks: registry.marks(), linked }
     }
 
     fn server_of(&self, seat: &Seat) -> Option<&ServerCard> {
@@ -200,14 +205,13 @@ impl Scene {
             database: &card.owner.database,
             state: match client {
                 Some(_) => State::Active,
-                None if card.is_tended() => State::Tested,
-                None => State::Idle,
+                None => self.state_alone(card),
             },
             ends: card.ends.map_or_else(unix, |(ours, theirs)| [end(theirs), end(ours)]),
             since: self.before(card.since.elapsed()),
             asked: self.before(card.asked_ago()),
             waited: Duration::ZERO,
-            close_needed: self.closing.contains(&card.id),
+            close_needed: self.marks.closing.contains(&card.id),
             ptr: server_ptr(card),
             link: client.map(|seat| client_ptr(seat)),
             pid: card.pid,
@@ -215,6 +219,20 @@ impl Scene {
             application_name: application_name.unwrap_or_default(),
             prepared: card.prepared(),
             id: usize::try_from(card.id).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Of a server without a client.
+    fn state_alone(&self, card: &ServerCard) -> State {
+        let Marks { stale, held, .. } = &self.marks;
+        if held.contains(&(card.address.clone(), card.pid)) {
+            State::BeingCanceled
+        } else if card.is_tended() {
+            State::Tested
+        } else if stale.contains(&card.id) {
+            State::Used
+        } else {
+            State::Idle
         }
     }
 
@@ -283,7 +301,7 @@ pub(super) fn sockets(registry: &dyn Registry) -> Vec<Row> {
 }
 
 pub(super) fn active_sockets(registry: &dyn Registry) -> Vec<Row> {
-    with_buffers(registry, |state| state != State::Idle)
+    with_buffers(registry, |state| !matches!(state, State::Idle | State::Used))
 }
 
 fn with_buffers(registry: &dyn Registry, wanted: fn(State) -> bool) -> Vec<Row> {

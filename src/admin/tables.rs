@@ -24,8 +24,8 @@ pub(super) fn version(_: &dyn Registry) -> Vec<Row> {
 pub(super) static STATE: &[Column] = &[("key", Text), ("value", Text)];
 
 pub(super) fn state(registry: &dyn Registry) -> Vec<Row> {
-    let paused = registry.is_paused(None);
-    let states = [("active", !paused), ("paused", paused), ("suspended", false)];
+    let (paused, suspended) = (registry.is_paused(None), registry.is_suspended());
+    let states = [("active", !paused), ("paused", paused && !suspended), ("suspended", suspended)];
     let word = |is: bool| if is { "yes" } else { "no" };
     states.map(|(state, is)| vec![text(state), text(word(is))]).into()
 }
@@ -160,6 +160,22 @@ pub(super) fn databases(registry: &dyn Registry) -> Vec<Row> {
     databases.iter().map(|database| row(database)).collect()
 }
 
+/// The same, and the console's own database, as PgBouncer has it.
+pub(super) fn databases_and_console(registry: &dyn Registry) -> Vec<Row> {
+    let general = &registry.config().general;
+    let own = DATABASES.iter().map(|(column, kind)| match (*column, kind) {
+        ("name" | "database" | "force_user", _) => text(CONSOLE),
+        ("port", _) => number(general.listen_port.into()),
+        ("pool_size", _) => number(2),
+        ("server_lifetime", _) => seconds(general.server_lifetime.unwrap_or_default()),
+        ("pool_mode", _) => text("statement"),
+        ("current_client_connections", _) => number(registry.consoles().open()),
+        (_, Integer) => number(0),
+        _ => Value::Null,
+    });
+    databases(registry).into_iter().chain([own.collect()]).collect()
+}
+
 pub(super) static USERS: &[Column] = &[
     ("name", Text),
     // As PgBouncer writes them: padded, and empty where the database's counts.
@@ -223,10 +239,11 @@ pub(super) fn counts(registry: &dyn Registry) -> [(&'static str, usize); 14] {
     let free = pools.iter().map(|pool| pool.snapshot.idle).sum();
     let open: usize = pools.iter().map(|pool| pool.snapshot.open() + pool.snapshot.opening).sum();
     [
-        ("databases", config.databases.len()),
+        // With the console's own, as in their tables.
+        ("databases", databases(registry).len() + 1),
         ("users", config.users.len()),
         ("peers", 0),
-        ("pools", pools.len()),
+        ("pools", pools.len() + 1),
         ("peer_pools", 0),
         ("free_clients", 0),
         ("used_clients", registry.clients().len()),

@@ -1,6 +1,6 @@
 //! The figures that the console and the metrics ask for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use super::explain::{Explainer, explain};
 use super::{App, Stage as AppStage};
 use crate::admin::{
-    CancelFigures, Consoles, Explaining, Measuring, Order, PoolFigures, Registry, Steered, metrics,
-    page,
+    CancelFigures, Consoles, Explaining, Marks, Measuring, Order, PoolFigures, Registry, Steered,
+    metrics, page,
 };
 use crate::alerts::Shown;
 use crate::cancel::{Cancelling, Seat, Stage};
@@ -59,7 +59,7 @@ impl Registry for App {
                 let address = pool.connector().target().address;
                 // Each is counted once: one that waits where the primary is.
                 let own = cancels.extract_if(.., |cancel| {
-                    let here = cancel.server.as_ref().map_or(!at_replica, |at| *at == address);
+                    let here = cancel.server.as_ref().map_or(!at_replica, |(at, _)| *at == address);
                     here && cancel.login == tenancy.login
                 });
                 let cancels = cancel_figures(own);
@@ -139,12 +139,18 @@ impl Registry for App {
         self.house.pins.list()
     }
 
-    fn closing(&self) -> HashSet<u64> {
-        let mut numbers = HashSet::new();
+    fn marks(&self) -> Marks {
+        let mut marks = Marks::default();
         for tenancy in self.tenancies.list() {
-            numbers.extend(tenancy.pools().flat_map(|pool| pool.closing()));
+            for pool in tenancy.pools() {
+                marks.closing.extend(pool.closing());
+                marks.stale.extend(pool.stale());
+            }
         }
-        numbers
+        let cancels = self.house.cancels.under_way().into_iter();
+        let held = cancels.filter(|cancel| cancel.stage == Stage::Held);
+        marks.held = held.filter_map(|cancel| cancel.server).collect();
+        marks
     }
 
     fn listeners(&self) -> Vec<notify::Figures> {
@@ -188,6 +194,10 @@ impl Registry for App {
 
     fn is_paused(&self, database: Option<&str>) -> bool {
         self.tenancies.is_paused(database)
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.tenancies.is_suspended()
     }
 
     fn is_disabled(&self, database: &str) -> bool {

@@ -48,6 +48,12 @@ impl App {
                 self.paused(database.as_deref()).await;
                 Ok(Vec::new())
             }
+            Order::Suspend => {
+                self.set_paused(None, true);
+                self.tenancies.note_suspended();
+                self.paused(None).await;
+                Ok(Vec::new())
+            }
             Order::Resume(database) => {
                 let database = self.known(database)?;
                 if !self.tenancies.is_paused(database.as_deref()) {

@@ -48,6 +48,8 @@ struct Book {
     unused: HashMap<Arc<Login>, Instant>,
     /// Every database is paused.
     all_paused: bool,
+    /// That was said by SUSPEND.
+    suspended: bool,
     paused: BTreeSet<String>,
     disabled: BTreeSet<String>,
     primaries: Primaries,
@@ -78,6 +80,7 @@ impl Tenancies {
             known: HashMap::new(),
             unused: HashMap::new(),
             all_paused: false,
+            suspended: false,
             paused: BTreeSet::new(),
             disabled: BTreeSet::new(),
             primaries: Primaries::default(),
@@ -172,7 +175,10 @@ impl Tenancies {
     pub(super) fn set_paused(&self, database: Option<&str>, paused: bool) {
         let mut book = self.book.lock();
         match (database, paused) {
-            (None, _) => (book.all_paused, book.paused) = (paused, BTreeSet::new()),
+            (None, _) => {
+                (book.all_paused, book.suspended) = (paused, false);
+                book.paused.clear();
+            }
             (Some(name), true) => drop(book.paused.insert(name.to_owned())),
             (Some(name), false) => drop(book.paused.remove(name)),
         }
@@ -190,6 +196,17 @@ impl Tenancies {
     pub(super) fn is_paused(&self, database: Option<&str>) -> bool {
         let book = self.book.lock();
         book.all_paused || database.is_some_and(|name| book.paused.contains(name))
+    }
+
+    /// All of them are paused, and the word for it is another.
+    pub(super) fn note_suspended(&self) {
+        let mut book = self.book.lock();
+        book.suspended = book.all_paused;
+    }
+
+    /// Whether that is so.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.book.lock().suspended
     }
 
     /// Opens or closes a database to newcomers.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::client::card::Login;
 use crate::net::socket::Address;
+use crate::server::CancelKey;
 
 /// How a cancel under way ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +86,8 @@ pub struct Cancelling {
     pub login: Arc<Login>,
     /// How far it is.
     pub stage: Stage,
-    /// Where its server is, once it is sent.
-    pub server: Option<Address>,
+    /// Where its server is and its process, once it is sent.
+    pub server: Option<(Address, u32)>,
 }
 
 /// All that are under way.
@@ -96,8 +97,8 @@ pub(super) struct UnderWay(Mutex<Vec<Arc<Entry>>>);
 #[derive(Debug)]
 struct Entry {
     login: Arc<Login>,
-    /// Where to, and whether its client has left that.
-    sent: OnceLock<(Address, Arc<AtomicBool>)>,
+    /// Where to and to which process, and whether its client has left that.
+    sent: OnceLock<((Address, u32), Arc<AtomicBool>)>,
 }
 
 /// One among them, as long as this is there.
@@ -124,7 +125,7 @@ impl UnderWay {
                 Some((_, left)) if left.load(Ordering::Relaxed) => Stage::Held,
                 Some(_) => Stage::Sent,
             };
-            let server = sent.map(|(address, _)| address.clone());
+            let server = sent.map(|(server, _)| server.clone());
             Cancelling { login: Arc::clone(&entry.login), stage, server }
         };
         self.0.lock().iter().map(told).collect()
@@ -132,9 +133,10 @@ impl UnderWay {
 }
 
 impl Present<'_> {
-    /// It is sent to a server there.
-    pub(super) fn sent(&self, to: &Address, launch: &Launch) {
-        self.entry.sent.get_or_init(|| (to.clone(), Arc::clone(&launch.left)));
+    /// It is sent to this server.
+    pub(super) fn sent(&self, to: &CancelKey, launch: &Launch) {
+        let server = || (to.address.clone(), to.pid);
+        self.entry.sent.get_or_init(|| (server(), Arc::clone(&launch.left)));
     }
 }
 

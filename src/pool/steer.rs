@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::Instant;
 
-use super::member::Connect;
+use super::member::{Connect, Member};
 use super::opening::Retry;
 use super::pool::Pool;
 use super::quota::{Quotas, Tenant};
@@ -65,6 +65,12 @@ impl<C: Connect> Pool<C> {
     /// The numbers of members that are closed as soon as they are free, as they were replaced.
     pub fn closing(&self) -> Vec<u64> {
         self.state.lock().closing()
+    }
+
+    /// The numbers of members that are idle and have to be checked before they are lent.
+    pub fn stale(&self) -> Vec<u64> {
+        let now = Instant::now();
+        self.state.lock().stale(now).map(|entry| entry.member.number()).collect()
     }
 
     /// Waits until a pause has left it without any member, or has ended.

@@ -71,10 +71,13 @@ fn every_command_answers_and_the_metrics_agree() {
     let port = cluster.primary().port();
     assert_eq!(
         databases,
-        format!("shop|127.0.0.1|{port}|shop||20|0|0|3600|transaction||0|1|0|0|0|0|0")
+        format!(
+            "shop|127.0.0.1|{port}|shop||20|0|0|3600|transaction||0|1|0|0|0|0|0\n\
+             pgbouncer||0|pgbouncer|pgbouncer|2|0|0|3600|statement||0|0|0|1|0|0|0"
+        )
     );
     let (lists, _) = ask(&pooler, "boss", "SHOW LISTS");
-    assert!(lists.starts_with("databases|1\nusers|3\npeers|0\npools|1\n"), "{lists}");
+    assert!(lists.starts_with("databases|2\nusers|3\npeers|0\npools|2\n"), "{lists}");
     let (config, _) = ask(&pooler, "boss", "SHOW CONFIG");
     assert!(config.lines().any(|line| line == "max_client_conn|1000|1000|yes"), "{config}");
     assert_eq!(ask(&pooler, "boss", "SELECT state").0, "active|yes\npaused|no\nsuspended|no");
@@ -88,7 +91,7 @@ fn every_command_answers_and_the_metrics_agree() {
     );
     for line in [
         database.as_str(),
-        "pgbouncer_databases 1",
+        "pgbouncer_databases 2",
         "pgbouncer_free_servers 1",
         "pgbouncer_config_max_client_connections 1000",
         "pgbouncer_up 1",
@@ -229,7 +232,7 @@ async fn extended_protocol_and_no_ops_work_with_a_driver() {
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
     let connection = tokio::spawn(connection);
     let rows = client.query("SHOW LISTS", &[]).await.unwrap();
-    assert_eq!((rows[0].get("list"), rows[0].get("items")), ("databases", 1_i32));
+    assert_eq!((rows[0].get("list"), rows[0].get("items")), ("databases", 2_i32));
     let error = client.query("SHOW NOTHING", &[]).await.unwrap_err();
     assert_eq!(error.code().unwrap().code(), "08P01");
     let text = "BEGIN; SET extra_float_digits = 3; /* ; */ SHOW VERSION; SHOW STATE; COMMIT;";

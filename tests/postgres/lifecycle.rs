@@ -100,7 +100,7 @@ async fn pause_waits_for_transactions_and_holds_requests_until_resume() {
 
     // The same by the name that scripts for an update use, for all.
     psql_rows(&console, "SUSPEND");
-    let suspended = "active|no\npaused|yes\nsuspended|no";
+    let suspended = "active|no\npaused|no\nsuspended|yes";
     assert_eq!(psql_rows(&console, "SHOW STATE"), suspended);
     assert_eq!(cluster.primary().sql("postgres", open).unwrap(), "0", "all servers are closed");
     psql_rows(&console, "RESUME");

@@ -333,7 +333,9 @@ fn exporter_goes_on_while_the_configuration_changes() {
         assert_eq!(samples[&sample(name, &[])], wanted, "{order}");
     }
     let paused = |samples: &Samples| {
-        let of = |(name, _): &(&String, &f64)| name.starts_with("pgbouncer_databases_paused");
+        let of = |(name, _): &(&String, &f64)| {
+            name.starts_with("pgbouncer_databases_paused") && !is_of_the_console(name)
+        };
         samples.iter().filter(of).map(|(_, value)| *value).collect::<Vec<_>>()
     };
     for (order, wanted) in [("PAUSE", [1.0]), ("RESUME", [0.0])] {

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
@@ -131,13 +132,15 @@ impl Conversation {
     }
 }
 
-/// What a server says at login, from AuthenticationOk to ReadyForQuery.
+/// What a server says at login, from AuthenticationOk to ReadyForQuery; each is another process.
 pub fn greeting() -> Vec<u8> {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let process = LAST.fetch_add(1, Ordering::Relaxed) + 1;
     [
         message(b'R', &[0; 4]),
         message(b'S', b"server_version\x0015.0\0"),
         message(b'S', b"client_encoding\0UTF8\0"),
-        message(b'K', &[0, 0, 0, 7, 1, 2, 3, 4]),
+        message(b'K', &[&process.to_be_bytes()[..], &[1, 2, 3, 4]].concat()),
         message(b'Z', b"I"),
     ]
     .concat()

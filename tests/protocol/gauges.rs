@@ -143,6 +143,36 @@ fn expected(pools: &[Pool]) -> Vec<(String, String, Vec<u32>)> {
         .collect()
 }
 
+/// It comes to this, in all tables.
+#[track_caller]
+fn is_so(pooler: &Pooler, what: &str, wanted: &[Pool]) {
+    eventually(what, LIMIT, || {
+        pools(pooler) == expected(wanted) && states(pooler) == states_of(wanted)
+    });
+}
+
+/// The servers of each pool by their states in `SHOW SERVERS`: in use, held for a cancel, free, to be
+/// checked, being reset.
+fn states(pooler: &Pooler) -> BTreeMap<(String, String), Vec<u32>> {
+    let mut all: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+    for row in table(pooler, "SHOW SERVERS") {
+        let states = ["active", "being_canceled", "idle", "used", "tested"];
+        let at = states.iter().position(|state| *state == row["state"]).unwrap();
+        let pool = (row["database"].clone(), row["user"].clone());
+        all.entry(pool).or_insert_with(|| vec![0; states.len()])[at] += 1;
+    }
+    all
+}
+
+/// The same as `SHOW POOLS` has to have it, of pools with servers.
+fn states_of(pools: &[Pool]) -> BTreeMap<(String, String), Vec<u32>> {
+    let servers = pools.iter().map(|((database, user), all)| {
+        let states: Vec<u32> = [4, 6, 7, 8, 9].map(|at| all[at]).to_vec();
+        (((*database).to_owned(), (*user).to_owned()), states)
+    });
+    servers.filter(|(_, states)| states.iter().any(|count| *count > 0)).collect()
+}
+
 /// `SHOW DATABASES`: the pool's size and reserve, limit and number of servers, of clients, whether
 /// it is paused and closed.
 fn databases() -> Vec<(&'static str, u16, [u32; 8])> {
@@ -157,10 +187,11 @@ fn databases() -> Vec<(&'static str, u16, [u32; 8])> {
 }
 
 const LISTS: [(&str, u32); 14] = [
-    ("databases", 5),
+    // With the console's own.
+    ("databases", 6),
     ("users", 2),
     ("peers", 0),
-    ("pools", 5),
+    ("pools", 6),
     ("peer_pools", 0),
     ("free_clients", 0),
     // One of them is let in when its server lets us in.
@@ -179,7 +210,7 @@ fn every_gauge_is_what_there_is() {
     let (fake, release) = servers();
     let pooler = start(&fake);
     let Scene { _clients, mut cancelled, landing } = set(&pooler, &fake);
-    eventually("everybody is at its place", LIMIT, || pools(&pooler) == expected(&POOLS));
+    is_so(&pooler, "everybody is at its place", &POOLS);
     let fields = |row: &HashMap<String, String>, columns: &[&str]| {
         columns.iter().map(|column| row[*column].clone()).collect::<Vec<_>>().join(" ")
     };
@@ -202,7 +233,8 @@ fn every_gauge_is_what_there_is() {
     let wanted = databases()
         .into_iter()
         .map(|(name, _, all)| format!("{name} {}", all.map(|number| number.to_string()).join(" ")));
-    assert_eq!(shown, wanted.collect::<Vec<_>>());
+    let console = "pgbouncer 2 0 0 0 0 1 0 0".to_owned();
+    assert_eq!(shown, wanted.chain([console]).collect::<Vec<_>>());
     let users = table(&pooler, "SHOW USERS");
     let columns =
         ["name", "max_user_connections", "current_connections", "current_client_connections"];
@@ -219,17 +251,17 @@ fn every_gauge_is_what_there_is() {
     cancelled.hears("T D[42] C[SELECT 1] ZI");
     let mut held = POOLS;
     held[0].1 = [1, 0, 1, 0, 0, 1, 1, 0, 0, 0, 0];
-    eventually("the server is held", LIMIT, || pools(&pooler) == expected(&held));
+    is_so(&pooler, "the server is held", &held);
     drop(landing);
     held[0].1 = [1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
-    eventually("the server is free", LIMIT, || pools(&pooler) == expected(&held));
+    is_so(&pooler, "the server is free", &held);
 
     // Those that are free are checked before they are used, once they have been free for so long.
     psql_rows(&pooler.url("app", "x", "pgweir"), "SET server_check_delay = 0.001");
     for (_, all) in &mut held {
         (all[7], all[8]) = (0, all[7]);
     }
-    eventually("they are to be checked", LIMIT, || pools(&pooler) == expected(&held));
+    is_so(&pooler, "they are to be checked", &held);
 }
 
 /// What is measured and not counted: at least this, and not more than the test has lasted.

@@ -105,7 +105,7 @@ impl<M: Member, E> State<M, E> {
         let ago = |since: Instant| now.saturating_duration_since(since);
         Snapshot {
             idle: self.idle,
-            stale: self.stale(now),
+            stale: self.stale(now).count(),
             active: self.active,
             tending: self.tending,
             opening: self.opening,

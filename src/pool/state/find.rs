@@ -119,10 +119,10 @@ impl<M: Member, E> State<M, E> {
         room && self.lanes.get(self.lane_of(on)).is_some_and(|lane| lane.strain > STRAIN_MAX)
     }
 
-    /// How many idle members have to be checked before they are lent.
-    pub(in crate::pool) fn stale(&self, now: Instant) -> usize {
+    /// Idle members that have to be checked before they are lent.
+    pub(in crate::pool) fn stale(&self, now: Instant) -> impl Iterator<Item = &Entry<M>> {
         let idle = self.lanes.iter().flat_map(|lane| &lane.idle);
-        idle.filter(|idle| self.is_stale(idle, now)).count()
+        idle.filter(move |idle| self.is_stale(idle, now)).map(|idle| &idle.entry)
     }
 
     fn is_stale(&self, idle: &Idle<M>, now: Instant) -> bool {
