@@ -120,6 +120,8 @@ pub struct Server {
     objects: Leaves,
     /// It may listen to channels.
     listens: bool,
+    /// It has been told where a client's last request ran.
+    knows_route: bool,
     state: State,
     home: LoopId,
     created: Instant,
@@ -169,6 +171,7 @@ impl Server {
             doubt: Doubt::default(),
             objects: Leaves::NOTHING,
             listens: false,
+            knows_route: false,
             process,
             state: State::Fresh,
             home,
@@ -269,10 +272,14 @@ impl Server {
         wanted: &Arc<Params>,
         out: &mut Vec<u8>,
     ) -> Result<Option<u64>, Violation> {
-        if Arc::ptr_eq(&self.applied, wanted) {
+        if Arc::ptr_eq(&self.applied, wanted) && !self.knows_route {
             return Ok(None);
         }
-        let sql = self.applied.difference(wanted);
+        let mut sql = Vec::new();
+        if std::mem::take(&mut self.knows_route) {
+            sql.extend_from_slice(b"RESET pgweir.last_route;");
+        }
+        sql.extend(self.applied.difference(wanted));
         self.applied = Arc::clone(wanted);
         if sql.is_empty() {
             return Ok(None);
@@ -317,6 +324,7 @@ impl Server {
         self.doubt = Doubt::default();
         self.objects = Leaves::NOTHING;
         self.listens = false;
+        self.knows_route = false;
         self.prepared.clear();
         self.lent.clear();
         self.know_reported();

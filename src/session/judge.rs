@@ -7,7 +7,7 @@ use crate::catalog::{Current, Reading, Readings};
 use crate::config::ReadRouting;
 use crate::route::{self, Judgement, Reason, Role, route};
 use crate::server::prepared::text_of;
-use crate::sql::facts::Does;
+use crate::sql::{self, facts::Does};
 use crate::wire::frame;
 use crate::wire::view::{self, Target};
 
@@ -31,6 +31,7 @@ pub(super) enum Judged {
 }
 
 /// What was found of a request that is whole.
+#[expect(clippy::struct_excessive_bools, reason = "each of them is a fact of its own")]
 #[derive(Clone, Debug, Default)]
 pub(super) struct Request {
     /// So many bytes.
@@ -48,6 +49,8 @@ pub(super) struct Request {
     pub acts: bool,
     /// It says that the transaction only reads.
     pub settles: bool,
+    /// It asks where the one before it ran.
+    pub asks_route: bool,
 }
 
 /// Where a request stands.
@@ -226,7 +229,9 @@ impl<'a> Judging<'a> {
             true if says_a_time(text) => (Reason::GoesOn, true),
             true => judge.text_in_movable(&reading),
         };
-        self.found.acts |= matches!(reading.facts().does, Does::Writes(_) | Does::Locks(_));
+        let facts = reading.facts();
+        self.found.asks_route |= facts.may_ask_route && sql::effects(text).asks_route;
+        self.found.acts |= matches!(facts.does, Does::Writes(_) | Does::Locks(_));
         match reason {
             // What stands before it is not part of it.
             Reason::Optimistic | Reason::Begins if self.found.reason.is_some() => {

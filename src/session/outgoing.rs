@@ -6,6 +6,7 @@
 
 mod again;
 mod channels;
+mod last_route;
 mod lending;
 mod long;
 mod placing;
@@ -23,7 +24,7 @@ use super::flow::{ClientFault, Flow, Frees, Refusal, Restore, Stop};
 use super::gate;
 use super::names::{Names, NamesUndo, Unnamed};
 use super::pins::Pin;
-use super::routing::Place;
+use super::routing::{Place, Told};
 use super::terms::Terms;
 use crate::notify::Ear;
 use crate::server::Server;
@@ -59,6 +60,8 @@ pub(super) struct Outgoing<'a, 'b> {
     pub schema: &'a Schema,
     /// What decides whether a request may go to this server; `None` = any may.
     pub place: Option<Place<'a>>,
+    /// Where the last request ran.
+    pub route: Told<'a>,
     /// What goes to the server.
     pub out: &'a mut Splice<'b>,
 }
@@ -212,7 +215,7 @@ impl Outgoing<'_, '_> {
         }
         let effects = text.map_or(Effects::WORST, |text| self.effects(text));
         self.flow.may_define(&effects);
-        if effects.leaves.is_empty() {
+        if effects.leaves.is_empty() && !effects.asks_route {
             self.begin_query()?;
             return Ok(Taken::Start(0));
         }
@@ -308,7 +311,7 @@ impl Outgoing<'_, '_> {
             if self.has_to_hear(&effects.channels) {
                 return Ok(Taken::Not);
             }
-            if effects.leaves.is_empty() {
+            if effects.leaves.is_empty() && !effects.asks_route {
                 self.unnamed_is_clean();
             } else {
                 if self.lend(&effects, For::Request)? == Lending::Later {
@@ -343,6 +346,9 @@ impl Outgoing<'_, '_> {
             }
             // It stays there under the client's own name.
             self.close_foreign()?;
+            if sql::effects(parse.text).asks_route {
+                self.tell_route(For::Request)?;
+            }
             self.server.taint();
             return self.verbatim(Awaited::Parse);
         }

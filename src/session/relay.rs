@@ -18,7 +18,7 @@ use super::meter::Meter;
 use super::names::NamesUndo;
 use super::outgoing::Outgoing;
 use super::report::count;
-use super::routing::{AtReplica, Last, Moving, Place};
+use super::routing::{AtReplica, Last, Moving, Place, Told};
 use super::state::{Known, Reply};
 use super::steering::{flushed, judge, lazy};
 use super::{Attached, End, Session, client_gone};
@@ -147,10 +147,7 @@ impl Session {
     ) -> Result<usize, End> {
         self.settle();
         let judge = judge(&self.tenancy, &self.params, &self.known);
-        let need = self
-            .course
-            .as_deref()
-            .map(|course| course.need(&self.tenancy.terms, self.params.manner()));
+        let need = self.need();
         let Some(attached) = self.attached.as_deref_mut() else {
             return Ok(0);
         };
@@ -174,11 +171,12 @@ impl Session {
                 replica: replica.as_ref(),
                 decisions: &self.tenancy.decisions,
             }),
+            route: Told::of(self.tenancy.replicas.as_deref(), self.course.as_deref()),
             out: &mut out,
         }
         .run(bytes)?;
         if let (Some(reason), Some(course)) = (flow.placed.last.take(), &mut self.course) {
-            course.last = Some(Last { reason, host: replica.as_ref().map(|at| at.host) });
+            course.followed(Last { reason, host: replica.as_ref().map(|at| at.host) });
         }
         if let Some(now) = meter.sent(used) {
             server.card().asked(now);

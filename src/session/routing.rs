@@ -54,6 +54,8 @@ pub(super) struct Course {
     pub wanted: Option<Reason>,
     /// How the last one was decided.
     pub last: Option<Last>,
+    /// The last one asks how the one before it was decided: that.
+    asked: Option<Option<Last>>,
     /// The transaction under way goes on elsewhere.
     pub moving: Option<Moving>,
     /// What it has of the budget of reads on the primary.
@@ -112,10 +114,42 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// One more request runs where the one before it did, for this reason.
-    pub(super) fn follows(&self, reason: Reason, placed: &mut Placed) {
+    /// One more request runs where the one before it did, for this reason; one that asks where that
+    /// was is not told of itself.
+    pub(super) fn follows(&self, reason: Reason, asks_route: bool, placed: &mut Placed) {
         self.decisions.count(reason);
-        placed.last = Some(reason);
+        if !asks_route {
+            placed.last = Some(reason);
+        }
+    }
+}
+
+/// What there is to tell of where the last request ran that could run anywhere, and why.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    replicas: Option<&'a Replicas>,
+    last: Option<Last>,
+}
+
+impl<'a> Told<'a> {
+    pub(super) fn of(replicas: Option<&'a Replicas>, course: Option<&Course>) -> Self {
+        Self { replicas, last: course.and_then(|course| course.asked.unwrap_or(course.last)) }
+    }
+
+    /// The words for it. A later one may have run on this server since, for this reason.
+    pub(super) fn text(self, since: Option<Reason>, at: Option<&AtReplica>) -> String {
+        let Some(replicas) = self.replicas else {
+            return "primary: nothing is read from replicas here".to_owned();
+        };
+        let since = since.map(|reason| Last { reason, host: at.map(|at| at.host) });
+        let Some(Last { reason, host }) = since.or(self.last) else {
+            return "none yet".to_owned();
+        };
+        let name = host.and_then(|host| replicas.pools().get(host)?.name().replica.as_ref());
+        match name {
+            Some(name) => format!("replica {name}: {}", reason.name()),
+            None => format!("primary: {}", reason.name()),
+        }
     }
 }
 
@@ -161,6 +195,16 @@ impl Course {
         if let Some(shared) = &self.shared {
             shared.moment.wrote(now);
         }
+    }
+
+    /// Another request is to be decided; it may ask how the one before it was.
+    pub(super) fn next(&mut self, asks_route: bool) {
+        self.asked = asks_route.then(|| self.asked.unwrap_or(self.last));
+    }
+
+    /// One more request ran where the one before it did, for this reason.
+    pub(super) fn followed(&mut self, last: Last) {
+        (self.last, self.asked) = (Some(last), None);
     }
 
     /// What it has seen counts no more (`read_your_writes = "off"`).

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::budget::{Budget, Spent};
 use super::flow::{Move, Stop};
 use super::judge::{Judge, Judged, Request, Within};
-use super::routing::{Aim, AtReplica, Last, Moving};
+use super::routing::{Aim, AtReplica, Last, Moving, Told};
 use super::{Attached, End, Next, ServerPool, Session, Tenancy};
 use crate::config::{OwnWrites, ReadRouting, TransactionRouting};
 use crate::net::socket::Inbox;
@@ -18,6 +18,7 @@ use crate::route::{self, Reason, Role};
 use crate::server::params::Params;
 use crate::server::reported::Reported;
 use crate::sql::facts::Isolation;
+use crate::topology::choice::Need;
 use crate::traffic::{self, Span};
 
 /// How long a request waits at most for replicas to be looked at.
@@ -85,7 +86,9 @@ impl Session {
         let Some(judge) = judge(&self.tenancy, &self.params, &self.known) else { return };
         let goes_on = |moving: &Moving| moving.to == Role::Primary;
         let moving = self.course.as_deref().and_then(|course| course.moving.as_ref());
-        let mut reason = match judge.request(request, &self.names, Within::Nothing) {
+        let judged = judge.request(request, &self.names, Within::Nothing);
+        let asks_route = matches!(&judged, Judged::Whole(Request { asks_route: true, .. }));
+        let mut reason = match judged {
             _ if moving.is_some_and(goes_on) => Reason::GoesOn,
             _ if self.ear.is_some() => Reason::Listens,
             Judged::Incomplete => Reason::NotWhole,
@@ -101,6 +104,7 @@ impl Session {
         if self.tenancy.terms.read_your_writes == OwnWrites::Off {
             course.forget_seen();
         }
+        course.next(asks_route);
         (course.aim, course.pauses, course.wanted) = (Aim::Primary, false, None);
         course.heads_for = None;
         if course.has_given_up() {
@@ -241,18 +245,7 @@ impl Session {
 
     /// Where the last request ran that could run anywhere, and why, for people.
     pub(super) fn last_route(&self) -> String {
-        let Some(replicas) = &self.tenancy.replicas else {
-            return "primary: nothing is read from replicas here".to_owned();
-        };
-        let Some(Last { reason, host }) = self.course.as_deref().and_then(|course| course.last)
-        else {
-            return "none yet".to_owned();
-        };
-        let name = host.and_then(|host| replicas.pools().get(host)?.name().replica.as_ref());
-        match name {
-            Some(name) => format!("replica {name}: {}", reason.name()),
-            None => format!("primary: {}", reason.name()),
-        }
+        Told::of(self.tenancy.replicas.as_deref(), self.course.as_deref()).text(None, None)
     }
 
     /// Whether the request at hand runs on the primary.
@@ -320,6 +313,12 @@ impl Session {
             Err(reason) => course.last = Some(Last { reason, host: None }),
         }
         true
+    }
+
+    /// How fresh a replica has to be that it reads from, if it may read from any.
+    pub(super) fn need(&self) -> Option<Need> {
+        let course = self.course.as_deref()?;
+        Some(course.need(&self.tenancy.terms, self.params.manner()))
     }
 
     /// Waits for a moment, so that a session that never pauses comes back to replicas.

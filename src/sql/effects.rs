@@ -34,6 +34,8 @@ pub struct Effects {
     pub alters: bool,
     /// What names stand for may be something else behind it: it defines, or runs code that may.
     pub defines: bool,
+    /// It asks for `pgweir.last_route`.
+    pub asks_route: bool,
     /// The prepared statements that it names.
     pub mentions: Option<Box<Mentions>>,
 }
@@ -47,6 +49,7 @@ impl Effects {
         channels: Vec::new(),
         alters: true,
         defines: true,
+        asks_route: false,
         mentions: None,
     };
 
@@ -124,6 +127,7 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
         Kind::Deallocate => mentions::deallocate(*scanner, effects)?,
         Kind::Prepare => mentions::prepared(*scanner, effects)?,
         Kind::Execute => mentions::executed(scanner, effects)?,
+        Kind::Plain if first.is("show") => settings::show(*scanner, effects)?,
         Kind::Rows | Kind::Definition | Kind::Plain => {}
         Kind::Cursor | Kind::Discard => {}
     }

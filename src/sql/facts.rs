@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use super::{Command, command};
 pub use builtins::{Builtin, builtin};
 pub use common::common;
 pub use hint::Hint;
@@ -50,6 +51,8 @@ pub struct Facts {
     pub ascii: bool,
     /// It says or does something that is about the transaction that it is in.
     pub unsteady: bool,
+    /// It may ask for `pgweir.last_route`: whether it does depends on what is not looked at here.
+    pub may_ask_route: bool,
 }
 
 /// What a text does, the weakest first.
@@ -203,6 +206,7 @@ pub fn facts(text: &[u8]) -> Facts {
         hint: hint::hint(text),
         ascii: text.is_ascii(),
         unsteady: false,
+        may_ask_route: false,
     };
     if text.len() > TEXT_MAX {
         facts.does = Does::Opaque(Opaque::Size);
@@ -211,6 +215,11 @@ pub fn facts(text: &[u8]) -> Facts {
     match std::str::from_utf8(text) {
         Ok(text) => facts.look(text),
         Err(_) => facts.does = Does::Opaque(Opaque::Text),
+    }
+    facts.may_ask_route = facts.calls.keys().any(|call| &*call.name == "current_setting");
+    // Every server answers that alike.
+    if command(text) == Some(Command::LastRoute) {
+        (facts.does, facts.may_ask_route) = (Does::Reads, true);
     }
     facts
 }

@@ -12,6 +12,9 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../protocol/wire.rs"]
+#[allow(dead_code, clippy::cast_possible_truncation, reason = "it is shared")]
+mod wire;
 
 mod alerts;
 mod auth;
@@ -30,6 +33,7 @@ mod failover;
 mod fallback;
 mod hosts;
 mod lagging;
+mod last_route;
 mod lifecycle;
 mod listening;
 mod movable;

@@ -10,7 +10,7 @@ use super::{Server, ServerError};
 use crate::server::doubt::{Doubt, Found, Question};
 use crate::server::ledger::{Audience, Awaited, Violation};
 use crate::server::lent::Listed;
-use crate::server::params::{Params, ParamsTable};
+use crate::server::params::{Params, ParamsTable, quote_text};
 use crate::server::receive::Fault;
 use crate::server::unseen::{self, Asking};
 use crate::sql::Leaves;
@@ -32,6 +32,15 @@ impl Server {
         }
         self.listens |= leaves.has(Leaves::LISTENER);
         self.doubt.add(leaves, settings);
+    }
+
+    /// What tells it where its client's last request ran.
+    pub fn told_route(&mut self, text: &str) -> Vec<u8> {
+        self.knows_route = true;
+        let mut sql = b"SELECT pg_catalog.set_config('pgweir.last_route', ".to_vec();
+        quote_text(&mut sql, text.as_bytes());
+        sql.extend_from_slice(b", false)");
+        sql
     }
 
     /// It listens to channels from now on, or may.

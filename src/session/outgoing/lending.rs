@@ -36,6 +36,9 @@ type Wanted = Vec<Named>;
 impl Outgoing<'_, '_> {
     /// Lends the server what a text of these effects may name.
     pub(super) fn lend(&mut self, effects: &Effects, to: For) -> Result<Lending, ClientFault> {
+        if effects.asks_route {
+            self.tell_route(to)?;
+        }
         let mentions = effects.mentions.as_deref();
         // Code may name any statement.
         let any = effects.leaves.has(Leaves::CODE) || mentions.is_some_and(|all| all.any);

@@ -58,7 +58,7 @@ impl Outgoing<'_, '_> {
         };
         match request.reason {
             Some(reason) if rests && reason.role() == Role::Primary => {
-                place.follows(reason, placed)
+                place.follows(reason, request.asks_route, placed);
             }
             Some(_) if rests && free => {
                 self.flow.stop = Some(Stop::Elsewhere);
@@ -115,7 +115,7 @@ impl Outgoing<'_, '_> {
             Judged::Incomplete if rest.len() <= self.terms.request_max => return false,
             Judged::Incomplete | Judged::Whole(_) => return self.goes_elsewhere(waits, false),
         };
-        let Request { len, reason, begins, reads: first, acts, settles, .. } = request;
+        let Request { len, reason, begins, reads: first, acts, settles, asks_route, .. } = request;
         let reads = match reason {
             None | Some(Reason::Nothing) => true,
             Some(reason) => {
@@ -129,7 +129,7 @@ impl Outgoing<'_, '_> {
         placed.judged = len;
         placed.requests = placed.requests.saturating_add(1);
         if let Some(reason) = reason.filter(|_| placed.requests > 1 && !movable) {
-            place.follows(reason, placed);
+            place.follows(reason, asks_route, placed);
         }
         let completes = usize::from(begins.is_some());
         match (begins, &mut placed.open) {

@@ -102,6 +102,7 @@ impl Outgoing<'_, '_> {
                 // What is lent for those that are replaced stays where it is.
                 known.mentions = effects.mentions;
                 known.resets = effects.resets;
+                known.asks_route = effects.asks_route;
                 if known.settings.len() > NAMES_MAX {
                     known.leaves |= Leaves::ANY_SETTINGS | Leaves::CODE;
                     known.settings.clear();
@@ -110,11 +111,12 @@ impl Outgoing<'_, '_> {
         }
     }
 
-    /// The unnamed statement is one now that resets no setting and names no other.
+    /// The unnamed statement is one now that resets no setting, asks for none of ours, and names no other.
     pub(super) fn unnamed_is_clean(&mut self) {
         if let Some(known) = &mut self.flow.unnamed {
             known.resets = Resets::default();
             known.mentions = None;
+            known.asks_route = false;
         }
     }
 
@@ -124,7 +126,7 @@ impl Outgoing<'_, '_> {
             let text = Fields::new(identity).cstr();
             let effects = text.map_or(Effects::WORST, |text| self.effects(text));
             self.flow.may_define(&effects);
-            if effects.leaves.is_empty() {
+            if effects.leaves.is_empty() && !effects.asks_route {
                 self.unnamed_is_clean();
             } else {
                 self.note_unnamed(self.with_executed(&effects).unwrap_or(effects));

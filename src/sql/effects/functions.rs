@@ -75,7 +75,10 @@ impl<'a> Name<'a> {
             Qualifier::Other => false,
         };
         if harmless {
-            return Ok(());
+            return match &*lower {
+                b"current_setting" => settings::current(arguments, effects),
+                _ => Ok(()),
+            };
         }
         effects.leaves |= match (self.qualifier, &*lower) {
             (Qualifier::Other, _) => Leaves::UNSEEN,

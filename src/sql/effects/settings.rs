@@ -181,6 +181,24 @@ fn assigned(name: &[u8], effects: &mut Effects) {
     }
 }
 
+/// The setting that tells where a session's last request ran, and why.
+const LAST_ROUTE: &[u8] = b"pgweir.last_route";
+
+/// `SHOW`, with what follows the word.
+pub(super) fn show(mut scanner: Scanner<'_>, effects: &mut Effects) -> Result<(), Unclear> {
+    if let Some(first) = scanner.token()? {
+        let name = setting_name(first, &mut scanner)?;
+        effects.asks_route |= name.is_some_and(|name| *name == *LAST_ROUTE);
+    }
+    Ok(())
+}
+
+/// `current_setting(`, with what follows.
+pub(super) fn current(mut scanner: Scanner<'_>, effects: &mut Effects) -> Result<(), Unclear> {
+    effects.asks_route |= literal(&mut scanner)?.is_some_and(|name| *name == *LAST_ROUTE);
+    Ok(())
+}
+
 /// `RESET`, with what follows the word.
 pub(super) fn reset(mut scanner: Scanner<'_>, effects: &mut Effects) -> Result<(), Unclear> {
     effects.leaves |= Leaves::RESET | Leaves::ANY_SETTINGS;

@@ -339,3 +339,21 @@ fn what_may_change_the_meaning_of_names_is_seen() {
         assert_eq!(judged(text), (false, false), "{text}");
     }
 }
+
+#[test]
+fn question_for_the_last_route_is_seen_in_its_forms() {
+    for (text, asks) in [
+        ("show pgweir.last_route", true),
+        ("/* a */ SHOW \"pgweir\" . Last_Route;", true),
+        ("select 1; show pgweir.last_route; select 2", true),
+        ("select current_setting('PgWeir.last_route', true)", true),
+        ("select pg_catalog.current_setting( 'pgweir.last_route')", true),
+        ("select current_setting('work_mem'), 'pgweir.last_route'", false),
+        ("show pgweir.last_routes", false),
+        ("show work_mem", false),
+        ("select current_setting($1)", false),
+    ] {
+        assert_eq!(effects(text.as_bytes()).asks_route, asks, "{text}");
+        assert!(effects(text.as_bytes()).leaves.is_empty(), "{text}");
+    }
+}
