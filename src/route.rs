@@ -150,7 +150,7 @@ reasons! {
     NotAsked, Primary, "not_asked", "Only what says so itself is read from replicas (`read_routing`).";
     Listens, Primary, "listens", "The session listens to a channel.";
     NotWhole, Primary, "not_whole",
-        "The request is too long to be seen whole, or ends with a Flush.";
+        "The request is too long to be seen whole, or runs something and ends with a Flush.";
     NoReplica, Primary, "no_replica", "No replica is there.";
     Lagging, Primary, "lagging", "All replicas lack more than `max_lag` allows.";
     NotFresh, Primary, "not_fresh",

@@ -129,6 +129,14 @@ pub(super) struct Open {
 }
 
 impl Placed {
+    /// What was kept back of the replies to what only prepares, when it has all been answered.
+    pub(super) fn prepared(&mut self, ledger: &Ledger) -> Vec<u8> {
+        let is_done = |tentative: &mut Tentative| {
+            tentative.prepares && !tentative.failed && ledger.is_empty()
+        };
+        self.tentative.take_if(is_done).map(Tentative::show).unwrap_or_default()
+    }
+
     /// The transaction that the request under way, which has failed or is lost, is in, if it was there
     /// before that.
     pub(super) fn take_open_before(&mut self) -> Option<Open> {

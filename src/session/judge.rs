@@ -51,6 +51,8 @@ pub(super) struct Request {
     pub settles: bool,
     /// It asks where the one before it ran.
     pub asks_route: bool,
+    /// It does no more than to prepare and to describe, and ends with a Flush: what runs comes behind.
+    pub prepares: bool,
 }
 
 /// Where a request stands.
@@ -77,6 +79,7 @@ impl Judge<'_> {
             bound: false,
             opened: false,
             texts: 0,
+            runs: false,
         };
         let mut len = 0;
         loop {
@@ -163,6 +166,7 @@ impl Judge<'_> {
 }
 
 /// A request that is being judged.
+#[expect(clippy::struct_excessive_bools, reason = "each of them is a fact of its own")]
 struct Judging<'a> {
     judge: Judge<'a>,
     names: &'a Names,
@@ -177,6 +181,8 @@ struct Judging<'a> {
     opened: bool,
     /// How many texts there are.
     texts: usize,
+    /// There is something that runs, or tells of it.
+    runs: bool,
 }
 
 impl<'a> Judging<'a> {
@@ -213,9 +219,12 @@ impl<'a> Judging<'a> {
             }
             b'E' => self.opened = false,
             b'C' | b'S' | b'X' => {}
-            b'H' => self.add((Reason::NotWhole, true)),
+            b'H' if self.runs || self.movable => self.add((Reason::NotWhole, true)),
+            // What comes behind it is not judged on the primary.
+            b'H' => (self.found.prepares, self.found.writes) = (true, true),
             _ => self.text(None),
         }
+        self.runs |= matches!(tag, b'B' | b'E') || tag == b'D' && body.first() == Some(&b'P');
     }
 
     /// A text that is run; `None` is one that can't be read.
@@ -266,7 +275,7 @@ impl<'a> Judging<'a> {
         }
         // Of one that begins on the primary nothing is left behind only if nothing else is done.
         let there = found.reason.is_some_and(|reason| reason.role() == Role::Replica);
-        if texts > 1 && (!movable || !there) {
+        if found.prepares || texts > 1 && (!movable || !there) {
             found.begins = None;
         }
         found

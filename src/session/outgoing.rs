@@ -138,7 +138,7 @@ impl Outgoing<'_, '_> {
             self.flow.stop = Some(Stop::Settling);
             return Ok(Taken::Not);
         }
-        if self.place.is_some() && !self.may_follow(rest) {
+        if self.place.is_some() && !self.may_follow(rest)? {
             return Ok(Taken::Not);
         }
         if self.terms.read_only {

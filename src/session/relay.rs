@@ -210,6 +210,7 @@ impl Session {
                     count(&self.tenancy.house.errors, Side::Client, &report);
                 }
             }
+            output.extend(flow.placed.prepared(&server.ledger));
             match self.client.send(cx, output) {
                 Err(_gone) if flow.stop == Some(Stop::Goodbye) => {}
                 sent => sent?,
@@ -310,6 +311,7 @@ impl Session {
     /// Does what follows from what the server has said.
     fn heard(&mut self, heard: Heard) -> Result<(), End> {
         let Heard { settled, refused, learnt, ceased } = heard;
+        self.settle_prepared()?;
         if let Some(attached) = &self.attached
             && let Some(tentative) = &attached.flow.placed.tentative
             && tentative.on_replica

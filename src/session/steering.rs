@@ -15,11 +15,14 @@ use crate::config::{OwnWrites, ReadRouting, TransactionRouting};
 use crate::net::socket::Inbox;
 use crate::pool::{Closed, Connector, Lease};
 use crate::route::{self, Reason, Role};
+use crate::server::ledger::{Audience, Awaited};
 use crate::server::params::Params;
+use crate::server::receive::Fault;
 use crate::server::reported::Reported;
 use crate::sql::facts::Isolation;
 use crate::topology::choice::Need;
 use crate::traffic::{self, Span};
+use crate::wire::request;
 
 /// How long a request waits at most for replicas to be looked at.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -391,6 +394,25 @@ impl Session {
         lease.site.doubt();
         lease.discard(Closed::ServerGone);
         true
+    }
+
+    /// A replica has answered what only prepares. Where it has failed there is no Sync: it gets one of
+    /// ours, and the primary is asked.
+    pub(super) fn settle_prepared(&mut self) -> Result<(), End> {
+        let Some(Attached { lease, flow, .. }) = self.attached.as_deref_mut() else {
+            return Ok(());
+        };
+        self.client.outbox.push(&flow.placed.prepared(&lease.ledger));
+        if flow.placed.tentative.as_ref().is_some_and(|it| it.prepares && it.failed)
+            && lease.ledger.is_skipping()
+        {
+            lease.ledger.sent(Awaited::Sync, Audience::Pooler).map_err(Fault::from)?;
+            let mut sync = Vec::new();
+            request::sync(&mut sync);
+            lease.outbox.push(&sync);
+            flow.stop = Some(Stop::Replies);
+        }
+        Ok(())
     }
 
     /// The client keeps its server: what it asks for runs there.

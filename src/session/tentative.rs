@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 /// See the module.
+#[expect(clippy::struct_excessive_bools, reason = "each of them is a fact of its own")]
 #[derive(Debug)]
 pub(super) struct Tentative {
     /// The number of its first message.
@@ -26,6 +27,8 @@ pub(super) struct Tentative {
     pub failed: bool,
     /// Because it writes.
     pub writes: bool,
+    /// It only prepares, and no Sync follows: it is decided when all of it has been answered.
+    pub prepares: bool,
 }
 
 /// Replies up to this many bytes are kept back.
@@ -39,7 +42,13 @@ impl Tentative {
     /// A request that begins with the message of this number.
     pub(super) fn on_primary(first: u64, request: &[u8]) -> Self {
         let (request, held) = (request.into(), Vec::new());
-        Self { first, request, held, on_replica: false, completes: 0, failed: false, writes: false }
+        let (on_replica, failed, writes, prepares) = (false, false, false, false);
+        Self { first, request, held, on_replica, completes: 0, failed, writes, prepares }
+    }
+
+    /// It only prepares.
+    pub(super) fn only_prepares(self, prepares: bool) -> Self {
+        Self { prepares, ..self }
     }
 
     /// The same on a replica; the first statements, so many, say nothing by their end.

@@ -31,6 +31,7 @@ mod demo;
 mod docker;
 mod failover;
 mod fallback;
+mod flushed;
 mod hosts;
 mod lagging;
 mod last_route;

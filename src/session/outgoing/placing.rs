@@ -2,12 +2,14 @@
 
 use tokio::time::Instant;
 
-use super::{Outgoing, Stop};
+use super::{ClientFault, Outgoing, Stop};
 use crate::route::{Reason, Role};
+use crate::server::ledger::Awaited;
 use crate::session::flow::{Move, Open};
 use crate::session::judge::{Judged, Request, Within};
 use crate::session::routing::{AtReplica, Place};
 use crate::session::tentative::Tentative;
+use crate::wire::request;
 
 /// Whether bytes may say when a commit is flushed.
 fn mentions_flushing(bytes: &[u8]) -> bool {
@@ -19,18 +21,19 @@ fn mentions_flushing(bytes: &[u8]) -> bool {
 impl Outgoing<'_, '_> {
     /// Whether the message that these bytes begin with may be sent to this server; where it may not,
     /// the flow is stopped, or the rest of its request has to come first.
-    pub(super) fn may_follow(&mut self, rest: &[u8]) -> bool {
-        let Some(place) = self.place else { return true };
+    pub(super) fn may_follow(&mut self, rest: &[u8]) -> Result<bool, ClientFault> {
+        let Some(place) = self.place else { return Ok(true) };
         // What a request begins with has been judged with all of it.
-        if self.flow.placed.judged > 0
-            || self.server.ledger.is_open()
-            || self.server.ledger.is_copying_in()
-        {
-            return true;
+        if self.flow.placed.judged > 0 || self.server.ledger.is_copying_in() {
+            return Ok(true);
         }
         match place.replica {
-            Some(at) => self.may_follow_on_replica(rest, place, at),
-            None => self.may_follow_on_primary(rest, place),
+            // Outside of a transaction nothing but what prepares comes there without its Sync.
+            Some(at) if !self.server.ledger.is_open() || self.server.receiver.status() == b'I' => {
+                self.may_follow_on_replica(rest, place, at)
+            }
+            None if !self.server.ledger.is_open() => Ok(self.may_follow_on_primary(rest, place)),
+            Some(_) | None => Ok(true),
         }
     }
 
@@ -92,12 +95,21 @@ impl Outgoing<'_, '_> {
         true
     }
 
-    fn may_follow_on_replica(&mut self, rest: &[u8], place: Place<'_>, at: &AtReplica) -> bool {
-        let waits = !self.server.ledger.owes_only_ours();
-        // Should it fail, what comes behind it has not been sent.
-        if waits && self.flow.placed.tentative.is_some() {
+    fn may_follow_on_replica(
+        &mut self,
+        rest: &[u8],
+        place: Place<'_>,
+        at: &AtReplica,
+    ) -> Result<bool, ClientFault> {
+        let open = self.server.ledger.is_open();
+        let waits = match open {
+            true => !self.server.ledger.is_empty(),
+            false => !self.server.ledger.owes_only_ours(),
+        };
+        // Should it fail, what comes behind it has not been sent; what prepares is answered at once.
+        if waits && (open || self.flow.placed.tentative.is_some()) {
             self.flow.stop = Some(Stop::Replies);
-            return false;
+            return Ok(false);
         }
         // Whether a transaction is over depends on what is not answered yet.
         let status = self.server.receiver.status();
@@ -107,15 +119,17 @@ impl Outgoing<'_, '_> {
         // It stays where it is, if it can't go on elsewhere.
         let movable = self.flow.placed.open.is_some();
         if !waits && (status == b'E' || status == b'T' && !movable) {
-            return true;
+            return Ok(true);
         }
         let within = if movable { Within::Movable } else { Within::Nothing };
         let request = match place.judge.request(rest, self.names, within) {
             Judged::Whole(request) if request.len <= self.terms.request_max => request,
-            Judged::Incomplete if rest.len() <= self.terms.request_max => return false,
+            Judged::Incomplete if rest.len() <= self.terms.request_max => return Ok(false),
             Judged::Incomplete | Judged::Whole(_) => return self.goes_elsewhere(waits, false),
         };
-        let Request { len, reason, begins, reads: first, acts, settles, asks_route, .. } = request;
+        let Request {
+            len, reason, begins, reads: first, acts, settles, asks_route, prepares, ..
+        } = request;
         let reads = match reason {
             None | Some(Reason::Nothing) => true,
             Some(reason) => {
@@ -128,7 +142,7 @@ impl Outgoing<'_, '_> {
         let placed = &mut self.flow.placed;
         placed.judged = len;
         placed.requests = placed.requests.saturating_add(1);
-        if let Some(reason) = reason.filter(|_| placed.requests > 1 && !movable) {
+        if let Some(reason) = reason.filter(|_| placed.requests > 1 && !movable && !open) {
             place.follows(reason, asks_route, placed);
         }
         let completes = usize::from(begins.is_some());
@@ -144,17 +158,25 @@ impl Outgoing<'_, '_> {
         let whole = rest.get(..len).filter(|whole| whole.len() == rest.len());
         self.flow.placed.tentative = whole
             .filter(|_| !waits)
-            .map(|whole| Tentative::on_replica(self.server.ledger.next(), whole, completes));
-        true
+            .map(|whole| Tentative::on_replica(self.server.ledger.next(), whole, completes))
+            .map(|tentative| tentative.only_prepares(prepares));
+        Ok(true)
     }
 
     /// The next request is not for this replica: it is for another server, once all that is owed has
     /// been answered.
-    fn goes_elsewhere(&mut self, waits: bool, acts: bool) -> bool {
+    fn goes_elsewhere(&mut self, waits: bool, acts: bool) -> Result<bool, ClientFault> {
+        // Nothing is lost with what has been prepared without a Sync: it is known to us.
+        if !waits && self.server.ledger.is_open() {
+            self.sent_own(Awaited::Sync)?;
+            self.out.insert(request::sync);
+            self.flow.stop = Some(Stop::Replies);
+            return Ok(false);
+        }
         self.flow.stop = Some(if waits { Stop::Replies } else { Stop::Elsewhere });
         if !waits {
             self.flow.placed.moves = Some(Move { to: Role::Primary, acts });
         }
-        false
+        Ok(false)
     }
 }
