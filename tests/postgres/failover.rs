@@ -13,6 +13,7 @@ use crate::support::{
     APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, PostgresServer, StopMode,
     cluster_with_replicas, eventually, psql, psql_rows,
 };
+use crate::wire;
 
 /// A client in a runtime of its own.
 struct Session {
@@ -216,6 +217,51 @@ fn transaction_on_a_primary_that_is_stopped_gets_its_word_and_no_other() {
         held.join().unwrap().unwrap();
     });
     assert_eq!(new.sql(APP_DATABASE, "SELECT n FROM t").unwrap(), "2");
+}
+
+/// Those in a transaction hear it once, whether or not they wait for an answer; all others nothing, also
+/// where their server is kept no more than for a moment.
+#[test]
+fn primary_that_is_stopped_is_told_of_in_transactions_alone() {
+    let (cluster, pooler) = scene(1, "");
+    let (old, new) = (cluster.primary(), &cluster.replicas()[0]);
+    let startup = [("user", APP_USER), ("database", APP_DATABASE)];
+    let login = || wire::Client::login_with(pooler.port(), &startup, PASSWORD);
+    let mut idle: Vec<wire::Client> = (0..12).map(|_| login()).collect();
+    for (turn, client) in idle.iter_mut().enumerate() {
+        let prepared = "P w INSERT INTO t VALUES (1) / B w / E / S";
+        match turn % 3 {
+            0 => client.talk("Q INSERT INTO t VALUES (1)", "C[INSERT 0 1] ZI"),
+            1 => client.talk(prepared, "1 2 C[INSERT 0 1] ZI"),
+            _ => client.talk("Q SET work_mem = '5MB'", "C[SET] ZI"),
+        }
+    }
+    let [mut open, mut failed, mut partial, mut kept] = [0; 4].map(|_| login());
+    open.talk("Q BEGIN / Q INSERT INTO t VALUES (9)", "C[BEGIN] ZT C[INSERT 0 1] ZT");
+    failed.talk("Q BEGIN / Q wibble", "C[BEGIN] ZT E[42601] ZE");
+    partial.talk("P - INSERT INTO t VALUES (9) / B - / E / H", "1 2 C[INSERT 0 1]");
+    kept.talk("Q CREATE TEMP TABLE mine (a int)", "C[CREATE TABLE] ZI");
+    eventually("it is known to keep its server", LIMIT, || {
+        !psql_rows(&pooler.url("boss", PASSWORD, "pgweir"), "SHOW PINS").is_empty()
+    });
+    old.stop(StopMode::Fast).unwrap();
+    let mut rests = Vec::new();
+    for client in [&mut open, &mut failed, &mut partial, &mut kept] {
+        rests.push(client.rest());
+    }
+    assert_eq!(rests, ["FATAL[57P01]"; 4]);
+    // They are held until there is one again.
+    for client in &mut idle {
+        assert!(!client.has_something(Duration::from_millis(1)), "it has heard of it");
+        client.say("Q INSERT INTO t VALUES (2) / Q SHOW work_mem");
+    }
+    new.promote().unwrap();
+    for (turn, client) in idle.iter_mut().enumerate() {
+        let memory = if turn % 3 == 2 { "5MB" } else { "4MB" };
+        client.hears(&format!("C[INSERT 0 1] ZI T D[{memory}] C[SHOW] ZI"));
+    }
+    let count = "SELECT count(*) FILTER (WHERE n = 2), count(*) FILTER (WHERE n = 9) FROM t";
+    assert_eq!(new.sql(APP_DATABASE, count).unwrap(), "12|0");
 }
 
 #[test]

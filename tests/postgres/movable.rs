@@ -4,6 +4,7 @@ use tokio_postgres::Client;
 
 use super::reads::{Scene, connect, value};
 use crate::support::{APP_DATABASE, APP_USER, LIMIT, PASSWORD, eventually, psql_rows};
+use crate::wire;
 
 const OPTIMISTIC: &str = "transaction_routing = \"optimistic\"\nread_your_writes = \"off\"\n\
     read_only_functions = [\"wrongly\"]";
@@ -298,4 +299,48 @@ fn transaction_that_loses_its_replica_goes_on() {
         assert_eq!(place(&client).await, scene.primary());
         run(&client, "COMMIT").await;
     });
+}
+
+/// As pgjdbc does without autocommit: one batch with both, and a Sync behind the statement.
+#[test]
+fn transaction_that_begins_in_a_batch_with_its_first_statement_goes_where_that_may() {
+    let scene = scene(1, OPTIMISTIC);
+    let (primary, replica) = (scene.primary(), scene.cluster.replicas()[0].port());
+    let startup = [("user", APP_USER), ("database", APP_DATABASE)];
+    let mut client = wire::Client::login_with(scene.pooler.port(), &startup, PASSWORD);
+    let batch = |sql: &str| format!("P - BEGIN / B - / E / P - {sql} / B - / p / E / S");
+    let next = |sql: &str| format!("P - {sql} / B - / p / E / S");
+    let begun = |port: u16| format!("1 2 C[BEGIN] 1 2 T D[{port}] C[SELECT 1] ZT");
+    let read = |port: u16| format!("1 2 T D[{port}] C[SELECT 1] ZT");
+    // It only reads, also by a name.
+    client.talk(&batch("SELECT place()"), &begun(replica));
+    client.talk(&next("SELECT place()"), &read(replica));
+    client.talk("P - COMMIT / B - / E / S", "1 2 C[COMMIT] ZI");
+    client.talk("P begin BEGIN / P place SELECT place() / S", "1 1 ZI");
+    let named = format!("2 C[BEGIN] 2 D[{replica}] C[SELECT 1] ZT");
+    client.talk("B begin / E / B place / E / S", &named);
+    client.talk("P - COMMIT / B - / E / S", "1 2 C[COMMIT] ZI");
+    // It reads, and writes then.
+    client.talk(&batch("SELECT place() AS other"), &begun(replica));
+    client.talk(&next("INSERT INTO t VALUES (1, 1)"), "1 2 n C[INSERT 0 1] ZT");
+    client.talk(&next("SELECT place()"), &read(primary));
+    client.talk("P - COMMIT / B - / E / S", "1 2 C[COMMIT] ZI");
+    // It writes at once.
+    client.talk(&batch("INSERT INTO t VALUES (2, 1)"), "1 2 C[BEGIN] 1 2 n C[INSERT 0 1] ZT");
+    client.talk(&next("SELECT place()"), &read(primary));
+    client.talk("P - COMMIT / B - / E / S", "1 2 C[COMMIT] ZI");
+    // All of it is one batch; and it fails in the midst of one.
+    let whole =
+        format!("{} / P - COMMIT / B - / E / S", batch("SELECT place()").replace(" / S", ""));
+    client.say(&whole);
+    let heard = client.hears_up_to("ZI");
+    assert!(heard.ends_with("C[SELECT 1] 1 2 C[COMMIT] ZI"), "{heard}");
+    client.talk(&batch("SELECT 1/0"), "1 2 C[BEGIN] 1 E[22012] ZE");
+    client.talk("P - ROLLBACK / B - / E / S", "1 2 C[ROLLBACK] ZI");
+    // And it says itself that it reads.
+    client.talk(&batch("SELECT place()").replace("BEGIN", "BEGIN READ ONLY"), &begun(replica));
+    client.talk(&next("INSERT INTO t VALUES (3, 1)"), "1 2 n E[25006] ZE");
+    client.talk("P - ROLLBACK / B - / E / S", "1 2 C[ROLLBACK] ZI");
+    let count = "/* pgweir: primary */ SELECT count(*) FROM t";
+    assert_eq!(client.value(count), "2");
 }
