@@ -41,6 +41,11 @@ pub trait Sink {
     fn runs_elsewhere(&mut self, _: &Range<u64>, _: &[u8]) -> bool {
         false
     }
+    /// The server ends with this error, and owes nothing; whether its client need not know, as what it
+    /// has begun, if this is its transaction's status, goes on elsewhere.
+    fn is_spared(&mut self, _error: &[u8], _status: u8) -> bool {
+        false
+    }
     /// What the server reports of its session has changed, and the client is told by the part
     /// that was forwarded last.
     fn reported(&mut self, reported: &Arc<Reported>);
@@ -253,6 +258,9 @@ impl Receiver {
                     self.pass = 0;
                 }
                 Fate::Forward => {}
+                Fate::Failed(_) if ledger.is_quiet() && sink.is_spared(body, self.status) => {
+                    self.pass_forward = false;
+                }
                 Fate::Failed(undone) if sink.runs_elsewhere(&undone, body) => {
                     self.pass_forward = false;
                     ledger.hide_next();

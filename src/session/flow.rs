@@ -120,6 +120,8 @@ pub(super) struct Move {
 /// A transaction that has done nothing yet that would be lost if it were begun anew elsewhere.
 #[derive(Debug)]
 pub(super) struct Open {
+    /// What its server is.
+    pub on: Role,
     /// The text that begins it.
     pub begin: Box<[u8]>,
     /// The number of the request that does, of those that went to this server.
@@ -129,6 +131,13 @@ pub(super) struct Open {
 }
 
 impl Placed {
+    /// Whether nothing is lost with a server that owes nothing, and that says this of its transaction:
+    /// that goes on elsewhere.
+    pub(super) fn loses_nothing(&self, status: u8) -> bool {
+        let of_replica = |open: &Open| open.on == Role::Replica;
+        status == b'T' && self.open.as_ref().is_some_and(of_replica)
+    }
+
     /// What was kept back of the replies to what only prepares, when it has all been answered.
     pub(super) fn prepared(&mut self, ledger: &Ledger) -> Vec<u8> {
         let is_done = |tentative: &mut Tentative| {

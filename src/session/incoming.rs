@@ -132,6 +132,11 @@ impl Sink for Incoming<'_, '_> {
         true
     }
 
+    fn is_spared(&mut self, error: &[u8], status: u8) -> bool {
+        let ends = matches!(view::error_field(error, b'V'), Some(b"FATAL" | b"PANIC"));
+        ends && self.flow.placed.tentative.is_none() && self.flow.placed.loses_nothing(status)
+    }
+
     #[inline]
     fn answered(&mut self, sequence: u64) {
         self.flow.requests.answered(sequence);

@@ -363,7 +363,8 @@ impl Session {
     }
 
     /// The server that the client reads from is lost, or was: whether the request is read elsewhere,
-    /// as nothing of it has been shown. Once: it may be what has brought the server down.
+    /// as nothing of it has been shown. Once: it may be what has brought the server down. A transaction
+    /// that can go on elsewhere does, also where nothing is asked.
     pub(super) fn reads_elsewhere(&mut self, end: &End) -> bool {
         let (End::ServerGone | End::Forsaken, Some(course)) = (end, &mut self.course) else {
             return false;
@@ -371,23 +372,34 @@ impl Session {
         if course.lost {
             return false;
         }
-        let may = |attached: &mut Box<Attached>| attached.flow.placed.tentative.is_some();
-        let Some(mut attached) = self.attached.take_if(may) else { return false };
-        (course.lost, course.spent) = (true, None);
+        let may = |Attached { lease, flow, .. }: &Attached| {
+            let rests = lease.is_at_rest() && flow.is_between_messages();
+            flow.placed.tentative.is_some()
+                || rests && flow.placed.loses_nothing(lease.receiver.status())
+        };
+        let Some(mut attached) = self.attached.take_if(|attached| may(attached)) else {
+            return false;
+        };
+        course.spent = None;
         attached.stop_counting(&self.tenancy, self.on);
         let Attached { lease, mut flow, mut undo, replica, clock, .. } = *attached;
-        let open = flow.placed.take_open_before();
+        let open = match &flow.placed.tentative {
+            Some(_) => flow.placed.take_open_before(),
+            None => flow.placed.open.take(),
+        };
+        course.moving = open.map(|open| Moving { begin: open.begin, to: Role::Primary, clock });
+        let shown = flow.placed.requests > 1 || flow.placed.tentative.is_none();
         if let Some(tentative) = flow.placed.tentative {
+            course.lost = true;
             self.names.undo(&mut undo, tentative.first..u64::MAX);
             // What of it has not been sent yet is there still.
             self.client.inbox.put_in_place(flow.placed.judged, &tentative.request);
-            course.moving = open.map(|open| Moving { begin: open.begin, to: Role::Primary, clock });
-            if let Some(at) = replica {
+            if let Some(at) = &replica {
                 course.tried(at.host);
-                if flow.placed.requests > 1 {
-                    course.was_on_replica(at.host, Instant::now());
-                }
             }
+        }
+        if let Some(at) = replica.filter(|_| shown) {
+            course.was_on_replica(at.host, Instant::now());
         }
         self.names.leave_server();
         drop(self.seat.leave());

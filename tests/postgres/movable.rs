@@ -344,3 +344,51 @@ fn transaction_that_begins_in_a_batch_with_its_first_statement_goes_where_that_m
     let count = "/* pgweir: primary */ SELECT count(*) FROM t";
     assert_eq!(client.value(count), "2");
 }
+
+/// A lock of the table that it has read comes to the replica while it is idle; or its server goes.
+#[test]
+fn idle_transaction_that_its_replica_ends_goes_on_on_the_primary() {
+    let scene = scene(1, OPTIMISTIC);
+    let (primary, replica) = (scene.primary(), &scene.cluster.replicas()[0]);
+    replica.set("max_standby_streaming_delay", "100ms").unwrap();
+    let startup = [("user", APP_USER), ("database", APP_DATABASE)];
+    let login = || wire::Client::login_with(scene.pooler.port(), &startup, PASSWORD);
+    let conflict = || {
+        scene.cluster.primary().sql(APP_DATABASE, "TRUNCATE t").unwrap();
+        scene.cluster.wait_replayed().unwrap();
+    };
+    let terminated = || {
+        let sql = format!(
+            "SELECT bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity \
+             WHERE usename = '{APP_USER}' AND application_name <> 'pgweir check'"
+        );
+        assert_eq!(replica.sql("postgres", &sql).unwrap(), "t");
+        let gone = sql.replace("bool_and(pg_terminate_backend(pid))", "count(*)");
+        eventually("they are gone", LIMIT, || replica.sql("postgres", &gone).unwrap() == "0");
+    };
+    for (name, ends) in [("a conflict", &conflict as &dyn Fn()), ("an operator", &terminated)] {
+        let [mut simple, mut extended, mut done, mut reader] = [(); 4].map(|()| login());
+        let read = format!("SELECT count(*), place() AS \"{name}\" FROM t");
+        let row = |port: u16| format!("D[0|{port}] C[SELECT 1] ZT");
+        let on_replica = row(replica.port());
+        for client in [&mut simple, &mut done] {
+            client.talk("Q BEGIN", "C[BEGIN] ZT");
+            client.talk(&format!("Q {read}"), &format!("T {on_replica}"));
+        }
+        extended.talk("P begin BEGIN / B begin / E / S", "1 2 C[BEGIN] ZT");
+        extended.talk(&format!("P read {read} / B read / E / S"), &format!("1 2 {on_replica}"));
+        reader.talk("Q BEGIN READ ONLY", "C[BEGIN] ZT");
+        reader.talk(&format!("Q {read}"), &format!("T {on_replica}"));
+        ends();
+        assert!(["FATAL[40001]", "FATAL[57P01]"].contains(&&*reader.rest()), "{name}");
+        simple.talk(&format!("Q {read}"), &format!("T {}", row(primary)));
+        extended.talk("B read / E / S", &format!("2 {}", row(primary)));
+        done.talk("Q COMMIT", "C[COMMIT] ZI");
+        for client in [&mut simple, &mut extended] {
+            client.talk("Q INSERT INTO t VALUES (1, 1)", "C[INSERT 0 1] ZT");
+            client.talk("Q ROLLBACK", "C[ROLLBACK] ZI");
+        }
+        let again = login().value("SELECT place()");
+        assert!([primary, replica.port()].map(|port| port.to_string()).contains(&again), "{name}");
+    }
+}

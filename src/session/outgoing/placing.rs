@@ -88,6 +88,7 @@ impl Outgoing<'_, '_> {
         placed.tentative = reads.then(|| Tentative::on_primary(self.server.ledger.next(), rest));
         // Nothing is left behind only if nothing has been done.
         placed.open = request.begins.filter(|_| request.reads.is_none()).map(|begin| Open {
+            on: Role::Primary,
             begin,
             by: placed.requests,
             reads: None,
@@ -150,7 +151,7 @@ impl Outgoing<'_, '_> {
             // It says that it only reads: it stays.
             (_, open) if settles => *open = None,
             (Some(begin), open) => {
-                *open = Some(Open { begin, by: placed.requests, reads: first });
+                *open = Some(Open { on: Role::Replica, begin, by: placed.requests, reads: first });
             }
             (None, Some(open)) => open.reads = open.reads.take().or(first),
             (None, None) => {}
