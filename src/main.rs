@@ -105,8 +105,7 @@ enum Command {
         #[command(subcommand)]
         question: ConfigQuestion,
     },
-    /// Say where a text would run, on the primary or on a replica, and why. No traffic is routed by it
-    /// yet.
+    /// Say where a text would run, on the primary or on a replica, and why. It is not run.
     Explain {
         #[command(flatten)]
         question: explain::Question,

@@ -71,13 +71,18 @@ pub(super) fn replicas(registry: &dyn Registry) -> Vec<Row> {
 
 /// Whether a session may read from a host that has neither written nor read anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Eligible {
+pub enum Eligible {
+    /// It may.
     Yes,
     /// For this reason.
     No(&'static str),
 }
 
-fn eligible(host: &HostFigures, max_lag: Option<Duration>, now: Instant) -> Eligible {
+/// It lacks more than is allowed.
+pub const LAGS: &str = "no: lag";
+
+/// Whether that is so, where replicas may lack this much.
+pub fn eligible(host: &HostFigures, max_lag: Option<Duration>, now: Instant) -> Eligible {
     let lag = host.lag(now);
     match (host.standing, host.state) {
         (Standing::Equal, _) => Eligible::Yes,
@@ -89,7 +94,7 @@ fn eligible(host: &HostFigures, max_lag: Option<Duration>, now: Instant) -> Elig
         (Standing::Unknown, _) | (_, State::Unknown) => Eligible::No("no: unknown"),
         _ => match (lag, max_lag) {
             (None, _) => Eligible::No("no: lag unknown"),
-            (Some(lag), Some(max)) if lag > max => Eligible::No("no: lag"),
+            (Some(lag), Some(max)) if lag > max => Eligible::No(LAGS),
             _ => Eligible::Yes,
         },
     }

@@ -7,12 +7,12 @@ use tokio::time::{Instant, timeout};
 use super::catalogs::{LIMIT, overrides};
 use super::discover::target;
 use super::topologies::asked;
-use crate::admin::Explanation;
+use crate::admin::{Eligible, Explanation, LAGS, eligible};
 use crate::catalog::{Catalog, Current};
-use crate::config::{Config, Database};
-use crate::route::{Judgement, Route, Session, route};
+use crate::config::{Config, Database, ReadRouting};
+use crate::route::{Judgement, Reason, Role, Route, Session, route};
 use crate::sql::facts::{Access, Certainty, Does, Facts, Hint, facts};
-use crate::topology::{Circuit, HostFigures};
+use crate::topology::HostFigures;
 
 /// How long who asks waits for a catalog that is being read.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -41,10 +41,21 @@ impl Explainer {
     }
 }
 
+/// What counts beside the text, its database's catalog and the session.
+#[derive(Debug)]
+pub(super) struct Circumstances {
+    /// The hosts of the database.
+    pub hosts: Vec<HostFigures>,
+    /// How much a replica may lack.
+    pub max_lag: Option<Duration>,
+    /// What is read from replicas.
+    pub routing: ReadRouting,
+}
+
 /// Explains where a text would run, by the catalog that is known now.
 pub(super) async fn explain(
     current: &Current,
-    hosts: impl IntoIterator<Item = HostFigures>,
+    circumstances: &Circumstances,
     text: &[u8],
     session: Session,
 ) -> Explanation {
@@ -61,22 +72,31 @@ pub(super) async fn explain(
         }
     };
     let mut lines = explained(&facts, &judgement, catalog, session);
-    lines.extend(hosts.into_iter().map(|host| ("host", describe_host(&host))));
+    let Circumstances { hosts, max_lag, routing } = circumstances;
+    let (now, reason) = (Instant::now(), route(&facts, &judgement, session).reason);
+    let any = |is| hosts.iter().any(|host| eligible(host, *max_lag, now) == is);
+    let instead = match (routing, reason) {
+        _ if reason.role() == Role::Primary => None,
+        (ReadRouting::Off, _) | (ReadRouting::Explicit, Reason::Reads) => Some(Reason::NotAsked),
+        _ if any(Eligible::Yes) => None,
+        _ if any(Eligible::No(LAGS)) => Some(Reason::Lagging),
+        _ => Some(Reason::NoReplica),
+    };
+    lines.extend(instead.map(|reason| ("now", format!("primary: {}", reason.name()))));
+    lines.extend(hosts.iter().map(|host| ("host", describe_host(host, *max_lag, now))));
     lines
 }
 
-fn describe_host(host: &HostFigures) -> String {
+fn describe_host(host: &HostFigures, max_lag: Option<Duration>, now: Instant) -> String {
     let mut line = format!("{}: {}, {}", host.at, host.standing.name(), host.state.name());
-    if let Some(lag) = host.lag(Instant::now()) {
+    if let Some(lag) = host.lag(now) {
         line += &format!(", lag {:.3} s", lag.as_secs_f64());
     }
-    if host.banned_until.is_some() {
-        line += ", banned";
-    }
-    if host.circuit.is_some_and(|circuit| circuit != Circuit::Closed) {
-        line += ", left out for its errors";
-    }
-    line
+    let may = match eligible(host, max_lag, now) {
+        Eligible::Yes => "yes",
+        Eligible::No(why) => why,
+    };
+    line + ", eligible: " + may
 }
 
 fn explained(

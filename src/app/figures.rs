@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use super::explain::{Explainer, explain};
+use super::explain::{Circumstances, Explainer, explain};
 use super::{App, Stage as AppStage};
 use crate::admin::{
     CancelFigures, Consoles, Explaining, Marks, Measuring, Order, PoolFigures, Registry, Steered,
@@ -220,8 +220,12 @@ impl Registry for App {
             if database.seeks_primary() {
                 let current = self.house.catalogs.of(&database.name);
                 let hosts = self.hosts().into_iter().filter(|(name, _)| *name == database.name);
-                let hosts: Vec<_> = hosts.map(|(_, host)| host).collect();
-                return Some(explain(&current, hosts, &text, session).await);
+                let circumstances = Circumstances {
+                    hosts: hosts.map(|(_, host)| host).collect(),
+                    max_lag: config.max_lag(&database, None),
+                    routing: config.read_routing(&database, None),
+                };
+                return Some(explain(&current, &circumstances, &text, session).await);
             }
             let explainer = Explainer::new(&config, &database).await;
             Some(explainer.explain(&text, session))

@@ -72,6 +72,8 @@ fn function_that_inserts_behind_two_views_is_for_the_primary() {
         ["known".to_owned(), primary.clone()]
     );
     assert!(explained(&pooler, "catalog", "SELECT 1").ends_with(&primary));
+    let host = explained(&pooler, "host", "SELECT 1");
+    assert!(host.contains(": primary, up, eligible: no: primary"), "{host}");
 }
 
 /// Each of these makes a read another one. Nothing is asked between two of them but where the read

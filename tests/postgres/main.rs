@@ -37,6 +37,7 @@ mod lagging;
 mod last_route;
 mod lifecycle;
 mod listening;
+mod manners;
 mod movable;
 mod pgbouncer;
 mod pools;
