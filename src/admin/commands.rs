@@ -86,16 +86,15 @@ pub static COMMANDS: &[Command] = &[
         help: "Clients and servers of each database and user, and how long clients wait. Cancels are \
                those of clients: on their way (cl_active_cancel_req, each on a connection of its own, \
                sv_active_cancel) or not sent yet; sv_being_canceled are servers that nobody gets \
-               before one has landed, sv_used those that have idled for server_check_delay (states being_canceled and used in SHOW SERVERS). The last \
+               before one has landed, sv_used those that have idled for server_check_delay. The last \
                line is the console's own.",
         role: Role::Stats,
         answer: Answer::Table(tables::POOLS, tables::pools),
     },
     Command {
         name: "SHOW CLIENTS",
-        help: "Every client that is logged in, consoles apart, since when it waits for a server, and \
-               the server that it has (link, its ptr). close_needed: it goes at the end of its \
-               transaction.",
+        help: "Clients that are logged in, consoles apart, since when each waits for a server, and \
+               the server that it has (link, its ptr). close_needed: it goes after its transaction.",
         role: Role::Stats,
         answer: Answer::Table(sockets::CONNECTIONS, sockets::clients),
     },
@@ -148,8 +147,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "SHOW DATABASES",
-        help: "The databases as configured, and the connections of each. The last line is the \
-               console's own.",
+        help: "The databases as configured, their connections, and at last the console's own.",
         role: Role::Stats,
         answer: Answer::Table(tables::DATABASES, tables::databases_and_console),
     },
