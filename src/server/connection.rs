@@ -220,9 +220,7 @@ impl Server {
 
     /// Whether the next one may have it.
     pub fn cleanliness(&self) -> Cleanliness {
-        let at_rest = self.ledger.is_quiet()
-            && self.receiver.is_between_messages()
-            && self.inbox.is_empty()
+        let at_rest = self.is_at_rest()
             && self.outbox.is_empty()
             && self.socket.is_drained()
             && self.receiver.status() == b'I';

@@ -19,6 +19,8 @@ pub(super) struct Judge<'a> {
     pub routing: ReadRouting,
     pub session: route::Session,
     pub message_max: u32,
+    /// Statements up to so many bytes are followed by their names.
+    pub followed_max: usize,
 }
 
 /// What was found of a request.
@@ -80,6 +82,7 @@ impl Judge<'_> {
             opened: false,
             texts: 0,
             runs: false,
+            stays: false,
         };
         let mut len = 0;
         loop {
@@ -183,6 +186,8 @@ struct Judging<'a> {
     texts: usize,
     /// There is something that runs, or tells of it.
     runs: bool,
+    /// It prepares what this server alone will know by its name.
+    stays: bool,
 }
 
 impl<'a> Judging<'a> {
@@ -192,6 +197,8 @@ impl<'a> Judging<'a> {
             b'P' => {
                 let parse = view::Parse::read(body);
                 self.parsed = parse.as_ref().map(|parse| parse.name);
+                let is_long = body.len() > self.judge.followed_max;
+                self.stays |= is_long && self.parsed.is_some_and(|name| !name.is_empty());
                 self.text(parse.map(|parse| parse.text));
             }
             b'B' => match view::Bind::read(body) {
@@ -219,7 +226,7 @@ impl<'a> Judging<'a> {
             }
             b'E' => self.opened = false,
             b'C' | b'S' | b'X' => {}
-            b'H' if self.runs || self.movable => self.add((Reason::NotWhole, true)),
+            b'H' if self.runs || self.stays || self.movable => self.add((Reason::NotWhole, true)),
             // What comes behind it is not judged on the primary.
             b'H' => (self.found.prepares, self.found.writes) = (true, true),
             _ => self.text(None),

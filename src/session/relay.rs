@@ -391,7 +391,7 @@ impl Session {
                 Poll::Ready(()) => 0,
             },
             Some(Stop::Replies | Stop::Settling)
-                if !lease.ledger.is_empty() && !lease.ledger.is_copying_in() =>
+                if !lease.has_answered() && !lease.ledger.is_copying_in() =>
             {
                 return Ok(false);
             }

@@ -61,6 +61,10 @@ pub(super) fn judge<'a>(
                 && terms.max_prepared_statements > 0,
         },
         message_max: terms.message_max,
+        followed_max: match terms.max_prepared_statements {
+            0 => 0,
+            _ => terms.statement_max,
+        },
     })
 }
 

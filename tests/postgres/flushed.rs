@@ -72,3 +72,29 @@ fn what_a_replica_cannot_prepare_is_prepared_by_the_primary() {
     client.talk("P - SELECT 1 / D - / H", "1 t T");
     client.talk("B - / E / S", "2 D[1] C[SELECT 1] ZI");
 }
+
+#[test]
+fn names_that_one_server_alone_knows_stay_on_the_primary() {
+    let scene = Scene::new(1, "max_prepared_statements = 0\nread_your_writes = \"off\"");
+    let primary = scene.primary();
+    let mut client = client(&scene);
+    client.talk("P a SELECT here() / D a / H", "1 t T");
+    client.talk("B a / E / S", &format!("2 D[{primary}] C[SELECT 1] ZI"));
+}
+
+/// What is not told yet of what was prepared is told before what follows can fail.
+#[test]
+fn columns_that_come_in_pieces_are_told_whole() {
+    let scene = scene();
+    let columns: Vec<_> =
+        (0..700).map(|n| format!("{} int", format!("c{n}_").repeat(10))).collect();
+    let table = format!("CREATE TABLE wide ({})", columns.join(", "));
+    let grant = format!("GRANT SELECT ON wide TO {APP_USER}");
+    scene.cluster.primary().sql(APP_DATABASE, &format!("{table}; {grant}")).unwrap();
+    scene.cluster.wait_replayed().unwrap();
+    let mut client = client(&scene);
+    for _ in 0..100 {
+        let text = "/* pgweir: replica */ SELECT * FROM wide WHERE 1/(SELECT 0) = 1";
+        client.talk(&format!("P - {text} / D - / H / B - / E / S"), "1 t T 2 E[22012] ZI");
+    }
+}

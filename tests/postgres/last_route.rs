@@ -142,3 +142,14 @@ fn last_route_is_told_where_there_are_no_replicas() {
             .talk(&format!("Q BEGIN / Q {SHOW}"), &format!("C[BEGIN] ZT T D[{route}] C[SHOW] ZT"));
     }
 }
+
+/// What is told ahead of a Query ends nothing that is not over.
+#[test]
+fn asking_for_the_last_route_commits_nothing() {
+    let scene = scene("");
+    let mut client = client(&scene.pooler);
+    client.talk("P i INSERT INTO t VALUES (7, 7) / S", "1 ZI");
+    client.say(&format!("B i / E / Q {SHOW}; SELECT 1/0"));
+    assert!(client.hears_up_to("ZI").contains("E[22012]"));
+    assert_eq!(client.value("/* pgweir: primary */ SELECT count(*) FROM t"), "0");
+}

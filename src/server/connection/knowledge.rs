@@ -17,6 +17,12 @@ use crate::sql::Leaves;
 use crate::wire::request;
 
 impl Server {
+    /// Whether all that is owed has come, to the last byte.
+    #[inline]
+    pub fn has_answered(&self) -> bool {
+        self.ledger.is_empty() && self.receiver.is_between_messages()
+    }
+
     /// Shares what it reports with all that have the same settings.
     pub fn know_reported(&mut self) {
         if let Some(shared) = self.applied.proven() {

@@ -15,12 +15,13 @@ impl Outgoing<'_, '_> {
         let replica = self.place.and_then(|place| place.replica);
         let mut sql = self.server.told_route(&self.route.text(self.flow.placed.last, replica));
         match to {
-            For::Query => {
+            // A Query would end what is open.
+            For::Query if !self.server.ledger.is_open() => {
                 if self.sent_own(Awaited::Query)?.is_some() {
                     self.out.insert(|out| request::query(out, &sql));
                 }
             }
-            For::Request => {
+            For::Query | For::Request => {
                 sql.extend_from_slice(b"\0\0\0");
                 self.run_own(&sql)?;
             }

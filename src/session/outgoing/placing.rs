@@ -104,7 +104,7 @@ impl Outgoing<'_, '_> {
     ) -> Result<bool, ClientFault> {
         let open = self.server.ledger.is_open();
         let waits = match open {
-            true => !self.server.ledger.is_empty(),
+            true => !self.server.has_answered(),
             false => !self.server.ledger.owes_only_ours(),
         };
         // Should it fail, what comes behind it has not been sent; what prepares is answered at once.
