@@ -339,7 +339,7 @@ impl Outgoing<'_, '_> {
             }
             return self.parse_again(header, parse.name, &statement);
         }
-        if self.terms.max_prepared_statements == 0 || body.len() > self.terms.statement_max {
+        if body.len() > self.terms.followed_max() {
             // Known to this server alone, under the client's own name.
             if body.len() > self.terms.statement_max {
                 self.flow.pins.add(Pin::LargeStatement);

@@ -61,10 +61,7 @@ pub(super) fn judge<'a>(
                 && terms.max_prepared_statements > 0,
         },
         message_max: terms.message_max,
-        followed_max: match terms.max_prepared_statements {
-            0 => 0,
-            _ => terms.statement_max,
-        },
+        followed_max: terms.followed_max(),
     })
 }
 

@@ -46,14 +46,9 @@ impl Tentative {
         Self { first, request, held, on_replica, completes: 0, failed, writes, prepares }
     }
 
-    /// It only prepares.
-    pub(super) fn only_prepares(self, prepares: bool) -> Self {
-        Self { prepares, ..self }
-    }
-
     /// The same on a replica; the first statements, so many, say nothing by their end.
-    pub(super) fn on_replica(first: u64, request: &[u8], completes: usize) -> Self {
-        Self { on_replica: true, completes, ..Self::on_primary(first, request) }
+    pub(super) fn on_replica(first: u64, request: &[u8], completes: usize, prepares: bool) -> Self {
+        Self { on_replica: true, completes, prepares, ..Self::on_primary(first, request) }
     }
 
     /// Whether a message of this type shows that the replica can do it.

@@ -80,6 +80,14 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// Statements up to so many bytes are followed by their names.
+    pub(super) fn followed_max(&self) -> usize {
+        match self.max_prepared_statements {
+            0 => 0,
+            _ => self.statement_max,
+        }
+    }
+
     /// The terms of this user on this database.
     pub fn new(config: &Config, database: &Database, user: Option<&User>) -> Self {
         let general = &config.general;

@@ -157,10 +157,9 @@ impl Outgoing<'_, '_> {
             (None, None) => {}
         }
         let whole = rest.get(..len).filter(|whole| whole.len() == rest.len());
-        self.flow.placed.tentative = whole
-            .filter(|_| !waits)
-            .map(|whole| Tentative::on_replica(self.server.ledger.next(), whole, completes))
-            .map(|tentative| tentative.only_prepares(prepares));
+        self.flow.placed.tentative = whole.filter(|_| !waits).map(|whole| {
+            Tentative::on_replica(self.server.ledger.next(), whole, completes, prepares)
+        });
         Ok(true)
     }
 
