@@ -48,15 +48,20 @@ impl<E> Retry<E> {
     }
 
     /// An attempt failed. `luck` in 0..1 spreads attempts over the second half of the pause.
+    ///
+    /// The first failure that nobody has waited for refuses nobody: it may be long over for who asks next (the
+    /// server was restarted), and the next attempt is not far.
     fn failed(
         &mut self,
         error: Option<(Arc<E>, Meaning)>,
+        awaited: bool,
         ceiling: Duration,
         luck: f64,
         now: Instant,
     ) {
         let doubled = PAUSE_FIRST.saturating_mul(1 << self.failures.min(16)).min(ceiling);
         let mut pause = doubled.mul_f64(0.5 + luck / 2.0);
+        let is_news = awaited || self.failures > 0;
         self.failures = self.failures.saturating_add(1);
         if let Some((error, meaning)) = error {
             self.refuses = match meaning {
@@ -65,6 +70,7 @@ impl<E> Retry<E> {
                     None
                 }
                 Meaning::WaitForOthers => None,
+                Meaning::Down if !is_news => None,
                 Meaning::Rejected | Meaning::Down => Some(error.clone()),
             };
             self.halted = meaning == Meaning::Rejected;
@@ -155,7 +161,8 @@ impl<C: Connect> Opening<C> {
         state.totals.open_failed += 1;
         let ceiling = state.settings.login_retry;
         if self.generation == state.generation {
-            state.retry.failed(error, ceiling, luck, now);
+            let awaited = state.waiting > 0;
+            state.retry.failed(error, awaited, ceiling, luck, now);
         }
         let mut after = After::nothing();
         (after.crowd, after.fewer) = (state.refuse_if_hopeless(now), true);

@@ -85,6 +85,25 @@ async fn waiter_after_an_idle_pause_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn failure_that_nobody_has_waited_for_refuses_nobody() {
+    let bench = Bench::new(1, |s| s.size = 2);
+    let held = lease(&bench.pool, 0, 1).await;
+    // A second member is wanted, and no more when the first is back; the server is restarted meanwhile.
+    bench.world.next(&[Verdict::Unreachable]);
+    let waiting = bench.pool.wait(ask(0, 2));
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(bench.pool.snapshot().opening, 1);
+    held.check_in(on(0));
+    let served = waiting.await.unwrap();
+    sleep(Duration::from_millis(12)).await;
+    assert_eq!(bench.pool.snapshot().opening, 0);
+    served.discard(Closed::ServerGone);
+    let asked = Instant::now();
+    assert!(fake::checkout(&bench.pool, ask(0, 3)).await.is_ok());
+    assert!(asked.elapsed() < Duration::from_millis(65), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn pauses_grow_to_the_ceiling() {
     let bench = Bench::new(1, |s| s.login_retry = Duration::from_secs(2));
     let held = lease(&bench.pool, 0, 1).await;
