@@ -121,7 +121,7 @@ fn slow_replica_gets_the_least() {
             // It stands still most of the time.
             while !over.load(Ordering::Relaxed) {
                 replica.pause().unwrap();
-                thread::sleep(Duration::from_millis(20));
+                thread::sleep(Duration::from_millis(100));
                 replica.resume().unwrap();
                 thread::sleep(Duration::from_millis(10));
             }

@@ -61,7 +61,7 @@ fn timed(client: &mut Client, script: &str, expected: &str) -> u64 {
 
 /// Simple queries, a block, an error in and out of one.
 fn simple(client: &mut Client) -> Done {
-    let mut done = Done::default();
+    let (mut done, sent, heard) = (Done::default(), client.sent, client.heard);
     for _ in 0..ROUNDS {
         let mut alone = 0;
         for (script, heard) in [
@@ -92,7 +92,7 @@ fn simple(client: &mut Client) -> Done {
             ..Done::default()
         });
     }
-    Done { received: client.sent, sent: client.heard, ..done }
+    Done { received: client.sent - sent, sent: client.heard - heard, ..done }
 }
 
 /// The same and statements, with names that all have and without.
@@ -157,16 +157,15 @@ fn start() -> Pooler {
 }
 
 /// Reloads all the time, until the load is over; each time something is another.
-fn reload(pooler: &Pooler, over: &AtomicBool) -> u64 {
+fn reload(pooler: &Pooler, over: &AtomicBool, times: &AtomicU64) {
     let console = pooler.url("app", "x", "pgweir");
     // Bigger pools, whose servers stay.
     psql_rows(&console, "SET default_pool_size = 3");
-    let mut times = 0;
     while !over.load(Ordering::Relaxed) {
-        psql_rows(&console, &format!("SET query_wait_timeout = {}; RELOAD", 60 + times));
-        times += 1;
+        let wait = 60 + times.load(Ordering::Relaxed);
+        psql_rows(&console, &format!("SET query_wait_timeout = {wait}; RELOAD"));
+        times.fetch_add(1, Ordering::Relaxed);
     }
-    times
 }
 
 #[test]
@@ -185,17 +184,23 @@ fn counters_are_what_was_done_while_the_configuration_changes() {
     let before = [APP_DATABASE, SECOND].map(|database| stats(&pooler, database));
     let (over, reloads) = (AtomicBool::new(false), AtomicU64::new(0));
     let done: Vec<_> = thread::scope(|scope| {
-        scope.spawn(|| reloads.store(reload(&pooler, &over), Ordering::Relaxed));
+        scope.spawn(|| reload(&pooler, &over, &reloads));
+        let reloads = &reloads;
         let load = clients.iter_mut().map(|(name, client)| {
             let work = if name.0 == SECOND { simple } else { statements };
-            scope.spawn(move || (*name, work(client)))
+            scope.spawn(move || {
+                let mut done = work(client);
+                while reloads.load(Ordering::Relaxed) < 3 {
+                    done.add(work(client));
+                }
+                (*name, done)
+            })
         });
         let load: Vec<_> = load.collect();
         let done = load.into_iter().map(|client| client.join()).collect::<Vec<_>>();
         over.store(true, Ordering::Relaxed);
         done.into_iter().map(|done| done.unwrap()).collect()
     });
-    assert!(reloads.load(Ordering::Relaxed) > 2, "{reloads:?}");
 
     let told = page(&pooler);
     for (database, before) in [APP_DATABASE, SECOND].into_iter().zip(before) {
