@@ -9,8 +9,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::certificates::{Authority, Good, Identity, der, put};
+use crate::house::House;
 use crate::support::receiver::{Received, answer};
-use crate::support::{LIMIT, Pooler, eventually};
+use crate::support::{LIMIT, PASSWORD, Pooler, eventually, psql_rows};
 
 /// Listens with this identity; its port, and what it takes.
 fn receiver(identity: &Identity) -> (u16, mpsc::Receiver<Received>) {
@@ -67,4 +68,42 @@ fn receiver_has_to_prove_who_it_is() {
             assert!(received.try_recv().is_err());
         }
     }
+}
+
+/// The warning and the critical alert, each for itself.
+#[test]
+fn certificate_that_expires_soon_is_told_of_until_it_is_renewed() {
+    let house = House::without_tls();
+    let renew = |good: Good| {
+        house.authority.sign("pgweir", &["localhost"], good).write(house.folder(), "pgweir");
+    };
+    renew(Good::Days(10));
+    let settings = format!("admin_users = \"boss\"; {}", House::client_tls("allow"));
+    let boss = format!("[users.boss]\npassword = \"{PASSWORD}\"\n[alerts]\nresolve_after = 0\n");
+    let pooler = Pooler::start(&format!("{}{boss}", house.toml("127.0.0.1", &settings)));
+    let console = pooler.url("boss", PASSWORD, "pgweir");
+    let shown = || -> Vec<String> {
+        let table = psql_rows(&console, "SHOW ALERTS");
+        let lines = table.lines().filter_map(|line| line.strip_prefix("certificate|clients|"));
+        let states = lines.map(|line| line.split('|').take(2).collect::<Vec<_>>().join("|"));
+        states.collect()
+    };
+    let becomes = |wanted: &[&str]| {
+        eventually(&format!("certificate is {wanted:?}"), LIMIT, || {
+            let mut found = shown();
+            found.sort();
+            found == wanted
+        });
+    };
+    becomes(&["warning|raised"]);
+    renew(Good::Days(2));
+    becomes(&["critical|raised", "warning|raised"]);
+    // 14 days, and not a fifth more.
+    renew(Good::Days(15));
+    becomes(&["critical|resolved", "warning|raised"]);
+    renew(Good::Days(90));
+    becomes(&["critical|resolved", "warning|resolved"]);
+    let log = pooler.log();
+    let raised = "alert raised, warning: certificate of clients: 9 d 23 h (threshold 14 d)";
+    assert!(log.contains(raised), "{log}");
 }

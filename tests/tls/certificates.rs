@@ -1,6 +1,7 @@
 //! Authorities and what they sign, made anew for each test.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -28,6 +29,8 @@ pub enum Good {
     Now,
     InThePast,
     InTheFuture,
+    /// For so many days from now on.
+    Days(u64),
 }
 
 impl Authority {
@@ -66,6 +69,10 @@ fn params(name: &str, hosts: &[&str], good: Good) -> (CertificateParams, KeyPair
     params.distinguished_name.push(DnType::CommonName, name);
     let years = match good {
         Good::Now => None,
+        Good::Days(days) => {
+            let now = SystemTime::now();
+            Some((now.into(), (now + Duration::from_secs(days * 86_400)).into()))
+        }
         Good::InThePast => Some((date_time_ymd(2001, 1, 1), date_time_ymd(2002, 2, 2))),
         Good::InTheFuture => Some((date_time_ymd(2101, 1, 1), date_time_ymd(2102, 2, 2))),
     };
