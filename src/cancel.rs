@@ -27,6 +27,7 @@ pub use self::secret::Secret;
 pub use self::under_way::{Cancelling, Landing, Stage};
 use self::under_way::{Landed, Launch, UnderWay, launch};
 use crate::client::card::ClientCard;
+use crate::config::HostPort;
 use crate::net::socket::TcpOptions;
 use crate::server::{CancelKey, connect};
 use crate::traffic::Lately;
@@ -64,6 +65,15 @@ pub struct Seat {
     asked: Lately,
     /// The task of its session.
     attending: Mutex<Option<Waker>>,
+}
+
+/// That a client's request waits for a server.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    /// For how long it has.
+    pub waited: Duration,
+    /// The replica that it waits at; `None` = the primary.
+    pub replica: Option<HostPort>,
 }
 
 /// That a client keeps its server between transactions.
@@ -104,8 +114,8 @@ pub type SeatLimit<'a> = (Option<usize>, &'a dyn Fn(&ClientCard) -> bool);
 enum Place {
     /// No request of the client is under way: a cancel hits nothing.
     Away,
-    /// Its request waits for a server.
-    Queued { cancelled: bool, waker: Option<Waker> },
+    /// Its request waits for a server: of this replica, or of the primary.
+    Queued { cancelled: bool, waker: Option<Waker>, replica: Option<Box<HostPort>> },
     /// Its request is on a server, behind one of ours which must not be hit: a cancel waits until
     /// this is over, which is when the sender goes.
     Settling { key: Arc<CancelKey>, over: Option<watch::Sender<()>> },
@@ -292,14 +302,10 @@ impl Seat {
         self.pinned.lock().as_deref().cloned()
     }
 
-    /// Whether the client's request waits for a server.
-    pub fn is_queued(&self) -> bool {
-        matches!(*self.place.lock(), Place::Queued { .. })
-    }
-
-    /// For how long the client's request has waited for a server, if it does.
-    pub fn queued_for(&self) -> Option<Duration> {
-        self.is_queued().then(|| self.asked_ago())
+    /// Where and for how long the client's request waits for a server, if it does.
+    pub fn queued(&self) -> Option<Queued> {
+        let Place::Queued { replica, .. } = &*self.place.lock() else { return None };
+        Some(Queued { waited: self.asked_ago(), replica: replica.as_deref().cloned() })
     }
 
     /// The server that the client has, by its key.
@@ -331,10 +337,11 @@ impl Seat {
         self.statements.load(Ordering::Relaxed) as usize
     }
 
-    /// The client's request waits for a server from now on.
-    pub fn queue(&self) {
+    /// The client's request waits for a server from now on: of this replica, or of the primary.
+    pub fn queue(&self, replica: Option<&HostPort>) {
         self.asked(Instant::now());
-        *self.place.lock() = Place::Queued { cancelled: false, waker: None };
+        let replica = replica.cloned().map(Box::new);
+        *self.place.lock() = Place::Queued { cancelled: false, waker: None, replica };
     }
 
     /// Ready when the client has cancelled its request that waits.
@@ -610,7 +617,7 @@ mod tests {
     async fn wrong_secret_does_nothing() {
         let cancels = cancels();
         let seat = seat(&cancels, 0);
-        seat.queue();
+        seat.queue(None);
         let polled = |seat: &Seat| seat.poll_cancelled(&mut Context::from_waker(Waker::noop()));
         for secret in [vec![], vec![0; 3], vec![0; 5]] {
             cancels.cancel(&CancelRequest { pid: seat.pid(), secret }).await;

@@ -30,8 +30,8 @@ pub trait Registry: Send + Sync + 'static {
     fn consoles(&self) -> &Arc<Consoles>;
     /// Every pool, in the order of their names.
     fn pools(&self) -> Vec<PoolFigures>;
-    /// Every client that has a server of a pool, in no order.
-    fn holders(&self) -> Vec<Holder>;
+    /// Every client that has a server, with its pool, in no order.
+    fn holders(&self) -> Vec<(PoolName, Holder)>;
     /// Every client that is logged in, consoles apart, in no order.
     fn clients(&self) -> Vec<Arc<Seat>>;
     /// Every server that we are connected to for clients, in no order.

@@ -167,7 +167,7 @@ impl Scene {
             Peer::Tcp(address) => (address.ip().to_string(), address.port()),
             Peer::Unix(_) => (card.peer.to_string(), 0),
         };
-        let waited = seat.queued_for();
+        let waited = seat.queued().map(|queued| queued.waited);
         Line {
             kind: "C",
             replication: match card.replication {

@@ -9,7 +9,8 @@ use super::commands::{Column, Row};
 use super::metrics::Page;
 use super::registry::Registry;
 use super::tables::{micros, number, seconds, text};
-use crate::cancel::Seat;
+use crate::cancel::{Queued, Seat};
+use crate::client::card::Login;
 use crate::config::PoolMode;
 use crate::pool::{Holder, PoolName};
 use crate::server::card::ServerCard;
@@ -43,13 +44,15 @@ pub(super) fn waiting(registry: &dyn Registry) -> Vec<Row> {
     let (seats, servers) = (by_number(registry), by_process(registry));
     let pools: HashMap<PoolName, _> =
         registry.pools().into_iter().map(|pool| (pool.name.clone(), pool)).collect();
-    let waits = seats.values().filter_map(|seat| Some((seat.queued_for()?, seat)));
+    let waits = seats.values().filter_map(|seat| Some((seat.queued()?, seat)));
     let mut waits: Vec<_> = waits.collect();
-    waits.sort_by_key(|(waited, seat)| (Reverse(*waited), seat.pid()));
-    let row = |(waited, seat): (Duration, &Arc<Seat>)| {
+    waits.sort_by_key(|(queued, seat)| (Reverse(queued.waited), seat.pid()));
+    let row = |(Queued { waited, replica }, seat): (Queued, &Arc<Seat>)| {
         let mut row = client(seat);
         row.extend([seconds(waited), micros(waited)]);
-        let pool = pools.get(&pool_of(seat));
+        let Login { database, user } = &*seat.card().login;
+        let name = PoolName { database: database.clone(), user: user.clone(), replica };
+        let pool = pools.get(&name);
         let count = |count: Option<usize>| count.map_or(Value::Null, number);
         let snapshot = pool.map(|pool| &pool.snapshot);
         row.push(count(snapshot.map(|snapshot| snapshot.active)));
@@ -92,11 +95,11 @@ pub(super) fn holders(registry: &dyn Registry) -> Vec<Row> {
     let waiting: HashMap<PoolName, usize> =
         registry.pools().into_iter().map(|pool| (pool.name, pool.snapshot.waiting)).collect();
     let mut holders = registry.holders();
-    holders.sort_by_key(|holder| (Reverse(holder.held), holder.id));
-    let row = |holder: Holder| {
+    holders.sort_by_key(|(_, holder)| (Reverse(holder.held), holder.id));
+    let row = |(pool, holder): (PoolName, Holder)| {
         // One that has left meanwhile holds nothing any more.
         let seat = seat_of(&seats, holder)?;
-        let waiting = waiting.get(&pool_of(seat)).copied().unwrap_or(0);
+        let waiting = waiting.get(&pool).copied().unwrap_or(0);
         let pid = seat.server().map_or(0, |key| key.pid);
         let mut row = client(seat);
         row.extend([seconds(holder.held), micros(holder.held), seconds(seat.asked_ago())]);
@@ -123,12 +126,12 @@ pub fn longest_holds(registry: &dyn Registry) -> Vec<(PoolName, Option<Hold>)> {
     let mut longest: BTreeMap<PoolName, Option<Hold>> =
         pools.map(|pool| (pool.name, None)).collect();
     let seats = by_number(registry);
-    for holder in registry.holders() {
+    for (pool, holder) in registry.holders() {
         let Some(seat) = seat_of(&seats, holder) else { continue };
         if seat.pinned().is_some() || seat.card().replication.is_some() {
             continue;
         }
-        if let Some(hold) = longest.get_mut(&pool_of(seat))
+        if let Some(hold) = longest.get_mut(&pool)
             && hold.as_ref().is_none_or(|hold| hold.held < holder.held)
         {
             *hold = Some(Hold { held: holder.held, seat: Arc::clone(seat) });
@@ -141,7 +144,7 @@ pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
     let name = "pgweir_longest_hold_seconds";
     page.head(name, "How long a client has had a server for one transaction or statement.");
     for (pool, hold) in longest_holds(registry) {
-        let labels = [("database", &*pool.database), ("user", &*pool.user)];
+        let labels = [("database", &*pool.place()), ("user", &*pool.user)];
         page.sample(name, &labels, hold.map_or(0.0, |hold| hold.held.as_secs_f64()));
     }
 }
@@ -177,11 +180,6 @@ fn activity(server: Option<&ServerCard>) -> [Value; 2] {
 
 fn seat_of(seats: &HashMap<u32, Arc<Seat>>, holder: Holder) -> Option<&Arc<Seat>> {
     seats.get(&u32::try_from(holder.id).ok()?)
-}
-
-fn pool_of(seat: &Seat) -> PoolName {
-    let login = &seat.card().login;
-    PoolName { database: login.database.clone(), user: login.user.clone(), replica: None }
 }
 
 fn client(seat: &Seat) -> Row {

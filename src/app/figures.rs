@@ -19,7 +19,7 @@ use crate::config::{Config, TransactionRouting};
 use crate::events::Event;
 use crate::http::Pages;
 use crate::notify;
-use crate::pool::Holder;
+use crate::pool::{Holder, PoolName, Snapshot};
 use crate::route::Session;
 use crate::route::decisions::Decisions;
 use crate::server::card::ServerCard;
@@ -51,9 +51,10 @@ impl Registry for App {
                 clients.get(&*tenancy.login).copied().unwrap_or_default();
             let pools = tenancy.pools().map(|pool| (pool, pool.snapshot()));
             let pools: Vec<_> = pools.collect();
-            // Those who wait at replicas are no clients of the primary's pool.
-            let waiting: usize = pools.iter().skip(1).map(|(_, own)| own.waiting).sum();
-            clients = clients.saturating_sub(waiting);
+            // Those who are at replicas are no clients of the primary's pool.
+            let there = |own: &Snapshot| own.waiting + own.active;
+            let elsewhere: usize = pools.iter().skip(1).map(|(_, own)| there(own)).sum();
+            clients = clients.saturating_sub(elsewhere);
             for (pool, snapshot) in pools {
                 let at_replica = pool.name().replica.is_some();
                 let address = pool.connector().target().address;
@@ -86,12 +87,15 @@ impl Registry for App {
         figures
     }
 
-    fn holders(&self) -> Vec<Holder> {
-        self.tenancies
-            .list()
-            .iter()
-            .flat_map(|tenancy| tenancy.pools().flat_map(|pool| pool.holders()).collect::<Vec<_>>())
-            .collect()
+    fn holders(&self) -> Vec<(PoolName, Holder)> {
+        let mut all = Vec::new();
+        for tenancy in self.tenancies.list() {
+            for pool in tenancy.pools() {
+                let own = pool.holders().into_iter();
+                all.extend(own.map(|holder| (pool.name().clone(), holder)));
+            }
+        }
+        all
     }
 
     fn clients(&self) -> Vec<Arc<Seat>> {

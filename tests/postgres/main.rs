@@ -25,6 +25,7 @@ mod check;
 mod closing;
 mod cluster;
 mod composition;
+mod conditions;
 mod consistency;
 mod console;
 mod demo;

@@ -224,7 +224,7 @@ fn waits_of(times: &Times) -> Waits {
 }
 
 fn about(pool: &PoolName) -> String {
-    format!("{}/{}", pool.database, pool.user)
+    format!("{}/{}", pool.place(), pool.user)
 }
 
 fn of_holder(pool: &PoolName, hold: Option<Hold>) -> Reading {
