@@ -4,21 +4,23 @@
 //!
 //! A session sees what it wrote (and what others with its token did), never sees a register go back,
 //! and sees nothing that is older than `max_lag` allows. `CONSISTENCY_SECONDS=600` makes the run long;
-//! with the guards switched off it has to find what they prevent.
+//! with the guards switched off it has to find what they prevent. One thing is let pass, and counted: a
+//! write that a replica has shown and the primary not yet, while its writer waits for the answer
+//! (`under_way` shows it by itself).
 
 use std::collections::HashMap;
 use std::env;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio_postgres::{Client, SimpleQueryMessage, Statement};
+use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement};
 
 use super::hosts::stands;
 use super::reads::{Scene, try_connect};
+use super::registers::{Sight, World};
 use crate::support::{
-    APP_DATABASE, APP_USER, LIMIT, PASSWORD, PostgresServer, StopMode, cluster_with_replicas,
-    eventually, psql_rows,
+    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, PostgresServer, StopMode,
+    cluster_with_replicas, eventually, psql_rows,
 };
 
 const REGISTERS: usize = 5;
@@ -26,50 +28,6 @@ const SESSIONS: usize = 12;
 const MAX_LAG: Duration = Duration::from_secs(3);
 /// What is allowed on top: a request may wait at a pool, and its answer takes its time.
 const SLACK: Duration = Duration::from_secs(2);
-
-/// What is known of all registers.
-#[derive(Default)]
-struct World {
-    /// Values and when each had been acknowledged, ascending.
-    acknowledged: Mutex<HashMap<usize, Vec<(Instant, i64)>>>,
-    /// The largest values that those with a token have written.
-    by_token: Mutex<HashMap<(usize, usize), i64>>,
-    violations: Mutex<Vec<String>>,
-    reads: AtomicUsize,
-    errors: AtomicUsize,
-    /// How many changes of the primary have begun or ended: odd while one is under way.
-    changes: AtomicUsize,
-    over: AtomicBool,
-}
-
-impl World {
-    fn violated(&self, what: String) {
-        self.violations.lock().unwrap().push(what);
-    }
-
-    fn wrote(&self, register: usize, token: usize, value: i64) {
-        let now = Instant::now();
-        let mut acknowledged = self.acknowledged.lock().unwrap();
-        let values = acknowledged.entry(register).or_default();
-        // Others may have been acknowledged before, and heard of later.
-        let at = values.partition_point(|(_, other)| *other < value);
-        values.insert(at, (now, value));
-        let mut by_token = self.by_token.lock().unwrap();
-        let last = by_token.entry((token, register)).or_default();
-        *last = value.max(*last);
-    }
-
-    /// The largest value that had been acknowledged at a moment.
-    fn at(&self, register: usize, moment: Instant) -> i64 {
-        let acknowledged = self.acknowledged.lock().unwrap();
-        let values = acknowledged.get(&register).into_iter().flatten();
-        values.filter(|(at, _)| *at <= moment).map(|(_, value)| *value).max().unwrap_or_default()
-    }
-
-    fn of_token(&self, register: usize, token: usize) -> i64 {
-        self.by_token.lock().unwrap().get(&(token, register)).copied().unwrap_or_default()
-    }
-}
 
 /// A small generator: a run is the same for the same seed, as far as time allows.
 struct Random(u64);
@@ -90,23 +48,32 @@ struct Session {
     select: Statement,
     token: usize,
     wrote: HashMap<usize, i64>,
-    read: HashMap<usize, i64>,
+    /// The largest value of each register that it has seen.
+    read: HashMap<usize, Sight>,
     /// How many transactions it has begun.
     turn: usize,
+    /// The ports of all servers, by how they mark what is read there.
+    ports: Vec<u16>,
 }
 
 impl Session {
-    async fn open(scene: &Scene, token: usize) -> Result<Self, tokio_postgres::Error> {
+    async fn open(
+        scene: &Scene,
+        ports: &[u16],
+        token: usize,
+    ) -> Result<Self, tokio_postgres::Error> {
         let options = format!("-c pgweir.causal_token=t{token}");
         let client = try_connect(&scene.pooler, &options).await?;
         let update = client.prepare("UPDATE reg SET v = v + 1 WHERE id = $1 RETURNING v").await?;
-        let select = client.prepare("SELECT v FROM reg WHERE id = $1").await?;
+        let select = client.prepare(&format!("SELECT v, {WHERE} FROM reg WHERE id = $1")).await?;
         let (wrote, read) = (HashMap::new(), HashMap::new());
-        Ok(Self { client, update, select, token, wrote, read, turn: 0 })
+        let ports = ports.to_vec();
+        Ok(Self { client, update, select, token, wrote, read, turn: 0, ports })
     }
 
     async fn write(&mut self, world: &World, register: usize) -> Result<(), tokio_postgres::Error> {
         let id = i32::try_from(register).unwrap();
+        let _writing = world.writing(register);
         let value: i64 = self.client.query_one(&self.update, &[&id]).await?.get(0);
         world.wrote(register, self.token, value);
         self.wrote.insert(register, value);
@@ -126,6 +93,7 @@ impl Session {
         self.read(world, register, if writes { 3 } else { 2 }).await?;
         let id = i32::try_from(register).unwrap();
         let mut written = None;
+        let _writing = writes.then(|| world.writing(register));
         if writes {
             written = Some(self.client.query_one(&self.update, &[&id]).await?.get(0));
         } else {
@@ -145,43 +113,70 @@ impl Session {
         register: usize,
         how: usize,
     ) -> Result<(), tokio_postgres::Error> {
-        let began = Instant::now();
+        let (began, reign) = (Instant::now(), world.reigns.load(Ordering::Relaxed));
         let shared = world.of_token(register, self.token);
-        let text = format!("SELECT v FROM reg WHERE id = {register}");
+        let text = format!("SELECT v, {WHERE} FROM reg WHERE id = {register}");
         let id = i32::try_from(register).unwrap();
-        let seen: i64 = match how {
-            0 => first(&self.client.simple_query(&text).await?).parse().unwrap(),
-            1 => self.client.query_one(&text, &[]).await?.get(0),
+        let of_row = |row: Row| (row.get(0), row.get(1));
+        let (value, place): (i64, String) = match how {
+            0 => first(&self.client.simple_query(&text).await?),
+            1 => of_row(self.client.query_one(&text, &[]).await?),
             3 => {
-                let text = text.replace(" v ", &format!(" v AS a{} ", self.turn));
-                first(&self.client.simple_query(&text).await?).parse().unwrap()
+                let text = text.replace(" v,", &format!(" v AS a{},", self.turn));
+                first(&self.client.simple_query(&text).await?)
             }
-            _ => self.client.query_one(&self.select, &[&id]).await?.get(0),
+            _ => of_row(self.client.query_one(&self.select, &[&id]).await?),
         };
+        let ended = Instant::now();
+        let seen = Sight { value, port: self.ports[place.len() - 3], began, ended, reign };
         world.reads.fetch_add(1, Ordering::Relaxed);
         let least = |what: &str, least: i64| {
-            if seen < least {
-                world.violated(format!("{what}: register {register} is {seen}, was {least}"));
+            if value < least {
+                world.violated(format!("{what}: register {register} is {value}, was {least}"));
             }
         };
         least("own write", self.wrote.get(&register).copied().unwrap_or_default());
         least("write of the token", shared);
-        least("went back", self.read.get(&register).copied().unwrap_or_default());
         if let Some(then) = began.checked_sub(MAX_LAG + SLACK) {
             least("too old", world.at(register, then));
         }
-        self.read.insert(register, seen);
+        let before = *self.read.entry(register).or_insert(seen);
+        if value < before.value {
+            if world.is_under_way(register, before, seen) {
+                world.under_way.fetch_add(1, Ordering::Relaxed);
+            } else {
+                world.violated(format!("went back: register {register}: {before:?}, {seen:?}"));
+            }
+        }
+        // What the primary has shown is not under way any more.
+        let shown = seen.port == world.primary.load(Ordering::Relaxed);
+        if value > before.value || value == before.value && shown {
+            self.read.insert(register, seen);
+        }
         Ok(())
     }
 }
 
-/// The first value of rows.
-fn first(messages: &[SimpleQueryMessage]) -> &str {
+/// The values of the first row.
+fn first(messages: &[SimpleQueryMessage]) -> (i64, String) {
     let row = messages.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0),
+        SimpleQueryMessage::Row(row) => Some((row.get(0)?.parse().unwrap(), row.get(1)?.into())),
         _ => None,
     });
     row.unwrap()
+}
+
+/// Each server has this many digits more than the one before it in what is read, which shows where
+/// that was: code that tells it would be something to ask the server about.
+const WHERE: &str = "1.23456789::float8::text";
+
+fn marked(cluster: &Cluster) -> Vec<u16> {
+    let servers = std::iter::once(cluster.primary()).chain(cluster.replicas());
+    let ports = servers.enumerate().map(|(number, server)| {
+        server.set("extra_float_digits", &format!("-{}", 13 - number)).unwrap();
+        server.port()
+    });
+    ports.collect()
 }
 
 /// Runs for so long; what was violated.
@@ -195,17 +190,19 @@ fn run(general: &str, seed: u64, length: Duration, faults: usize) -> (World, Sce
     );
     cluster.primary().sql(APP_DATABASE, &sql).unwrap();
     cluster.wait_replayed().unwrap();
+    let ports = marked(&cluster);
     let scene = Scene::of(cluster, general);
     let world = World::default();
+    world.primary.store(scene.primary(), Ordering::Relaxed);
     std::thread::scope(|scope| {
-        let (world, scene) = (&world, &scene);
+        let (world, scene, ports) = (&world, &scene, &ports);
         scope.spawn(move || disturb(scene, world, seed, faults));
         scope.spawn(move || {
             std::thread::sleep(length);
             world.over.store(true, Ordering::Relaxed);
         });
         scene.runtime.block_on(async {
-            let sessions = (0..SESSIONS).map(|number| work(scene, world, seed, number));
+            let sessions = (0..SESSIONS).map(|number| work(scene, world, ports, seed, number));
             let mut all: Vec<_> = sessions.map(Box::pin).collect();
             // Together, on this task: none waits for another.
             std::future::poll_fn(|cx| {
@@ -218,13 +215,15 @@ fn run(general: &str, seed: u64, length: Duration, faults: usize) -> (World, Sce
     (world, scene)
 }
 
-async fn work(scene: &Scene, world: &World, seed: u64, number: usize) {
+async fn work(scene: &Scene, world: &World, ports: &[u16], seed: u64, number: usize) {
     let mut random = Random(seed.wrapping_mul(31).wrapping_add(number as u64 * 7919) | 1);
     let mut session = None;
     while !world.over.load(Ordering::Relaxed) {
         let changes = world.changes.load(Ordering::Relaxed);
         let done = match &mut session {
-            None => Session::open(scene, number % 4).await.map(|opened| session = Some(opened)),
+            None => {
+                Session::open(scene, ports, number % 4).await.map(|opened| session = Some(opened))
+            }
             Some(session) => {
                 let register = random.below(REGISTERS);
                 match random.below(12) {
@@ -290,7 +289,7 @@ fn disturb(scene: &Scene, world: &World, seed: u64, faults: usize) {
             }
             4 => {
                 world.changes.fetch_add(1, Ordering::Relaxed);
-                primary = change(scene, primary, &mut replicas);
+                primary = change(scene, world, primary, &mut replicas);
                 world.changes.fetch_add(1, Ordering::Relaxed);
                 pause(&mut random);
             }
@@ -302,6 +301,7 @@ fn disturb(scene: &Scene, world: &World, seed: u64, faults: usize) {
 /// Makes another server the primary without losing anything, and the old one a replica of it.
 fn change<'a>(
     scene: &Scene,
+    world: &World,
     old: &'a PostgresServer,
     replicas: &mut Vec<&'a PostgresServer>,
 ) -> &'a PostgresServer {
@@ -310,12 +310,15 @@ fn change<'a>(
         old.sql("postgres", streaming).is_ok_and(|count| count == replicas.len().to_string())
     });
     old.stop(StopMode::Fast).unwrap();
+    world.has_primary(None);
     let received = |server: &&PostgresServer| {
         let sql = "SELECT pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0')";
         server.sql("postgres", sql).unwrap().parse::<u64>().unwrap()
     };
     let (at, _) = replicas.iter().enumerate().max_by_key(|(_, server)| received(server)).unwrap();
     let new = replicas.swap_remove(at);
+    // Until it is promoted it has what the others have: nobody writes.
+    world.has_primary(Some(new.port()));
     new.promote().unwrap();
     replicas.iter().for_each(|other| other.follow(new).unwrap());
     std::fs::write(old.data_dir().join("standby.signal"), "").unwrap();
@@ -344,7 +347,10 @@ fn holds(seed: u64, faults: usize, transactions: &str) {
     let routes = psql_rows(&scene.pooler.url("boss", PASSWORD, "pgweir"), "SHOW ROUTES");
     let errors = world.errors.load(Ordering::Relaxed);
     let changes = world.changes.load(Ordering::Relaxed) / 2;
-    println!("{reads} reads, {changes} promotions, {errors} errors\n{routes}");
+    let under_way = world.under_way.load(Ordering::Relaxed);
+    println!(
+        "{reads} reads, {under_way} of what was under way, {changes} promotions, {errors} errors\n{routes}"
+    );
     assert!(changes > 0 || faults == OF_REPLICAS, "nobody was promoted");
     assert!(reads > 500, "{reads}");
     let on_replicas: usize = routes
