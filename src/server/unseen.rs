@@ -22,17 +22,21 @@ use crate::wire::view::{self, Fields};
 pub struct Unseen {
     state: AtomicU8,
     leads: RwLock<Arc<Leads>>,
+    /// The names of functions with such code, or that call one.
+    functions: RwLock<Arc<Names>>,
     /// Somebody should ask.
     due: AtomicBool,
     /// How often it may have changed since it was asked for.
     changes: AtomicU64,
 }
 
+type Names = HashSet<Box<[u8]>, RandomState>;
+
 /// What leads to code that changes the session.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Leads {
     /// Whatever names one of these relations.
-    relations: HashSet<Box<[u8]>, RandomState>,
+    relations: Names,
     /// Whatever defines something.
     definitions: bool,
     /// Everything, as the code belongs to an operator, a cast or a domain.
@@ -51,6 +55,7 @@ impl Default for Unseen {
         Self {
             state: AtomicU8::new(UNKNOWN),
             leads: RwLock::default(),
+            functions: RwLock::default(),
             due: AtomicBool::new(true),
             changes: AtomicU64::new(0),
         }
@@ -68,6 +73,18 @@ impl Unseen {
                 leads.has(text)
             }
             _ => true,
+        }
+    }
+
+    /// Whether this text, which writes nothing and runs no command, may leave anything in its session.
+    pub fn may_leave(&self, text: &[u8]) -> bool {
+        match self.state.load(Ordering::Acquire) {
+            UNKNOWN => true,
+            SOME if self.may_run(text) => true,
+            _ => {
+                let functions = Arc::clone(&self.functions.read());
+                !functions.is_empty() && sql::names_any(text, |word| functions.contains(word))
+            }
         }
     }
 
@@ -104,6 +121,7 @@ pub struct Asking {
     schema: Arc<Schema>,
     changes: u64,
     leads: Leads,
+    functions: Names,
 }
 
 impl Asking {
@@ -114,7 +132,8 @@ impl Asking {
             return None;
         }
         let changes = unseen.changes.load(Ordering::Acquire);
-        Some(Self { schema: Arc::clone(schema), changes, leads: Leads::default() })
+        let (leads, functions) = (Leads::default(), Names::default());
+        Some(Self { schema: Arc::clone(schema), changes, leads, functions })
     }
 
     /// Takes a row of the answer: the body of a DataRow.
@@ -122,6 +141,7 @@ impl Asking {
         let mut fields = Fields::new(body.get(2..).unwrap_or_default());
         match (fields.value(), fields.value()) {
             (Some(b"r"), Some(name)) => drop(self.leads.relations.insert(name.into())),
+            (Some(b"f"), Some(name)) => drop(self.functions.insert(name.into())),
             (Some(b"d"), _) => self.leads.definitions = true,
             (Some(b"a"), _) => self.leads.all = true,
             _ => {}
@@ -137,6 +157,7 @@ impl Asking {
         }
         let state = if leads == Leads::default() { NONE } else { SOME };
         *unseen.leads.write() = Arc::new(leads);
+        *unseen.functions.write() = Arc::new(std::mem::take(&mut self.functions));
         unseen.state.store(state, Ordering::Release);
         // It may have changed since it was looked at.
         if unseen.changes.load(Ordering::Acquire) != self.changes {
@@ -169,7 +190,9 @@ pub const QUESTION: &str = "SELECT pg_catalog.set_config('statement_timeout','0'
     SELECT pg_catalog.set_config(s.name,'off',true) FROM \
     pg_catalog.pg_show_all_settings() s WHERE s.name OPERATOR(pg_catalog.=) 'jit';\
     WITH RECURSIVE code(oid,name,src,lang) AS MATERIALIZED ( SELECT \
-    p.oid,p.proname::pg_catalog.text,pg_catalog.lower(p.prosrc), l.lanname::pg_catalog.text FROM \
+    p.oid,p.proname::pg_catalog.text,pg_catalog.lower(CASE WHEN p.prosrc \
+    OPERATOR(pg_catalog.=) '' AND l.oid OPERATOR(pg_catalog.=) 14::pg_catalog.oid THEN \
+    pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END), l.lanname::pg_catalog.text FROM \
     pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
     WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND l.oid OPERATOR(pg_catalog.<>) \
     12::pg_catalog.oid AND l.oid OPERATOR(pg_catalog.<>) 13::pg_catalog.oid ), \
@@ -216,8 +239,9 @@ pub const QUESTION: &str = "SELECT pg_catalog.set_config('statement_timeout','0'
     code c WHERE pg_catalog.strpos(c.src,pg_catalog.lower(h.name)) OPERATOR(pg_catalog.>) 0 AND \
     (h.name OPERATOR(pg_catalog.!~) '^[a-z0-9_]+$' OR c.src OPERATOR(pg_catalog.~) (E'\\\\m' \
     OPERATOR(pg_catalog.||) h.name OPERATOR(pg_catalog.||) E'\\\\M')) ) x) SELECT 'r',h.name \
-    FROM hidden h WHERE h.kind OPERATOR(pg_catalog.=) 'r' UNION ALL SELECT 'a','' FROM hidden h \
-    WHERE h.kind OPERATOR(pg_catalog.=) 'f' AND ( EXISTS(SELECT FROM pg_catalog.pg_operator o \
+    FROM hidden h WHERE h.kind OPERATOR(pg_catalog.=) 'r' UNION ALL SELECT 'f',h.name FROM hidden \
+    h WHERE h.kind OPERATOR(pg_catalog.=) 'f' UNION ALL SELECT 'a','' FROM hidden h WHERE h.kind \
+    OPERATOR(pg_catalog.=) 'f' AND ( EXISTS(SELECT FROM pg_catalog.pg_operator o \
     WHERE o.oprcode::pg_catalog.oid OPERATOR(pg_catalog.=) h.oid) OR EXISTS(SELECT FROM \
     pg_catalog.pg_cast c WHERE c.castfunc OPERATOR(pg_catalog.=) h.oid) OR EXISTS(SELECT FROM \
     pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint c ON c.oid OPERATOR(pg_catalog.=) \

@@ -1,5 +1,6 @@
 //! Where the reading of a client's messages stands while it has a server.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -95,6 +96,10 @@ pub(super) struct Placed {
     pub wrote: bool,
     /// How many requests have gone there.
     pub requests: u32,
+    /// The first and the last of them, and one more, that may have left what is not known.
+    unsettled: Range<u32>,
+    /// What this one and those before it have left is being asked for.
+    pub asked: u32,
     /// Something that went there may have its commit flushed later than it is told.
     pub lazy: bool,
     /// Why the last one ran there, if it was not the first.
@@ -136,6 +141,24 @@ impl Placed {
     pub(super) fn loses_nothing(&self, status: u8) -> bool {
         let of_replica = |open: &Open| open.on == Role::Replica;
         status == b'T' && self.open.as_ref().is_some_and(of_replica)
+    }
+
+    /// The last request may leave something in the session that only the server knows.
+    pub(super) fn may_leave(&mut self) {
+        if self.unsettled.is_empty() {
+            self.unsettled.start = self.requests;
+        }
+        self.unsettled.end = self.requests.saturating_add(1);
+    }
+
+    /// Whether that may be so of one before the one of this number.
+    pub(super) fn has_left(&self, before: u32) -> bool {
+        !self.unsettled.is_empty() && self.unsettled.start < before
+    }
+
+    /// What was asked for is known.
+    pub(super) fn learnt(&mut self) {
+        self.unsettled.start = self.unsettled.start.max(self.asked.saturating_add(1));
     }
 
     /// What was kept back of the replies to what only prepares, when it has all been answered.

@@ -7,6 +7,7 @@ use crate::catalog::{Current, Reading, Readings};
 use crate::config::ReadRouting;
 use crate::route::{self, Judgement, Reason, Role, route};
 use crate::server::prepared::text_of;
+use crate::server::unseen::Unseen;
 use crate::sql::{self, facts::Does};
 use crate::wire::frame;
 use crate::wire::view::{self, Target};
@@ -107,16 +108,40 @@ impl Judge<'_> {
 
     /// A replica has refused this request: what it reads is for the primary from now on.
     pub(super) fn was_refused(&self, request: &[u8], names: &Names) {
-        let mut rest = request;
-        while let Ok(Some((header, body))) = frame::message(rest, self.message_max) {
-            let text = match header.tag {
-                b'Q' => view::query_text(body),
-                b'P' => view::Parse::read(body).map(|parse| parse.text),
-                b'B' => view::Bind::read(body).and_then(|bind| self.named(bind.statement, names)),
-                _ => None,
-            };
+        self.texts(request, names, |text| {
             if let Some(text) = text {
                 self.readings.of(text).was_refused(self.catalog);
+            }
+        });
+    }
+
+    /// Whether something in this request, which reads by all that is known of it, may leave anything in
+    /// the session that runs it.
+    pub(super) fn may_leave(&self, request: &[u8], names: &Names, unseen: &Unseen) -> bool {
+        let mut leaves = false;
+        self.texts(request, names, |text| {
+            leaves = leaves || text.is_none_or(|text| unseen.may_leave(text));
+        });
+        leaves
+    }
+
+    /// The texts that a request runs; `None` is one that is not known.
+    fn texts(&self, request: &[u8], names: &Names, mut each: impl FnMut(Option<&[u8]>)) {
+        let (mut rest, mut parsed) = (request, None);
+        while let Ok(Some((header, body))) = frame::message(rest, self.message_max) {
+            match header.tag {
+                b'Q' => each(view::query_text(body)),
+                b'P' => {
+                    let parse = view::Parse::read(body);
+                    parsed = parse.as_ref().map(|parse| parse.name);
+                    each(parse.map(|parse| parse.text));
+                }
+                b'B' => match view::Bind::read(body) {
+                    // What the request itself has prepared last has been told.
+                    Some(bind) if parsed == Some(bind.statement) => {}
+                    bind => each(bind.and_then(|bind| self.named(bind.statement, names))),
+                },
+                _ => {}
             }
             rest = rest.get(header.message_len()..).unwrap_or_default();
         }

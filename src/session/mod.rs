@@ -17,6 +17,7 @@ mod ignore;
 mod incoming;
 mod judge;
 mod listen;
+mod loss;
 mod meter;
 mod names;
 mod outgoing;
@@ -372,6 +373,7 @@ impl Session {
         let end = loop {
             self.renew();
             let next = match self.tenancy.terms.client_idle_timeout {
+                _ if self.is_moving() => Box::pin(self.idle_in_transaction()).await,
                 None => poll_fn(|cx| self.poll_idle(cx)).await,
                 Some(limit) => Box::pin(self.idle_up_to(limit)).await,
             };

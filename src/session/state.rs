@@ -62,6 +62,7 @@ impl Session {
             let table = self.tenancy.pool.connector().params();
             if let Some(question) = lease.ask(table, &mut out).map_err(Fault::from)? {
                 flow.asked = Some(Box::new(question));
+                flow.placed.asked = flow.placed.requests;
                 self.names.leave_server();
                 // A cancel is for what the client runs.
                 self.seat.spare();
@@ -164,6 +165,7 @@ impl Session {
             return;
         }
         flow.refusals = 0;
+        flow.placed.learnt();
         let table = self.tenancy.pool.connector().params();
         let found = lease.answered(question, &self.startup, table);
         let token_changed = found

@@ -12,8 +12,7 @@ use super::judge::{Judge, Judged, Request, Within};
 use super::routing::{Aim, AtReplica, Last, Moving, Told};
 use super::{Attached, End, Next, ServerPool, Session, Tenancy};
 use crate::config::{OwnWrites, ReadRouting, TransactionRouting};
-use crate::net::socket::Inbox;
-use crate::pool::{Closed, Connector, Lease};
+use crate::pool::{Connector, Lease};
 use crate::route::{self, Reason, Role};
 use crate::server::ledger::{Audience, Awaited};
 use crate::server::params::Params;
@@ -355,66 +354,19 @@ impl Session {
         let _in_time = timeout(PAUSE, looks).await;
     }
 
-    /// What the client has sent behind a request that may be read elsewhere.
-    pub(super) fn kept_from_loss(&self, inbox: &Inbox, fresh: &[u8]) -> Option<Vec<u8>> {
-        let placed = &self.attached.as_deref()?.flow.placed;
-        placed.tentative.as_ref()?;
-        let all = [inbox.held(), fresh].concat();
-        Some(all.get(placed.judged..).unwrap_or_default().to_vec())
-    }
-
-    /// The server that the client reads from is lost, or was: whether the request is read elsewhere,
-    /// as nothing of it has been shown. Once: it may be what has brought the server down. A transaction
-    /// that can go on elsewhere does, also where nothing is asked.
-    pub(super) fn reads_elsewhere(&mut self, end: &End) -> bool {
-        let (End::ServerGone | End::Forsaken, Some(course)) = (end, &mut self.course) else {
-            return false;
-        };
-        if course.lost {
-            return false;
-        }
-        let may = |Attached { lease, flow, .. }: &Attached| {
-            let rests = lease.is_at_rest() && flow.is_between_messages();
-            flow.placed.tentative.is_some()
-                || rests && flow.placed.loses_nothing(lease.receiver.status())
-        };
-        let Some(mut attached) = self.attached.take_if(|attached| may(attached)) else {
-            return false;
-        };
-        course.spent = None;
-        attached.stop_counting(&self.tenancy, self.on);
-        let Attached { lease, mut flow, mut undo, replica, clock, .. } = *attached;
-        let open = match &flow.placed.tentative {
-            Some(_) => flow.placed.take_open_before(),
-            None => flow.placed.open.take(),
-        };
-        course.moving = open.map(|open| Moving { begin: open.begin, to: Role::Primary, clock });
-        let shown = flow.placed.requests > 1 || flow.placed.tentative.is_none();
-        if let Some(tentative) = flow.placed.tentative {
-            course.lost = true;
-            self.names.undo(&mut undo, tentative.first..u64::MAX);
-            // What of it has not been sent yet is there still.
-            self.client.inbox.put_in_place(flow.placed.judged, &tentative.request);
-            if let Some(at) = &replica {
-                course.tried(at.host);
-            }
-        }
-        if let Some(at) = replica.filter(|_| shown) {
-            course.was_on_replica(at.host, Instant::now());
-        }
-        self.names.leave_server();
-        drop(self.seat.leave());
-        lease.site.doubt();
-        lease.discard(Closed::ServerGone);
-        true
-    }
-
     /// A replica has answered what only prepares. Where it has failed there is no Sync: it gets one of
     /// ours, and the primary is asked.
     pub(super) fn settle_prepared(&mut self) -> Result<(), End> {
         let Some(Attached { lease, flow, .. }) = self.attached.as_deref_mut() else {
             return Ok(());
         };
+        if let Some(course) = &mut self.course
+            && flow.placed.tentative.is_none()
+            && lease.ledger.is_quiet()
+        {
+            // What was lost once has been answered.
+            course.lost = false;
+        }
         self.client.outbox.push(&flow.placed.prepared(&lease.ledger));
         if flow.placed.tentative.as_ref().is_some_and(|it| it.prepares && it.failed)
             && lease.ledger.is_skipping()

@@ -36,6 +36,7 @@ mod flushed;
 mod hosts;
 mod lagging;
 mod last_route;
+mod left_behind;
 mod lifecycle;
 mod listening;
 mod manners;

@@ -392,3 +392,52 @@ fn idle_transaction_that_its_replica_ends_goes_on_on_the_primary() {
         assert!([primary, replica.port()].map(|port| port.to_string()).contains(&again), "{name}");
     }
 }
+
+/// One that has read on the replica and is idle there, when its replica ends it.
+fn spared(scene: &Scene) -> wire::Client {
+    let replica = &scene.cluster.replicas()[0];
+    let startup = [("user", APP_USER), ("database", APP_DATABASE)];
+    let mut client = wire::Client::login_with(scene.pooler.port(), &startup, PASSWORD);
+    client.talk("Q BEGIN", "C[BEGIN] ZT");
+    let row = format!("T D[0|{}] C[SELECT 1] ZT", replica.port());
+    client.talk("Q SELECT count(*), place() FROM t", &row);
+    let sql = format!(
+        "SELECT bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE usename = '{APP_USER}' AND state = 'idle in transaction'"
+    );
+    assert_eq!(replica.sql("postgres", &sql).unwrap(), "t");
+    let console = scene.pooler.url("boss", PASSWORD, "pgweir");
+    eventually("it is between its servers", LIMIT, || {
+        psql_rows(&console, "SHOW SERVERS").lines().all(|server| !server.contains("|active|"))
+    });
+    client
+}
+
+#[test]
+fn limits_of_an_idle_transaction_hold_between_its_servers() {
+    for (limit, wanted) in [
+        ("idle_transaction_timeout = 3", "FATAL[25P03]"),
+        ("transaction_timeout = 3", "FATAL[57014]"),
+    ] {
+        let scene = scene(1, &format!("{OPTIMISTIC}\n{limit}"));
+        let mut client = spared(&scene);
+        assert_eq!(client.rest(), wanted, "{limit}");
+    }
+}
+
+#[test]
+fn graceful_stop_waits_for_a_transaction_between_its_servers_as_long_as_it_may() {
+    for (limit, ends) in [("drain_timeout = 60", true), ("drain_timeout = \"200ms\"", false)] {
+        let scene = scene(1, &format!("{OPTIMISTIC}\n{limit}"));
+        let mut client = spared(&scene);
+        scene.pooler.signal("TERM");
+        if ends {
+            eventually("it stops", LIMIT, || scene.pooler.log().contains("stopping: "));
+            let row = format!("T D[0|{}] C[SELECT 1] ZT", scene.primary());
+            client.talk("Q SELECT count(*), place() FROM t", &row);
+            client.talk("Q COMMIT", "C[COMMIT] ZI");
+        }
+        assert_eq!(client.rest(), "FATAL[57P01]", "{limit}");
+        assert!(scene.pooler.ended().success());
+    }
+}

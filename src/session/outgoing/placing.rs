@@ -140,9 +140,19 @@ impl Outgoing<'_, '_> {
         if !reads {
             return self.goes_elsewhere(waits, acts);
         }
+        let leaves = match reason {
+            None | Some(Reason::Nothing | Reason::Reads | Reason::Optimistic) => {
+                let request = rest.get(..len).unwrap_or_default();
+                place.judge.may_leave(request, self.names, &self.schema.unseen)
+            }
+            Some(_) => true,
+        };
         let placed = &mut self.flow.placed;
         placed.judged = len;
         placed.requests = placed.requests.saturating_add(1);
+        if leaves {
+            placed.may_leave();
+        }
         if let Some(reason) = reason.filter(|_| placed.requests > 1 && !movable && !open) {
             place.follows(reason, asks_route, placed);
         }
