@@ -100,6 +100,28 @@ impl TransactionRouting {
     }
 }
 
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object for programs.
+    Json,
+}
+
+impl LogFormat {
+    pub(crate) const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// The word in the file and in the console.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// Whose writes a read has to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OwnWrites {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::choice::{
-    AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread, TransactionRouting,
+    AuthType, LoadBalance, LogFormat, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread,
+    TransactionRouting,
 };
 use super::host_port::HostPort;
 use super::rate::Rate;
@@ -144,6 +145,7 @@ plain_fields!(
     ReadRouting: Reads,
     TransactionRouting: Transactions,
     OwnWrites: OwnWrites,
+    LogFormat: LogFormat,
     Spread: Spread
 );
 

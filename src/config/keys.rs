@@ -116,6 +116,7 @@ const RESTART: &[&str] = &[
     "tcp_keepcnt",
     "tcp_user_timeout",
     "verbose",
+    "log_format",
     "pidfile",
     "user",
 ];

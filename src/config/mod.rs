@@ -41,7 +41,8 @@ mod tests;
 
 pub use alerts::{Alerts, Webhook};
 pub use choice::{
-    AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread, TransactionRouting,
+    AuthType, LoadBalance, LogFormat, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread,
+    TransactionRouting,
 };
 pub use database::Database;
 pub use environment::Environment;

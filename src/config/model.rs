@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::alerts::Alerts;
 use super::choice::{
-    AuthType, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread, TransactionRouting,
+    AuthType, LogFormat, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread, TransactionRouting,
 };
 use super::database::Database;
 use super::hba::{HbaRule, IdentLine};
@@ -312,6 +312,8 @@ pub struct General {
     pub pidfile: Option<PathBuf>,
     /// The user of the system to become.
     pub user: Option<String>,
+    /// What a line of the log looks like.
+    pub log_format: LogFormat,
     /// Log logins.
     pub log_connections: bool,
     /// Log disconnects, with the reason.
@@ -458,6 +460,7 @@ impl Default for General {
             logfile: None,
             pidfile: None,
             user: None,
+            log_format: LogFormat::Text,
             log_connections: false,
             log_disconnections: false,
             log_pooler_errors: true,

@@ -10,7 +10,8 @@ use toml::de::DeValue;
 
 use self::describe::{AUTHS, MODES, one_of};
 use super::choice::{
-    AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread, TransactionRouting,
+    AuthType, LoadBalance, LogFormat, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread,
+    TransactionRouting,
 };
 use super::host_port::HostPort;
 use super::nearest::nearest;
@@ -84,6 +85,8 @@ pub(crate) enum Kind {
     OwnWrites,
     /// How reads are spread over replicas.
     Spread,
+    /// What a line of the log looks like.
+    LogFormat,
     /// An authentication method.
     Auth,
     /// What TLS is to be like.
@@ -147,6 +150,7 @@ impl Kind {
             | Self::Transactions
             | Self::OwnWrites
             | Self::Spread
+            | Self::LogFormat
             | Self::Auth
             | Self::SslMode
             | Self::SslNegotiation
@@ -242,6 +246,7 @@ impl Kind {
             Self::Reads => word(text, &ReadRouting::ALL, ReadRouting::name).map(Value::Reads),
             Self::OwnWrites => word(text, &OwnWrites::ALL, OwnWrites::name).map(Value::OwnWrites),
             Self::Spread => word(text, &Spread::ALL, Spread::name).map(Value::Spread),
+            Self::LogFormat => word(text, &LogFormat::ALL, LogFormat::name).map(Value::LogFormat),
             Self::Pin => word(text, &PinPolicy::ALL, PinPolicy::name).map(Value::Pin),
             Self::Auth if matches!(text, "ldap" | "pam") => {
                 let hint = "use \"scram-sha-256\", or \"hba\" with `cert` or `peer`";

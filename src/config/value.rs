@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::choice::{
-    AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread, TransactionRouting,
+    AuthType, LoadBalance, LogFormat, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread,
+    TransactionRouting,
 };
 use super::host_port::HostPort;
 use super::rate::Rate;
@@ -32,6 +33,7 @@ pub(crate) enum Value {
     Reads(ReadRouting),
     Transactions(TransactionRouting),
     OwnWrites(OwnWrites),
+    LogFormat(LogFormat),
     Spread(Spread),
     Auth(AuthType),
     SslMode(SslMode),
@@ -70,6 +72,7 @@ impl Value {
             | Self::Reads(_)
             | Self::Transactions(_)
             | Self::OwnWrites(_)
+            | Self::LogFormat(_)
             | Self::Spread(_)
             | Self::Auth(_)
             | Self::SslMode(_)
@@ -100,6 +103,7 @@ impl Value {
             Self::Reads(reads) => reads.name().to_owned(),
             Self::Transactions(transactions) => transactions.name().to_owned(),
             Self::OwnWrites(own) => own.name().to_owned(),
+            Self::LogFormat(format) => format.name().to_owned(),
             Self::Spread(spread) => spread.name().to_owned(),
             Self::Auth(auth) => auth.to_string(),
             Self::SslMode(mode) => mode.name().to_owned(),

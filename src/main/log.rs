@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pgweir::config::{Environment, General};
+use pgweir::config::{Environment, General, LogFormat};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -54,7 +54,11 @@ impl Log {
         let terminal = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let colour = terminal && self.lock().is_none();
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour);
-        log.with_writer(self.clone()).init();
+        let log = log.with_writer(self.clone());
+        match general.map_or(LogFormat::Text, |general| general.log_format) {
+            LogFormat::Text => log.init(),
+            LogFormat::Json => log.json().flatten_event(true).init(),
+        }
         for sentence in environment.unknown() {
             tracing::warn!("{sentence}");
         }

@@ -32,6 +32,7 @@ mod exporter;
 mod figures;
 mod gauges;
 mod listen;
+mod logs;
 mod lost_servers;
 mod lying_servers;
 mod numbers;

@@ -401,6 +401,12 @@ pub(crate) static GENERAL: &[Group] = &[
                  opened anew by RELOAD and SIGHUP, as log rotation wants."
             ),
             key!(
+                log_format,
+                Kind::LogFormat,
+                "What a line of the log is: words (text), or an object with timestamp, level, \
+                 target, message and what else there is (json)."
+            ),
+            key!(
                 log_connections,
                 Kind::Flag,
                 "Log each login of a client: who, from where, by which method, with which TLS."

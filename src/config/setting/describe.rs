@@ -3,7 +3,8 @@
 use toml::de::DeValue;
 
 use super::super::choice::{
-    AuthType, LoadBalance, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread, TransactionRouting,
+    AuthType, LoadBalance, LogFormat, OwnWrites, PinPolicy, PoolMode, ReadRouting, Spread,
+    TransactionRouting,
 };
 use super::super::tls::{SslMode, SslNegotiation, TlsVersions};
 use super::super::units::{ByteSize, TimeUnit, show_duration};
@@ -53,6 +54,7 @@ impl Kind {
             Self::Balance => one_of(&LoadBalance::ALL.map(LoadBalance::name)),
             Self::Transactions => one_of(&TransactionRouting::ALL.map(TransactionRouting::name)),
             Self::Reads => one_of(&ReadRouting::ALL.map(ReadRouting::name)),
+            Self::LogFormat => one_of(&LogFormat::ALL.map(LogFormat::name)),
             Self::OwnWrites => one_of(&OwnWrites::ALL.map(OwnWrites::name)),
             Self::Spread => one_of(&Spread::ALL.map(Spread::name)),
             Self::Pin => one_of(&PinPolicy::ALL.map(PinPolicy::name)),

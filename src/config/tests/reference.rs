@@ -145,6 +145,7 @@ fn other_value_of_each_general_key_is_stored_and_read_back() {
             "\"off\"",
             "\"random\"",
             "\"optimistic\"",
+            "\"json\"",
         ];
         let stored = others.iter().any(|other| {
             let document = format!("key = {other}");
