@@ -4,7 +4,7 @@
 use super::commands::{Column, Row};
 use super::metrics::Page;
 use super::registry::Registry;
-use super::tables::{self, DATABASES, VERSION, counts, databases};
+use super::tables::{self, DATABASES, VERSION, counts, databases_and_console};
 use crate::wire::reply::Value;
 
 /// The metric, its column in `SHOW DATABASES`, and what it is.
@@ -55,7 +55,7 @@ pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
     let help = "Servers of a user over all databases; 0 is no limit.";
     let max = general.max_user_connections.unwrap_or(0);
     page.gauge("pgbouncer_config_max_user_connections", help, max);
-    let rows = databases(registry);
+    let rows = databases_and_console(registry);
     for (name, column, help) in OF_DATABASES {
         let name = format!("pgbouncer_databases_{name}");
         page.head(&name, help);

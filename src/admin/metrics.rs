@@ -6,7 +6,8 @@ use std::time::UNIX_EPOCH;
 
 use super::registry::{PoolFigures, Registry};
 use super::{
-    VERSION, alerts, catalogs, errors, exporter, hosts, inside, routes, stats, times, waiting,
+    CONSOLE, VERSION, alerts, catalogs, errors, exporter, hosts, inside, routes, stats, times,
+    waiting,
 };
 use crate::notify::{Figures, State};
 use crate::traffic::Distribution;
@@ -77,6 +78,10 @@ pub fn text(registry: &dyn Registry) -> String {
             let labels = [("database", &*pool.name.place()), ("user", &*pool.name.user)];
             page.sample(&name, &labels, value(pool));
         }
+        // The console's own, as in `SHOW POOLS`.
+        let is_active = name.ends_with("_client_active_connections");
+        let own = if is_active { registry.consoles().open() } else { 0 };
+        page.sample(&name, &[("database", CONSOLE), ("user", CONSOLE)], own);
     }
     page.head("pgweir_pinned_clients", "Clients that keep a server between transactions.");
     for pool in &pools {

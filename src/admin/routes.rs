@@ -32,17 +32,13 @@ pub(super) fn routes(registry: &dyn Registry) -> Vec<Row> {
 
 /// Adds the same, as counters.
 pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
-    let decisions = registry.decisions();
-    if decisions.is_empty() {
-        return;
-    }
     let name = "pgweir_routes_total";
     page.head_of(
         "counter",
         name,
         "Requests by where they ran and why, in databases with replicas.",
     );
-    for (database, decisions) in &decisions {
+    for (database, decisions) in &registry.decisions() {
         for (reason, count) in decisions.counts() {
             let labels = [
                 ("database", &**database),

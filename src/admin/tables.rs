@@ -152,7 +152,8 @@ pub(super) fn databases(registry: &dyn Registry) -> Vec<Row> {
             reserve,
         ]
     };
-    let listed = config.databases.values().cloned();
+    // What others are made of is none itself.
+    let listed = config.databases.values().filter(|database| database.name != "*").cloned();
     let autos = servers.keys().filter(|name| config.is_auto(name));
     let autos = autos.filter_map(|name| config.database(name));
     let mut databases: Vec<_> = listed.chain(autos).collect();

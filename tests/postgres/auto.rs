@@ -28,6 +28,13 @@ fn any_name_is_pooled_on_demand_and_forgotten_when_idle() {
         assert_eq!(psql_rows(&url(database), NOW), database);
     }
     assert_eq!(psql_rows(&url("listed"), NOW), APP_DATABASE);
+    // As in PgBouncer, what they are made of is none of them.
+    let shown = || {
+        let table = psql_rows(&url("pgweir"), "SHOW DATABASES");
+        let names = table.lines().filter_map(|line| line.split('|').next());
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(!shown().contains(&"*".to_owned()) && shown().contains(&"listed".to_owned()));
     let servers = || {
         let sql = "SELECT string_agg(DISTINCT datname, ',' ORDER BY datname) FROM pg_stat_activity \
                    WHERE usename = 'app' AND datname IN ('one', 'two', 'shop')";

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::fake::{Fake, answer};
-use crate::figures::{line, page, table};
+use crate::figures::{line, metric, page, table};
 use crate::setup::{file, shared};
 use crate::support::{APP_DATABASE, LIMIT, PASSWORD, Pooler, SUPERUSER, eventually, psql_rows};
 use crate::wire::{Client, cancel_packet, startup};
@@ -328,6 +328,23 @@ fn gauges(fake: &Fake) -> BTreeMap<String, String> {
             want(format!("pgbouncer_databases_{metric}{labels}"), value.to_string());
         }
     }
+    // The console's own.
+    for (_, name) in POOL_COLUMNS {
+        let labels = "{database=\"pgbouncer\",user=\"pgbouncer\"}";
+        want(format!("pgbouncer_pools_{name}_connections{labels}"), "0".into());
+    }
+    for (metric, value) in [
+        ("pool_size", "2"),
+        ("reserve_pool", "0"),
+        ("max_connections", "0"),
+        ("current_connections", "0"),
+        ("paused", "0"),
+        ("disabled", "0"),
+    ] {
+        let labels = "{name=\"pgbouncer\",host=\"\",port=\"0\",database=\"pgbouncer\",\
+                      force_user=\"pgbouncer\",pool_mode=\"statement\"}";
+        want(format!("pgbouncer_databases_{metric}{labels}"), value.into());
+    }
     for (list, items) in LISTS {
         let name = match list {
             "peers" | "peer_pools" | "dns_pending" => continue,
@@ -368,7 +385,14 @@ fn every_sample_is_accounted_for(pooler: &Pooler, fake: &Fake) {
     let mut wanted = gauges(fake);
     let config = table(pooler, "SHOW CONFIG");
     let limit = |key: &str| line(&config, "key", key)["value"].clone();
-    let told = page(pooler);
+    let mut told = String::new();
+    // Those that have just been left may still be there.
+    eventually("no console is open", LIMIT, || {
+        told = page(pooler);
+        let open = "pgbouncer_pools_client_active_connections\
+                    {database=\"pgbouncer\",user=\"pgbouncer\"}";
+        metric(&told, open) == "0"
+    });
     let (_, samples) = told.split_once("\r\n\r\n").unwrap();
     for sample in samples.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = sample.rsplit_once(' ').unwrap();
