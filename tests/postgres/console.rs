@@ -1,14 +1,18 @@
 //! The console and the metrics of a running pooler.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
 
 use pgweir::admin::Role;
 use pgweir::admin::commands::COMMANDS;
 use tokio_postgres::NoTls;
 
 use crate::support::{
-    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, cluster, eventually, psql, psql_rows,
+    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, client, cluster, eventually, psql,
+    psql_rows,
 };
 
 fn configuration(cluster: &Cluster, more: &str) -> String {
@@ -117,6 +121,71 @@ fn psql_finds_nothing_in_the_catalogues_of_the_console() {
                     WHERE c.relkind IN ('r', 'p') AND substring(c.relname, 1, 1) = 'x' \
                     UNION SELECT n.nspname FROM pg_catalog.pg_namespace n LIMIT 1000";
     assert_eq!(ask(&pooler, "eve", complete).0, "");
+}
+
+/// What an operator looks at again and again, in psql itself.
+#[test]
+fn psql_watches_a_table_until_it_is_left() {
+    let cluster = cluster();
+    let pooler = Pooler::start(&configuration(&cluster, ""));
+    let mut command = client("psql");
+    command.args(["-X", "-A", "-t", "-d", &pooler.url("eve", PASSWORD, "pgbouncer"), "-f", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut psql = command.spawn().unwrap();
+    psql.stdin.take().unwrap().write_all(b"SHOW STATE\n\\watch 0.05\n").unwrap();
+    let (line, lines) = mpsc::channel();
+    let stdout = BufReader::new(psql.stdout.take().unwrap());
+    let reader = thread::spawn(move || {
+        stdout.lines().map_while(Result::ok).for_each(|said| drop(line.send(said)));
+    });
+    let sees = |wanted: &str, times: usize| {
+        for _ in 0..times {
+            while lines.recv_timeout(LIMIT).expect(wanted) != wanted {}
+        }
+    };
+    sees("paused|no", 3);
+    ask(&pooler, "boss", "PAUSE");
+    sees("paused|yes", 3);
+    ask(&pooler, "boss", "RESUME");
+    sees("active|yes", 1);
+    psql.kill().unwrap();
+    psql.wait().unwrap();
+    reader.join().unwrap();
+    eventually("its console is gone", LIMIT, || {
+        let (pools, _) = ask(&pooler, "boss", "SHOW POOLS");
+        pools.starts_with("pgbouncer|pgbouncer|1|")
+    });
+}
+
+/// In one message, with comments, and as psql's own commands ask.
+#[test]
+fn psql_sends_several_statements_at_once() {
+    let cluster = cluster();
+    let pooler = Pooler::start(&configuration(&cluster, ""));
+    let url = pooler.url("boss", PASSWORD, "pgweir");
+    let at_once = |text: &str| {
+        let mut command = client("psql");
+        command.args(["-X", "-A", "-t", "-d", &url, "-c", text]);
+        pgweir::demo::cluster::run(&mut command, "", LIMIT).unwrap()
+    };
+    let text = "BEGIN; SET extra_float_digits = 3; -- ;\n SHOW STATE /* ; /* ; */ */;\
+                SET query_wait_timeout = 71; COMMIT;";
+    let ended = at_once(text);
+    let said = "BEGIN\nSET\nactive|yes\npaused|no\nsuspended|no\nSET\nCOMMIT\n";
+    assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), (said, ""));
+    // Nothing is done of a text that is wrong, and no more of one that fails.
+    for (fails, stays) in [("SHOW NOTHING", "71"), ("RESUME", "72")] {
+        let text = format!("SET query_wait_timeout = 72; {fails}; SET query_wait_timeout = 73");
+        let ended = at_once(&text);
+        assert!(ended.stderr.contains("ERROR:  "), "{}", ended.stderr);
+        let (config, _) = ask(&pooler, "boss", "SHOW CONFIG");
+        let line = format!("\nquery_wait_timeout|{stays}|");
+        assert!(config.contains(&line), "{fails}: {config}");
+    }
+    let text = "SHOW VERSION \\gset\n\\echo :version\nSHOW STATE\\; SHOW STATE;\n\\l\n\\du\n\\dx\n";
+    let (said, errors) = ask(&pooler, "boss", text);
+    assert!(said.starts_with("PgBouncer 1.25.0/") && errors.is_empty(), "{said}{errors}");
+    assert_eq!(said.matches("active|yes").count(), 2, "{said}");
 }
 
 #[test]
