@@ -178,6 +178,8 @@ pub struct General {
     pub max_lag: Option<Duration>,
     /// Whose writes reads have to see. [`Config::read_your_writes`] has the override in.
     pub read_your_writes: OwnWrites,
+    /// How long a read waits for a replica that lacks only what its session has just written or seen.
+    pub replica_wait: Option<Duration>,
     /// How reads are spread over replicas. [`Config::replica_balance`] has the override in.
     pub replica_balance: Spread,
     /// How much of the primary's pool reads may have while no replica is there; 0 = all of it.
@@ -397,6 +399,7 @@ impl Default for General {
             transaction_routing: TransactionRouting::Primary,
             max_lag: Some(Duration::from_secs(10)),
             read_your_writes: OwnWrites::Session,
+            replica_wait: None,
             replica_balance: Spread::LeastConn,
             fallback_percent: 50,
             read_only_functions: Vec::new(),

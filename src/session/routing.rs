@@ -50,6 +50,10 @@ pub(super) struct Course {
     pub lost: bool,
     /// It waits for replicas to be looked at.
     pub pauses: bool,
+    /// How long, if not as long as such a wait may last at all.
+    pub patience: Option<Duration>,
+    /// When it has last done so in vain for what it had written or seen.
+    vain: Option<Instant>,
     /// Why it may run on a replica.
     pub wanted: Option<Reason>,
     /// How the last one was decided.
@@ -166,6 +170,8 @@ pub(super) struct AtReplica {
 const UNSURE: Duration = Duration::from_secs(1);
 /// How long a session reads from the same replica before it takes its turn again.
 const STAY: Duration = Duration::from_secs(1);
+/// How long it does not wait for a replica after it has done so in vain.
+const VAIN: Duration = Duration::from_secs(1);
 
 impl Course {
     /// How fresh a replica has to be that this session reads from.
@@ -280,12 +286,23 @@ impl Course {
         self.heads_for.as_ref().filter(there).cloned()
     }
 
-    /// Waits for a moment to come back to replicas, if that is due: a session that never pauses would
-    /// stay on the primary for ever, where it always sees what no replica is known to have yet.
-    pub(super) fn pause_if_due(&mut self, now: Instant) {
-        self.pauses = self.unsure.is_some_and(|since| now >= since + UNSURE);
-        if self.pauses {
+    /// Waits for a moment to come back to replicas, if that is wanted, or due: a session that never
+    /// pauses would stay on the primary for ever, where it always sees what no replica is known to have
+    /// yet.
+    pub(super) fn pause_if_due(&mut self, wait: Option<Duration>, now: Instant) {
+        let is_due = self.unsure.is_some_and(|since| now >= since + UNSURE);
+        if is_due {
             self.unsure = Some(now);
+        }
+        let waits = wait.filter(|_| self.vain.is_none_or(|vain| now >= vain + VAIN));
+        self.pauses = is_due || waits.is_some();
+        self.patience = waits.filter(|_| !is_due);
+    }
+
+    /// It has waited in vain: the replicas are further behind than a moment.
+    pub(super) fn waited_in_vain(&mut self, now: Instant) {
+        if self.patience.take().is_some() {
+            self.vain = Some(now);
         }
     }
 
@@ -319,7 +336,7 @@ impl Course {
     pub(super) fn sent(&mut self) -> bool {
         let failed = self.failed;
         (self.tried, self.failed, self.aim) = (Tried::default(), false, Aim::Primary);
-        (self.pauses, self.heads_for) = (false, None);
+        (self.pauses, self.patience, self.heads_for) = (false, None, None);
         failed
     }
 
@@ -333,7 +350,7 @@ impl Course {
     /// The server that was to be taken was opened after the session had read from this replica:
     /// nothing says but a look that the replica was there all the time.
     pub(super) fn looks_again(&mut self, chosen: Chosen) {
-        self.pauses = self.seen.on == Some(chosen.host);
+        (self.pauses, self.patience) = (self.seen.on == Some(chosen.host), None);
         self.heads_for = self.pauses.then_some(chosen);
     }
 }

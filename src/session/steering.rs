@@ -109,7 +109,7 @@ impl Session {
         }
         course.next(asks_route);
         (course.aim, course.pauses, course.wanted) = (Aim::Primary, false, None);
-        course.heads_for = None;
+        (course.patience, course.heads_for) = (None, None);
         if course.has_given_up() {
             reason = Reason::Failed;
         }
@@ -124,7 +124,7 @@ impl Session {
                 Err(why) => {
                     if why == Reason::NotFresh {
                         replicas.topology().want(now);
-                        course.pause_if_due(now);
+                        course.pause_if_due(self.tenancy.terms.replica_wait, now);
                     }
                     reason = why;
                 }
@@ -327,9 +327,11 @@ impl Session {
     /// Waits for a moment, so that a session that never pauses comes back to replicas.
     pub(super) async fn pause(&mut self) {
         let Some(replicas) = self.tenancy.replicas.clone() else { return };
-        if !self.course.as_deref_mut().is_some_and(|course| std::mem::take(&mut course.pauses)) {
+        let Some(course) = self.course.as_deref_mut().filter(|course| course.pauses) else {
             return;
-        }
+        };
+        course.pauses = false;
+        let patience = course.patience.unwrap_or(PAUSE);
         let looks = async {
             loop {
                 let looked = replicas.topology().looked();
@@ -351,7 +353,11 @@ impl Session {
             }
         };
         // In vain, it runs where it was aimed at.
-        let _in_time = timeout(PAUSE, looks).await;
+        if timeout(patience, looks).await.is_err()
+            && let Some(course) = &mut self.course
+        {
+            course.waited_in_vain(Instant::now());
+        }
     }
 
     /// A replica has answered what only prepares. Where it has failed there is no Sync: it gets one of

@@ -75,6 +75,8 @@ pub struct Terms {
     pub max_lag: Option<Duration>,
     /// Whose writes reads have to see; nobody's, where there are no other hosts.
     pub read_your_writes: OwnWrites,
+    /// How long a read waits for a replica that lacks only what its session has just written or seen.
+    pub replica_wait: Option<Duration>,
     /// Bytes of notifications that may wait for a client.
     pub listen_queue: usize,
 }
@@ -136,6 +138,7 @@ impl Terms {
                 true => config.read_your_writes(database),
                 false => OwnWrites::Off,
             },
+            replica_wait: general.replica_wait,
             listen_queue: general.listen_queue_size.len(),
         }
     }

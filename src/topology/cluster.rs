@@ -164,6 +164,11 @@ impl Cluster {
         Some(&self.hosts.get(self.primary?)?.at)
     }
 
+    /// Whether this one is.
+    pub fn is_primary(&self, host: usize) -> bool {
+        self.primary == Some(host)
+    }
+
     /// Takes in what a look at a host has shown, which began at `requested`.
     pub fn observe(
         &mut self,

@@ -31,8 +31,9 @@ pub struct Pace {
     pub breaker: Limits,
 }
 
-/// Between two looks while somebody waits for a replica to have something.
-const EVERY_WANTED: Duration = Duration::from_millis(25);
+/// Between two looks at the primary while somebody waits for a replica to have something; replicas are
+/// looked at behind it.
+const EVERY_WANTED: Duration = Duration::from_millis(10);
 /// For how long after the last one did.
 const WANTED: Duration = Duration::from_secs(1);
 /// Between two looks while no primary is known.
@@ -40,7 +41,7 @@ const EVERY_SEARCHING: Duration = Duration::from_millis(100);
 /// For how long it is searched for at that pace.
 const SEARCH: Duration = Duration::from_secs(60);
 /// The least time between two looks, whatever happens.
-const APART: Duration = Duration::from_millis(20);
+const APART: Duration = Duration::from_millis(5);
 
 /// Which host is the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,7 +230,12 @@ impl Books {
         });
         let every = match *self.primary.borrow() {
             Primary::Missing(since) if now < since + SEARCH => EVERY_SEARCHING.min(self.pace.every),
-            _ if self.is_wanted(now) => EVERY_WANTED.min(self.pace.every),
+            // What a replica has says something new when the primary has been asked.
+            _ if self.is_wanted(now) && cluster.is_primary(host) => {
+                let others = self.gauges.iter().enumerate().filter(|(other, _)| *other != host);
+                others.for_each(|(_, gauge)| gauge.look());
+                EVERY_WANTED.min(self.pace.every)
+            }
             _ => self.pace.every,
         };
         (events, every)

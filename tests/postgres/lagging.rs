@@ -1,8 +1,10 @@
 //! A replica that falls behind and catches up: who is told, and who reads from it.
 
+use std::time::{Duration, Instant};
+
 use crate::alerts::shown;
 use crate::console::fetch;
-use crate::reads::{Scene, here};
+use crate::reads::{Scene, here, value};
 use crate::support::receiver::Receiver;
 use crate::support::{APP_DATABASE, LIMIT, PASSWORD, PostgresServer, eventually, psql_rows};
 
@@ -164,4 +166,38 @@ fn figures_of_hosts_and_routes_are_the_same_in_the_metrics() {
     let after = lag(&scene, replica).unwrap();
     assert!(metric.is_some_and(|metric| before <= metric + 0.001 && metric <= after + 0.001));
     catches_up(replica);
+}
+
+#[test]
+fn read_behind_a_write_waits_for_a_replica_where_that_is_wanted() {
+    const SESSIONS: usize = 20;
+    let scene = Scene::new(1, "replica_wait = 1");
+    let replica = &scene.cluster.replicas()[0];
+    let write = |client: &tokio_postgres::Client, n: usize| {
+        let insert = format!("INSERT INTO t VALUES ({n}, 1)");
+        scene.runtime.block_on(client.simple_query(&insert)).unwrap();
+    };
+    let reads = |client: &tokio_postgres::Client, n: usize| {
+        let found = format!("SELECT count(*) FROM t WHERE id = {n}");
+        assert_eq!(scene.runtime.block_on(value(client, &found)), "1");
+        scene.runtime.block_on(value(client, "SHOW pgweir.last_route"))
+    };
+    let on_replica = (0..SESSIONS).filter(|n| {
+        let client = scene.client("");
+        write(&client, *n);
+        reads(&client, *n).starts_with("replica ")
+    });
+    // What is waited for may take longer where there is much else to do.
+    let on_replica = on_replica.count();
+    assert!(on_replica > SESSIONS / 2, "{on_replica} of {SESSIONS}");
+    // Who has waited in vain does not do so each time.
+    replica.sql("postgres", "SELECT pg_wal_replay_pause()").unwrap();
+    let client = scene.client("");
+    let began = Instant::now();
+    for n in SESSIONS..2 * SESSIONS {
+        write(&client, n);
+        assert_eq!(reads(&client, n), "primary: not_fresh");
+    }
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    replica.sql("postgres", "SELECT pg_wal_replay_resume()").unwrap();
 }

@@ -1,6 +1,6 @@
 //! The top-level keys of databases with several hosts.
 
-use super::{DAY, GIB, Group, HOUR, YEAR, key, limit_of, time};
+use super::{DAY, GIB, Group, HOUR, YEAR, key, limit_of, off, time};
 use crate::config::field::Field;
 use crate::config::setting::{Key, Kind};
 
@@ -84,6 +84,13 @@ pub(super) const HOSTS: Group = Group {
             "Whose writes a read sees, wherever it runs: those of its session, and of others with \
              the same pgweir.causal_token (session), those of all sessions of this process on its \
              database (database). With off only max_lag counts: reads may go backwards, too."
+        ),
+        key!(
+            replica_wait,
+            off(1),
+            "How long a read waits for a replica that may lack only what its session has just written \
+             or seen, before it runs on the primary: more reads on replicas, for some milliseconds \
+             after each write (docs/routing.md)."
         ),
         key!(
             replica_balance,

@@ -142,6 +142,7 @@ fn other_value_of_each_general_key_is_stored_and_read_back() {
             "\"TLS_AES_128_GCM_SHA256\"",
             "\"ECDHE-RSA-AES128-GCM-SHA256\"",
             "\"5/s\"",
+            "\"20ms\"",
             "\"off\"",
             "\"random\"",
             "\"optimistic\"",
