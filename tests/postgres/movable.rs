@@ -416,8 +416,8 @@ fn spared(scene: &Scene) -> wire::Client {
 #[test]
 fn limits_of_an_idle_transaction_hold_between_its_servers() {
     for (limit, wanted) in [
-        ("idle_transaction_timeout = 3", "FATAL[25P03]"),
-        ("transaction_timeout = 3", "FATAL[57014]"),
+        ("idle_transaction_timeout = 5", "FATAL[25P03]"),
+        ("transaction_timeout = 5", "FATAL[57014]"),
     ] {
         let scene = scene(1, &format!("{OPTIMISTIC}\n{limit}"));
         let mut client = spared(&scene);
