@@ -100,9 +100,19 @@ impl Readings {
         readings
     }
 
-    /// So many bytes from now on; what is too much goes as other texts come.
+    /// So many bytes from now on. Generations that are too large for that are forgotten.
     pub fn resize(&self, bytes_max: usize) {
-        self.generation_max.store(bytes_max / SHARDS / 2, Ordering::Relaxed);
+        let max = bytes_max / SHARDS / 2;
+        self.generation_max.store(max, Ordering::Relaxed);
+        for shard in &self.shards {
+            let Generations { young, old, young_bytes, old_bytes } = &mut *shard.kept.write();
+            for (texts, bytes) in [(young, young_bytes), (old, old_bytes)] {
+                if *bytes > max {
+                    shard.evictions.fetch_add(texts.len() as u64, Ordering::Relaxed);
+                    (*texts, *bytes) = (HashTable::new(), 0);
+                }
+            }
+        }
     }
 
     /// The reading of a text. One that is longer than any that is taken apart is not kept.
@@ -331,6 +341,9 @@ mod tests {
         let heavy = (0..300).map(|number| format!("a{number}, ")).collect::<String>();
         readings.of(format!("SELECT {heavy} 1 FROM t").as_bytes());
         assert_eq!(readings.kept().texts, before.texts, "one has not driven out all others");
+        readings.resize(0);
+        let Kept { texts, bytes, evictions, .. } = readings.kept();
+        assert_eq!((texts, bytes, evictions), (0, 0, 5001), "all of them are forgotten");
     }
 
     #[test]
