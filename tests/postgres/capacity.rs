@@ -28,6 +28,7 @@ fn shown(pooler: &Pooler) -> Vec<String> {
     let table = psql_rows(&pooler.url("boss", PASSWORD, "pgweir"), "SHOW CAPACITY");
     let line = |line: &str| {
         let mut fields: Vec<_> = line.split('|').collect();
+        assert_eq!(fields[0], "127.0.0.1");
         if fields[11].parse::<u32>().is_ok_and(|age| age < 30) {
             fields[11] = "0";
         }

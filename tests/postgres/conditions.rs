@@ -136,6 +136,13 @@ fn lag_is_unknown_without_a_primary_and_on_another_history() {
     primary.stop(StopMode::Fast).unwrap();
     first.promote().unwrap();
     stands(&pooler, first, "primary", "up");
+    let events = psql_rows(&pooler.url("boss", PASSWORD, "pgweir"), "SHOW EVENTS");
+    let other =
+        format!("|primary|127.0.0.1:{}|host is the primary, on timeline 2|1|", first.port());
+    assert!(
+        events.contains(&other) && events.contains("|primary||no host is the primary|"),
+        "{events}"
+    );
     becomes(&pooler, alert, &about(second), &["warning|raised"]);
     assert_eq!(host(&pooler, second, [3, 4, 7]), ["replica", "up", ""]);
     becomes(&pooler, alert, &about(first), &["warning|resolved"]);

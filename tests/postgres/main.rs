@@ -28,6 +28,7 @@ mod composition;
 mod conditions;
 mod consistency;
 mod console;
+mod counted;
 mod demo;
 mod docker;
 mod failover;
