@@ -4,6 +4,7 @@
 //! same at both moments.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -178,7 +179,7 @@ impl Scene {
             user: &card.login.user,
             database: &card.login.database,
             state: if waited.is_some() { State::Waiting } else { State::Active },
-            ends: [(address, port), (String::new(), 0)],
+            ends: [(address, port), card.local.map_or_else(unix, end)],
             since: self.before(card.since.elapsed()),
             asked: self.before(seat.asked_ago()),
             waited: waited.unwrap_or_default(),
@@ -195,8 +196,6 @@ impl Scene {
 
     fn server<'a>(&'a self, card: &'a ServerCard) -> Line<'a> {
         let client = self.client_of(card);
-        let unix = || [("unix".to_owned(), 0), ("unix".to_owned(), 0)];
-        let end = |end: std::net::SocketAddr| (end.ip().to_string(), end.port());
         let application_name = client.and_then(|seat| seat.card().application_name.as_deref());
         Line {
             kind: "S",
@@ -207,7 +206,9 @@ impl Scene {
                 Some(_) => State::Active,
                 None => self.state_alone(card),
             },
-            ends: card.ends.map_or_else(unix, |(ours, theirs)| [end(theirs), end(ours)]),
+            ends: card
+                .ends
+                .map_or_else(|| [unix(), unix()], |(ours, theirs)| [end(theirs), end(ours)]),
             since: self.before(card.since.elapsed()),
             asked: self.before(card.asked_ago()),
             waited: Duration::ZERO,
@@ -239,6 +240,16 @@ impl Scene {
     fn before(&self, ago: Duration) -> SystemTime {
         self.now.checked_sub(ago).unwrap_or(UNIX_EPOCH)
     }
+}
+
+/// An end of a connection.
+fn end(end: SocketAddr) -> (String, u16) {
+    (end.ip().to_string(), end.port())
+}
+
+/// That of one by a unix socket.
+fn unix() -> (String, u16) {
+    ("unix".to_owned(), 0)
 }
 
 /// Not an address, but as unique as one, and as PgBouncer writes it.

@@ -241,7 +241,8 @@ impl App {
         let own = || entrance.database.application_name.as_deref().unwrap_or_default().as_bytes();
         let label = label.unwrap_or_else(own);
         let card = ClientCard::new(login, label, peer, stranger.socket().cipher());
-        let card = ClientCard { replication: entrance.replication, ..card };
+        let local = stranger.socket().ends().map(|(ours, _)| ours);
+        let card = ClientCard { replication: entrance.replication, local, ..card };
         if entrance.replication.is_some() {
             if setup.config.general.log_connections {
                 attempt.log_success(None, &card);

@@ -1,6 +1,7 @@
 //! Who a client is.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -35,6 +36,8 @@ pub struct ClientCard {
     pub application_name: Option<Box<str>>,
     /// Where it comes from.
     pub peer: Peer,
+    /// Our end of its connection; `None` for a unix socket.
+    pub local: Option<SocketAddr>,
     /// What its connection is encrypted with; `None` for one in clear.
     pub cipher: Option<Cipher>,
     /// It has a walsender; `None` for all others.
@@ -56,6 +59,7 @@ impl ClientCard {
             login,
             application_name: (!name.is_empty()).then(|| name.into()),
             peer,
+            local: None,
             cipher,
             replication: None,
             since: Instant::now(),

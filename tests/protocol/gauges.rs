@@ -283,7 +283,8 @@ const COUNTERS: [&str; 9] = [
     "pgbouncer_version_info",
 ];
 
-/// Of these there is nothing here: they are compared where there are replicas and certificates.
+/// Of these there is nothing here: they are compared where there are replicas and certificates, in
+/// `tests/postgres/counted` and `lagging`, `tests/tls/clients` and `figures`.
 const ELSEWHERE: [&str; 7] = [
     "pgweir_certificate_expires_seconds",
     "pgweir_host_",

@@ -25,6 +25,7 @@ mod bare_errors;
 mod behaviour;
 mod cancel;
 mod caps;
+mod columns;
 mod console;
 mod defaults;
 mod endings;

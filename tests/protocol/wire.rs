@@ -138,6 +138,11 @@ pub struct Client {
 pub const USER: [(&str, &str); 2] = [("user", "app"), ("database", "shop")];
 
 impl Client {
+    /// Our end of its connection, and the other.
+    pub fn ends(&self) -> (SocketAddr, SocketAddr) {
+        (self.stream.local_addr().unwrap(), self.stream.peer_addr().unwrap())
+    }
+
     /// A connection on which nothing has been said.
     #[track_caller]
     pub fn connect(port: u16) -> Self {
