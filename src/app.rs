@@ -23,6 +23,7 @@ mod listening;
 mod owner;
 mod reload;
 mod setup;
+pub mod shards;
 mod steer;
 mod strangers;
 mod tenancy;

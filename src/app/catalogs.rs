@@ -53,8 +53,15 @@ impl App {
     /// Databases that are listed and have several hosts are read whether or not there are clients.
     pub(super) fn adopt_catalogs(&self, config: &Config) {
         let listed = config.databases.iter();
-        let routed = listed.filter(|(name, database)| *name != "*" && database.seeks_primary());
-        let currents = routed.map(|(name, _)| self.house.catalogs.of(name)).collect();
+        let read = listed.filter(|(name, database)| {
+            *name != "*" && (database.seeks_primary() || database.shards.is_some())
+        });
+        let of = |(name, database): (&String, &Arc<Database>)| {
+            let home = database.shard_of.as_ref();
+            let _versions = home.map(|home| self.house.schemas.of_shard(name, home));
+            self.house.catalogs.of(name)
+        };
+        let currents = read.map(of).collect();
         *self.catalogs.lock() = currents;
         self.house.catalogs.look();
     }
@@ -109,7 +116,7 @@ impl Keeper {
     async fn turn(&mut self, app: &App, current: &Current) -> Option<Instant> {
         let setup = app.setup();
         let database = setup.config.database(current.database());
-        let plan = database.as_ref().and_then(|database| Plan::of(&setup.config, database));
+        let plan = database.as_ref().and_then(|database| Plan::of_catalog(&setup.config, database));
         let (Some(database), Some(plan)) = (database, plan) else {
             self.forget(current);
             return None;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
@@ -29,6 +30,9 @@ use crate::session::{Entry, Gate, Session, Tenancy};
 use crate::users::rules::{Caller, Way};
 use crate::wire::reply::Report;
 use crate::wire::startup::{Setting, Startup};
+
+/// How long a newcomer waits for the catalog of a database with shards that has never been read.
+const CATALOG_WAIT: Duration = Duration::from_secs(5);
 
 /// Counts of those inside, and of those who have not logged in.
 #[derive(Debug)]
@@ -320,9 +324,13 @@ impl App {
             let same = all.all(|other| other.host_port() == first.host_port());
             same.then(|| Arc::clone(first))
         });
-        let Some(database) = database else {
+        // Shards are nobody's to ask for.
+        let Some(database) = database.filter(|database| database.shard_of.is_none()) else {
             return Err(Refused::Told(condition::NO_DATABASE.about(name)));
         };
+        if replication.is_some() && database.shards.is_some() {
+            return Err(Refused::Told(condition::ON_SHARDS.about("replication")));
+        }
         if self.tenancies.is_disabled(&database.name) {
             return Err(Refused::Told(condition::DISABLED.about(&database.name)));
         }
@@ -363,6 +371,10 @@ impl App {
         let (socket, ahead) = stranger.into_parts();
         let gate = self.door.gate(seat.card());
         let entry = Entry { socket, ahead, greeting, seat, tenancy, on, params, gate, came };
+        if entry.tenancy.shards.is_some() && entry.tenancy.catalog.latest().is_none() {
+            // Little can be said of names before; should it take longer, statements say so.
+            drop(timeout(CATALOG_WAIT, entry.tenancy.catalog.read()).await);
+        }
         let session = Session::open(entry).await.map_err(|_end| Refused::Ended)?;
         Ok(Guest { session, _ticket: ticket })
     }

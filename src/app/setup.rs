@@ -6,9 +6,10 @@ use thiserror::Error;
 
 use super::balances::Balances;
 use super::design::target;
+use super::shards::{Shardings, shardings};
 use super::tls::{Tls, TlsStartError};
 use crate::auth::ServerSecret;
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, Problems};
 use crate::net::socket::TcpOptions;
 use crate::server::connect::Target;
 use crate::session::House;
@@ -21,6 +22,7 @@ pub(crate) struct Setup {
     pub(super) users: Users,
     pub(super) tls: Tls,
     pub(super) balances: Balances,
+    pub(super) shardings: Shardings,
 }
 
 /// Why nothing can be made of a configuration.
@@ -32,6 +34,9 @@ pub enum SetupError {
     /// TLS can't be spoken as it is configured.
     #[error(transparent)]
     Tls(#[from] TlsStartError),
+    /// The shards of a database are not what they could be.
+    #[error(transparent)]
+    Shards(#[from] Problems),
 }
 
 impl Setup {
@@ -41,6 +46,7 @@ impl Setup {
         house: &House,
         before: Option<&Self>,
     ) -> Result<Self, SetupError> {
+        let shardings = shardings(&config, before.map(|before| &before.shardings))?;
         let tls = Tls::new(&config, before.map(|before| &before.tls))?;
         let balances = Balances::new(&config, &house.events, before.map(|before| &before.balances));
         let tcp = house.tcp;
@@ -50,7 +56,7 @@ impl Setup {
             &house.complaints,
             before.map(|before| &before.users),
         )?;
-        Ok(Self { config, users, tls, balances })
+        Ok(Self { config, users, tls, balances, shardings })
     }
 
     /// Where and as whom servers of a database are logged in to for a user.

@@ -4,6 +4,7 @@
 mod auto;
 mod primaries;
 mod replicas;
+mod shards;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,12 +17,12 @@ use tokio::time::Instant;
 use self::primaries::Primaries;
 pub(super) use self::primaries::Whereabouts;
 use self::replicas::{Watched, Whose};
+use self::shards::{belongs, is_spread_alike};
 use super::design::Design;
 use super::setup::Setup;
 use crate::auth::ServerSecret;
 use crate::client::card::Login;
 use crate::client::condition;
-use crate::config::Config;
 use crate::net::loops::Loops;
 use crate::net::socket::TcpOptions;
 use crate::pool::{Connector, PoolName, PoolPlan, Pools};
@@ -110,9 +111,7 @@ impl Tenancies {
         let mut book = self.book.lock();
         if let Some(tenancy) = book.known.get(login) {
             if let Some(secret) = secret {
-                for pool in tenancy.pools() {
-                    pool.connector().renew(Arc::clone(&secret));
-                }
+                self.renew(&book, login, &secret);
             }
             return Ok(Arc::clone(tenancy));
         }
@@ -127,6 +126,7 @@ impl Tenancies {
             let at = book.primaries.address(config, &database, None);
             let Design { settings, limits, aim } = Design::new(config, &database, user, at);
             let balance = setup.balances.of(config, &database);
+            let secret = secret.clone();
             let goal = aim.goal(&setup.tls, self.tcp, secret, Some(&self.alarm), balance);
             let connector = Connector::new(
                 goal,
@@ -144,8 +144,10 @@ impl Tenancies {
         let whose = Whose { login, database: &database, pool: &pool };
         let moved = &mut Moved::default();
         let replicas = self.replicas((None, &setup), &book.watched, whose, None, moved);
-        let tenancy = Tenancy::new(Arc::clone(login), pool, replicas, terms, Arc::clone(house));
-        if book.all_paused || book.paused.contains(name) {
+        let shards = self.shards(&mut book, (login, &database), &pool, house, secret.as_ref())?;
+        let (own, house) = (Arc::clone(login), Arc::clone(house));
+        let tenancy = Tenancy::new(own, pool, replicas, terms, house, shards);
+        if book.is_paused(name) {
             tenancy.pools().for_each(|pool| pool.pause());
         }
         book.known.insert(Arc::clone(login), Arc::clone(&tenancy));
@@ -159,8 +161,10 @@ impl Tenancies {
 
     /// Those of one database, or all.
     pub(super) fn list_of(&self, database: Option<&str>) -> Vec<Arc<Tenancy>> {
-        let mut list = self.list();
-        list.retain(|tenancy| database.is_none_or(|name| tenancy.login.database == name));
+        let (mut list, config) = (self.list(), Arc::clone(&self.setup().config));
+        list.retain(|tenancy| {
+            database.is_none_or(|name| belongs(&config, &tenancy.login.database, name))
+        });
         list
     }
 
@@ -183,8 +187,9 @@ impl Tenancies {
             (Some(name), false) => drop(book.paused.remove(name)),
         }
         // Under the lock: a pool that is being made is seen here, or sees the mark itself.
+        let config = &book.setup.config;
         for tenancy in book.known.values() {
-            if database.is_none_or(|name| tenancy.login.database == name) {
+            if database.is_none_or(|name| belongs(config, &tenancy.login.database, name)) {
                 for pool in tenancy.pools() {
                     if paused { pool.pause() } else { pool.resume() }
                 }
@@ -195,7 +200,7 @@ impl Tenancies {
     /// Whether a database is paused, or all of them are.
     pub(super) fn is_paused(&self, database: Option<&str>) -> bool {
         let book = self.book.lock();
-        book.all_paused || database.is_some_and(|name| book.paused.contains(name))
+        book.all_paused || database.is_some_and(|name| book.is_paused(name))
     }
 
     /// All of them are paused, and the word for it is another.
@@ -241,7 +246,7 @@ impl Tenancies {
         paused.retain(|name| new.config.database(name).is_some());
         disabled.retain(|name| new.config.database(name).is_some());
         known.retain(|login, tenancy| {
-            if is_gone(&old.config, &new.config, login) {
+            if is_gone(&old, &new, login) {
                 for pool in tenancy.pools() {
                     let pool = self.pools.remove(pool.name()).unwrap_or_else(|| Arc::clone(pool));
                     moved.gone.push((Arc::clone(login), pool));
@@ -312,10 +317,12 @@ impl Tenancies {
     }
 }
 
-/// Whether a login has lost its database or its user. Users that never were listed are known in
+/// Whether a login has lost its database or its user, or the database is spread in another way. Users that never were listed are known in
 /// other ways.
-fn is_gone(old: &Config, new: &Config, login: &Login) -> bool {
+fn is_gone(old: &Setup, new: &Setup, login: &Login) -> bool {
     let Login { database, user } = login;
-    new.database(database).is_none()
-        || (old.users.contains_key(user) && !new.users.contains_key(user))
+    let (before, now) = (&old.config, &new.config);
+    now.database(database).is_none()
+        || (before.users.contains_key(user) && !now.users.contains_key(user))
+        || !is_spread_alike(old, new, database)
 }

@@ -201,6 +201,16 @@ impl Plan {
         if !database.seeks_primary() {
             return None;
         }
+        Self::of_any(config, database)
+    }
+
+    /// How the catalog of a database is read, where somebody wants to know it.
+    pub(super) fn of_catalog(config: &Config, database: &Database) -> Option<Self> {
+        let wanted = database.seeks_primary() || database.shards.is_some();
+        if wanted { Self::of_any(config, database) } else { None }
+    }
+
+    fn of_any(config: &Config, database: &Database) -> Option<Self> {
         let hosts = database.all_hosts();
         let asked = asked(config, database)?;
         let user = asked.user.clone().unwrap_or_default();

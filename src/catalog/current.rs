@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{Catalog, Manners};
 use crate::route::Judgement;
 use crate::server::schema::{Schema, Schemas};
-use crate::sql::facts::Facts;
+use crate::sql::facts::{Facts, Name};
 
 /// Those of all databases.
 #[derive(Debug)]
@@ -177,6 +177,11 @@ impl Current {
         known.as_ref().filter(|known| self.is_in_force(known)).cloned()
     }
 
+    /// What was read last, in force or not.
+    pub fn latest(&self) -> Option<Arc<Known>> {
+        self.known.borrow().clone()
+    }
+
     /// Waits until something is known.
     ///
     /// # Cancel safety
@@ -250,6 +255,16 @@ impl Known {
     /// What transactions of this role are like where nobody says anything.
     pub fn manners(&self, role: &str) -> Manners {
         self.catalog.manners(role)
+    }
+
+    /// Whether every relation that a name may stand for, and all that have rows in common with it, pass.
+    pub fn all_kin(&self, name: &Name, passes: impl Fn(&Name) -> bool) -> bool {
+        self.catalog.all_kin(name, passes)
+    }
+
+    /// Whether every relation that a name may stand for passes.
+    pub fn all_of_name(&self, name: &Name, passes: impl Fn(&Name) -> bool) -> bool {
+        self.catalog.all_of_name(name, passes)
     }
 
     /// Whether what a text reads does not depend on the transaction that it is in.

@@ -7,6 +7,7 @@
 
 mod current;
 mod defaults;
+mod kin;
 mod load;
 mod readings;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use defaults::{Defaults, Manners};
 pub use load::{Imprint, Reader};
 pub use readings::{Kept, Reading, Readings};
 
+use self::kin::Kin;
 use crate::route::{Judgement, Reason};
 use crate::sql::facts::{Builtin, Certainty, Facts, Name, builtin};
 
@@ -168,6 +170,8 @@ struct Meaning {
     doubt: Option<Doubt>,
     /// It is the same in whatever transaction it is looked at.
     steady: bool,
+    /// Of a relation, others that have rows in common with it.
+    kin: Option<Kin>,
 }
 
 #[derive(Debug)]
@@ -206,10 +210,13 @@ impl Catalog {
         let doubts = doubts(&loaded.relations, &loaded.behind, overrides, doubt_of);
         let watched: HashSet<Oid> =
             loaded.behind.iter().filter(|it| it.is_policy).map(|it| it.relation).collect();
+        let mut kin = kin::kin(&loaded.relations, &loaded.behind);
         for Relation { oid, schema, name, kind, .. } in loaded.relations {
             let doubt = doubts.get(&oid).cloned();
             let steady = kind == RelationKind::Table && !watched.contains(&oid);
-            catalog.relations.entry(name).or_default().push(Meaning { schema, doubt, steady });
+            let kin = kin.remove(&oid);
+            let meaning = Meaning { schema, doubt, steady, kin };
+            catalog.relations.entry(name).or_default().push(meaning);
         }
         for function in loaded.functions {
             let doubt = by_oid.get(&function.oid).cloned().flatten();
@@ -220,7 +227,7 @@ impl Catalog {
             if function.is_attribute && !steady {
                 catalog.unsteady_attributes.insert(function.name.clone());
             }
-            let known = Meaning { schema: function.schema, doubt, steady };
+            let known = Meaning { schema: function.schema, doubt, steady, kin: None };
             catalog.functions.entry(function.name).or_default().push(known);
         }
         catalog
@@ -238,6 +245,27 @@ impl Catalog {
             Some((reason, about)) => Judgement::Doubtful(reason, about),
             None => Judgement::Harmless,
         }
+    }
+
+    /// Whether every relation that a name may stand for, and all that have rows in common with it, pass;
+    /// their names have a schema. What can't be said does not pass.
+    pub fn all_kin(&self, name: &Name, passes: impl Fn(&Name) -> bool) -> bool {
+        let known = self.relations.get(&*name.name).map(Vec::as_slice).unwrap_or_default();
+        matching(known, name).all(|Meaning { schema, kin, .. }| {
+            let own = Name { schema: Some(schema.as_str().into()), name: name.name.clone() };
+            let kin = kin.as_ref();
+            passes(&own)
+                && kin.is_none_or(|kin| kin.as_ref().is_some_and(|kin| kin.iter().all(&passes)))
+        })
+    }
+
+    /// Whether every relation that a name may stand for passes; their names have a schema.
+    pub fn all_of_name(&self, name: &Name, passes: impl Fn(&Name) -> bool) -> bool {
+        let known = self.relations.get(&*name.name).map(Vec::as_slice).unwrap_or_default();
+        matching(known, name).all(|known| {
+            let schema = Some(known.schema.as_str().into());
+            passes(&Name { schema, name: name.name.clone() })
+        })
     }
 
     /// What transactions of this role are like where nobody says anything.

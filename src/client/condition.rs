@@ -162,6 +162,13 @@ conditions! {
     /// `pin_timeout`.
     PIN_TIMEOUT: Fatal "57P05" "pin_timeout" "SHOW PINS, in the console, says what is kept.";
 
+    // Shards.
+    /// It can't be said which one shard it is for, or it is for several; the hint names the ways out.
+    ON_SHARDS: Error "0A000" "can't be run on one shard: {}" "";
+    /// The catalog of the default shard has not been read yet.
+    SHARDS_UNKNOWN: Error "57P03" "which tables the default shard has is not known yet"
+        "SHOW CATALOGS, in the console, says why.";
+
     // Notifications.
     /// Nobody hears the channels that it listens to.
     LISTENER_LOST: Notice "01000" "notifications are not heard at the moment: {}"

@@ -1,6 +1,7 @@
 //! One database, as the rest of the program reads it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::choice::{LoadBalance, OwnWrites, PoolMode, ReadRouting, Spread, TransactionRouting};
@@ -9,6 +10,7 @@ use super::host_port::HostPort;
 use super::model::Config;
 use super::model::General;
 use super::secret::Secret;
+use super::shards::Shards;
 use super::tls::{SslMode, SslNegotiation};
 use super::url::ServerUrl;
 
@@ -53,6 +55,14 @@ pub struct Database {
     pub replica_balance: Option<Spread>,
     /// Who asks the hosts for their roles. [`Config::check_user`] has the defaults in.
     pub check_user: Option<String>,
+    /// The shard of all tables that are not spread, where there are shards.
+    pub default_shard: Option<String>,
+    /// Tables that every shard has a copy of.
+    pub reference_tables: Option<Vec<String>>,
+    /// How it is spread over shards; its hosts are those of the default shard.
+    pub shards: Option<Arc<Shards>>,
+    /// The database that it is a shard of. No client can ask for it.
+    pub shard_of: Option<String>,
     /// Functions that only read; `None` = as in general.
     pub read_only_functions: Option<Vec<String>>,
     /// Functions that are for the primary; `None` = as in general.
@@ -125,6 +135,10 @@ impl Database {
             read_your_writes: None,
             replica_balance: None,
             check_user: None,
+            default_shard: None,
+            reference_tables: None,
+            shards: None,
+            shard_of: None,
             read_only_functions: None,
             primary_functions: None,
             primary_tables: None,

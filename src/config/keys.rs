@@ -155,7 +155,7 @@ macro_rules! key {
         }
     };
 }
-use key;
+pub(super) use key;
 
 /// No limit on connections can be larger; what the kernel allows is far below.
 pub(super) const CONNECTIONS: u64 = 1_000_000;

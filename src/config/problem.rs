@@ -45,6 +45,12 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// These, if there are any.
+    #[must_use]
+    pub fn of(list: Vec<Problem>) -> Option<Self> {
+        Self::none_or(list, ()).err()
+    }
+
     /// `Ok(value)` when there is nothing to report.
     pub(super) fn none_or<T>(list: Vec<Problem>, value: T) -> Result<T, Self> {
         if list.is_empty() {

@@ -6,6 +6,7 @@
 mod access;
 mod alerts;
 mod hosts;
+mod shards;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -177,8 +178,14 @@ impl<'a> Reader<'a> {
         self.read_access(&seen, root, &mut config);
         self.read_alerts(root, &mut config);
         for (key, name, table) in self.tables_under(root, "databases") {
-            let database = self.read_database(&key, name, table, &config.general);
-            config.databases.insert(database.name.clone(), Arc::new(database));
+            let databases = self.read_database(&key, name, table, &config.general);
+            for database in databases {
+                let (name, line) = (database.name.clone(), self.line(&key.span()));
+                if config.databases.insert(name.clone(), Arc::new(database)).is_some() {
+                    let what = format!("a shard of another database is called {name}");
+                    self.report_at(Some(line), key.get_ref(), what, None);
+                }
+            }
         }
         let names = root.get("databases").and_then(|value| value.get_ref().as_table());
         let none = names.is_none_or(|names| names.is_empty()) && !self.without_databases;
@@ -329,12 +336,12 @@ impl<'a> Reader<'a> {
         name: &str,
         table: &DeTable<'_>,
         general: &General,
-    ) -> Database {
+    ) -> Vec<Database> {
         let path = key.get_ref();
         let header = self.line(&key.span());
         let mut database = Database::new(name, String::new(), general);
         let keys: Vec<_> = DATABASE.iter().collect();
-        let seen = self.read_table(path, table, &keys, &[], &mut database);
+        let seen = self.read_table(path, table, &keys, &shards::BELOW, &mut database);
         if database.pool_size == Some(0) {
             database.pool_size = Some(general.max_client_conn);
         }
@@ -351,7 +358,10 @@ impl<'a> Reader<'a> {
             let hint = "name the database in which auth_query runs".to_owned();
             self.report_at(Some(header), &joined(path, "auth_dbname"), what, Some(hint));
         }
-        self.check_hosts(path, header, (table, &seen), (&database, general));
+        let others = self.read_shards((path, header), (table, &seen), &mut database, general);
+        if database.shards.is_none() && !table.contains_key("shards") {
+            self.check_hosts(path, header, (table, &seen), (&database, general));
+        }
         if let (Some(line), Some(min)) = (seen.get("min_pool_size"), database.min_pool_size) {
             let size = database.pool_size.unwrap_or(general.default_pool_size);
             let name = if database.pool_size.is_some() { "pool_size" } else { "default_pool_size" };
@@ -363,7 +373,7 @@ impl<'a> Reader<'a> {
             let hint = "add the user (and password) to log in to the server with".to_owned();
             self.report_at(Some(header), &joined(path, "user"), what, Some(hint));
         }
-        database
+        std::iter::once(database).chain(others).collect()
     }
 
     fn check_general(&mut self, general: &General, seen: &Seen) {

@@ -6,6 +6,7 @@ use super::alerts::Alerts;
 use super::keys::{ALERTS, DATABASE, GENERAL, HBA, USER};
 use super::model::General;
 use super::setting::Key;
+use super::shards::{GROUP, GROUP_TABLES};
 
 /// `pooler.toml`: every key with what it is, what it takes and its default. It loads as it is.
 #[must_use]
@@ -63,6 +64,15 @@ pub fn markdown() -> String {
     text.push_str(&format!("\n## `[databases.NAME]`\n\n{MARKDOWN_DATABASES}\n{TABLE_HEAD}"));
     for key in DATABASE {
         push_row(&mut text, key, key.otherwise);
+    }
+    text.push_str(&format!(
+        "\n## `[databases.NAME.groups.GROUP]`\n\n{MARKDOWN_GROUPS}\n{TABLE_HEAD}"
+    ));
+    for key in GROUP {
+        push_row(&mut text, key, key.otherwise);
+    }
+    for (name, default, takes, doc) in GROUP_TABLES {
+        text.push_str(&format!("| `{name}` | {default} | {takes} | {doc} |\n"));
     }
     text.push_str(&format!("\n## `[users.NAME]`\n\n{MARKDOWN_USERS}\n{TABLE_HEAD}"));
     for key in USER {
@@ -194,6 +204,14 @@ At least one. The name is what clients ask for; `pgbouncer` and `pgweir` are the
 has `url`, or `host` and what goes with it. What is not set here has the general value.
 `[databases.\"*\"]` stands for every name that is not listed: such databases come with their first client and
 are forgotten after `autodb_idle_timeout` without one. A name longer than 63 bytes is none.
+";
+
+const MARKDOWN_GROUPS: &str = "\
+Of a database that is spread over shards ([sharding.md](sharding.md)): tables that go together. Each
+`[databases.NAME.shards.SHARD]` has the keys of `[databases.NAME]` that say where it is: `url`, `host`, `port`,
+`hosts`, `replicas`, `load_balance_hosts`, `weights`, `backup`; and may have its own `dbname`, `user`,
+`password`, `pool_size`, `min_pool_size`, `reserve_pool_size`, `max_db_connections`, `server_tls_sslmode`,
+`server_tls_ca_file`, `server_tls_cert_file` and `server_tls_key_file`. Everything else is its database's.
 ";
 
 const MARKDOWN_USERS: &str = "\

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use pgweir::app::inspect::{Check, Level, inspect, json};
+use pgweir::app::shards;
 use pgweir::config;
 use pgweir::config::ini::{Loaded, Remark, Weight};
 
@@ -31,6 +32,7 @@ pub(super) enum Form {
 pub(super) fn check(file: &Path, depth: Depth, form: Form) -> anyhow::Result<ExitCode> {
     let environment = environment();
     let loaded = config::file::load(file, &environment);
+    let loaded = loaded.and_then(|loaded| shards::check(&loaded.config).map(|()| loaded));
     log::begin(&environment, loaded.as_ref().ok().map(|loaded| &loaded.config.general));
     let Loaded { config, remarks } = match loaded {
         Ok(loaded) => loaded,

@@ -156,6 +156,12 @@ impl Connector {
         }
     }
 
+    /// The same for the clients of another owner, who are the same people.
+    #[must_use]
+    pub fn of(self, owner: Owner) -> Self {
+        Self { owner: Arc::new(owner), ..self }
+    }
+
     /// Opens servers as this says from now on.
     pub fn aim(&self, mut goal: Goal) {
         let mut current = self.goal.lock();

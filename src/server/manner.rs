@@ -22,6 +22,10 @@ pub struct Manner {
     pub max_lag: Option<Option<Duration>>,
     /// `pgweir.causal_token`: what it shares with sessions whose writes it has to see.
     pub token: Option<Box<[u8]>>,
+    /// `pgweir.shard`: the shard that everything is for.
+    pub shard: Option<Box<[u8]>>,
+    /// `pgweir.shard_key`: a key whose shard everything is for.
+    pub shard_key: Option<Box<[u8]>>,
 }
 
 impl Manner {
@@ -49,6 +53,12 @@ impl Manner {
                 },
                 b"pgweir.causal_token" if !value.is_empty() => {
                     manner.token = Some(value.as_slice().into());
+                }
+                b"pgweir.shard" if !value.is_empty() => {
+                    manner.shard = Some(value.as_slice().into());
+                }
+                b"pgweir.shard_key" if !value.is_empty() => {
+                    manner.shard_key = Some(value.as_slice().into());
                 }
                 _ => {}
             }

@@ -16,7 +16,8 @@ use super::unseen::Unseen;
 /// Counts the changes of one database's schema that were seen.
 #[derive(Debug, Default)]
 pub struct Schema {
-    version: AtomicU64,
+    /// Shards of a database share it: what is prepared is prepared on all of them.
+    version: Arc<AtomicU64>,
     /// How often names may have come to stand for something else.
     definitions: AtomicU64,
     /// Rung when they just have.
@@ -91,6 +92,20 @@ impl Schemas {
         known.retain(|_, schema| schema.strong_count() > 0);
         let schema = Arc::default();
         known.insert(database.into(), Arc::downgrade(&schema));
+        schema
+    }
+}
+
+impl Schemas {
+    /// The one of a shard, whose versions are those of its database.
+    pub fn of_shard(&self, shard: &str, database: &str) -> Arc<Schema> {
+        let home = self.of(database);
+        let mut known = self.by_database.lock();
+        if let Some(schema) = known.get(shard).and_then(Weak::upgrade) {
+            return schema;
+        }
+        let schema = Arc::new(Schema { version: Arc::clone(&home.version), ..Schema::default() });
+        known.insert(shard.into(), Arc::downgrade(&schema));
         schema
     }
 }

@@ -21,6 +21,9 @@ impl Session {
             if follows(&latest.terms) == follows(&self.tenancy.terms) {
                 if let Some(course) = &mut self.course {
                     course.hosts_changed();
+                    if let Some(sharded) = &mut course.sharded {
+                        sharded.followed(&latest);
+                    }
                 }
                 self.tenancy = latest;
             }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::terms::Terms;
+use super::{Attached, End, Session};
 use crate::client::condition::{self, Condition};
 
 /// Watches one attachment.
@@ -79,5 +80,25 @@ impl Clock {
             self.alarm.as_mut().reset(deadline);
         }
         self.alarm.as_mut().poll(cx).map(|()| what)
+    }
+}
+
+impl Session {
+    /// Whether a limit has been reached.
+    pub(super) fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Some(attached) = self.attached.as_deref_mut() else {
+            return Poll::Pending;
+        };
+        let Attached { lease, flow, clock: Some(clock), .. } = attached else {
+            return Poll::Pending;
+        };
+        let pinned = flow.kept.as_ref().map(|kept| kept.since);
+        let phase = match (lease.is_at_rest(), lease.receiver.status()) {
+            (false, _) => Phase::Request,
+            // Half a message holds the server up as an open transaction does.
+            (true, b'I') if self.client.inbox.is_empty() => Phase::Rest,
+            (true, _) => Phase::IdleInTransaction,
+        };
+        clock.poll(cx, &self.tenancy.terms, phase, pinned).map(End::TimedOut)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::cost::Requests;
+use super::outgoing::OfShard;
 use super::pins::{Pin, Pins};
 use super::tenancy::Kept;
 use super::tentative::Tentative;
@@ -19,6 +20,7 @@ use crate::server::prepared::Statement;
 use crate::server::schema::Schema;
 use crate::sql::Effects;
 use crate::wire::frame::FrameError;
+use crate::wire::reply::Report;
 use crate::wire::view;
 
 /// Where the reading of a client's bytes stands.
@@ -83,6 +85,8 @@ pub(super) struct Flow {
     pub again: Option<Again>,
     /// What was decided of requests to this server.
     pub placed: Placed,
+    /// The same, where it is one of a shard.
+    pub shard: OfShard,
 }
 
 /// What was decided of requests to a server that may be a replica.
@@ -178,7 +182,7 @@ impl Placed {
 }
 
 /// Why a message was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// It would leave what the client may not keep its server for.
     Pin(Pin),
@@ -186,6 +190,8 @@ pub(super) enum Refusal {
     OnReplica(&'static str),
     /// The statement has other columns on this server than its client was told.
     OtherColumns,
+    /// It is not for this shard alone; what the client is told.
+    OnShards(Arc<Report>),
 }
 
 /// A Describe of ours.
@@ -341,6 +347,9 @@ pub enum ClientFault {
     /// It may only read, and asked for what might be more.
     #[error("a read-only user cannot ask for {0}")]
     ReadOnly(&'static str),
+    /// The text can't be seen whole, so it can't be said which shard it is for.
+    #[error("a text longer than max_statement_size can't be run on shards")]
+    LongText,
     /// Replies could not be told apart from here on.
     #[error("unexpected message in the midst of a COPY")]
     InCopy,

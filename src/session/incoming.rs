@@ -172,7 +172,7 @@ impl Sink for Incoming<'_, '_> {
                 return false;
             }
         }
-        let refused = flow.refused.iter().find(|(message, _)| *message == messages.start).copied();
+        let refused = flow.refused.iter().find(|(message, _)| *message == messages.start).cloned();
         flow.refused.retain(|(message, _)| *message >= messages.end);
         // In a failed transaction the server says that, as it does to everything.
         let report = match (refused, view::error_field(error, b'C')) {
@@ -181,6 +181,9 @@ impl Sink for Incoming<'_, '_> {
             }
             (Some((_, Refusal::OnReplica(what))), Some(REFUSED_CODE | NO_STATEMENT)) => {
                 condition::ON_REPLICA.about(what)
+            }
+            (Some((_, Refusal::OnShards(report))), Some(REFUSED_CODE | NO_STATEMENT)) => {
+                Report::clone(&report)
             }
             (Some((_, Refusal::OtherColumns)), Some(NO_STATEMENT)) => {
                 let routine = std::str::from_utf8(OTHER_COLUMNS).ok();

@@ -29,6 +29,7 @@ mod replicas;
 pub mod replication;
 pub mod report;
 mod routing;
+mod shards;
 mod state;
 mod steering;
 mod tenancy;
@@ -59,6 +60,8 @@ use self::parting::{Parting, ask_for_code, at_rest, part};
 use self::pins::PinCounts;
 pub use self::replicas::Replicas;
 use self::routing::{AtReplica, Course};
+pub use self::shards::{Layout, Shards};
+use self::shards::{Placing, Sharded};
 pub use self::tenancy::Tenancy;
 pub use self::terms::Terms;
 use crate::cancel::{Cancels, Landing, Seat, Seated};
@@ -148,7 +151,7 @@ pub struct Session {
     gate: Option<Box<Gate>>,
     /// Who hears the channels that it listens to.
     ear: Option<Box<Ear>>,
-    /// How it goes between the primary and replicas.
+    /// How it goes between the primary and replicas, and among shards.
     course: Option<Box<Course>>,
     /// The server told the client that this is the end.
     told_fatal: bool,
@@ -309,13 +312,13 @@ impl Session {
         let mut session = Self {
             client,
             seat,
+            course: Sharded::of(&tenancy).map(|sharded| Box::new(Course::among(sharded))),
             tenancy,
             on,
             startup: Arc::clone(&params),
             params,
             gate,
             ear: None,
-            course: None,
             known: Arc::default(),
             names: Names::default(),
             attached: None,
@@ -411,7 +414,9 @@ impl Session {
     /// # Cancel safety
     /// Safe: all that was read is in the session.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, End>> {
-        match self.is_moving() {
+        // Nothing has been done yet in a transaction without a server that is held here.
+        let holds = self.sharded().is_some_and(Sharded::holds);
+        match self.is_moving() && !holds {
             false => self.may_begin()?,
             true => self.may_wait()?,
         }
@@ -487,6 +492,14 @@ impl Session {
                     if refused > 0 {
                         used += refused;
                         continue;
+                    }
+                    match self.place(rest, output)? {
+                        Placing::Goes => {}
+                        Placing::Waits => return Ok(used),
+                        Placing::Answered(count) => {
+                            used += count;
+                            continue;
+                        }
                     }
                     let tried = self.try_attach(rest)?;
                     if tried == Next::Attached {

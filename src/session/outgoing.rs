@@ -11,6 +11,7 @@ mod lending;
 mod long;
 mod placing;
 mod refusal;
+mod sharding;
 mod statements;
 mod traces;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use self::again::Telling;
 use self::lending::{For, Lending};
 pub(super) use self::refusal::REFUSED_CODE;
+pub(super) use self::sharding::{AtShard, OfShard};
 use self::statements::{Resolved, There};
 use super::flow::{ClientFault, Flow, Frees, Refusal, Restore, Stop};
 use super::gate;
@@ -62,6 +64,8 @@ pub(super) struct Outgoing<'a, 'b> {
     pub place: Option<Place<'a>>,
     /// Where the last request ran.
     pub route: Told<'a>,
+    /// The shard that this server is of, where there are several.
+    pub shard: Option<AtShard<'a>>,
     /// What goes to the server.
     pub out: &'a mut Splice<'b>,
 }
@@ -84,6 +88,7 @@ impl Outgoing<'_, '_> {
     /// The session has to end then, and the server to be closed.
     pub(super) fn run(&mut self, bytes: &[u8]) -> Result<usize, ClientFault> {
         let mut position = 0;
+        self.flow.shard.judged = 0;
         let waits = self.flow.restore.is_some() || !self.flow.redo.is_empty();
         if waits && self.flow.stop.is_none() {
             self.restore_behind()?;
@@ -113,8 +118,9 @@ impl Outgoing<'_, '_> {
             };
             let taken = self.message(header, rest)?;
             if !matches!(taken, Taken::Not) {
-                self.flow.placed.judged =
-                    self.flow.placed.judged.saturating_sub(header.message_len());
+                let Flow { placed, shard, .. } = &mut *self.flow;
+                placed.judged = placed.judged.saturating_sub(header.message_len());
+                shard.judged = shard.judged.saturating_sub(header.message_len());
             }
             match taken {
                 Taken::Whole => position += header.message_len(),
@@ -137,6 +143,11 @@ impl Outgoing<'_, '_> {
         if self.is_unsettled() {
             self.flow.stop = Some(Stop::Settling);
             return Ok(Taken::Not);
+        }
+        if self.shard.is_some()
+            && let Some(taken) = self.on_shard(header, rest)?
+        {
+            return Ok(taken);
         }
         if self.place.is_some() && !self.may_follow(rest)? {
             return Ok(Taken::Not);

@@ -10,15 +10,16 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use super::clock::{Clock, Phase};
+use super::clock::Clock;
 use super::cut::{self, Need};
 use super::flow::{ClientFault, Flow, Stop};
 use super::incoming::{self, Incoming, Numbers};
 use super::meter::Meter;
 use super::names::NamesUndo;
-use super::outgoing::Outgoing;
+use super::outgoing::{AtShard, Outgoing};
 use super::report::count;
 use super::routing::{AtReplica, Last, Moving, Place, Told};
+use super::shards::{Sharded, sharded};
 use super::state::{Known, Reply};
 use super::steering::{flushed, judge, lazy};
 use super::{Attached, End, Session, client_gone};
@@ -94,7 +95,9 @@ impl Session {
         let (mut out, mut flow) = (Vec::new(), Flow::default());
         flow.adopting = lease.adopt(&self.params, &mut out).map_err(Fault::from)?;
         let moved = self.course.as_deref_mut().and_then(|course| course.moving.take());
+        let held = self.sharded_mut().is_some_and(Sharded::begins);
         if let Some(Moving { begin, .. }) = &moved {
+            flow.shard.begun = held.then(|| begin.clone());
             let sent = lease.ledger.sent(Awaited::Query, Audience::Pooler);
             flow.beginning = sent.map_err(Fault::from)?;
             request::query(&mut out, begin);
@@ -172,6 +175,11 @@ impl Session {
                 decisions: &self.tenancy.decisions,
             }),
             route: Told::of(self.tenancy.replicas.as_deref(), self.course.as_deref()),
+            shard: sharded(&self.course).map(|sharded| AtShard {
+                planner: sharded.planner(&self.tenancy, &self.params, &self.known),
+                at: sharded.at,
+                may_leave: self.tenancy.terms.mode != PoolMode::Session,
+            }),
             out: &mut out,
         }
         .run(bytes)?;
@@ -479,22 +487,5 @@ impl Session {
             return Ok(false);
         }
         Ok(cut::need(held, self.standing(), self.tenancy.terms.limits())? == Need::Server)
-    }
-
-    fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let Some(attached) = self.attached.as_deref_mut() else {
-            return Poll::Pending;
-        };
-        let Attached { lease, flow, clock: Some(clock), .. } = attached else {
-            return Poll::Pending;
-        };
-        let pinned = flow.kept.as_ref().map(|kept| kept.since);
-        let phase = match (lease.is_at_rest(), lease.receiver.status()) {
-            (false, _) => Phase::Request,
-            // Half a message holds the server up as an open transaction does.
-            (true, b'I') if self.client.inbox.is_empty() => Phase::Rest,
-            (true, _) => Phase::IdleInTransaction,
-        };
-        clock.poll(cx, &self.tenancy.terms, phase, pinned).map(End::TimedOut)
     }
 }

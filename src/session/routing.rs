@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::flow::Placed;
 use super::judge::Judge;
 use super::replicas::{Chosen, Replicas, Seen, Tried};
+use super::shards::Sharded;
 use super::terms::Terms;
 use crate::config::OwnWrites;
 use crate::route::decisions::Decisions;
@@ -24,7 +25,7 @@ use crate::server::manner::Manner;
 use crate::topology::Using;
 use crate::topology::choice::{Need, Unfit};
 
-/// What a session goes by. Only sessions that may read from replicas own one.
+/// What a session goes by. Only sessions that may read from replicas, or are among shards, own one.
 #[derive(Debug, Default)]
 pub(super) struct Course {
     /// When it was last told that something was written.
@@ -64,6 +65,8 @@ pub(super) struct Course {
     pub moving: Option<Moving>,
     /// What it has of the budget of reads on the primary.
     pub spent: Option<Spent>,
+    /// Where it is among shards.
+    pub sharded: Option<Sharded>,
 }
 
 /// A transaction that leaves its server and goes on elsewhere, where it is begun anew: it has done
@@ -174,6 +177,11 @@ const STAY: Duration = Duration::from_secs(1);
 const VAIN: Duration = Duration::from_secs(1);
 
 impl Course {
+    /// Of a session that begins here among shards.
+    pub(super) fn among(sharded: Sharded) -> Self {
+        Self { sharded: Some(sharded), ..Self::default() }
+    }
+
     /// How fresh a replica has to be that this session reads from.
     pub(super) fn need(&self, terms: &Terms, manner: &Manner) -> Need {
         let shared = self.shared.as_ref().and_then(|shared| shared.moment.get());
@@ -324,6 +332,13 @@ impl Course {
     /// The hosts are others from now on.
     pub(super) fn hosts_changed(&mut self) {
         (self.seen.on, self.heads_for, self.tried) = (None, None, Tried::default());
+    }
+
+    /// It goes on at another shard: what it has written and seen is known by moments of our clock,
+    /// which hold there as well.
+    pub(super) fn shard_changed(&mut self) {
+        self.hosts_changed();
+        (self.shared, self.last, self.stays, self.unsure) = (None, None, None, None);
     }
 
     /// The request at hand was refused.

@@ -419,6 +419,9 @@ impl Session {
         if let Some(reads) = open.reads.filter(|_| acts) {
             reads.led_to_writes(&self.tenancy.catalog);
         }
+        if let Some(sharded) = self.sharded_mut().filter(|_| attached.flow.shard.moves) {
+            sharded.holds_again();
+        }
         let course = self.course.get_or_insert_default();
         course.moving = Some(Moving { begin: open.begin, to, clock: attached.clock.take() });
     }

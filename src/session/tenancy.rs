@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::terms::UnseenCode;
-use super::{House, Replicas, ServerPool, Terms};
+use super::{House, Replicas, ServerPool, Shards, Terms};
 use crate::catalog::Current;
 use crate::client::card::Login;
 use crate::route::decisions::Decisions;
@@ -40,6 +40,8 @@ pub struct Tenancy {
     pub decisions: Arc<Decisions>,
     /// What names stand for in their database.
     pub catalog: Arc<Current>,
+    /// Where it is the default shard of a database: all shards.
+    pub shards: Option<Arc<Shards>>,
     revision: u64,
     line: Arc<Line>,
 }
@@ -76,6 +78,7 @@ impl Tenancy {
         replicas: Option<Arc<Replicas>>,
         terms: Terms,
         house: Arc<House>,
+        shards: Option<Arc<Shards>>,
     ) -> Arc<Self> {
         let line = Arc::new(Line {
             revision: AtomicU64::new(0),
@@ -98,6 +101,7 @@ impl Tenancy {
             times,
             decisions,
             catalog,
+            shards,
             revision: 0,
             line,
         });
@@ -127,6 +131,7 @@ impl Tenancy {
             times: Arc::clone(&self.times),
             decisions: Arc::clone(&self.decisions),
             catalog: Arc::clone(&self.catalog),
+            shards: self.shards.clone(),
             revision,
             line: Arc::clone(&self.line),
         });

@@ -150,6 +150,35 @@ pub enum Fault {
     Table { at: String, table: String },
 }
 
+impl Fault {
+    /// The key that it is about, as it is written below the database's table, and what is wrong.
+    pub fn told(&self) -> (String, String) {
+        let at = match self {
+            Self::NoShards | Self::TooManyShards(_) | Self::ShardTwice(_) => "shards",
+            Self::GroupTwice(_) | Self::TooManyGroups | Self::TableTwice(_) => "groups",
+            Self::NoShard { at, .. }
+            | Self::KeyType { at, .. }
+            | Self::Function { at, .. }
+            | Self::FunctionOfType { at, .. }
+            | Self::Unused { at, .. }
+            | Self::Missing { at, .. }
+            | Self::BucketCount { at }
+            | Self::BucketSpan { at, .. }
+            | Self::BucketTwice { at, .. }
+            | Self::BucketNowhere { at, .. }
+            | Self::Key { at, .. }
+            | Self::KeyTwice { at, .. }
+            | Self::RangeEmpty { at, .. }
+            | Self::RangesOverlap { at, .. }
+            | Self::RangesGap { at, .. }
+            | Self::Table { at, .. } => at,
+        };
+        let text = self.to_string();
+        let what = text.strip_prefix(&format!("{at}: ")).unwrap_or(&text);
+        (at.to_owned(), what.to_owned())
+    }
+}
+
 const GROUPS_MAX: usize = 1000;
 const BUCKETS_MAX: u32 = 65_536;
 

@@ -77,6 +77,12 @@ pub enum NoShard {
     /// The message has no such parameter, or is cut (08P01).
     #[error("there is no parameter ${0}")]
     NoParameter(u16),
+    /// Its characters may be encoded in another way than UTF-8 (0A000).
+    #[error("a key with other characters than ASCII's")]
+    Encoding,
+    /// There are several groups, and the key is of none of them (0A000).
+    #[error("which group is the key {0:?} of? It has to be said: group:key")]
+    NoGroup(String),
     /// The parameter's type is not known: it has another use in the text as well. Declared, or
     /// described by the server, it would be (0A000).
     #[error("the type of the shard key in ${0} is not known")]
@@ -89,19 +95,27 @@ pub struct Values<'a> {
     literals: Literals<'a>,
     parameters: Option<Parameters<'a>>,
     types: &'a [u32],
+    ascii: bool,
 }
 
 impl<'a> Values<'a> {
     /// Those of a text that is sent as a Query.
     pub fn of_query(text: &'a [u8]) -> Self {
-        Self { literals: Literals::new(text), parameters: None, types: &[] }
+        Self { literals: Literals::new(text), parameters: None, types: &[], ascii: false }
     }
 
     /// Those of a statement with this text that is bound. `types` are what the server has described
     /// of its parameters or the client has declared, as far as they are known: none, or 0 for each
     /// that is not.
     pub fn of_bind(text: &'a [u8], parameters: Parameters<'a>, types: &'a [u32]) -> Self {
-        Self { literals: Literals::new(text), parameters: Some(parameters), types }
+        Self { literals: Literals::new(text), parameters: Some(parameters), types, ascii: false }
+    }
+
+    /// The same where it is not known how other characters than ASCII's are encoded: a key with such
+    /// is an error.
+    #[must_use]
+    pub fn in_ascii(self) -> Self {
+        Self { ascii: true, ..self }
     }
 }
 
@@ -159,6 +173,25 @@ impl Sharding {
         let group = self.group(group)?;
         let key = key.map_or(Ok(Key::Null), |key| Key::of_text(group.key_type, key))?;
         Ok(group.placement.shard(&key)?)
+    }
+
+    /// The shard of a key that a person has written: `42`, or `group:42`, which has to be where there are
+    /// several groups.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sharding::of_text`]; or it is not said of which group it is.
+    pub fn of_written(&self, key: &[u8]) -> Result<ShardId, NoShard> {
+        let named = memchr::memchr(b':', key).and_then(|at| {
+            let (group, key) = (key.get(..at)?, key.get(at + 1..)?);
+            let found = self.groups.iter().position(|it| it.name.as_bytes() == group)?;
+            Some((u16::try_from(found).ok()?, key))
+        });
+        match named {
+            Some((group, key)) => self.of_text(group, Some(key)),
+            None if self.groups.len() == 1 => self.of_text(0, Some(key)),
+            None => Err(NoShard::NoGroup(String::from_utf8_lossy(key).into_owned())),
+        }
     }
 
     /// The names of the shards, by their numbers.
@@ -239,6 +272,9 @@ impl Sharding {
             Slot::Null => add(Key::Null),
             Slot::Literal { at, minus, array } => {
                 let raw = values.literals.get(at).ok_or(NotAKey::Unclear(kind))?;
+                if values.ascii && kind == KeyType::Text && !raw.is_ascii() {
+                    return Err(NoShard::Encoding);
+                }
                 match (array, raw) {
                     (false, raw) => add(Key::of_literal(kind, raw, minus)?),
                     (true, [b'\'', inside @ .., b'\''])
@@ -258,6 +294,9 @@ impl Sharding {
                 let Some(value) = parameter.value else {
                     return if array { Ok(()) } else { add(Key::Null) };
                 };
+                if values.ascii && kind == KeyType::Text && !value.is_ascii() {
+                    return Err(NoShard::Encoding);
+                }
                 // By its other use it may be of a type that is written, or compared, in another way.
                 let doubtful = match parameter.format {
                     Format::Binary => true,

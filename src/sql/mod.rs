@@ -11,10 +11,15 @@ pub mod keys;
 mod names;
 pub mod readonly;
 mod scan;
+mod shards;
 mod words;
 
 pub use commands::{Command, Discarded, command, commands};
 pub use effects::{Effects, Leaves, Mentions, Prepare, Resets, effects, prepare, prepares};
 pub use fingerprint::fingerprint;
 pub use names::{defines, names_any};
+pub use shards::{
+    Bracket, Changes, ShardHint, ShardSetting, WrongHint, bracket, changes, names_shards,
+    shard_hint, shard_setting,
+};
 pub use words::{Words, after, statements};

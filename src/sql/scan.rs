@@ -52,9 +52,24 @@ impl<'a> Scanner<'a> {
     /// The comment between slashes and stars that comes before the next token, if there is one.
     pub(super) fn next_comment(&mut self) -> Result<Option<&'a [u8]>, Unclear> {
         loop {
+            match self.next_remark()? {
+                Some([b'-', ..]) => {}
+                found => return Ok(found),
+            }
+        }
+    }
+
+    /// The same of comments of both kinds.
+    #[inline]
+    pub(super) fn next_remark(&mut self) -> Result<Option<&'a [u8]>, Unclear> {
+        loop {
             match self.rest {
                 [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, ..] => self.advance(1),
-                [b'-', b'-', ..] => self.line_comment(),
+                [b'-', b'-', ..] => {
+                    let start = self.rest;
+                    self.line_comment();
+                    return Ok(start.get(..start.len() - self.rest.len()));
+                }
                 [b'/', b'*', ..] => {
                     let start = self.rest;
                     self.comment()?;

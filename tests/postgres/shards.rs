@@ -1,6 +1,9 @@
 //! Keys and their shards, held against what a server says of the same values.
 
 mod exact;
+mod hints;
+mod sessions;
+mod through;
 
 use pgweir::shard::{Format, Hash, Key, KeyType, Placement, Rule, ShardId};
 use rand::rngs::StdRng;

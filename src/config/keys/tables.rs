@@ -137,6 +137,20 @@ pub(crate) static DATABASE: &[Key<Database>] = &[
         "\"pgweir_check\""
     ),
     key!(
+        default_shard,
+        Kind::Name,
+        "The shard of all tables that no group has, where the database has shards (docs/sharding.md).",
+        "needed with shards",
+        "\"a\""
+    ),
+    key!(
+        reference_tables,
+        Kind::Names,
+        "Tables that every shard has a copy of, where the database has shards.",
+        "none",
+        "[\"countries\"]"
+    ),
+    key!(
         read_only_functions,
         Kind::Names,
         "Functions of this database that only read, whatever they are declared to be.",

@@ -1,5 +1,4 @@
-//! Arrays of keys, as in `= ANY($1)`: in the binary form, or as text. Elements that are NULL are left
-//! out, for no key is equal to them.
+//! Arrays of keys, as in `= ANY($1)`: in the binary form, or as text.
 
 use super::{Format, Key, KeyType, NotAKey, trimmed};
 
@@ -45,7 +44,10 @@ fn binary<E: From<NotAKey>>(
     let (count, _first) = (word(&mut rest)?, word(&mut rest)?);
     let element = u32::try_from(element).unwrap_or_default();
     for _ in 0..count {
-        let Ok(len) = usize::try_from(word(&mut rest)?) else { continue };
+        let Ok(len) = usize::try_from(word(&mut rest)?) else {
+            found(Key::Null)?;
+            continue;
+        };
         let (value, behind) = rest.split_at_checked(len).ok_or(invalid)?;
         rest = behind;
         found(Key::of_parameter(kind, element, Format::Binary, Some(value))?)?;
@@ -68,8 +70,9 @@ fn text<E: From<NotAKey>>(
     }
     loop {
         let (element, quoted, behind) = element(rest).ok_or(NotAKey::Unclear(kind))?;
-        if quoted || !element.eq_ignore_ascii_case(b"null") {
-            found(Key::of_text(kind, element)?)?;
+        match quoted || !element.eq_ignore_ascii_case(b"null") {
+            true => found(Key::of_text(kind, element)?)?,
+            false => found(Key::Null)?,
         }
         match behind {
             [] => return Ok(()),
@@ -114,7 +117,7 @@ mod tests {
         for (kind, value, expected) in [
             (KeyType::Int8, "{1,-2 , 3}", Some(&["1", "-2", "3"][..])),
             (KeyType::Int8, " {} ", Some(&[])),
-            (KeyType::Int8, "{1,NULL,null}", Some(&["1"])),
+            (KeyType::Int8, "{1,NULL,null}", Some(&["1", "NULL", "NULL"])),
             (KeyType::Text, "{a b,\"c,d\",\"NULL\",\"\"}", Some(&["a b", "c,d", "NULL", ""])),
             (KeyType::Int8, "{1,}", None),
             (KeyType::Int8, "{{1},{2}}", None),
@@ -136,7 +139,7 @@ mod tests {
         let binary = |value: Vec<u8>| keys(KeyType::Int8, Format::Binary, &value);
         assert_eq!(binary(words(&[0, 0, 20])), Ok(vec![]));
         let three = words(&[1, 1, 23, 3, 1, 4, 7, -1, 4, -8]);
-        assert_eq!(binary(three), Ok(vec!["7".to_owned(), "-8".to_owned()]));
+        assert_eq!(binary(three), Ok(vec!["7".to_owned(), "NULL".to_owned(), "-8".to_owned()]));
         assert_eq!(binary(words(&[1, 0, 23, 2, 1, 4, 7])), Err(NotAKey::Invalid(KeyType::Int8)));
         assert_eq!(binary(words(&[2, 0, 23, 0, 1])), Err(NotAKey::Unclear(KeyType::Int8)));
         let float = binary(words(&[1, 0, 701, 1, 1, 8, 0, 0]));

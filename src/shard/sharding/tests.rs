@@ -47,6 +47,7 @@ fn shown(target: Result<Target, NoShard>) -> String {
         Err(NoShard::Several { shards, .. }) => format!("several {shards}"),
         Err(NoShard::NoParameter(number)) => format!("no ${number}"),
         Err(NoShard::UnknownType(number)) => format!("type of ${number}"),
+        Err(NoShard::Encoding | NoShard::NoGroup(_)) => "not here".to_owned(),
     }
 }
 

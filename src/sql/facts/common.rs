@@ -219,7 +219,8 @@ impl<'a> Walk<'a> {
         let rest = self.rest();
         let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
         let end = self.at + end;
-        if self.text.get(self.at..end).is_some_and(<[u8]>::is_ascii) {
+        let comment = self.text.get(self.at..end).unwrap_or_default();
+        if comment.is_ascii() && !hint::may_be_in(comment) {
             self.replace(b"--", end);
         } else {
             self.at = end;
@@ -276,6 +277,7 @@ mod tests {
             ("IN ('a','b') LIMIT 10 -- x 1\n/* 5 */ 6", "IN ('','') LIMIT 0 --\n/**/ 0"),
             ("'é' 1 \"ü\" 2", "'é' 0 \"ü\" 0"),
             ("1 /* pgweir: primary */ 2", "0 /* pgweir: primary */ 0"),
+            ("1 -- pgweir: shard=a\n2", "0 -- pgweir: shard=a\n0"),
             ("1 /* /* */ */ 2", "0 /* /* */ */ 2"),
             ("1 /*/ */ 2", "0 /**/ 0"),
             ("1 /* /*/ */ 2", "0 /* /*/ */ 2"),

@@ -11,8 +11,10 @@ use sqlparser::ast::{
 
 use super::conditions::{Reach, array};
 use super::select::rename;
-use super::walk::{Block, Body, Column, Found, Holds, Nullable, Place, Relation, Walk, fold, name};
-use super::{Construct, Refusal};
+use super::walk::{
+    Block, Body, Column, Found, Given, Holds, Nullable, Place, Relation, Walk, fold, name,
+};
+use super::{Construct, Refusal, Slot};
 use crate::sql::facts::Name;
 
 /// How the rows of relations lie on shards.
@@ -175,9 +177,15 @@ impl Walk<'_> {
             }
             TableFactor::UNNEST { alias, array_exprs, .. } => {
                 self.inside(array_exprs)?;
+                // The shorter ones are filled up with NULL.
+                let filled = array_exprs.len() > 1;
                 let columns = array_exprs.iter().map(|expr| Column {
                     name: None,
-                    holds: array(expr).map(|given| Holds::Values(vec![given])),
+                    holds: array(expr).map(|given| {
+                        let mut values = vec![given];
+                        values.extend(filled.then_some(Given { slot: Slot::Null, cast: None }));
+                        Holds::Values(values)
+                    }),
                 });
                 let block = Block { columns: columns.collect(), certain: true, ..Block::default() };
                 Ok(self.derived(self.mentions.len(), &block, alias.as_ref(), None))

@@ -19,17 +19,24 @@ const SHARDS: u8 = 3;
 const TABLES: [(&str, &str); 3] = [("users", "id"), ("orders", "user_id"), ("items", "user_id")];
 
 fn sharding() -> Sharding {
-    let tables = TABLES.map(|(table, key)| (table.to_owned(), key.to_owned()));
+    let shards: Vec<String> = (0..SHARDS).map(|shard| format!("s{shard}")).collect();
+    sharding_of(&shards.iter().map(String::as_str).collect::<Vec<_>>(), &TABLES)
+}
+
+/// A sharding with these shards, the first of which is the default one, and one group of these tables.
+pub fn sharding_of(shards: &[&str], tables: &[(&str, &str)]) -> Sharding {
+    let tables: Vec<_> =
+        tables.iter().map(|(table, key)| ((*table).to_owned(), (*key).to_owned())).collect();
     let users = DraftGroup {
         name: "users".to_owned(),
         key_type: "bigint".to_owned(),
-        tables: tables.into(),
+        tables,
         function: "postgres".to_owned(),
         ..DraftGroup::default()
     };
     let draft = Draft {
-        shards: (0..SHARDS).map(|shard| format!("s{shard}")).collect(),
-        default_shard: "s0".to_owned(),
+        shards: shards.iter().map(|shard| (*shard).to_owned()).collect(),
+        default_shard: shards[0].to_owned(),
         reference_tables: vec!["countries".to_owned()],
         groups: vec![users],
     };

@@ -1,0 +1,91 @@
+//! What is configured of the databases' shards, checked and ready to be asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::{Config, Database, Problems, ShardGroup, ShardRange, Shards};
+use crate::session::Layout;
+use crate::shard::{Draft, DraftGroup, DraftRange};
+
+/// How all databases are spread that have shards, by their names.
+pub(super) type Shardings = BTreeMap<String, Arc<Layout>>;
+
+/// What is made of what is configured; what is the same as `before` is taken over.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(super) fn shardings(
+    config: &Config,
+    before: Option<&Shardings>,
+) -> Result<Shardings, Problems> {
+    let bytes_max = config.general.facts_cache_size.len();
+    let (mut found, mut problems) = (Shardings::new(), Vec::new());
+    for (name, database) in &config.databases {
+        let Some(shards) = &database.shards else { continue };
+        match draft(database, shards).check() {
+            Ok(sharding) => {
+                let known = before.and_then(|before| before.get(name));
+                let layout = match known.filter(|known| known.sharding == sharding) {
+                    Some(known) => Arc::clone(known),
+                    None => Arc::new(Layout::new(sharding, bytes_max)),
+                };
+                layout.resize(bytes_max);
+                found.insert(name.clone(), layout);
+            }
+            Err(faults) => problems.extend(faults.iter().map(|fault| {
+                let (key, what) = fault.told();
+                shards.problem(name, &key, what)
+            })),
+        }
+    }
+    match Problems::of(problems) {
+        None => Ok(found),
+        Some(problems) => Err(problems),
+    }
+}
+
+/// Checks the shards of a configuration that is right in itself.
+///
+/// # Errors
+/// All that is wrong with them.
+pub fn check(config: &Config) -> Result<(), Problems> {
+    shardings(config, None).map(drop)
+}
+
+fn draft(database: &Database, shards: &Shards) -> Draft {
+    Draft {
+        shards: shards.names.clone(),
+        default_shard: database.default_shard.clone().unwrap_or_default(),
+        reference_tables: database.reference_tables.clone().unwrap_or_default(),
+        groups: shards.groups.iter().map(group).collect(),
+    }
+}
+
+fn group(group: &ShardGroup) -> DraftGroup {
+    let ShardGroup {
+        name,
+        key_type,
+        function,
+        buckets,
+        otherwise,
+        tables,
+        bucket_map,
+        overrides,
+        values,
+        ranges,
+    } = group.clone();
+    let range = |ShardRange { from, to, shard }| DraftRange { from, to, shard };
+    let ranges = ranges.into_iter().map(range).collect();
+    DraftGroup {
+        name,
+        key_type,
+        tables,
+        function,
+        buckets,
+        bucket_map,
+        overrides,
+        ranges,
+        values,
+        otherwise,
+    }
+}

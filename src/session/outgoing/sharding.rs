@@ -1,0 +1,184 @@
+//! Whether the client's next request is for the shard whose server is attached. One for another shard
+//! goes there between transactions, and is refused within one, before any of it is sent.
+
+use std::sync::Arc;
+
+use super::{ClientFault, Outgoing, Stop, Taken};
+use crate::route::Role;
+use crate::server::ledger::Awaited;
+use crate::server::prepared::StatementName;
+use crate::session::flow::{Move, Open, Refusal};
+use crate::session::shards::{Demand, Doubt, Found, Planner, Said, refused, too_long};
+use crate::shard::ShardId;
+use crate::wire::frame::{HEADER_LEN, Header};
+use crate::wire::reply::Report;
+use crate::wire::request;
+use crate::wire::view;
+
+/// The shard that is attached, and what decides about others.
+#[derive(Clone)]
+pub(in crate::session) struct AtShard<'a> {
+    pub planner: Planner<'a>,
+    pub at: ShardId,
+    /// The client may leave between transactions.
+    pub may_leave: bool,
+}
+
+/// What was decided of requests to a server of a shard.
+#[derive(Debug, Default)]
+pub(in crate::session) struct OfShard {
+    /// So many of the client's next bytes belong to a request that may go to this server.
+    pub judged: usize,
+    /// A request was refused: what comes before a Sync is skipped by the server.
+    pub skips: bool,
+    /// What is not settled behind the requests that went to this server.
+    pub doubt: Doubt,
+    /// The text that has begun the transaction under way, as long as nothing has run in it: statements
+    /// were prepared or described at most.
+    pub begun: Option<Box<[u8]>>,
+    /// The server was asked for what the requests before may have left: the client's settings may say
+    /// where the next one is for.
+    pub settled: bool,
+    /// That transaction goes on at another shard.
+    pub moves: bool,
+}
+
+impl Outgoing<'_, '_> {
+    /// Whether the message that these bytes begin with may be sent to this server: `None` where it may.
+    pub(super) fn on_shard(
+        &mut self,
+        header: Header,
+        rest: &[u8],
+    ) -> Result<Option<Taken>, ClientFault> {
+        let Some(shard) = self.shard.clone() else { return Ok(None) };
+        if self.flow.shard.skips {
+            self.flow.shard.skips = header.tag != b'S';
+            return Ok(None);
+        }
+        let of_copy = matches!(header.tag, b'd' | b'c' | b'f' | b'H' | b'S');
+        if self.flow.shard.judged > 0
+            || header.tag == b'X'
+            || of_copy && self.server.ledger.is_copying_in()
+        {
+            return Ok(None);
+        }
+        // Replies to us may be owed, or none with a request that is open: for those nobody waits.
+        let quiet = self.server.ledger.owes_only_ours() || self.server.ledger.is_empty();
+        self.flow.shard.doubt.recodes &= !quiet;
+        let outside = self.server.receiver.status() == b'I' && !self.server.ledger.is_open();
+        let doubted = self.flow.asked.is_some() || !self.server.doubted().is_empty();
+        if quiet && outside && doubted && !self.flow.shard.settled {
+            self.flow.shard.settled = self.flow.asked.is_none();
+            self.flow.stop = Some(Stop::Settling);
+            return Ok(Some(Taken::Not));
+        }
+        let doubt = &mut self.flow.shard.doubt;
+        if quiet && outside && !doubted {
+            doubt.said = Said::Settled;
+        }
+        doubt.inside = quiet && self.server.receiver.status() == b'T';
+        let Some(Found { len, demand, runs, doubt }) =
+            shard.planner.request(rest, self.names, *doubt)
+        else {
+            return self.half(header, rest);
+        };
+        let to = match demand {
+            Ok(Demand::Anywhere) => shard.at,
+            Ok(Demand::On(to)) => to,
+            Err(_) if !quiet => {
+                // It may be another's, when that is known which is under way.
+                self.flow.stop = Some(Stop::Replies);
+                return Ok(Some(Taken::Not));
+            }
+            Err(report) => return self.refuse_on_shard(header, rest, *report),
+        };
+        if to == shard.at {
+            self.flow.shard.judged = len;
+            self.flow.shard.settled = false;
+            self.flow.shard.doubt = doubt;
+            self.flow.shard.begun.take_if(|_| runs);
+            return Ok(None);
+        }
+        let own = !self.flow.resets.is_empty() || !self.flow.redo.is_empty();
+        if !quiet || own && !self.server.ledger.is_empty() {
+            self.flow.stop = Some(Stop::Replies);
+            return Ok(Some(Taken::Not));
+        }
+        let free = self.ear.is_none() && self.flow.pins.is_empty() && !self.flow.placed.stays;
+        if outside && free && shard.may_leave {
+            self.flow.stop = Some(Stop::Elsewhere);
+            return Ok(Some(Taken::Not));
+        }
+        let begun = self.server.receiver.status() == b'T' && !self.server.ledger.is_open();
+        if let Some(begin) = self.flow.shard.begun.take_if(|_| begun && free && shard.may_leave) {
+            self.flow.placed.open = Some(Open { on: Role::Primary, begin, by: 0, reads: None });
+            self.flow.placed.moves = Some(Move { to: Role::Primary, acts: false });
+            self.flow.shard.moves = true;
+            self.flow.stop = Some(Stop::Elsewhere);
+            return Ok(Some(Taken::Not));
+        }
+        let (here, there) = (shard.planner.name(shard.at), shard.planner.name(to));
+        let report = match outside {
+            false => refused(
+                format!("its transaction is on shard {here}, and it is for shard {there}"),
+                "End the transaction first. What comes first in one decides where it is: begin with \
+                 what has a key, or with SET LOCAL pgweir.shard_key.",
+            ),
+            true => refused(
+                format!("its session keeps a server of shard {here}, and it is for shard {there}"),
+                "SHOW PINS, in the console, says what is kept.",
+            ),
+        };
+        self.refuse_on_shard(header, rest, *report)
+    }
+
+    /// A request that is not whole yet.
+    fn half(&mut self, header: Header, rest: &[u8]) -> Result<Option<Taken>, ClientFault> {
+        let is_text = matches!(header.tag, b'Q' | b'P');
+        let is_whole = rest.len() >= header.message_len();
+        if rest.len() <= self.terms.request_max {
+            return Ok(Some(Taken::Not));
+        }
+        match is_text && !is_whole {
+            true if header.body_len > self.terms.statement_max => Err(ClientFault::LongText),
+            true => Ok(Some(Taken::Not)),
+            false => self.refuse_on_shard(header, rest, *too_long()),
+        }
+    }
+
+    /// Refuses a request by its first message that can fail; `None` lets those before it go.
+    fn refuse_on_shard(
+        &mut self,
+        header: Header,
+        rest: &[u8],
+        report: Report,
+    ) -> Result<Option<Taken>, ClientFault> {
+        let why = Refusal::OnShards(Arc::new(report));
+        let whole = rest.get(HEADER_LEN..header.message_len());
+        let taken = match (header.tag, whole) {
+            (b'Q' | b'F', Some(_)) => return self.refuse_query(why).map(Some),
+            (b'P', Some(body)) => {
+                let name = view::Parse::read(body).map_or(&b"?"[..], |parse| parse.name);
+                self.refuse_parse(why, name)?
+            }
+            (b'D', Some(body)) if matches!(body.first(), Some(b'S')) => {
+                let sent = self.sent(Awaited::Describe)?;
+                self.flow.refused.extend(sent.map(|sequence| (sequence, why)));
+                let nobody = StatementName::nobody();
+                self.out.insert(|out| request::describe_statement(out, nobody.as_bytes()));
+                Taken::Whole
+            }
+            (b'B', _) => {
+                let start = rest.get(HEADER_LEN..rest.len().min(header.message_len()));
+                match view::Bind::read(start.unwrap_or_default()) {
+                    Some(bind) => self.refuse_bind(why, &bind, header)?,
+                    None => return Ok(None),
+                }
+            }
+            (b'Q' | b'F' | b'P' | b'D', _) => return Ok(Some(Taken::Not)),
+            _ => return Ok(None),
+        };
+        self.flow.shard.skips = true;
+        Ok(Some(taken))
+    }
+}

@@ -1,0 +1,281 @@
+//! A session of a database that is spread over shards: each shard is a tenancy of its own, and between
+//! transactions a session goes to the one that its next request is for.
+//!
+//! A request is planned when all of it is there and none of it has been sent, by a session without a
+//! server here, by one with a server in [`super::outgoing`]. A BEGIN alone says nothing of a shard: it is
+//! held, and answered by us, until the first request that needs a server.
+
+mod doubt;
+mod planner;
+mod plans;
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+pub(super) use self::doubt::{Doubt, Said};
+pub(super) use self::planner::{Demand, Found, Planner, refused};
+pub use self::plans::Layout;
+use super::routing::{Course, Moving};
+use super::{ClientFault, End, Session, Tenancy};
+use crate::config::PoolMode;
+use crate::route::Role;
+use crate::server::params::Params;
+use crate::server::reported::Reported;
+use crate::shard::ShardId;
+use crate::sql::{Bracket, bracket};
+use crate::traffic::Side;
+use crate::wire::frame;
+use crate::wire::reply::{self, Report};
+use crate::wire::view;
+
+/// The tenancies of a user on the shards of a database, which its tenancy on the default shard has.
+#[derive(Debug)]
+pub struct Shards {
+    layout: Arc<Layout>,
+    /// Those of the shards from number 1 on. Each is the latest when it was last looked at.
+    others: Box<[RwLock<Arc<Tenancy>>]>,
+}
+
+impl Shards {
+    /// Those of the shards from number 1 on.
+    pub fn new(layout: Arc<Layout>, others: impl IntoIterator<Item = Arc<Tenancy>>) -> Self {
+        Self { layout, others: others.into_iter().map(RwLock::new).collect() }
+    }
+
+    /// How the database is spread.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// The latest tenancy on a shard other than the default one.
+    fn tenancy(&self, shard: ShardId) -> Option<Arc<Tenancy>> {
+        let place = self.others.get(usize::from(shard.0).checked_sub(1)?)?;
+        let known = Arc::clone(&place.read());
+        match known.successor() {
+            None => Some(known),
+            Some(latest) => {
+                *place.write() = Arc::clone(&latest);
+                Some(latest)
+            }
+        }
+    }
+}
+
+/// Where a session is among the shards.
+#[derive(Debug)]
+pub(super) struct Sharded {
+    /// Its tenancy on the default shard.
+    home: Arc<Tenancy>,
+    shards: Arc<Shards>,
+    /// The shard that its tenancy is on now.
+    pub at: ShardId,
+    /// The transaction under way has no server yet.
+    holds: bool,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placing {
+    /// It goes on, on the shard that the session is at.
+    Goes,
+    /// So many bytes have been answered.
+    Answered(usize),
+    /// It is not whole yet.
+    Waits,
+}
+
+impl Sharded {
+    /// Of a session that begins with this tenancy; `None` where there are no shards.
+    pub(super) fn of(home: &Arc<Tenancy>) -> Option<Self> {
+        let shards = Arc::clone(home.shards.as_ref()?);
+        let at = shards.layout.sharding.default_shard();
+        Some(Self { home: Arc::clone(home), shards, at, holds: false })
+    }
+
+    /// What decides about its requests.
+    pub(super) fn planner<'a>(
+        &'a self,
+        tenancy: &Tenancy,
+        params: &'a Params,
+        known: &Reported,
+    ) -> Planner<'a> {
+        let encoding = known.get("client_encoding");
+        Planner {
+            layout: &self.shards.layout,
+            known: self.home.catalog.latest(),
+            manner: params.manner(),
+            utf8: encoding.is_some_and(|encoding| encoding == b"UTF8"),
+            message_max: tenancy.terms.message_max,
+            statement_max: tenancy.terms.statement_max,
+            follows_names: tenancy.terms.max_prepared_statements > 0,
+        }
+    }
+
+    /// A server begins the transaction that was held; whether one was.
+    pub(super) fn begins(&mut self) -> bool {
+        std::mem::take(&mut self.holds)
+    }
+
+    /// A transaction has been begun that has no server yet.
+    pub(super) fn holds(&self) -> bool {
+        self.holds
+    }
+
+    /// The transaction has left its server, which has run nothing in it, to go on at another shard.
+    pub(super) fn holds_again(&mut self) {
+        self.holds = true;
+    }
+
+    /// The tenancy that the session is at has been followed by another.
+    pub(super) fn followed(&mut self, latest: &Arc<Tenancy>) {
+        if self.at == self.shards.layout.sharding.default_shard() {
+            self.home = Arc::clone(latest);
+        }
+    }
+}
+
+/// Where a session is among shards, by what it goes by.
+pub(super) fn sharded(course: &Option<Box<Course>>) -> Option<&Sharded> {
+    course.as_deref()?.sharded.as_ref()
+}
+
+impl Session {
+    /// Where it is among shards, if there are any.
+    pub(super) fn sharded(&self) -> Option<&Sharded> {
+        sharded(&self.course)
+    }
+
+    pub(super) fn sharded_mut(&mut self) -> Option<&mut Sharded> {
+        self.course.as_deref_mut()?.sharded.as_mut()
+    }
+
+    /// Finds the shard of the request that these bytes begin with, which needs a server, and goes there.
+    pub(super) fn place(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Placing, End> {
+        let Some(sharded) = self.sharded() else { return Ok(Placing::Goes) };
+        let holds = sharded.holds;
+        // It is somewhere already.
+        if self.is_moving() && !holds {
+            return Ok(Placing::Goes);
+        }
+        let default = sharded.shards.layout.sharding.default_shard();
+        let planner = sharded.planner(&self.tenancy, &self.params, &self.known);
+        let Some(Found { len, demand, .. }) = planner.request(bytes, &self.names, Doubt::default())
+        else {
+            let request_max = self.tenancy.terms.request_max;
+            if holds && bytes.len() <= request_max {
+                return Ok(Placing::Waits);
+            }
+            if holds {
+                // Its server is told to fail.
+                self.hop(default)?;
+                return Ok(Placing::Goes);
+            }
+            return self.refuse_here(bytes, &too_long(), out).map(Placing::Answered);
+        };
+        let request = bytes.get(..len).unwrap_or(bytes);
+        let anywhere = matches!(demand, Ok(Demand::Anywhere));
+        if let Some(answered) = self.bracketed(request, anywhere, out)? {
+            return Ok(answered);
+        }
+        match demand {
+            Ok(Demand::Anywhere) => self.hop(default)?,
+            Ok(Demand::On(shard)) => self.hop(shard)?,
+            Err(_) if holds => self.hop(default)?,
+            Err(report) => {
+                return self.refuse_here(request, &report, out).map(Placing::Answered);
+            }
+        }
+        Ok(Placing::Goes)
+    }
+
+    /// Holds a BEGIN, and answers what needs no server in a transaction that has none yet.
+    fn bracketed(
+        &mut self,
+        request: &[u8],
+        anywhere: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Placing>, End> {
+        let mode = self.tenancy.terms.mode;
+        let message = frame::message(request, self.tenancy.terms.message_max);
+        let Some((header, body)) = message.map_err(ClientFault::from)? else { return Ok(None) };
+        let text = match header.tag {
+            b'Q' => view::query_text(body),
+            _ => None,
+        };
+        let Some(course) = &mut self.course else { return Ok(None) };
+        let Some(sharded) = &mut course.sharded else { return Ok(None) };
+        match (sharded.holds, text.and_then(bracket)) {
+            (false, Some(begin @ (Bracket::Begin | Bracket::Start)))
+                if anywhere && mode == PoolMode::Transaction && self.ear.is_none() =>
+            {
+                sharded.holds = true;
+                let begin_text = text.unwrap_or_default().into();
+                let moving = Moving { begin: begin_text, to: Role::Primary, clock: None };
+                course.moving = Some(moving);
+                self.names.drop_unnamed();
+                reply::command_complete(out, begin.tag());
+                out.extend_from_slice(&reply::ready(b'T'));
+            }
+            (true, Some(end @ (Bracket::Commit | Bracket::Rollback))) => {
+                sharded.holds = false;
+                course.moving = None;
+                self.names.drop_unnamed();
+                reply::command_complete(out, end.tag());
+                out.extend_from_slice(&reply::ready(b'I'));
+            }
+            (true, None) if header.tag == b'X' => return Err(End::Goodbye),
+            (true, None) if header.tag == b'S' => out.extend_from_slice(&reply::ready(b'T')),
+            _ => return Ok(None),
+        }
+        Ok(Some(Placing::Answered(request.len())))
+    }
+
+    /// Goes to a shard. What names of statements stand for on servers has to be the same there.
+    fn hop(&mut self, to: ShardId) -> Result<(), End> {
+        let Some(course) = &mut self.course else { return Ok(()) };
+        let Some(sharded) = &mut course.sharded else { return Ok(()) };
+        if sharded.at == to {
+            return Ok(());
+        }
+        let tenancy = match sharded.shards.tenancy(to) {
+            Some(tenancy) => tenancy,
+            None => {
+                if let Some(latest) = sharded.home.successor() {
+                    sharded.home = latest;
+                }
+                Arc::clone(&sharded.home)
+            }
+        };
+        let follows = |tenancy: &Tenancy| tenancy.terms.max_prepared_statements > 0;
+        if follows(&tenancy) != follows(&self.tenancy) {
+            return Err(End::Reconfigured);
+        }
+        sharded.at = to;
+        self.tenancy = tenancy;
+        self.last_member = 0;
+        course.shard_changed();
+        Ok(())
+    }
+
+    /// Refuses requests without a server.
+    fn refuse_here(
+        &mut self,
+        bytes: &[u8],
+        report: &Report,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, End> {
+        self.note_error(Side::Pooler, report);
+        let message_max = self.tenancy.terms.message_max;
+        let Self { client, names, .. } = self;
+        Ok(client.ignore.refuse(bytes, message_max, names, report, out)?)
+    }
+}
+
+/// A request that can't be seen whole.
+pub(super) fn too_long() -> Box<Report> {
+    refused(
+        "a request that is longer than request_buffer_size",
+        "Raise request_buffer_size, or send less before a Sync.",
+    )
+}

@@ -1,0 +1,484 @@
+//! Which shard a request runs on, when all of it is there and none of it has been sent.
+//!
+//! What can't be said with certainty is refused, never guessed.
+
+use std::sync::Arc;
+
+use super::doubt::{Doubt, Forced, Said};
+use super::plans::{Layout, Planned};
+use crate::catalog::Known;
+use crate::client::condition;
+use crate::server::manner::Manner;
+use crate::server::prepared::text_of;
+use crate::session::names::{Names, Unnamed};
+use crate::shard::{NoShard, ShardId, Target, Values};
+use crate::sql::facts::Name;
+use crate::sql::keys::{Access, Construct, Everywhere, Keyed, Plan, Refusal};
+use crate::sql::{Bracket, ShardHint, ShardSetting, WrongHint, names_shards, shard_setting};
+use crate::wire::frame;
+use crate::wire::parameters::Parameters;
+use crate::wire::reply::Report;
+use crate::wire::view;
+
+/// What decides about the requests of a session.
+#[derive(Clone)]
+pub(in crate::session) struct Planner<'a> {
+    pub layout: &'a Layout,
+    /// What is known of the default shard.
+    pub known: Option<Arc<Known>>,
+    pub manner: &'a Manner,
+    /// Strings of the client are in UTF-8.
+    pub utf8: bool,
+    pub message_max: u32,
+    /// Texts up to this many bytes are followed.
+    pub statement_max: usize,
+    /// Names of statements are.
+    pub follows_names: bool,
+}
+
+/// Where a request has to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::session) enum Demand {
+    /// It is the same everywhere.
+    Anywhere,
+    /// On this shard.
+    On(ShardId),
+}
+
+/// What was found of a request that is whole.
+#[derive(Debug)]
+pub(in crate::session) struct Found {
+    /// So many bytes.
+    pub len: usize,
+    /// Where it has to run, or why that can't be.
+    pub demand: Result<Demand, Box<Report>>,
+    /// Something is run by it.
+    pub runs: bool,
+    /// What is in doubt behind it.
+    pub doubt: Doubt,
+}
+
+type Placed = Result<Demand, Box<Report>>;
+
+/// That it can't be run on one shard, and what to do about it.
+pub(in crate::session) fn refused(what: impl std::fmt::Display, way_out: &str) -> Box<Report> {
+    let hint = Some(way_out.to_owned()).filter(|hint| !hint.is_empty());
+    Box::new(Report { hint, ..condition::ON_SHARDS.about(what) })
+}
+
+fn refusal(Refusal { table, construct }: &Refusal) -> Box<Report> {
+    match table {
+        Some(table) => refused(format!("table {table}: {}", construct.text()), construct.way_out()),
+        None => refused(construct.text(), construct.way_out()),
+    }
+}
+
+fn about(table: &Name, what: &str, way_out: &str) -> Box<Report> {
+    refused(format!("table {table}: {what}"), way_out)
+}
+
+const BY_HAND: &str = "Compare its key column with a value, or name the shard: /* pgweir: shard=… */, \
+     /* pgweir: shard_key=… */.";
+
+impl Planner<'_> {
+    /// Plans the request that these bytes begin with; `None` where it is not whole. `doubt` is
+    /// what is not settled before it.
+    pub(in crate::session) fn request(
+        &self,
+        bytes: &[u8],
+        names: &Names,
+        mut doubt: Doubt,
+    ) -> Option<Found> {
+        let mut parsed: Vec<(&[u8], Option<&[u8]>)> = Vec::new();
+        let (mut len, mut demand, mut runs) = (0, Ok(Demand::Anywhere), false);
+        loop {
+            let rest = bytes.get(len..).unwrap_or_default();
+            let (header, body) = match frame::message(rest, self.message_max) {
+                Ok(Some(message)) => message,
+                Ok(None) => return None,
+                // Who sends it on will say what is wrong.
+                Err(_) => return Some(Found { len: len.max(1), demand, runs: true, doubt }),
+            };
+            len += header.message_len();
+            runs |= matches!(header.tag, b'Q' | b'B' | b'E' | b'F');
+            let next = match header.tag {
+                b'Q' => Some(match view::query_text(body) {
+                    Some(text) => self.query(text, &mut doubt),
+                    None => Err(refusal(&Refusal { table: None, construct: Construct::Text })),
+                }),
+                b'P' => {
+                    let parse = view::Parse::read(body);
+                    parsed.extend(parse.as_ref().map(|parse| (parse.name, Some(parse.identity))));
+                    parse.map(|parse| match body.len() > self.statement_max {
+                        true => Err(too_long()),
+                        false => self.prepared(parse.text, &mut doubt),
+                    })
+                }
+                b'B' => view::Bind::read(body).and_then(|bind| {
+                    let values = body.get(bind.names_len..).unwrap_or_default();
+                    match self.identity(bind.statement, &parsed, names) {
+                        Ok(Some(identity)) => Some(self.bound(identity, values, &mut doubt)),
+                        Ok(None) => None,
+                        Err(report) => Some(Err(report)),
+                    }
+                }),
+                b'D' => match view::Target::read(body) {
+                    Some(view::Target::Statement(name)) => {
+                        match self.identity(name, &parsed, names) {
+                            Ok(Some(identity)) => {
+                                Some(self.prepared(text_of(identity), &mut doubt))
+                            }
+                            Ok(None) => None,
+                            Err(report) => Some(Err(report)),
+                        }
+                    }
+                    _ => None,
+                },
+                b'C' => {
+                    if let Some(view::Target::Statement(name)) = view::Target::read(body) {
+                        parsed.push((name, None));
+                    }
+                    None
+                }
+                // Whatever function that is: it sees what is there.
+                b'F' => Some(Ok(Demand::On(self.layout.sharding.default_shard()))),
+                _ => None,
+            };
+            if let Some(next) = next {
+                demand = demand.and_then(|before| self.both(before, next?));
+            }
+            if matches!(header.tag, b'Q' | b'S' | b'H' | b'F' | b'X') {
+                // What a request of several messages has set goes with it where one of them fails.
+                if header.tag != b'Q' && !doubt.inside && doubt.said != Said::Settled {
+                    doubt.said = Said::Unclear;
+                }
+                return Some(Found { len, demand, runs, doubt });
+            }
+        }
+    }
+
+    /// What a name stands for by then: text and types. `None` is nothing.
+    fn identity<'n>(
+        &self,
+        name: &[u8],
+        parsed: &[(&[u8], Option<&'n [u8]>)],
+        names: &'n Names,
+    ) -> Result<Option<&'n [u8]>, Box<Report>> {
+        if let Some((_, own)) = parsed.iter().rev().find(|(own, _)| *own == name) {
+            return Ok(*own);
+        }
+        if !name.is_empty() {
+            if !self.follows_names {
+                return Err(refused(
+                    "a named statement that is not followed (max_prepared_statements is 0)",
+                    "Raise max_prepared_statements.",
+                ));
+            }
+            return Ok(names.get(name).map(|statement| &*statement.identity));
+        }
+        match names.unnamed() {
+            Unnamed::Here(identity) | Unnamed::Elsewhere(identity) => Ok(Some(identity)),
+            Unnamed::None => Ok(None),
+            Unnamed::OnlyHere => Err(too_long()),
+        }
+    }
+
+    fn both(&self, one: Demand, other: Demand) -> Placed {
+        match (one, other) {
+            (Demand::Anywhere, other) => Ok(other),
+            (one, Demand::Anywhere) => Ok(one),
+            (Demand::On(one), Demand::On(other)) if one == other => Ok(Demand::On(one)),
+            (Demand::On(one), Demand::On(other)) => Err(refused(
+                format!("a request for shards {} and {}", self.name(one), self.name(other)),
+                "Send its statements one by one, each with a Sync behind it.",
+            )),
+        }
+    }
+
+    /// What a shard is called.
+    pub(in crate::session) fn name(&self, shard: ShardId) -> &str {
+        let name = self.layout.sharding.shards().get(usize::from(shard.0));
+        name.map_or("", String::as_str)
+    }
+
+    fn planned(&self, text: &[u8]) -> Arc<Planned> {
+        self.layout.planned(text, self.known.as_deref())
+    }
+
+    fn query(&self, text: &[u8], doubt: &mut Doubt) -> Placed {
+        let planned = self.planned(text);
+        // All of it is decoded before any of it runs.
+        self.is_decoded(text, &planned, doubt)?;
+        self.place(text, &planned, doubt, |planner, keyed| {
+            planner.target(keyed, &mut Values::of_query(text))
+        })
+    }
+
+    /// A statement that is prepared, or described: where its tables are.
+    fn prepared(&self, text: &[u8], doubt: &mut Doubt) -> Placed {
+        let planned = self.planned(text);
+        self.is_decoded(text, &planned, doubt)?;
+        // It does not run yet.
+        self.place(text, &planned, &mut doubt.clone(), |_, _| Ok(Demand::Anywhere))
+    }
+
+    /// Notes what a text may change of the encoding; an error where it can't be said what a key in it is.
+    fn is_decoded(
+        &self,
+        text: &[u8],
+        planned: &Planned,
+        doubt: &mut Doubt,
+    ) -> Result<(), Box<Report>> {
+        let ascii = doubt.recodes || !self.utf8;
+        doubt.recodes |= planned.changes.encoding;
+        match ascii && !text.is_ascii() && matches!(planned.plan, Plan::Keyed(_)) {
+            true => Err(not_utf8()),
+            false => Ok(()),
+        }
+    }
+
+    fn bound(&self, identity: &[u8], values: &[u8], doubt: &mut Doubt) -> Placed {
+        let text = text_of(identity);
+        let planned = self.planned(text);
+        let ascii = doubt.recodes || !self.utf8;
+        doubt.recodes |= planned.changes.encoding;
+        self.place(text, &planned, doubt, |planner, keyed| {
+            let cut = || refusal(&Refusal { table: None, construct: Construct::Text });
+            let parameters = Parameters::read(values).ok_or_else(cut)?;
+            let types = types(identity.get(text.len()..).unwrap_or_default());
+            let mut values = Values::of_bind(text, parameters, &types);
+            if ascii {
+                values = values.in_ascii();
+            }
+            planner.target(keyed, &mut values)
+        })
+    }
+
+    fn target(&self, keyed: &Keyed, values: &mut Values<'_>) -> Placed {
+        let several = |count: u32| {
+            let table = keyed.roots.first().map(|root| &root.table);
+            let what = format!("keys on {count} shards in one statement");
+            match table {
+                Some(table) => about(table, &what, "Send a statement for each key."),
+                None => refused(what, "Send a statement for each key."),
+            }
+        };
+        match self.layout.sharding.target(keyed, values) {
+            Ok(Target::Any) => Ok(Demand::Anywhere),
+            Ok(Target::One(shard)) => Ok(Demand::On(shard)),
+            Ok(Target::Parts(set) | Target::Rows(set)) => Err(several(set.len())),
+            Err(NoShard::Several { refusal: why, .. }) => Err(refusal(&why)),
+            Err(NoShard::UnknownType(number)) => Err(refused(
+                NoShard::UnknownType(number),
+                "Declare the parameter's type, or cast the key column's value nowhere else.",
+            )),
+            Err(NoShard::Encoding) => Err(not_utf8()),
+            Err(other) => Err(refused(other, "")),
+        }
+    }
+
+    /// Where a text has to run, by its plan and by what is said by hand.
+    fn place(
+        &self,
+        text: &[u8],
+        planned: &Planned,
+        doubt: &mut Doubt,
+        keys: impl FnOnce(&Self, &Keyed) -> Placed,
+    ) -> Placed {
+        let changes = planned.changes;
+        if changes.listens {
+            return Err(refused(
+                "LISTEN",
+                "Listen on a database of its own in the configuration, whose host is a shard's.",
+            ));
+        }
+        if changes.ends && doubt.said != Said::Settled {
+            doubt.said = Said::Unclear;
+        }
+        // Whatever is wrong, a transaction can be ended.
+        if matches!(planned.bracket, Some(Bracket::Commit | Bracket::Rollback)) {
+            return Ok(Demand::Anywhere);
+        }
+        let setting = if changes.shard { shard_setting(text) } else { None };
+        let mut forced = self.by_text(planned, setting.as_ref())?;
+        let mut said = doubt.said;
+        match (&setting, forced) {
+            (Some(setting), Some(forced)) if doubt.inside || !setting.local => {
+                doubt.said = Said::Here(forced);
+            }
+            _ if changes.shard || changes.by_function && names_shards(text) => {
+                doubt.said = Said::Unclear;
+                // What calls a function and sees no table may go where it would have gone before.
+                if changes.shard || planned.relations {
+                    said = Said::Unclear;
+                }
+            }
+            _ => {}
+        }
+        // It is about the session, which is the same everywhere.
+        if matches!(planned.plan, Plan::Session) {
+            return Ok(forced.map_or(Demand::Anywhere, |forced| Demand::On(forced.shard)));
+        }
+        if forced.is_none() {
+            forced = self.by_session(said)?;
+        }
+        let demand = match (&planned.plan, forced) {
+            (Plan::Keyed(_) | Plan::Reference(_), _) if self.is_doubtful(planned, forced) => {
+                return Err(Box::new(condition::SHARDS_UNKNOWN.report()));
+            }
+            (Plan::Keyed(keyed), _) => keys(self, keyed)?,
+            (Plan::Default, None) if !planned.free && said == Said::Unclear => {
+                return Err(refused(
+                    "a statement without a key behind a setting of its transaction that may name a shard",
+                    "Name the shard in the statement: /* pgweir: shard=… */.",
+                ));
+            }
+            _ => self.unkeyed(planned, forced)?,
+        };
+        match (demand, forced) {
+            (Demand::On(shard), Some(forced)) if shard != forced.shard => {
+                Err(self.otherwise("its key is", shard, forced.shard))
+            }
+            (_, Some(forced)) => Ok(Demand::On(forced.shard)),
+            (demand, None) => Ok(demand),
+        }
+    }
+
+    /// Whether its names may be those of other tables, as far as is known.
+    fn is_doubtful(&self, planned: &Planned, forced: Option<Forced>) -> bool {
+        self.known.is_none() && planned.unqualified && !forced.is_some_and(|forced| forced.by_name)
+    }
+
+    fn otherwise(&self, what: &str, here: ShardId, forced: ShardId) -> Box<Report> {
+        let (here, forced) = (self.name(here), self.name(forced));
+        refused(
+            format!("{what} on shard {here}, and the hint or setting names {forced}"),
+            "Leave one of them out: RESET pgweir.shard, pgweir.shard_key.",
+        )
+    }
+
+    /// Where a text has to run that has no key.
+    fn unkeyed(&self, planned: &Planned, forced: Option<Forced>) -> Placed {
+        let default = self.layout.sharding.default_shard();
+        match (&planned.plan, forced) {
+            // A key says nothing of what is not spread by keys.
+            (Plan::Default, Some(Forced { shard, by_name: false }))
+                if planned.relations && shard != default =>
+            {
+                Err(self.otherwise("its tables are", default, shard))
+            }
+            (Plan::Reference(Access::Writes), None | Some(Forced { by_name: false, .. })) => {
+                Err(refused(
+                    "a write to a reference table, which is for every shard",
+                    "Write on each shard: /* pgweir: shard=… */.",
+                ))
+            }
+            (_, Some(forced)) => Ok(Demand::On(forced.shard)),
+            (Plan::Default, None) if planned.free => Ok(Demand::Anywhere),
+            (Plan::Default, None) if planned.relations && self.known.is_none() => {
+                Err(Box::new(condition::SHARDS_UNKNOWN.report()))
+            }
+            (Plan::Default, None) => Ok(Demand::On(default)),
+            (Plan::Session | Plan::Keyed(_) | Plan::Reference(Access::Reads), None) => {
+                Ok(Demand::Anywhere)
+            }
+            (Plan::AllShards(Everywhere { table, .. }), None) => {
+                Err(about(table, "a statement without a value of the key column", BY_HAND))
+            }
+            (Plan::CopyIn(copy), None) => Err(about(
+                &copy.table,
+                "COPY … FROM STDIN",
+                "INSERT the rows, or COPY those of each shard by themselves: /* pgweir: shard=… */.",
+            )),
+            (Plan::Defines, None) => Err(refused(
+                "a definition, or a command about a table as a whole",
+                "Run it on each shard: /* pgweir: shard=… */.",
+            )),
+            (Plan::Refused(why), None) => Err(refusal(why)),
+        }
+    }
+
+    /// The shard that the text names.
+    fn by_text(
+        &self,
+        planned: &Planned,
+        setting: Option<&ShardSetting>,
+    ) -> Result<Option<Forced>, Box<Report>> {
+        let wrong = |wrong: &WrongHint| refused(wrong, "Write /* pgweir: shard=… */, once.");
+        let hint = planned.hint.as_ref().map_err(wrong)?;
+        let hint = hint.as_ref().map(|hint| self.forced(hint)).transpose()?;
+        let set = setting.map(|setting| self.forced(&setting.hint)).transpose()?;
+        self.agreed(hint, set)
+    }
+
+    /// The shard that the session's settings name.
+    fn by_session(&self, said: Said) -> Result<Option<Forced>, Box<Report>> {
+        match said {
+            Said::Here(forced) => Ok(Some(forced)),
+            Said::Unclear => Ok(None),
+            Said::Settled => {
+                let Manner { shard, shard_key, .. } = self.manner;
+                let by_name = shard.clone().map(ShardHint::Shard);
+                let by_key = shard_key.clone().map(ShardHint::Key);
+                let named = by_name.map(|hint| self.forced(&hint)).transpose()?;
+                self.agreed(named, by_key.map(|hint| self.forced(&hint)).transpose()?)
+            }
+        }
+    }
+
+    fn agreed(
+        &self,
+        one: Option<Forced>,
+        other: Option<Forced>,
+    ) -> Result<Option<Forced>, Box<Report>> {
+        match (one, other) {
+            (Some(one), Some(other)) if one.shard != other.shard => {
+                let (one, other) = (self.name(one.shard), self.name(other.shard));
+                let what = format!("two hints or settings that name shards {one} and {other}");
+                Err(refused(what, "Leave one of them out."))
+            }
+            _ => Ok(one.or(other)),
+        }
+    }
+
+    fn forced(&self, hint: &ShardHint) -> Result<Forced, Box<Report>> {
+        match hint {
+            ShardHint::Shard(name) => {
+                self.shard_of_name(name).map(|shard| Forced { shard, by_name: true })
+            }
+            ShardHint::Key(key) => {
+                self.shard_of_key(key).map(|shard| Forced { shard, by_name: false })
+            }
+        }
+    }
+
+    fn shard_of_name(&self, name: &[u8]) -> Result<ShardId, Box<Report>> {
+        let shards = self.layout.sharding.shards();
+        let found = shards.iter().position(|shard| shard.as_bytes() == name);
+        let found = found.and_then(|at| u8::try_from(at).ok()).map(ShardId);
+        let what = || format!("there is no shard {:?}", String::from_utf8_lossy(name));
+        found.ok_or_else(|| refused(what(), "SHOW SHARDS, in the console, lists them."))
+    }
+
+    /// `42`, or `group:42` where there are several groups.
+    fn shard_of_key(&self, key: &[u8]) -> Result<ShardId, Box<Report>> {
+        self.layout.sharding.of_written(key).map_err(|why| refused(why, ""))
+    }
+}
+
+fn too_long() -> Box<Report> {
+    refused("a statement that is longer than max_statement_size", "Raise max_statement_size.")
+}
+
+fn not_utf8() -> Box<Report> {
+    refused(
+        "a key with other characters than ASCII's in another client_encoding than UTF8",
+        "SET client_encoding = 'UTF8'.",
+    )
+}
+
+/// The types that a Parse declares, from behind its text on.
+fn types(rest: &[u8]) -> Vec<u32> {
+    let types = rest.get(3..).unwrap_or_default();
+    types.as_chunks().0.iter().map(|oid| u32::from_be_bytes(*oid)).collect()
+}

@@ -1,0 +1,199 @@
+//! How a database is spread, with the plans of texts, kept by text as their facts are: what stands for
+//! all texts that differ in plain literals alone has one plan.
+//!
+//! What is kept is bounded in bytes, in two generations: what is used is in the young one or comes back
+//! into it. A plan counts under the catalog that it was made by.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ahash::RandomState;
+use parking_lot::RwLock;
+
+use crate::catalog::Known;
+use crate::shard::Sharding;
+use crate::sql::facts::{Builtin, Certainty, Does, Facts, Name, builtin, common, facts};
+use crate::sql::keys::{Keyed, OneOf, Plan, Slot, Table, Tables, plan};
+use crate::sql::{Bracket, Changes, ShardHint, WrongHint, bracket, changes, shard_hint};
+
+/// The shards of a database, and what is known of texts there.
+#[derive(Debug)]
+pub struct Layout {
+    /// What is configured.
+    pub sharding: Sharding,
+    kept: RwLock<Generations>,
+    /// Bytes that a generation may have.
+    generation_max: AtomicUsize,
+}
+
+type Texts = HashMap<Box<[u8]>, Arc<Planned>, RandomState>;
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: Texts,
+    old: Texts,
+    young_bytes: usize,
+}
+
+/// What there is to know of a text, but for the values in it.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// The number of the catalog that it goes by; `None` = there was none.
+    by: Option<u64>,
+    pub plan: Plan,
+    /// It is the same wherever it runs.
+    pub free: bool,
+    /// It names relations, or may.
+    pub relations: bool,
+    /// It names some without a schema, or may.
+    pub unqualified: bool,
+    /// What it may change.
+    pub changes: Changes,
+    /// What it is, where it does nothing but begin or end a transaction.
+    pub bracket: Option<Bracket>,
+    /// Where comments in it say that it is for.
+    pub hint: Result<Option<ShardHint>, WrongHint>,
+    weight: usize,
+}
+
+/// Texts up to this many bytes are found without an allocation.
+const SHORT: usize = 1024;
+
+impl Layout {
+    /// No text is known yet; they may take so many bytes.
+    pub fn new(sharding: Sharding, bytes_max: usize) -> Self {
+        let layout =
+            Self { sharding, kept: RwLock::default(), generation_max: AtomicUsize::new(0) };
+        layout.resize(bytes_max);
+        layout
+    }
+
+    /// So many bytes from now on; what is too much goes as other texts come.
+    pub fn resize(&self, bytes_max: usize) {
+        self.generation_max.store(bytes_max / 2, Ordering::Relaxed);
+    }
+
+    /// The plan of a text, by what is known of the default shard.
+    pub(super) fn planned(&self, text: &[u8], known: Option<&Known>) -> Arc<Planned> {
+        match text.len() {
+            len if len <= SHORT => self.find_or_plan(text, known, &mut [0; SHORT]),
+            len => self.find_or_plan(text, known, &mut vec![0; len]),
+        }
+    }
+
+    fn find_or_plan(&self, text: &[u8], known: Option<&Known>, buffer: &mut [u8]) -> Arc<Planned> {
+        let key = common(text, buffer);
+        let by = known.map(Known::number);
+        let old = {
+            let kept = self.kept.read();
+            let of = |texts: &Texts| texts.get(key).filter(|it| it.by == by).map(Arc::clone);
+            if let Some(planned) = of(&kept.young) {
+                return planned;
+            }
+            of(&kept.old)
+        };
+        let planned = old.unwrap_or_else(|| Arc::new(Planned::new(self, text, key, known)));
+        self.keep(key, &planned);
+        planned
+    }
+
+    fn keep(&self, key: &[u8], planned: &Arc<Planned>) {
+        let max = self.generation_max.load(Ordering::Relaxed);
+        let weight = planned.weight + key.len();
+        if weight > max {
+            return;
+        }
+        let mut kept = self.kept.write();
+        kept.old.remove(key);
+        let forgotten = if kept.young_bytes + weight > max {
+            kept.young_bytes = 0;
+            let young = std::mem::take(&mut kept.young);
+            std::mem::replace(&mut kept.old, young)
+        } else {
+            Texts::default()
+        };
+        let before = kept.young.insert(key.into(), Arc::clone(planned));
+        let had = before.as_ref().map_or(0, |before| before.weight + key.len());
+        kept.young_bytes = (kept.young_bytes + weight).saturating_sub(had);
+        drop(kept);
+        drop(forgotten);
+    }
+}
+
+impl Planned {
+    /// Of a text, and of what stands for all that differ from it in literals: nothing here may hang on
+    /// those.
+    fn new(layout: &Layout, text: &[u8], common: &[u8], known: Option<&Known>) -> Self {
+        let plan = plan(text, &Seen { sharding: &layout.sharding, known });
+        let facts = facts(text);
+        let hint = shard_hint(common);
+        let said = hint.as_ref().map_or(0, |hint| hint.as_ref().map_or(0, ShardHint::len));
+        // Only what reads names all that it is about; what calls a function that sets something does, too.
+        let may_name_others = match &facts.does {
+            Does::Nothing | Does::Reads => false,
+            Does::Session(by) => &**by != "set_config" || facts.statements > 1,
+            Does::Begins(_) | Does::Opaque(_) | Does::Locks(_) | Does::Writes(_) => true,
+        };
+        Self {
+            by: known.map(Known::number),
+            free: is_free(&facts),
+            relations: may_name_others || !facts.relations.is_empty(),
+            unqualified: may_name_others
+                || facts.relations.iter().any(|name| name.schema.is_none()),
+            changes: changes(common),
+            bracket: bracket(common),
+            weight: size_of::<Self>() + 64 + said + weight(&plan),
+            hint,
+            plan,
+        }
+    }
+}
+
+/// Whether a text gives the same on every shard: it reads nothing but what is in it, and calls nothing
+/// but what Postgres brings and is known to read.
+fn is_free(facts: &Facts) -> bool {
+    let harmless = |(name, certainty): (&Name, &Certainty)| {
+        let known = name.schema.is_none() && builtin(&name.name) == Some(Builtin::Reads);
+        known || *certainty == Certainty::Syntax
+    };
+    matches!(facts.does, Does::Nothing | Does::Reads)
+        && facts.relations.is_empty()
+        && facts.calls.iter().all(harmless)
+}
+
+/// What a plan takes beside itself, roughly.
+fn weight(plan: &Plan) -> usize {
+    let Plan::Keyed(Keyed { roots, .. }) = plan else { return 64 };
+    let slots = |one: &OneOf| size_of::<OneOf>() + one.slots.len() * size_of::<Slot>();
+    roots.iter().map(|root| 128 + root.among.iter().map(slots).sum::<usize>()).sum()
+}
+
+/// What names stand for, by what is configured and what the default shard's catalog knows of views and
+/// partitions.
+struct Seen<'a> {
+    sharding: &'a Sharding,
+    known: Option<&'a Known>,
+}
+
+impl Tables for Seen<'_> {
+    fn table(&self, name: &Name) -> Table<'_> {
+        let own = self.sharding.table(name);
+        let Some(known) = self.known else { return own };
+        let is_default =
+            |name: &Name| matches!(self.sharding.table(name), Table::Default | Table::Local);
+        let clear = match own {
+            Table::Local | Table::Unclear => true,
+            Table::Default => known.all_kin(name, is_default),
+            // It may be another table of this name, in another schema.
+            Table::Sharded { .. } | Table::Reference => {
+                name.schema.is_some() || known.all_of_name(name, |it| !is_default(it))
+            }
+        };
+        if clear { own } else { Table::Unclear }
+    }
+
+    fn keeps(&self, group: u16, type_name: &str) -> bool {
+        self.sharding.keeps(group, type_name)
+    }
+}
