@@ -7,8 +7,8 @@ use super::act::Act;
 use super::order::{Haste, Order};
 use super::registry::Registry;
 use super::{
-    Role, absent, alerts, capacity, catalogs, errors, hosts, inside, routes, sockets, stats,
-    tables, waiting,
+    Role, absent, alerts, capacity, catalogs, errors, hosts, inside, routes, shards, sockets,
+    stats, tables, waiting,
 };
 use crate::wire::reply::{ColumnType, Value};
 
@@ -42,6 +42,8 @@ pub enum Answer {
     Later(&'static [Column], fn(Arc<dyn Registry>) -> Rows),
     /// A NOTICE and no rows.
     Notice(fn() -> String),
+    /// A table about what follows, which is called this.
+    About(&'static [Column], &'static str, fn(&dyn Registry, &str) -> Vec<Row>),
     /// A table about a text, which follows with the name of its database.
     Explain(&'static [Column]),
     /// Something is done.
@@ -50,9 +52,10 @@ pub enum Answer {
 
 impl Command {
     /// Its words, and what may follow them.
-    fn usage(&self) -> String {
+    pub(super) fn usage(&self) -> String {
         match &self.answer {
             Answer::Act(act) => format!("{}{}", self.name, act.argument()),
+            Answer::About(_, what, _) => format!("{} {what}", self.name),
             Answer::Explain(_) => format!("{} database statement", self.name),
             Answer::Table(..) | Answer::Later(..) | Answer::Notice(_) => self.name.to_owned(),
         }
@@ -157,6 +160,21 @@ pub static COMMANDS: &[Command] = &[
                how many seconds, and how far it is. Lag is NULL where it is not known.",
         role: Role::Stats,
         answer: Answer::Table(hosts::REPLICAS, hosts::replicas),
+    },
+    Command {
+        name: "SHOW SHARDS",
+        help: "The shards of databases that are spread over several: the name of each in the other \
+               tables, its hosts, and its part of the keys of each group (docs/sharding.md).",
+        role: Role::Stats,
+        answer: Answer::Table(shards::SHARDS, shards::shards),
+    },
+    Command {
+        name: "SHOW SHARD FOR",
+        help: "Where the rows of a key are ('42', in quotes or not), in every group of tables of every \
+               database that is spread: its bucket, if it goes by one, and its shard, or why there is \
+               none.",
+        role: Role::Stats,
+        answer: Answer::About(shards::OF_KEY, "key", shards::of_key),
     },
     Command {
         name: "SHOW CAPACITY",
@@ -309,8 +327,8 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "EXPLAIN ROUTE",
-        help: "Where a statement, or several, would run, on the primary or on a replica, and why \
-               (docs/routing.md). It is not run.",
+        help: "Where a statement, or several, would run, on which shard, on the primary or on a \
+               replica, and why (docs/routing.md, docs/sharding.md). It is not run.",
         role: Role::Admin,
         answer: Answer::Explain(EXPLANATION),
     },
@@ -458,60 +476,9 @@ fn help() -> String {
     help
 }
 
-/// `docs/console.md`.
-pub fn markdown() -> String {
-    let mut out = String::from(
-        "# The console\n\n\
-         The databases `pgweir` and `pgbouncer` are the console. Users in `admin_users` and \
-         `stats_users` open it with their usual password:\n\n    \
-         psql -h 127.0.0.1 -p 6432 -U admin pgweir\n\n\
-         By the unix socket, who runs as the same user of the system as pgweir opens it as user \
-         `pgbouncer` or `pgweir`, with all rights and without a password, as in PgBouncer.\n\n\
-         It works when max_client_conn is reached, too. Columns are PgBouncer's, in its order.\n\n\
-         | Command | Users | Answer |\n|---|---|---|\n",
-    );
-    for command in COMMANDS {
-        let Command { help, role, answer, .. } = command;
-        let (usage, users) = (command.usage(), role.key());
-        out.push_str(&format!("| `{usage}` | {users} | {help}"));
-        if let Answer::Table(columns, _) | Answer::Later(columns, _) | Answer::Explain(columns) =
-            answer
-        {
-            let columns: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
-            out.push_str(&format!(" Columns: {}.", columns.join(", ")));
-        }
-        out.push_str(" |\n");
-    }
-    out.push_str(
-        "\nAdmins may do all that `stats_users` may. `SELECT x` means `SHOW x`. Simple and extended \
-         protocol, in text and binary; up to 16 statements in one text, and comments.\n\n\
-         What drivers send besides is understood: `BEGIN`, `COMMIT`, `ROLLBACK` and savepoints \
-         (nothing is undone), `SET` of what is no key, `RESET`, `DISCARD ALL`, `DEALLOCATE`, `SHOW \
-         TRANSACTION ISOLATION LEVEL`. Queries of `pg_catalog` and `information_schema`, as psql's to \
-         complete a word, have no rows. Functions are unknown.\n\n\
-         # HTTP\n\n\
-         `http_listen` serves `/` (a page for people: who waits and because of whom, pools, hosts with their \
-         lag, pins, alerts; it reads itself again and shows no statements), `/metrics` ([Prometheus](metrics.md)), `/livez` (the process runs) and `/readyz` \
-         (503, and why, once it is stopping, after DRAIN, \
-         and while every database that there is has had no primary for failover_timeout).\n",
-    );
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// With `UPDATE_REFERENCE` set, writes the file instead.
-    #[test]
-    fn documentation_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/console.md");
-        if std::env::var_os("UPDATE_REFERENCE").is_some() {
-            std::fs::write(path, markdown()).unwrap();
-        }
-        let found = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(found == markdown(), "behind src/admin/commands.rs: UPDATE_REFERENCE=1 cargo test");
-    }
 
     /// The columns of PgBouncer 1.25, by its console; of FDS, those without secrets.
     const PGBOUNCER: &[(&str, &str)] = &[

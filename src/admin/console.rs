@@ -293,7 +293,11 @@ impl Console {
                     vec![]
                 }
                 Answer::Later(_, rows) => self.wait_for(rows(Arc::clone(&self.registry))).await?,
-                Answer::Act(_) | Answer::Explain(_) => vec![],
+                Answer::Act(_) | Answer::Explain(_) | Answer::About(..) => vec![],
+            },
+            Plan::About(command, what) => match &command.answer {
+                Answer::About(_, _, rows) => rows(&*self.registry, &what),
+                _ => vec![],
             },
             Plan::Explain(_, database, text) => {
                 let explaining = Arc::clone(&self.registry).explain(database.clone(), text);

@@ -28,6 +28,8 @@ pub(super) enum Plan {
     Run(&'static Command),
     /// One that does something.
     Act(Order),
+    /// One that shows something about this.
+    About(&'static Command, String),
     /// Where this text would run in this database.
     Explain(&'static [Column], String, Vec<u8>),
     /// The value of a setting.
@@ -60,10 +62,12 @@ impl Plan {
                 answer: Answer::Table(columns, _) | Answer::Later(columns, _),
                 ..
             })
+            | Self::About(Command { answer: Answer::About(columns, ..), .. }, _)
             | Self::Explain(columns, ..) => Some(columns),
             Self::Setting(columns, _) => Some(*columns),
             Self::NoRows => Some(UNREAD),
             Self::Run(_)
+            | Self::About(..)
             | Self::Act(_)
             | Self::Nothing(_)
             | Self::Transaction(..)
@@ -77,7 +81,7 @@ impl Plan {
             Self::Nothing(tag) | Self::Transaction(_, tag) | Self::Forget(_, tag) => tag,
             Self::Act(order) => order.name(),
             Self::Explain(..) => "EXPLAIN",
-            Self::Run(_) | Self::Setting(..) => "SHOW",
+            Self::Run(_) | Self::About(..) | Self::Setting(..) => "SHOW",
             Self::NoRows => "SELECT 0",
         }
     }
@@ -156,6 +160,9 @@ fn plan(statement: &Words, role: Role) -> Option<Result<Plan, Report>> {
     if let Some(plan) = of_a_host(first, &statement.text, role) {
         return Some(plan);
     }
+    if let Some(plan) = about(&statement.text, role) {
+        return Some(plan);
+    }
     if statement.more {
         return None;
     }
@@ -175,8 +182,8 @@ fn plan(statement: &Words, role: Role) -> Option<Result<Plan, Report>> {
     let plan = match &command.answer {
         Answer::Table(..) | Answer::Later(..) | Answer::Notice(_) => Plan::Run(command),
         Answer::Act(act) => Plan::Act(act.order(database)?),
-        // Without a text.
-        Answer::Explain(_) => return None,
+        // Without what it is about.
+        Answer::Explain(_) | Answer::About(..) => return None,
     };
     Some(allowed(plan, command.name, command.role, role))
 }
@@ -220,6 +227,26 @@ fn silence(text: &str, role: Role) -> Result<Plan, Report> {
         return Err(unknown(text.as_bytes()));
     }
     allowed(Plan::Act(Order::Silence(alert, time)), "SILENCE", Role::Admin, role)
+}
+
+/// A command about a value, in quotes or as one word.
+fn about(text: &str, role: Role) -> Option<Result<Plan, Report>> {
+    let (command, rest) = COMMANDS.iter().find_map(|command| {
+        let Answer::About(..) = command.answer else { return None };
+        let words: Vec<_> = command.name.split(' ').collect();
+        Some((command, sql::behind(text.as_bytes(), &words)?))
+    })?;
+    let rest = std::str::from_utf8(rest).ok()?.trim();
+    let quoted = rest.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    let value = match quoted {
+        // Quotes inside are doubled.
+        Some(inside) if !inside.replace("''", "").contains('\'') => inside.replace("''", "'"),
+        None if !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || c == '\'') => {
+            rest.to_owned()
+        }
+        Some(_) | None => return None,
+    };
+    Some(allowed(Plan::About(command, value), command.name, command.role, role))
 }
 
 /// A command for a host, which is no word where it has dots, a port or brackets.
@@ -338,6 +365,28 @@ mod tests {
             assert_eq!(set(text), expected);
         }
         assert_eq!(tags("SET pool_mode = session").unwrap_err(), "SET is for admin_users");
+    }
+
+    #[test]
+    fn keys_are_quoted_or_one_word() {
+        let key = |text: &str| match plans(text.as_bytes(), Role::Stats).as_deref() {
+            Ok([Plan::About(command, key)]) => format!("{}: {key}", command.name),
+            Ok(other) => panic!("{text}: {other:?}"),
+            Err(report) => report.message.clone(),
+        };
+        for (text, expected) in [
+            ("SHOW SHARD FOR '42'", "SHOW SHARD FOR: 42"),
+            ("show shard for -42;", "SHOW SHARD FOR: -42"),
+            ("SHOW  SHARD /* x */ FOR 'O''Neill; x'", "SHOW SHARD FOR: O'Neill; x"),
+            ("SELECT SHARD FOR ''", "invalid command 'SELECT SHARD FOR ''', use SHOW HELP;"),
+            ("SHOW SHARD FOR ''", "SHOW SHARD FOR: "),
+            ("SHOW SHARD FOR", "invalid command 'SHOW SHARD FOR', use SHOW HELP;"),
+            ("SHOW SHARD FOR a b", "invalid command 'SHOW SHARD FOR a b', use SHOW HELP;"),
+            ("SHOW SHARD FOR 'a' 'b'", "invalid command 'SHOW SHARD FOR 'a' 'b'', use SHOW HELP;"),
+            ("SHOW SHARD", "invalid command 'SHOW SHARD', use SHOW HELP;"),
+        ] {
+            assert_eq!(key(text), expected);
+        }
     }
 
     #[test]

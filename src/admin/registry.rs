@@ -19,6 +19,7 @@ use crate::pool::{Holder, PoolName, Snapshot};
 use crate::route::decisions::Decisions;
 use crate::server::card::ServerCard;
 use crate::server::held::Prepared;
+use crate::shard::Sharding;
 use crate::topology::HostFigures;
 use crate::traffic::{Cost, ErrorLine, Pair, Times, Traffic};
 
@@ -78,6 +79,8 @@ pub trait Registry: Send + Sync + 'static {
     fn is_suspended(&self) -> bool;
     /// Whether a database is closed to newcomers.
     fn is_disabled(&self, database: &str) -> bool;
+    /// How databases are spread that have shards, by name.
+    fn shardings(&self) -> Vec<(String, Arc<Sharding>)>;
     /// What pools may open on each host, and what it takes: asks the hosts.
     fn capacity(self: Arc<Self>) -> Measuring;
     /// Finds out where a text would run in a database; `None` when there is no such database.

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::explain::{Circumstances, Explainer, explain};
-use super::{App, Stage as AppStage};
+use super::{App, Stage as AppStage, shards};
 use crate::admin::{
-    CancelFigures, Consoles, Explaining, Marks, Measuring, Order, PoolFigures, Registry, Steered,
+    CancelFigures, Consoles, Explaining, Explanation, Marks, Measuring, Order, PoolFigures, Registry, Steered,
     metrics, page,
 };
 use crate::alerts::Shown;
@@ -24,6 +24,8 @@ use crate::route::Session;
 use crate::route::decisions::Decisions;
 use crate::server::card::ServerCard;
 use crate::server::held::Prepared;
+use crate::session::Layout;
+use crate::shard::Sharding;
 use crate::topology::HostFigures;
 use crate::traffic::{Cost, ErrorLine, Pair, Times, Traffic};
 
@@ -208,14 +210,34 @@ impl Registry for App {
         self.tenancies.is_disabled(database)
     }
 
+    fn shardings(&self) -> Vec<(String, Arc<Sharding>)> {
+        let setup = self.setup();
+        let of = |(name, layout): (&String, &Arc<Layout>)| {
+            (name.clone(), Arc::clone(&layout.sharding))
+        };
+        setup.shardings.iter().map(of).collect()
+    }
+
     fn capacity(self: Arc<Self>) -> Measuring {
         Box::pin(self.measure())
     }
 
     fn explain(self: Arc<Self>, database: String, text: Vec<u8>) -> Explaining {
-        let config = self.config();
+        let setup = self.setup();
+        let config = Arc::clone(&setup.config);
         Box::pin(async move {
-            let database = config.database(&database)?;
+            let mut database = config.database(&database)?;
+            let mut lines = Explanation::new();
+            if let Some(layout) = setup.shardings.get(&database.name) {
+                let known = self.house.catalogs.of(&database.name);
+                let route = shards::explain(layout, &known, &text).await;
+                lines = route.lines;
+                if !route.runs {
+                    return Some(lines);
+                }
+                let shard = route.shard.and_then(|shard| layout.database(&database.name, shard));
+                database = shard.and_then(|name| config.database(&name)).unwrap_or(database);
+            }
             let session = Session {
                 optimistic: config.transaction_routing(&database, None)
                     == TransactionRouting::Optimistic,
@@ -229,10 +251,12 @@ impl Registry for App {
                     max_lag: config.max_lag(&database, None),
                     routing: config.read_routing(&database, None),
                 };
-                return Some(explain(&current, &circumstances, &text, session).await);
+                lines.extend(explain(&current, &circumstances, &text, session).await);
+                return Some(lines);
             }
             let explainer = Explainer::new(&config, &database).await;
-            Some(explainer.explain(&text, session))
+            lines.extend(explainer.explain(&text, session));
+            Some(lines)
         })
     }
 

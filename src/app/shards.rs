@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
+
+use crate::catalog::Current;
 use crate::config::{Config, Database, Problems, ShardGroup, ShardRange, Shards};
-use crate::session::Layout;
+use crate::session::{Layout, ShardRoute};
 use crate::shard::{Draft, DraftGroup, DraftRange};
 
 /// How all databases are spread that have shards, by their names.
@@ -25,7 +29,7 @@ pub(super) fn shardings(
         match draft(database, shards).check() {
             Ok(sharding) => {
                 let known = before.and_then(|before| before.get(name));
-                let layout = match known.filter(|known| known.sharding == sharding) {
+                let layout = match known.filter(|known| *known.sharding == sharding) {
                     Some(known) => Arc::clone(known),
                     None => Arc::new(Layout::new(sharding, bytes_max)),
                 };
@@ -42,6 +46,15 @@ pub(super) fn shardings(
         None => Ok(found),
         Some(problems) => Err(problems),
     }
+}
+
+/// How long who asks waits for a catalog that is being read.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Which shard a text would run on, and why, by what is known now of the default shard.
+pub(super) async fn explain(layout: &Layout, current: &Current, text: &[u8]) -> ShardRoute {
+    let known = timeout(PATIENCE, current.read()).await.ok().or_else(|| current.latest());
+    layout.explain(text, known)
 }
 
 /// Checks the shards of a configuration that is right in itself.

@@ -60,7 +60,7 @@ use self::parting::{Parting, ask_for_code, at_rest, part};
 use self::pins::PinCounts;
 pub use self::replicas::Replicas;
 use self::routing::{AtReplica, Course};
-pub use self::shards::{Layout, Shards};
+pub use self::shards::{Layout, ShardRoute, Shards};
 use self::shards::{Placing, Sharded};
 pub use self::tenancy::Tenancy;
 pub use self::terms::Terms;

@@ -6,6 +6,7 @@
 //! held, and answered by us, until the first request that needs a server.
 
 mod doubt;
+mod explain;
 mod planner;
 mod plans;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 pub(super) use self::doubt::{Doubt, Said};
+pub use self::explain::ShardRoute;
 pub(super) use self::planner::{Demand, Found, Planner, refused};
 pub use self::plans::Layout;
 use super::routing::{Course, Moving};

@@ -101,6 +101,30 @@ impl Placement {
         }
     }
 
+    /// The part of the keys that a shard has, in words.
+    pub fn part(&self, shard: ShardId) -> String {
+        let of = |places: &[(Key<'_>, ShardId)]| places.iter().filter(|(_, it)| *it == shard).count();
+        let mut part = match &self.rule {
+            Rule::Buckets(_, buckets) => {
+                let own = buckets.iter().filter(|it| **it == shard).count();
+                format!("{own} of {} buckets", buckets.len())
+            }
+            Rule::Ranges(Ranges { starts, .. }) => {
+                let own = starts.iter().filter(|(_, it)| *it == shard).count();
+                format!("{own} of {} ranges", starts.len())
+            }
+            Rule::List(List { values, otherwise }) => {
+                let others = if *otherwise == Some(shard) { " and all others" } else { "" };
+                format!("{} of {} values{others}", of(values), values.len())
+            }
+        };
+        match of(&self.overrides) {
+            0 => {}
+            own => part += &format!(", {own} by override"),
+        }
+        part
+    }
+
     /// The bucket of a key, where keys go to buckets, and it does not have a shard of its own.
     pub fn bucket(&self, key: &Key<'_>) -> Option<u64> {
         match &self.rule {

@@ -22,4 +22,4 @@ pub use shards::{
     Bracket, Changes, ShardHint, ShardSetting, WrongHint, bracket, changes, names_shards,
     shard_hint, shard_setting,
 };
-pub use words::{Words, after, statements};
+pub use words::{Words, after, behind, statements};

@@ -23,10 +23,7 @@ pub fn statements(text: &[u8]) -> Option<Vec<Words>> {
 /// What stands behind these words and one more, which is a name, in a text: the name, and the rest as
 /// it is. `None` when it begins with other words, or nothing is behind them.
 pub fn after<'t>(text: &'t [u8], words: &[&str]) -> Option<(String, &'t [u8])> {
-    let mut scanner = Scanner::new(text);
-    for word in words {
-        scanner.token().ok()?.filter(|token| token.is(word))?;
-    }
+    let mut scanner = Scanner::new(behind(text, words)?);
     let (Token::Word(name) | Token::Quoted(name)) = scanner.token().ok()?? else {
         return None;
     };
@@ -34,6 +31,15 @@ pub fn after<'t>(text: &'t [u8], words: &[&str]) -> Option<(String, &'t [u8])> {
     let rest = scanner.rest();
     let blank = rest.iter().all(|byte| byte.is_ascii_whitespace() || *byte == b';');
     (!blank).then_some((name, rest))
+}
+
+/// What stands behind these words in a text. `None` when it begins with other words.
+pub fn behind<'t>(text: &'t [u8], words: &[&str]) -> Option<&'t [u8]> {
+    let mut scanner = Scanner::new(text);
+    for word in words {
+        scanner.token().ok()?.filter(|token| token.is(word))?;
+    }
+    Some(scanner.rest())
 }
 
 fn split(text: &[u8]) -> Result<Vec<Words>, Unclear> {

@@ -1,5 +1,6 @@
 //! Keys and their shards, held against what a server says of the same values.
 
+mod changes;
 mod exact;
 mod hints;
 mod sessions;

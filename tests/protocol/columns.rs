@@ -206,6 +206,7 @@ const NUMBERS: &str =
     "tests/protocol/numbers::counters_are_what_was_done_while_the_configuration_changes";
 const AVERAGES: &str = "src/traffic/mod::all_loops_count_and_averages_are_of_the_last_period";
 const COUNTED: &str = "tests/postgres/counted::requests_and_texts_are_counted_as_they_were";
+const SHARDS: &str = "tests/postgres/shards/changes::console_says_where_keys_and_statements_are";
 const NOTHING: &str =
     "tests/protocol/figures::users_show_with_their_limits_and_what_is_not_there_shows_nothing";
 
@@ -333,6 +334,13 @@ const TESTS: &[(&str, &str, &str)] = &[
         "database state number age_seconds host functions relations loads checks failures error",
         "tests/postgres/counted::looks_at_the_catalog_are_counted_and_so_is_what_they_find",
     ),
+    ("SHOW SHARDS", "database shard pools hosts default keys", SHARDS),
+    (
+        "SHOW SHARDS",
+        "paused",
+        "tests/postgres/shards/changes::pause_of_a_database_is_of_all_its_shards",
+    ),
+    ("SHOW SHARD FOR", "database group key_type bucket shard error", SHARDS),
     ("SHOW ALERTS", "alert severity state since value threshold silenced detail", MORE),
     (
         "SHOW ALERTS",
@@ -433,7 +441,9 @@ fn every_column_is_compared_with_what_is_true() {
     }
     for command in COMMANDS {
         let columns = match command.answer {
-            Answer::Table(columns, _) | Answer::Later(columns, _) => columns,
+            Answer::Table(columns, _) | Answer::Later(columns, _) | Answer::About(columns, ..) => {
+                columns
+            }
             Answer::Explain(_) | Answer::Notice(_) | Answer::Act(_) => continue,
         };
         let columns: BTreeSet<&str> = columns.iter().map(|(name, _)| *name).collect();

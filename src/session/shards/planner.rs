@@ -254,7 +254,7 @@ impl Planner<'_> {
         })
     }
 
-    fn target(&self, keyed: &Keyed, values: &mut Values<'_>) -> Placed {
+    pub(super) fn target(&self, keyed: &Keyed, values: &mut Values<'_>) -> Placed {
         let several = |count: u32| {
             let table = keyed.roots.first().map(|root| &root.table);
             let what = format!("keys on {count} shards in one statement");
@@ -278,7 +278,7 @@ impl Planner<'_> {
     }
 
     /// Where a text has to run, by its plan and by what is said by hand.
-    fn place(
+    pub(super) fn place(
         &self,
         text: &[u8],
         planned: &Planned,

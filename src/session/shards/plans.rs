@@ -12,7 +12,7 @@ use ahash::RandomState;
 use parking_lot::RwLock;
 
 use crate::catalog::Known;
-use crate::shard::Sharding;
+use crate::shard::{ShardId, Sharding};
 use crate::sql::facts::{Builtin, Certainty, Does, Facts, Name, builtin, common, facts};
 use crate::sql::keys::{Keyed, OneOf, Plan, Slot, Table, Tables, plan};
 use crate::sql::{Bracket, Changes, ShardHint, WrongHint, bracket, changes, shard_hint};
@@ -21,7 +21,7 @@ use crate::sql::{Bracket, Changes, ShardHint, WrongHint, bracket, changes, shard
 #[derive(Debug)]
 pub struct Layout {
     /// What is configured.
-    pub sharding: Sharding,
+    pub sharding: Arc<Sharding>,
     kept: RwLock<Generations>,
     /// Bytes that a generation may have.
     generation_max: AtomicUsize,
@@ -64,9 +64,18 @@ impl Layout {
     /// No text is known yet; they may take so many bytes.
     pub fn new(sharding: Sharding, bytes_max: usize) -> Self {
         let layout =
-            Self { sharding, kept: RwLock::default(), generation_max: AtomicUsize::new(0) };
+            Self { sharding: Arc::new(sharding), kept: RwLock::default(), generation_max: AtomicUsize::new(0) };
         layout.resize(bytes_max);
         layout
+    }
+
+    /// The name of a shard as a database of its own.
+    pub fn database(&self, name: &str, shard: ShardId) -> Option<String> {
+        let own = self.sharding.shards().get(usize::from(shard.0))?;
+        Some(match shard == self.sharding.default_shard() {
+            true => name.to_owned(),
+            false => format!("{name}/{own}"),
+        })
     }
 
     /// So many bytes from now on; what is too much goes as other texts come.

@@ -70,7 +70,7 @@ pub fn spread_by(key: &str, general: &str) -> Spread {
     spread
 }
 
-fn owned(sql: &str) -> String {
+pub fn owned(sql: &str) -> String {
     format!("SET ROLE {APP_USER}; {sql}")
 }
 

@@ -1,0 +1,88 @@
+//! Which shard a text would run on, and why, for people.
+
+use std::sync::Arc;
+
+use super::doubt::Doubt;
+use super::planner::{Demand, Planner};
+use super::plans::{Layout, Planned};
+use crate::catalog::Known;
+use crate::server::manner::Manner;
+use crate::shard::{ShardId, Values};
+use crate::sql::keys::{Keyed, Plan, Slot};
+
+/// Where a text would run that a session without settings sends by itself.
+#[derive(Debug)]
+pub struct ShardRoute {
+    /// The shard; `None` where it may be any, or hangs on a parameter, or is none.
+    pub shard: Option<ShardId>,
+    /// It would run.
+    pub runs: bool,
+    /// What there is to tell of that.
+    pub lines: Vec<(&'static str, String)>,
+}
+
+impl Layout {
+    /// Finds out where a text would run, by what is known of the default shard.
+    pub fn explain(&self, text: &[u8], known: Option<Arc<Known>>) -> ShardRoute {
+        let planner = Planner {
+            layout: self,
+            known,
+            manner: &Manner::default(),
+            utf8: true,
+            message_max: u32::MAX,
+            statement_max: usize::MAX,
+            follows_names: true,
+        };
+        let planned = self.planned(text, planner.known.as_deref());
+        let mut open = Vec::new();
+        let placed = planner.place(text, &planned, &mut Doubt::default(), |planner, keyed| {
+            open = parameters(keyed);
+            match open.is_empty() {
+                true => planner.target(keyed, &mut Values::of_query(text)),
+                false => Ok(Demand::Anywhere),
+            }
+        });
+        let (shard, name) = match placed {
+            Ok(Demand::On(shard)) => (Some(shard), planner.name(shard).to_owned()),
+            Ok(Demand::Anywhere) if open.is_empty() => (None, "any".to_owned()),
+            Ok(Demand::Anywhere) => (None, format!("that of the key in {}", open.join(", "))),
+            Err(report) => {
+                let mut lines = vec![("shard", "none".to_owned()), ("refused", report.message)];
+                lines.extend(report.hint.map(|hint| ("way out", hint)));
+                return ShardRoute { shard: None, runs: false, lines };
+            }
+        };
+        let lines = vec![("shard", name), ("shard because", why(&planned))];
+        ShardRoute { shard, runs: true, lines }
+    }
+}
+
+/// Why a text runs where it runs.
+fn why(planned: &Planned) -> String {
+    let hint = matches!(planned.hint, Ok(Some(_)));
+    match &planned.plan {
+        Plan::Keyed(Keyed { roots, .. }) => {
+            let mut tables: Vec<_> = roots.iter().map(|root| root.table.to_string()).collect();
+            tables.dedup();
+            format!("of the key of {}", tables.join(", "))
+        }
+        _ if hint => "a comment names it".to_owned(),
+        Plan::Session => "it is about the session".to_owned(),
+        Plan::Reference(_) => "every shard has what it reads".to_owned(),
+        Plan::Default if planned.free => "it reads no table".to_owned(),
+        _ => "it is the default one, and the text has no table of a group".to_owned(),
+    }
+}
+
+/// The parameters that keys stand in.
+fn parameters(keyed: &Keyed) -> Vec<String> {
+    let among = keyed.roots.iter().flat_map(|root| root.among.iter());
+    let numbers = among.flat_map(|one| one.slots.iter()).filter_map(|slot| match slot {
+        Slot::Parameter { number, .. } => Some(*number),
+        Slot::Null | Slot::Literal { .. } => None,
+    });
+    let mut numbers: Vec<u16> = numbers.collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers.iter().map(|number| format!("${number}")).collect()
+}
