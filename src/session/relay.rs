@@ -179,6 +179,7 @@ impl Session {
                 planner: sharded.planner(&self.tenancy, &self.params, &self.known),
                 at: sharded.at,
                 may_leave: self.tenancy.terms.mode != PoolMode::Session,
+                may_hold: self.tenancy.terms.mode == PoolMode::Transaction,
             }),
             out: &mut out,
         }

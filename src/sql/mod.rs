@@ -19,7 +19,7 @@ pub use effects::{Effects, Leaves, Mentions, Prepare, Resets, effects, prepare, 
 pub use fingerprint::fingerprint;
 pub use names::{defines, names_any};
 pub use shards::{
-    Bracket, Changes, ShardHint, ShardSetting, WrongHint, bracket, changes, names_shards,
-    shard_hint, shard_setting,
+    Bracket, Changes, ShardHint, ShardSetting, WrongHint, bracket, changes, is_prelude,
+    names_shards, shard_hint, shard_setting,
 };
 pub use words::{Words, after, behind, statements};

@@ -2,8 +2,10 @@
 //! transaction.
 
 mod changes;
+mod prelude;
 
 pub use self::changes::{Changes, changes, names_shards};
+pub use self::prelude::is_prelude;
 use super::scan::{Scanner, Token, Unclear};
 
 /// Where somebody who has written a text, or a setting, wants it to run.

@@ -10,7 +10,8 @@ use crate::server::prepared::StatementName;
 use crate::session::flow::{Move, Open, Refusal};
 use crate::session::shards::{Demand, Doubt, Found, Planner, Said, refused, too_long};
 use crate::shard::ShardId;
-use crate::wire::frame::{HEADER_LEN, Header};
+use crate::sql::{Bracket, bracket, is_prelude};
+use crate::wire::frame::{self, HEADER_LEN, Header};
 use crate::wire::reply::Report;
 use crate::wire::request;
 use crate::wire::view;
@@ -22,6 +23,8 @@ pub(in crate::session) struct AtShard<'a> {
     pub at: ShardId,
     /// The client may leave between transactions.
     pub may_leave: bool,
+    /// A BEGIN may be held until its transaction has a shard.
+    pub may_hold: bool,
 }
 
 /// What was decided of requests to a server of a shard.
@@ -33,14 +36,41 @@ pub(in crate::session) struct OfShard {
     pub skips: bool,
     /// What is not settled behind the requests that went to this server.
     pub doubt: Doubt,
-    /// The text that has begun the transaction under way, as long as nothing has run in it: statements
-    /// were prepared or described at most.
+    /// The text that has begun the transaction under way, as long as nothing has run in it but what is
+    /// about itself, which is part of this text: statements were prepared or described at most.
     pub begun: Option<Box<[u8]>>,
     /// The server was asked for what the requests before may have left: the client's settings may say
     /// where the next one is for.
     pub settled: bool,
     /// That transaction goes on at another shard.
     pub moves: bool,
+}
+
+/// Whether a message does nothing but begin a transaction.
+fn begins(header: Header, rest: &[u8]) -> bool {
+    let body = rest.get(HEADER_LEN..header.message_len()).filter(|_| header.tag == b'Q');
+    let text = body.and_then(view::query_text);
+    matches!(text.and_then(bracket), Some(Bracket::Begin | Bracket::Start))
+}
+
+/// A transaction that begins with a longer text stays where it has begun.
+const BEGUN_MAX: usize = 4096;
+
+impl OfShard {
+    /// A request that runs something goes to this server.
+    fn ran(&mut self, request: &[u8]) {
+        let Some(begun) = self.begun.take() else { return };
+        // What it has said by itself of what follows does not go elsewhere with it.
+        let settled = self.doubt.said == Said::Settled && !self.doubt.recodes;
+        let text = match frame::message(request, u32::MAX) {
+            Ok(Some((Header { tag: b'Q', .. }, body))) => view::query_text(body),
+            Ok(_) | Err(_) => None,
+        };
+        self.begun = text.filter(|text| settled && is_prelude(text)).and_then(|text| {
+            let longer = [&*begun, b"\n;", text].concat();
+            (longer.len() <= BEGUN_MAX).then(|| longer.into())
+        });
+    }
 }
 
 impl Outgoing<'_, '_> {
@@ -50,7 +80,9 @@ impl Outgoing<'_, '_> {
         header: Header,
         rest: &[u8],
     ) -> Result<Option<Taken>, ClientFault> {
-        let Some(shard) = self.shard.clone() else { return Ok(None) };
+        if self.shard.is_none() {
+            return Ok(None);
+        }
         if self.flow.shard.skips {
             self.flow.shard.skips = header.tag != b'S';
             return Ok(None);
@@ -62,6 +94,7 @@ impl Outgoing<'_, '_> {
         {
             return Ok(None);
         }
+        let Some(shard) = self.shard.clone() else { return Ok(None) };
         // Replies to us may be owed, or none with a request that is open: for those nobody waits.
         let quiet = self.server.ledger.owes_only_ours() || self.server.ledger.is_empty();
         self.flow.shard.doubt.recodes &= !quiet;
@@ -82,6 +115,13 @@ impl Outgoing<'_, '_> {
         else {
             return self.half(header, rest);
         };
+        let free = self.ear.is_none() && self.flow.pins.is_empty() && !self.flow.placed.stays;
+        // A BEGIN behind other requests is held as one by itself is, when those are over.
+        let is_next = self.flow.batch.is_some() && demand == Ok(Demand::Anywhere);
+        if is_next && free && shard.may_hold && (outside || !quiet) && begins(header, rest) {
+            self.flow.stop = Some(if quiet { Stop::Elsewhere } else { Stop::Replies });
+            return Ok(Some(Taken::Not));
+        }
         let to = match demand {
             Ok(Demand::Anywhere) => shard.at,
             Ok(Demand::On(to)) => to,
@@ -96,7 +136,9 @@ impl Outgoing<'_, '_> {
             self.flow.shard.judged = len;
             self.flow.shard.settled = false;
             self.flow.shard.doubt = doubt;
-            self.flow.shard.begun.take_if(|_| runs);
+            if runs {
+                self.flow.shard.ran(rest.get(..len).unwrap_or_default());
+            }
             return Ok(None);
         }
         let own = !self.flow.resets.is_empty() || !self.flow.redo.is_empty();
@@ -104,7 +146,6 @@ impl Outgoing<'_, '_> {
             self.flow.stop = Some(Stop::Replies);
             return Ok(Some(Taken::Not));
         }
-        let free = self.ear.is_none() && self.flow.pins.is_empty() && !self.flow.placed.stays;
         if outside && free && shard.may_leave {
             self.flow.stop = Some(Stop::Elsewhere);
             return Ok(Some(Taken::Not));

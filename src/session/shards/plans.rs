@@ -63,8 +63,11 @@ const SHORT: usize = 1024;
 impl Layout {
     /// No text is known yet; they may take so many bytes.
     pub fn new(sharding: Sharding, bytes_max: usize) -> Self {
-        let layout =
-            Self { sharding: Arc::new(sharding), kept: RwLock::default(), generation_max: AtomicUsize::new(0) };
+        let layout = Self {
+            sharding: Arc::new(sharding),
+            kept: RwLock::default(),
+            generation_max: AtomicUsize::new(0),
+        };
         layout.resize(bytes_max);
         layout
     }

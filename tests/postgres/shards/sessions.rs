@@ -188,6 +188,51 @@ async fn what_is_not_for_one_shard_is_refused_and_the_session_goes_on() {
 }
 
 #[tokio::test]
+async fn transaction_goes_to_its_shard_with_what_is_about_itself() {
+    let spread = spread();
+    let client = spread.client().await;
+    let ids = one_each();
+    for id in ids {
+        client.batch_execute("BEGIN").await.unwrap();
+        client.batch_execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE").await.unwrap();
+        client.batch_execute("SET LOCAL application_name = 'it''s -- so' -- and").await.unwrap();
+        client.batch_execute("SAVEPOINT one").await.unwrap();
+        client.batch_execute(&format!("INSERT INTO users (id) VALUES ({id})")).await.unwrap();
+        let said = "SELECT current_setting('application_name'), \
+                    current_setting('transaction_isolation')";
+        assert_eq!(simple(&client, said).await, ["it's -- so|serializable"]);
+        client.batch_execute("ROLLBACK TO one").await.unwrap();
+        client.batch_execute(&format!("INSERT INTO orders (user_id) VALUES ({id})")).await.unwrap();
+        client.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(simple(&client, "SHOW application_name").await, [""]);
+    }
+    assert_eq!(spread.on_each("SELECT count(*) FROM users"), ["0", "0", "0", "0"]);
+    assert_eq!(spread.on_each("SELECT count(*) FROM orders"), ["1", "1", "1", "1"]);
+    // A BEGIN that comes before the reply to what goes before it.
+    for id in ids {
+        let text = format!("INSERT INTO orders (user_id) VALUES ({})", ids[0]);
+        let (first, begun) =
+            tokio::join!(client.batch_execute(&text), client.batch_execute("BEGIN"));
+        first.and(begun).unwrap();
+        client.batch_execute(&format!("INSERT INTO users (id) VALUES ({id})")).await.unwrap();
+        client.batch_execute("COMMIT").await.unwrap();
+    }
+    assert_eq!(spread.on_each("SELECT count(*) FROM users"), ["1", "1", "1", "1"]);
+    // What may have been taken back, or is more than that, stays where it is.
+    for first in ["SAVEPOINT a; SELECT 1", "SELECT set_config('a.b', 'c', true)"] {
+        client.batch_execute("BEGIN").await.unwrap();
+        client.batch_execute(first).await.unwrap();
+        let text = format!("INSERT INTO orders (user_id) VALUES ({})", ids[1]);
+        assert_refused(client.batch_execute(&text).await, first);
+        client.batch_execute("ROLLBACK").await.unwrap();
+    }
+    client.batch_execute("BEGIN; SAVEPOINT a").await.unwrap();
+    let text = format!("INSERT INTO orders (user_id) VALUES ({})", ids[1]);
+    assert_refused(client.batch_execute(&text).await, "begun otherwise");
+    client.batch_execute("ROLLBACK").await.unwrap();
+}
+
+#[tokio::test]
 async fn keys_in_other_encodings_are_refused_unless_they_are_plain() {
     let spread = super::through::spread_by("text", "");
     let client = spread.client().await;
