@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use super::explain::{Circumstances, Explainer, explain};
 use super::{App, Stage as AppStage, shards};
 use crate::admin::{
-    CancelFigures, Consoles, Explaining, Explanation, Marks, Measuring, Order, PoolFigures, Registry, Steered,
-    metrics, page,
+    CancelFigures, Consoles, Explaining, Explanation, Marks, Measuring, Order, PoolFigures,
+    Registry, Steered, metrics, page,
 };
 use crate::alerts::Shown;
 use crate::cancel::{Cancelling, Seat, Stage};
@@ -212,9 +212,8 @@ impl Registry for App {
 
     fn shardings(&self) -> Vec<(String, Arc<Sharding>)> {
         let setup = self.setup();
-        let of = |(name, layout): (&String, &Arc<Layout>)| {
-            (name.clone(), Arc::clone(&layout.sharding))
-        };
+        let of =
+            |(name, layout): (&String, &Arc<Layout>)| (name.clone(), Arc::clone(&layout.sharding));
         setup.shardings.iter().map(of).collect()
     }
 

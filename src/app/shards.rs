@@ -102,3 +102,6 @@ fn group(group: &ShardGroup) -> DraftGroup {
         otherwise,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! A sharding as it is written down, before it has been checked.
 //!
-//! It is to be written so (nothing reads this from a file yet). Of a database that has shards, hosts
-//! are those of its shards:
+//! In a file it is written so. Of a database that has shards, hosts are those of its shards:
 //!
 //! ```toml
 //! [databases.shop]
@@ -124,6 +123,8 @@ pub enum Fault {
     FunctionOfType { at: String, function: String, key_type: KeyType },
     #[error("{at}: {key} does not go with {function}")]
     Unused { at: String, key: &'static str, function: String },
+    #[error("{at}: {key} is missing")]
+    Absent { at: String, key: &'static str },
     #[error("{at}: there are no {key}")]
     Missing { at: String, key: &'static str },
     #[error("{at}: there may be 1 to {max} buckets", max = BUCKETS_MAX)]
@@ -144,8 +145,8 @@ pub enum Fault {
     RangesOverlap { at: String, first: String, second: String },
     #[error("{at}: between ranges {first} and {second} there is a gap")]
     RangesGap { at: String, first: String, second: String },
-    #[error("table {0} is there twice")]
-    TableTwice(Name),
+    #[error("{at}: table {table} is there twice")]
+    TableTwice { at: String, table: Name },
     #[error("{at}: {table:?} is no name of a table with its key column")]
     Table { at: String, table: String },
 }
@@ -155,13 +156,15 @@ impl Fault {
     pub fn told(&self) -> (String, String) {
         let at = match self {
             Self::NoShards | Self::TooManyShards(_) | Self::ShardTwice(_) => "shards",
-            Self::GroupTwice(_) | Self::TooManyGroups | Self::TableTwice(_) => "groups",
+            Self::GroupTwice(_) | Self::TooManyGroups => "groups",
             Self::NoShard { at, .. }
             | Self::KeyType { at, .. }
             | Self::Function { at, .. }
             | Self::FunctionOfType { at, .. }
             | Self::Unused { at, .. }
+            | Self::Absent { at, .. }
             | Self::Missing { at, .. }
+            | Self::TableTwice { at, .. }
             | Self::BucketCount { at }
             | Self::BucketSpan { at, .. }
             | Self::BucketTwice { at, .. }
@@ -230,17 +233,22 @@ impl Check<'_> {
             if group.tables.is_empty() {
                 self.faults.push(Fault::Missing { at: at.clone(), key: "tables" });
             }
+            let at_tables = format!("{at}.tables");
             for (table, column) in &group.tables {
                 if column.is_empty() {
-                    self.faults.push(Fault::Table { at: at.clone(), table: table.clone() });
+                    let (at, table) = (at_tables.clone(), table.clone());
+                    self.faults.push(Fault::Table { at, table });
                 }
                 let key = column.as_str().into();
                 let kind = Kind::Sharded { group: number, key, columns: None };
-                self.add(&mut tables, &at, table, kind);
+                self.add(&mut tables, &at_tables, table, kind);
             }
             let key_type = KeyType::of(&group.key_type).unwrap_or_else(|| {
                 let name = group.key_type.clone();
-                self.faults.push(Fault::KeyType { at: at.clone(), name });
+                self.faults.push(match name.is_empty() {
+                    true => Fault::Absent { at: at.clone(), key: "key_type" },
+                    false => Fault::KeyType { at: format!("{at}.key_type"), name },
+                });
                 KeyType::Text
             });
             let placement = self.placement(&at, group, key_type);
@@ -278,7 +286,8 @@ impl Check<'_> {
         let is_it =
             |entry: &Entry| entry.schema.is_none() || schema.is_none() || entry.schema == schema;
         if entries.iter().any(is_it) {
-            return self.faults.push(Fault::TableTwice(Name { schema, name: name.into() }));
+            let table = Name { schema, name: name.into() };
+            return self.faults.push(Fault::TableTwice { at: at.to_owned(), table });
         }
         entries.push(Entry { schema, kind });
     }
@@ -289,8 +298,13 @@ impl Check<'_> {
             "md5_hex8_mod" => Some(Hash::Md5Hex8),
             "modulo" => Some(Hash::Modulo),
             "range" | "list" => None,
+            "" => {
+                self.faults.push(Fault::Absent { at: at.to_owned(), key: "function" });
+                Some(Hash::Postgres)
+            }
             name => {
-                self.faults.push(Fault::Function { at: at.to_owned(), name: name.to_owned() });
+                let at = format!("{at}.function");
+                self.faults.push(Fault::Function { at, name: name.to_owned() });
                 Some(Hash::Postgres)
             }
         };

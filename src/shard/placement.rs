@@ -103,7 +103,8 @@ impl Placement {
 
     /// The part of the keys that a shard has, in words.
     pub fn part(&self, shard: ShardId) -> String {
-        let of = |places: &[(Key<'_>, ShardId)]| places.iter().filter(|(_, it)| *it == shard).count();
+        let of =
+            |places: &[(Key<'_>, ShardId)]| places.iter().filter(|(_, it)| *it == shard).count();
         let mut part = match &self.rule {
             Rule::Buckets(_, buckets) => {
                 let own = buckets.iter().filter(|it| **it == shard).count();

@@ -55,7 +55,8 @@ impl Reader<'_> {
         if mode == PoolMode::Session {
             let hint = "set pool_mode = \"transaction\" there".to_owned();
             let what = "a database with shards can't be used in session mode";
-            self.report_at(seen.get("pool_mode").copied().or(Some(header)), path, what, Some(hint));
+            let (line, key) = (seen.get("pool_mode").copied(), joined(path, "pool_mode"));
+            self.report_at(line.or(Some(header)), &key, what, Some(hint));
         }
         let nobody = |database: &Database| {
             let configured = database.check_user.as_ref().or(general.check_user.as_ref());

@@ -92,25 +92,29 @@ fn each_fault_is_told_in_one_line() {
             groups,
             &[
                 "two groups are called g",
-                "groups.g: \".x\" is no name of a table with its key column",
-                "groups.g: \"z\" is no name of a table with its key column",
+                "groups.g.tables: \".x\" is no name of a table with its key column",
+                "groups.g.tables: \"z\" is no name of a table with its key column",
             ],
         ),
-        (twice_named, &["table public.countries is there twice"]),
+        (twice_named, &["groups.g.tables: table public.countries is there twice"]),
         (of("postgres", |group| group.tables.clear()), &["groups.g: there are no tables"]),
         (
             of("postgres", |group| group.key_type = "money".to_owned()),
             &[
-                "groups.g: money is no type of keys; types are smallint, integer, bigint, text, uuid, \
+                "groups.g.key_type: money is no type of keys; types are smallint, integer, bigint, text, uuid, \
                bytea, date",
             ],
         ),
         (
             of("crc32", |_| {}),
             &[
-                "groups.g: crc32 is no function; functions are postgres, md5_hex8_mod, modulo, range, \
+                "groups.g.function: crc32 is no function; functions are postgres, md5_hex8_mod, modulo, range, \
                list",
             ],
+        ),
+        (
+            of("", |group| group.key_type.clear()),
+            &["groups.g: key_type is missing", "groups.g: function is missing"],
         ),
         (
             of("modulo", |group| group.key_type = "text".to_owned()),
