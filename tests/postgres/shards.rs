@@ -1,6 +1,7 @@
 //! Keys and their shards, held against what a server says of the same values.
 
 mod changes;
+mod differential;
 mod exact;
 mod hints;
 mod sessions;

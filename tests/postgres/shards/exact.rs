@@ -14,11 +14,12 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use super::connected;
 use crate::support::cluster;
 
-const SHARDS: u8 = 3;
+pub const SHARDS: u8 = 3;
 /// Tables with their key columns.
-const TABLES: [(&str, &str); 3] = [("users", "id"), ("orders", "user_id"), ("items", "user_id")];
+pub const TABLES: [(&str, &str); 3] =
+    [("users", "id"), ("orders", "user_id"), ("items", "user_id")];
 
-fn sharding() -> Sharding {
+pub fn sharding() -> Sharding {
     let shards: Vec<String> = (0..SHARDS).map(|shard| format!("s{shard}")).collect();
     sharding_of(&shards.iter().map(String::as_str).collect::<Vec<_>>(), &TABLES)
 }
@@ -43,21 +44,23 @@ pub fn sharding_of(shards: &[&str], tables: &[(&str, &str)]) -> Sharding {
     draft.check().unwrap()
 }
 
-/// A schema `s` with the rows of each shard, and one with all of them.
-async fn fill(client: &Client, sharding: &Sharding) {
+/// The tables and rows of each shard, and of one server that has all of them.
+pub fn scripts(sharding: &Sharding) -> Vec<(String, String)> {
     const COLUMNS: &str = "no int, {key} bigint, x int, c text";
     let mut random = StdRng::seed_from_u64(11);
-    let schemas = (0..SHARDS).map(|shard| (format!("s{shard}"), Some(ShardId(shard))));
-    let schemas: Vec<_> = schemas.chain([("whole".to_owned(), None)]).collect();
-    let mut sql = String::new();
-    for (schema, _) in &schemas {
-        sql += &format!("CREATE SCHEMA {schema}; CREATE TABLE {schema}.countries (c text, x int);");
-        sql += &format!("INSERT INTO {schema}.countries VALUES ('a', 1), ('b', 2), ('z', 3);");
-        for (table, key) in TABLES {
-            let columns = COLUMNS.replace("{key}", key);
-            sql += &format!("CREATE TABLE {schema}.{table} ({columns});");
-        }
-    }
+    let shards = (0..SHARDS).map(|shard| (format!("s{shard}"), Some(ShardId(shard))));
+    let mut scripts: Vec<_> = shards
+        .chain([("whole".to_owned(), None)])
+        .map(|(name, shard)| {
+            let mut sql = "CREATE TABLE countries (c text, x int); \
+                           INSERT INTO countries VALUES ('a', 1), ('b', 2), ('z', 3);"
+                .to_owned();
+            for (table, key) in TABLES {
+                sql += &format!("CREATE TABLE {table} ({});", COLUMNS.replace("{key}", key));
+            }
+            (name, shard, sql)
+        })
+        .collect();
     for (table, _) in TABLES {
         for no in 0..30 {
             let key = match random.random_range(0..12) {
@@ -72,15 +75,27 @@ async fn fill(client: &Client, sharding: &Sharding) {
             let home = sharding.of_text(0, text.as_deref().map(str::as_bytes)).unwrap();
             let key = text.unwrap_or("NULL".to_owned());
             let (x, c) = (random.random_range(0..5), ["a", "b", "c"][random.random_range(0..3)]);
-            for (schema, shard) in &schemas {
+            for (_, shard, sql) in &mut scripts {
                 if shard.is_none_or(|shard| shard == home) {
-                    let row = format!("VALUES ({no}, {key}, {x}, '{c}')");
-                    sql += &format!("INSERT INTO {schema}.{table} {row};");
+                    *sql += &format!("INSERT INTO {table} VALUES ({no}, {key}, {x}, '{c}');");
                 }
             }
         }
     }
-    client.batch_execute(&sql).await.unwrap();
+    scripts.into_iter().map(|(name, _, sql)| (name, sql)).collect()
+}
+
+/// A schema `s` with the rows of each shard, and one with all of them.
+async fn fill(client: &Client, sharding: &Sharding) {
+    for (schema, sql) in scripts(sharding) {
+        let sql = format!("CREATE SCHEMA {schema}; SET search_path = {schema}; {sql}");
+        client.batch_execute(&sql).await.unwrap();
+    }
+}
+
+/// A query over all of it, made up.
+pub fn query(random: &mut StdRng) -> String {
+    Maker { random, names: 0 }.query(2, Inner::Top)
 }
 
 /// Makes up queries. Relations have the columns `k` (a key, or called so), `x` and `c` by then.
@@ -277,7 +292,7 @@ fn generated_queries_give_on_their_shards_what_one_server_gives() {
         let mut random = StdRng::seed_from_u64(23);
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         for _ in 0..count {
-            let text = Maker { random: &mut random, names: 0 }.query(2, Inner::Top);
+            let text = query(&mut random);
             let what = compare(&client, &sharding, &text).await;
             *seen.entry(what).or_default() += 1;
         }
