@@ -86,6 +86,10 @@ fn settings_follow_their_transaction() {
          {SHOW}
          commit
          {SHOW}
+         set local.tenant = 'kept'
+         select current_setting('local.tenant')
+         set transaction.tenant to 'kept'
+         select current_setting('transaction.tenant')
          begin
          set app.tenant = 'kept'
          set local app.tenant = 'local'

@@ -73,6 +73,11 @@ impl Effects {
     }
 }
 
+/// Whether this goes on, or follows, the name of a setting: `.`, `=`, `TO`.
+pub(in crate::sql) fn is_behind_name(token: Token<'_>) -> bool {
+    matches!(token, Token::Symbol(b'.' | b'=')) || token.is("to")
+}
+
 const IDENTITY: [&[u8]; 2] = [b"role", b"session_authorization"];
 
 const CHARACTERISTICS: [&[u8]; 3] = [
@@ -87,8 +92,9 @@ pub(super) fn set(mut scanner: Scanner<'_>, effects: &mut Effects) -> Result<(),
         effects.leaves |= Leaves::ANY_SETTINGS | Leaves::CODE;
         return Ok(());
     };
-    // These end with the transaction.
-    if ["local", "transaction", "constraints"].iter().any(|word| first.is(word)) {
+    // These end with the transaction, where they do not begin the name of a setting.
+    let ends = ["local", "transaction", "constraints"].iter().any(|word| first.is(word));
+    if ends && !scanner.peek()?.is_some_and(is_behind_name) {
         return Ok(());
     }
     if first.is("session") {
@@ -116,8 +122,7 @@ pub(super) fn set(mut scanner: Scanner<'_>, effects: &mut Effects) -> Result<(),
     }
     let next = scanner.peek()?;
     match next {
-        Some(Token::Symbol(b'=' | b'.')) => assignment(first, scanner, effects),
-        Some(token) if token.is("to") => assignment(first, scanner, effects),
+        Some(token) if is_behind_name(token) => assignment(first, scanner, effects),
         _ => by_word(first, next, scanner, effects),
     }
 }

@@ -102,6 +102,12 @@ fn what_may_change_a_session_is_seen() {
 fn it_is_known_what_may_be_left() {
     for (text, leaves) in [
         ("set a.b = 1", Leaves::SETTINGS),
+        ("set local.b = 1", Leaves::SETTINGS),
+        ("set transaction.b to 1", Leaves::SETTINGS),
+        ("set constraints = 1", Leaves::SETTINGS),
+        ("set local a.b = 1", Leaves::NOTHING),
+        ("set local local.b = 1", Leaves::NOTHING),
+        ("set transaction read only", Leaves::NOTHING),
         ("reset a.b", Leaves::RESET | Leaves::ANY_SETTINGS),
         ("set a.b to default", Leaves::RESET | Leaves::ANY_SETTINGS),
         ("set \"a\"\"b\" to 1", Leaves::CODE | Leaves::ANY_SETTINGS),
