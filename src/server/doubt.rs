@@ -40,6 +40,17 @@ impl Doubt {
         }
     }
 
+    /// Takes what is of these kinds.
+    pub(super) fn take(&mut self, kinds: Leaves) -> Self {
+        let settings = match kinds.has(Leaves::SETTINGS) {
+            true => std::mem::take(&mut self.settings),
+            false => Vec::new(),
+        };
+        let taken = Self { leaves: self.leaves & kinds, settings };
+        self.leaves = self.leaves.without(kinds);
+        taken
+    }
+
     /// What may have been left.
     #[inline]
     pub fn leaves(&self) -> Leaves {

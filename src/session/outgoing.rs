@@ -20,7 +20,7 @@ use std::sync::Arc;
 use self::again::Telling;
 use self::lending::{For, Lending};
 pub(super) use self::refusal::REFUSED_CODE;
-pub(super) use self::sharding::{AtShard, OfShard};
+pub(super) use self::sharding::{AtShard, OF_SETTINGS, OfShard};
 use self::statements::{Resolved, There};
 use super::flow::{ClientFault, Flow, Frees, Refusal, Restore, Stop};
 use super::gate;

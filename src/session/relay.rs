@@ -70,6 +70,7 @@ impl Session {
                         Known::Pinned => self.stays(),
                     }
                 }
+                self.find_out_where(cx)?;
                 if !self.pull_client(cx, scratch)? && !received {
                     return Ok(ControlFlow::Continue(()));
                 }

@@ -18,6 +18,7 @@ pub(super) use self::doubt::{Doubt, Said};
 pub use self::explain::ShardRoute;
 pub(super) use self::planner::{Demand, Found, Planner, refused};
 pub use self::plans::Layout;
+use super::gate::check_reading;
 use super::routing::{Course, Moving};
 use super::{ClientFault, End, Session, Tenancy};
 use crate::config::PoolMode;
@@ -198,8 +199,8 @@ impl Session {
         anywhere: bool,
         out: &mut Vec<u8>,
     ) -> Result<Option<Placing>, End> {
-        let mode = self.tenancy.terms.mode;
-        let message = frame::message(request, self.tenancy.terms.message_max);
+        let terms = &self.tenancy.terms;
+        let message = frame::message(request, terms.message_max);
         let Some((header, body)) = message.map_err(ClientFault::from)? else { return Ok(None) };
         let text = match header.tag {
             b'Q' => view::query_text(body),
@@ -209,12 +210,18 @@ impl Session {
         let Some(sharded) = &mut course.sharded else { return Ok(None) };
         match (sharded.holds, text.and_then(bracket)) {
             (false, Some(begin @ (Bracket::Begin | Bracket::Start)))
-                if anywhere && mode == PoolMode::Transaction && self.ear.is_none() =>
+                if anywhere && terms.mode == PoolMode::Transaction && self.ear.is_none() =>
             {
+                // It is sent by us later, as it is.
+                if terms.read_only {
+                    check_reading(header, Some(body), terms.statement_max)?;
+                }
                 sharded.holds = true;
-                let begin_text = text.unwrap_or_default().into();
-                let moving = Moving { begin: begin_text, to: Role::Primary, clock: None };
-                course.moving = Some(moving);
+                course.moving = Some(Moving {
+                    begin: text.unwrap_or_default().into(),
+                    to: Role::Primary,
+                    clock: None,
+                });
                 self.names.drop_unnamed();
                 reply::command_complete(out, begin.tag());
                 out.extend_from_slice(&reply::ready(b'T'));

@@ -6,12 +6,15 @@
 use std::task::Context;
 use std::time::SystemTime;
 
+use super::flow::Stop;
 use super::listen::settle;
 use super::names::Unnamed;
+use super::outgoing::OF_SETTINGS;
 use super::pins::Pin;
 use super::{Attached, End, Session, Tenancy};
 use crate::cancel::Pinned;
 use crate::client::condition;
+use crate::config::PoolMode;
 use crate::events::Kind;
 use crate::server::doubt::Question;
 use crate::server::receive::Fault;
@@ -58,21 +61,14 @@ impl Session {
         // The question would cost the client a statement that is nowhere else.
         let ask = ask && *self.names.unnamed() != Unnamed::OnlyHere;
         if ask {
-            let mut out = Vec::new();
-            let table = self.tenancy.pool.connector().params();
-            if let Some(question) = lease.ask(table, &mut out).map_err(Fault::from)? {
-                flow.asked = Some(Box::new(question));
-                flow.placed.asked = flow.placed.requests;
-                self.names.leave_server();
-                // A cancel is for what the client runs.
-                self.seat.spare();
-                let server = &mut ***lease;
-                let sent = server.outbox.send(&mut server.socket, cx, &out);
-                sent.map_err(|_lost| End::ServerGone)?;
+            if self.ask_server(cx, !Leaves::NOTHING)? {
                 return Ok(Known::Asked);
             }
-            lease.taint();
+            self.attached.iter_mut().for_each(|attached| attached.lease.taint());
         }
+        let Some(Attached { lease, flow, .. }) = self.attached.as_deref_mut() else {
+            return Ok(Known::All);
+        };
         if flow.pins.remove(self.tenancy.terms.pins.allowed) {
             lease.taint();
         }
@@ -85,6 +81,49 @@ impl Session {
         }
         self.limit_lent();
         Ok(if self.cease(cx)? { Known::Asked } else { Known::All })
+    }
+
+    /// A server that is kept in any case is asked for the client's settings where the next request waits for
+    /// what they say of its shard.
+    pub(super) fn find_out_where(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let Some(Attached { lease, flow, .. }) = self.attached.as_deref() else { return Ok(()) };
+        if flow.stop != Some(Stop::Settling) || !flow.shard.waits_for_settings() {
+            return Ok(());
+        }
+        let mode = self.tenancy.terms.mode;
+        let keeps = mode == PoolMode::Session || !flow.pins.is_empty();
+        let may_ask = flow.asked.is_none()
+            && lease.is_at_rest()
+            && lease.outbox.is_empty()
+            && lease.receiver.status() == b'I'
+            && lease.doubted().has_any(OF_SETTINGS)
+            && !flow.pins.has(Pin::Unknown);
+        if keeps && may_ask && *self.names.unnamed() != Unnamed::OnlyHere {
+            // What else it leaves does not matter where the server is its client's to the end.
+            let kinds = if mode == PoolMode::Session { OF_SETTINGS } else { !Leaves::NOTHING };
+            self.ask_server(cx, kinds)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the server what of these kinds has been left in its session; whether anything can be asked.
+    fn ask_server(&mut self, cx: &mut Context<'_>, kinds: Leaves) -> Result<bool, End> {
+        let Some(Attached { lease, flow, .. }) = self.attached.as_deref_mut() else {
+            return Ok(false);
+        };
+        let mut out = Vec::new();
+        let table = self.tenancy.pool.connector().params();
+        let asked = lease.ask(kinds, table, &mut out).map_err(Fault::from)?;
+        let Some(question) = asked else { return Ok(false) };
+        flow.asked = Some(Box::new(question));
+        flow.placed.asked = flow.placed.requests;
+        self.names.leave_server();
+        // A cancel is for what the client runs.
+        self.seat.spare();
+        let server = &mut ***lease;
+        let sent = server.outbox.send(&mut server.socket, cx, &out);
+        sent.map_err(|_lost| End::ServerGone)?;
+        Ok(true)
     }
 
     /// What is left under the client's names goes with a reset where it is too much.

@@ -4,6 +4,7 @@ mod changes;
 mod differential;
 mod exact;
 mod hints;
+mod messages;
 mod sessions;
 mod through;
 

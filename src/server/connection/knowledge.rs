@@ -70,22 +70,23 @@ impl Server {
         self.doubt.leaves()
     }
 
-    /// Appends the question that settles what may have been left. `None` where nothing can be
+    /// Appends the question that settles what of these kinds may have been left. `None` where nothing can be
     /// asked for: what there is can only be reset.
     ///
     /// # Errors
     /// Not for a server at rest.
     pub fn ask(
         &mut self,
+        kinds: Leaves,
         table: &ParamsTable,
         out: &mut Vec<u8>,
     ) -> Result<Option<Question>, Violation> {
-        let doubt = std::mem::take(&mut self.doubt);
+        let doubt = self.doubt.take(kinds);
         let asked = Question::of(doubt, &self.applied, table, self.prepared.len());
         let (mut question, sql) = match asked {
             Ok(asked) => asked,
-            Err(doubt) => {
-                self.doubt = doubt;
+            Err(Doubt { leaves, settings }) => {
+                self.doubt.add(leaves, &settings);
                 return Ok(None);
             }
         };

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use super::{ClientFault, Outgoing, Stop, Taken};
+use super::{ClientFault, Outgoing, Stop, TARGET_MAX, Taken};
 use crate::route::Role;
 use crate::server::ledger::Awaited;
 use crate::server::prepared::StatementName;
 use crate::session::flow::{Move, Open, Refusal};
 use crate::session::shards::{Demand, Doubt, Found, Planner, Said, refused, too_long};
 use crate::shard::ShardId;
-use crate::sql::{Bracket, bracket, is_prelude};
+use crate::sql::{Bracket, Leaves, bracket, is_prelude};
 use crate::wire::frame::{self, HEADER_LEN, Header};
 use crate::wire::reply::Report;
 use crate::wire::request;
@@ -53,10 +53,19 @@ fn begins(header: Header, rest: &[u8]) -> bool {
     matches!(text.and_then(bracket), Some(Bracket::Begin | Bracket::Start))
 }
 
+/// What may be left that says where requests are for.
+pub(in crate::session) const OF_SETTINGS: Leaves =
+    Leaves::SETTINGS.with(Leaves::ANY_SETTINGS).with(Leaves::RESET);
+
 /// A transaction that begins with a longer text stays where it has begun.
 const BEGUN_MAX: usize = 4096;
 
 impl OfShard {
+    /// The next request waits for what the client's settings say.
+    pub(in crate::session) fn waits_for_settings(&self) -> bool {
+        self.settled && self.doubt.said != Said::Settled
+    }
+
     /// A request that runs something goes to this server.
     fn ran(&mut self, request: &[u8]) {
         let Some(begun) = self.begun.take() else { return };
@@ -87,10 +96,10 @@ impl Outgoing<'_, '_> {
             self.flow.shard.skips = header.tag != b'S';
             return Ok(None);
         }
-        let of_copy = matches!(header.tag, b'd' | b'c' | b'f' | b'H' | b'S');
+        // The data of a COPY may come before its server has begun it, and nothing else is taken within.
         if self.flow.shard.judged > 0
-            || header.tag == b'X'
-            || of_copy && self.server.ledger.is_copying_in()
+            || matches!(header.tag, b'X' | b'd' | b'c' | b'f')
+            || self.server.ledger.is_copying_in()
         {
             return Ok(None);
         }
@@ -106,7 +115,8 @@ impl Outgoing<'_, '_> {
             return Ok(Some(Taken::Not));
         }
         let doubt = &mut self.flow.shard.doubt;
-        if quiet && outside && !doubted {
+        let unsure = self.flow.asked.is_some() || self.server.doubted().has_any(OF_SETTINGS);
+        if quiet && outside && !unsure {
             doubt.said = Said::Settled;
         }
         doubt.inside = quiet && self.server.receiver.status() == b'T';
@@ -216,7 +226,9 @@ impl Outgoing<'_, '_> {
                     None => return Ok(None),
                 }
             }
-            (b'Q' | b'F' | b'P' | b'D', _) => return Ok(Some(Taken::Not)),
+            (b'Q' | b'F' | b'P', None) => return Ok(Some(Taken::Not)),
+            (b'D', None) if header.body_len <= TARGET_MAX => return Ok(Some(Taken::Not)),
+            // A portal may be described: it is there, or it fails by itself.
             _ => return Ok(None),
         };
         self.flow.shard.skips = true;

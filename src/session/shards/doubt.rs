@@ -1,5 +1,7 @@
 //! What the next requests are understood by that is not settled yet.
 
+use super::planner::Planner;
+use crate::server::manner::Manner;
 use crate::shard::ShardId;
 
 /// What of a session is not settled yet.
@@ -19,10 +21,47 @@ pub(in crate::session) enum Said {
     /// Nothing.
     #[default]
     Settled,
-    /// That it is this.
-    Here(Forced),
+    /// That the settings name these.
+    Here(Named),
     /// Something.
     Unclear,
+}
+
+/// The shards that settings name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::session) struct Named {
+    /// `pgweir.shard`.
+    pub by_name: Option<ShardId>,
+    /// `pgweir.shard_key`.
+    pub by_key: Option<ShardId>,
+}
+
+impl Planner<'_> {
+    /// What has been said when a setting has named this shard; the other one stays as it is.
+    pub(super) fn said_behind(&self, said: Said, set: Forced) -> Said {
+        let Manner { shard, shard_key, .. } = self.manner;
+        let known = match (said, set.by_name) {
+            (Said::Here(named), _) => Ok(named),
+            (Said::Unclear, _) => Ok(Named::default()),
+            (Said::Settled, true) => {
+                let by_key = shard_key.as_ref().map(|key| self.shard_of_key(key)).transpose();
+                by_key.map(|by_key| Named { by_key, by_name: None })
+            }
+            (Said::Settled, false) => {
+                let by_name = shard.as_ref().map(|name| self.shard_of_name(name)).transpose();
+                by_name.map(|by_name| Named { by_name, by_key: None })
+            }
+        };
+        match (known, set) {
+            (Err(_), _) => Said::Unclear,
+            (Ok(known), Forced { shard, by_name: true }) => {
+                Said::Here(Named { by_name: Some(shard), ..known })
+            }
+            (Ok(known), Forced { shard, by_name: false }) => {
+                Said::Here(Named { by_key: Some(shard), ..known })
+            }
+        }
+    }
 }
 
 /// A shard that has been named.

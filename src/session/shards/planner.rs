@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::doubt::{Doubt, Forced, Said};
+use super::doubt::{Doubt, Forced, Named, Said};
 use super::plans::{Layout, Planned};
 use crate::catalog::Known;
 use crate::client::condition;
@@ -14,7 +14,7 @@ use crate::session::names::{Names, Unnamed};
 use crate::shard::{NoShard, ShardId, Target, Values};
 use crate::sql::facts::Name;
 use crate::sql::keys::{Access, Construct, Everywhere, Keyed, Plan, Refusal};
-use crate::sql::{Bracket, ShardHint, ShardSetting, WrongHint, names_shards, shard_setting};
+use crate::sql::{Bracket, ShardHint, WrongHint, names_shards, shard_setting};
 use crate::wire::frame;
 use crate::wire::parameters::Parameters;
 use crate::wire::reply::Report;
@@ -300,11 +300,12 @@ impl Planner<'_> {
             return Ok(Demand::Anywhere);
         }
         let setting = if changes.shard { shard_setting(text) } else { None };
-        let mut forced = self.by_text(planned, setting.as_ref())?;
+        let set = setting.as_ref().map(|setting| self.forced(&setting.hint)).transpose()?;
+        let mut forced = self.by_text(planned, set)?;
         let mut said = doubt.said;
-        match (&setting, forced) {
-            (Some(setting), Some(forced)) if doubt.inside || !setting.local => {
-                doubt.said = Said::Here(forced);
+        match (&setting, set) {
+            (Some(setting), Some(set)) if doubt.inside || !setting.local => {
+                doubt.said = self.said_behind(said, set);
             }
             _ if changes.shard || changes.by_function && names_shards(text) => {
                 doubt.said = Said::Unclear;
@@ -402,19 +403,21 @@ impl Planner<'_> {
     fn by_text(
         &self,
         planned: &Planned,
-        setting: Option<&ShardSetting>,
+        set: Option<Forced>,
     ) -> Result<Option<Forced>, Box<Report>> {
         let wrong = |wrong: &WrongHint| refused(wrong, "Write /* pgweir: shard=… */, once.");
         let hint = planned.hint.as_ref().map_err(wrong)?;
         let hint = hint.as_ref().map(|hint| self.forced(hint)).transpose()?;
-        let set = setting.map(|setting| self.forced(&setting.hint)).transpose()?;
         self.agreed(hint, set)
     }
 
     /// The shard that the session's settings name.
     fn by_session(&self, said: Said) -> Result<Option<Forced>, Box<Report>> {
         match said {
-            Said::Here(forced) => Ok(Some(forced)),
+            Said::Here(Named { by_name, by_key }) => self.agreed(
+                by_name.map(|shard| Forced { shard, by_name: true }),
+                by_key.map(|shard| Forced { shard, by_name: false }),
+            ),
             Said::Unclear => Ok(None),
             Said::Settled => {
                 let Manner { shard, shard_key, .. } = self.manner;
@@ -452,7 +455,7 @@ impl Planner<'_> {
         }
     }
 
-    fn shard_of_name(&self, name: &[u8]) -> Result<ShardId, Box<Report>> {
+    pub(super) fn shard_of_name(&self, name: &[u8]) -> Result<ShardId, Box<Report>> {
         let shards = self.layout.sharding.shards();
         let found = shards.iter().position(|shard| shard.as_bytes() == name);
         let found = found.and_then(|at| u8::try_from(at).ok()).map(ShardId);
@@ -461,7 +464,7 @@ impl Planner<'_> {
     }
 
     /// `42`, or `group:42` where there are several groups.
-    fn shard_of_key(&self, key: &[u8]) -> Result<ShardId, Box<Report>> {
+    pub(super) fn shard_of_key(&self, key: &[u8]) -> Result<ShardId, Box<Report>> {
         self.layout.sharding.of_written(key).map_err(|why| refused(why, ""))
     }
 }

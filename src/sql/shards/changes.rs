@@ -59,7 +59,13 @@ fn read_changes(scanner: &mut Scanner<'_>, changes: &mut Changes) -> Result<(), 
                 changes.encoding |= word == b"names"
                     || word == b"set_config"
                     || memchr::memmem::find(&word, b"encoding").is_some();
-                changes.shard |= word == b"pgweir" && !begun.is("show") && may_be_shard(*scanner)?;
+                let names = match word.strip_prefix(b"pgweir") {
+                    Some(b"") => may_be_shard(*scanner)?,
+                    // A name may be one word in quotes.
+                    Some([b'.', name @ ..]) => !OTHERS.contains(&name),
+                    Some(_) | None => false,
+                };
+                changes.shard |= names && !begun.is("show");
             }
             Token::Value | Token::Symbol(_) => {}
         }
@@ -72,9 +78,14 @@ fn may_be_shard(mut scanner: Scanner<'_>) -> Result<bool, Unclear> {
     if scanner.token()? != Some(Token::Symbol(b'.')) {
         return Ok(false);
     }
-    let others = ["role", "max_lag", "causal_token"];
-    Ok(!scanner.token()?.is_some_and(|name| others.iter().any(|other| name.is(other))))
+    Ok(match scanner.token()? {
+        Some(Token::Word(name)) => !OTHERS.contains(&&*name.to_ascii_lowercase()),
+        _ => true,
+    })
 }
+
+/// The settings of ours that name no shard.
+const OTHERS: [&[u8]; 3] = [b"role", b"max_lag", b"causal_token"];
 
 /// Whether a text that calls `set_config` may set what names a shard: it does not say another name in a
 /// plain string.
@@ -127,6 +138,9 @@ mod tests {
             ("SET client_encoding = 'UTF8'", encoding),
             ("SET pgweir.shard = 'a'", shard),
             ("SET \"pgweir\".\"shard_key\" = E'a'", shard),
+            ("SET LOCAL \"pgweir.shard\" = 'a'", shard),
+            ("RESET \"PgWeir.Shard_Key\"", shard),
+            ("SET \"pgweir.role\" = 'primary'", none),
             ("RESET pgweir.shard; SELECT 1", shard),
             ("SHOW pgweir.shard", none),
             ("SET pgweir.role = 'primary'", none),

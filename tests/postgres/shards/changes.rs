@@ -67,7 +67,7 @@ fn console_says_where_keys_and_statements_are() {
     }
 }
 
-fn reload(spread: &Spread, toml: &str) {
+pub fn reload(spread: &Spread, toml: &str) {
     spread.pooler.rewrite(toml);
     let ended = psql(&spread.pooler.url("boss", PASSWORD, "pgweir"), "RELOAD");
     assert!(ended.status.success(), "{}", ended.stderr);
@@ -103,6 +103,26 @@ async fn shard_that_a_reload_moves_is_followed_from_the_next_transaction_on() {
         let text = format!("SELECT name FROM users WHERE id = {id}");
         assert_eq!(simple(&idle, &text).await, [wanted]);
     }
+    drop(old);
+}
+
+#[tokio::test]
+async fn transaction_that_has_no_server_yet_follows_its_shard_elsewhere() {
+    let mut spread = spread();
+    let (ids, elsewhere) = (one_each(), cluster());
+    let client = spread.client().await;
+    let by_key = format!("SELECT name FROM users WHERE id = {}", ids[1]);
+    assert_eq!(simple(&client, &by_key).await, [""; 0]);
+    client.batch_execute("BEGIN").await.unwrap();
+    let table = "CREATE TABLE users (id bigint PRIMARY KEY, name text)";
+    elsewhere.primary().sql(APP_DATABASE, &owned(table)).unwrap();
+    spread.shards.insert(1, elsewhere);
+    let old = spread.shards.remove(2);
+    reload(&spread, &configuration(&spread.shards, ""));
+    let insert = format!("INSERT INTO users (id, name) VALUES ({}, 'x')", ids[1]);
+    client.batch_execute(&insert).await.unwrap();
+    client.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(spread.on_each("SELECT count(*) FROM users"), ["0", "1", "0", "0"]);
     drop(old);
 }
 

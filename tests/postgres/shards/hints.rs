@@ -1,7 +1,11 @@
 //! Hints and settings that name a shard: what they reach, and that none is followed that is in doubt.
 
-use super::sessions::{add_users, assert_refused, simple};
-use super::through::{one_each, spread};
+use tokio_postgres::error::SqlState;
+
+use super::changes::reload;
+use super::sessions::{add_users, assert_refused, simple, told};
+use super::through::{configuration, one_each, spread};
+use crate::support::APP_USER;
 
 const COUNT: &str = "SELECT count(*) FROM users";
 
@@ -66,6 +70,59 @@ async fn settings_are_not_believed_when_they_may_have_been_changed() {
 }
 
 #[tokio::test]
+async fn name_of_a_setting_may_be_one_word_in_quotes() {
+    let spread = spread();
+    let client = spread.client().await;
+    let insert = "INSERT INTO notes VALUES (2)";
+    for set in ["SET LOCAL \"pgweir.shard\" = 'b'", "SET \"PgWeir.Shard\" TO 'b'"] {
+        client.batch_execute("BEGIN").await.unwrap();
+        client.batch_execute(set).await.unwrap();
+        assert_refused(client.batch_execute(insert).await, set);
+        client.batch_execute("ROLLBACK").await.unwrap();
+    }
+    let set = "SET \"pgweir.shard\" = 'b'";
+    let (set, inserted) = tokio::join!(client.batch_execute(set), client.batch_execute(insert));
+    set.unwrap();
+    // There it is, and that shard has no such table.
+    assert_eq!(told(&inserted.unwrap_err()).0, SqlState::UNDEFINED_TABLE);
+    client.batch_execute("RESET \"pgweir.shard\"").await.unwrap();
+    assert_eq!(simple(&client, "SELECT count(*) FROM notes").await, ["1"]);
+}
+
+#[tokio::test]
+async fn session_that_keeps_its_server_is_asked_what_its_transaction_left() {
+    let spread = spread();
+    let user = format!("[users.{APP_USER}]\n");
+    for (mode, first) in [
+        ("", "/* pgweir: shard=b */ SELECT pg_advisory_lock(7)"),
+        ("pool_mode = \"session\"\n", "SELECT 1"),
+    ] {
+        let toml = configuration(&spread.shards, "");
+        reload(&spread, &toml.replacen(&user, &format!("{user}{mode}"), 1));
+        let client = spread.client().await;
+        let insert =
+            format!("INSERT INTO users (id) VALUES ({}) ON CONFLICT DO NOTHING", one_each()[1]);
+        client.batch_execute("SET pgweir.shard = 'b'").await.unwrap();
+        client.batch_execute(first).await.unwrap();
+        client.batch_execute("SET pgweir.shard = 'b'").await.unwrap();
+        client.batch_execute("BEGIN").await.unwrap();
+        client.batch_execute(&insert).await.unwrap();
+        client.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(simple(&client, COUNT).await, ["1"], "{mode}");
+        client.batch_execute("BEGIN; RESET pgweir.shard").await.unwrap();
+        assert_refused(client.simple_query(COUNT).await, mode);
+        client.batch_execute("ROLLBACK").await.unwrap();
+        assert_eq!(simple(&client, COUNT).await, ["1"], "{mode}");
+        client.batch_execute("RESET pgweir.shard").await.unwrap();
+        assert_refused(client.simple_query(COUNT).await, mode);
+        client.execute("SET pgweir.shard = 'b'", &[]).await.unwrap();
+        assert_eq!(simple(&client, COUNT).await, ["1"], "{mode}");
+        let found = client.query_one(COUNT, &[]).await.unwrap();
+        assert_eq!(found.get::<_, i64>(0), 1, "{mode}");
+    }
+}
+
+#[tokio::test]
 async fn keys_by_hand_say_nothing_of_tables_without_keys() {
     let spread = spread();
     let client = spread.client().await;
@@ -102,6 +159,16 @@ async fn hints_that_disagree_or_are_misspelled_are_refused() {
     assert_refused(client.simple_query(COUNT).await, "two settings");
     client.batch_execute(&format!("SET pgweir.shard_key = {}", ids[0])).await.unwrap();
     assert_eq!(simple(&client, COUNT).await, ["0"]);
+    // So it is in a transaction.
+    client.batch_execute("BEGIN").await.unwrap();
+    client.batch_execute("SET LOCAL pgweir.shard = 'b'").await.unwrap();
+    assert_refused(client.simple_query(COUNT).await, "its setting and the session's");
+    client.batch_execute("ROLLBACK; RESET pgweir.shard; RESET pgweir.shard_key").await.unwrap();
+    client.batch_execute("BEGIN").await.unwrap();
+    let set = format!("/* pgweir: shard=b */ SET LOCAL pgweir.shard_key = {}", ids[1]);
+    client.batch_execute(&set).await.unwrap();
+    assert_refused(client.simple_query("SELECT n FROM notes").await, "by a key");
+    client.batch_execute("ROLLBACK").await.unwrap();
 }
 
 #[tokio::test]

@@ -219,7 +219,14 @@ async fn transaction_goes_to_its_shard_with_what_is_about_itself() {
     }
     assert_eq!(spread.on_each("SELECT count(*) FROM users"), ["1", "1", "1", "1"]);
     // What may have been taken back, or is more than that, stays where it is.
-    for first in ["SAVEPOINT a; SELECT 1", "SELECT set_config('a.b', 'c', true)"] {
+    for first in [
+        "SAVEPOINT a; SELECT 1",
+        "SELECT set_config('a.b', 'c', true)",
+        "SET local.tenant = '42'",
+        "SET transaction.tenant TO '42'",
+        "SET LOCAL standard_conforming_strings = off",
+        "SET LOCAL \"Backslash_Quote\" TO on",
+    ] {
         client.batch_execute("BEGIN").await.unwrap();
         client.batch_execute(first).await.unwrap();
         let text = format!("INSERT INTO orders (user_id) VALUES ({})", ids[1]);
