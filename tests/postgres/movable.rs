@@ -242,6 +242,14 @@ fn what_roles_and_databases_are_set_to_counts() {
     let scene = scene(1, &format!("{OPTIMISTIC}\ncatalog_interval = 0.3"));
     let primary = scene.primary();
     let client = scene.client("");
+    let on_replica = |begin: &str| {
+        scene.runtime.block_on(async {
+            run(&client, begin).await;
+            let place = place(&client).await;
+            run(&client, "COMMIT").await;
+            place != primary
+        })
+    };
     for (sql, read_only, plain) in [
         (
             format!("ALTER ROLE {APP_USER} SET default_transaction_isolation = 'repeatable read'"),
@@ -259,18 +267,15 @@ fn what_roles_and_databases_are_set_to_counts() {
         (format!("ALTER DATABASE {APP_DATABASE} RESET ALL"), true, true),
     ] {
         scene.cluster.primary().sql(APP_DATABASE, &sql).unwrap();
-        let on_replica = |begin: &str| {
-            scene.runtime.block_on(async {
-                run(&client, begin).await;
-                let place = place(&client).await;
-                run(&client, "COMMIT").await;
-                place != primary
-            })
-        };
         eventually(&sql, LIMIT, || {
             [on_replica("BEGIN READ ONLY"), on_replica("BEGIN")] == [read_only, plain]
         });
     }
+    // What the server's file says.
+    scene.cluster.primary().set("default_transaction_isolation", "serializable").unwrap();
+    eventually("all are to be serializable", LIMIT, || {
+        [on_replica("BEGIN READ ONLY"), on_replica("BEGIN")] == [false, false]
+    });
 }
 
 #[test]
