@@ -23,10 +23,7 @@ pub(super) fn shards(registry: &dyn Registry) -> Vec<Row> {
     for (database, sharding) in registry.shardings() {
         for (shard, at) in sharding.shards().iter().zip(0..) {
             let is_default = ShardId(at) == sharding.default_shard();
-            let name = match is_default {
-                true => database.clone(),
-                false => format!("{database}/{shard}"),
-            };
+            let name = sharding.database(&database, ShardId(at)).unwrap_or_default();
             let hosts = config.databases.get(&name).map(|database| database.all_hosts());
             let hosts =
                 hosts.unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>();

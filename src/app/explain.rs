@@ -15,7 +15,7 @@ use crate::sql::facts::{Access, Certainty, Does, Facts, Hint, facts};
 use crate::topology::HostFigures;
 
 /// How long who asks waits for a catalog that is being read.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Explains where texts would run, by a catalog that is loaded once.
 #[derive(Debug)]

@@ -234,7 +234,8 @@ impl Registry for App {
                 if !route.runs {
                     return Some(lines);
                 }
-                let shard = route.shard.and_then(|shard| layout.database(&database.name, shard));
+                let shard =
+                    route.shard.and_then(|shard| layout.sharding.database(&database.name, shard));
                 database = shard.and_then(|name| config.database(&name)).unwrap_or(database);
             }
             let session = Session {

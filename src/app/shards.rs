@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::explain::PATIENCE;
 use crate::catalog::Current;
 use crate::config::{Config, Database, Problems, ShardGroup, ShardRange, Shards};
 use crate::session::{Layout, ShardRoute};
@@ -47,9 +47,6 @@ pub(super) fn shardings(
         Some(problems) => Err(problems),
     }
 }
-
-/// How long who asks waits for a catalog that is being read.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which shard a text would run on, and why, by what is known now of the default shard.
 pub(super) async fn explain(layout: &Layout, current: &Current, text: &[u8]) -> ShardRoute {

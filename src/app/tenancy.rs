@@ -23,11 +23,12 @@ use super::setup::Setup;
 use crate::auth::ServerSecret;
 use crate::client::card::Login;
 use crate::client::condition;
+use crate::config::Database;
 use crate::net::loops::Loops;
 use crate::net::socket::TcpOptions;
-use crate::pool::{Connector, PoolName, PoolPlan, Pools};
+use crate::pool::{Connector, Goal, PoolName, PoolPlan, Pools};
 use crate::server::card::Owner;
-use crate::session::{House, ServerPool, Tenancy, Terms};
+use crate::session::{House, ServerPool, Shards, Tenancy, Terms};
 use crate::wire::reply::Report;
 
 /// All of them.
@@ -116,42 +117,69 @@ impl Tenancies {
             return Ok(Arc::clone(tenancy));
         }
         self.make_room_for(&mut book, &login.database)?;
-        let setup = Arc::clone(&book.setup);
-        let config = &setup.config;
-        let Login { database: name, user } = &**login;
-        let missing = || condition::NO_DATABASE.about(name);
-        let database = config.database(name).ok_or_else(missing)?;
-        let terms = Terms::new(config, &database, config.users.get(user));
-        let plan = || {
-            let at = book.primaries.address(config, &database, None);
-            let Design { settings, limits, aim } = Design::new(config, &database, user, at);
-            let balance = setup.balances.of(config, &database);
-            let secret = secret.clone();
-            let goal = aim.goal(&setup.tls, self.tcp, secret, Some(&self.alarm), balance);
-            let connector = Connector::new(
+        let missing = || condition::NO_DATABASE.about(&login.database);
+        let database = book.setup.config.database(&login.database).ok_or_else(missing)?;
+        let connector = |goal, owner| {
+            Connector::new(
                 goal,
-                Owner { database: name.clone(), user: user.clone() },
+                owner,
                 Arc::clone(&self.last_server),
                 Arc::clone(&house.complaints),
                 Arc::clone(house.hub.processes()),
-            );
-            PoolPlan { settings, limits, connector }
+            )
+        };
+        let pool = self.pool(&book, (login, &database), secret.clone(), connector)?;
+        let shards = self.shards(&mut book, (login, &database), &pool, house, secret.as_ref())?;
+        let tenancy = self.tenancy(&book, (login, &database), pool, house, shards);
+        book.known.insert(Arc::clone(login), Arc::clone(&tenancy));
+        Ok(tenancy)
+    }
+
+    /// The pool of a login at the primary of its database. `connector` makes what opens its servers.
+    fn pool(
+        &self,
+        book: &Book,
+        (login, database): (&Login, &Database),
+        secret: Option<Arc<ServerSecret>>,
+        connector: impl FnOnce(Goal, Owner) -> Connector,
+    ) -> Result<Arc<ServerPool>, Report> {
+        let (setup, config) = (&book.setup, &book.setup.config);
+        let Login { database: name, user } = login;
+        let plan = || {
+            let at = book.primaries.address(config, database, None);
+            let Design { settings, limits, aim } = Design::new(config, database, user, at);
+            let balance = setup.balances.of(config, database);
+            let goal = aim.goal(&setup.tls, self.tcp, secret, Some(&self.alarm), balance);
+            let owner = Owner { database: name.clone(), user: user.clone() };
+            PoolPlan { settings, limits, connector: connector(goal, owner) }
         };
         let pool_name = PoolName { database: name.clone(), user: user.clone(), replica: None };
         let pool = self.pools.find_or_make(&pool_name, plan);
         let pool = pool.ok_or_else(|| condition::SHUTTING_DOWN.report())?;
-        pool.set_prospect(book.primaries.prospect(config, &database));
-        let whose = Whose { login, database: &database, pool: &pool };
+        pool.set_prospect(book.primaries.prospect(config, database));
+        Ok(pool)
+    }
+
+    /// A tenancy with this pool, and with pools at the replicas of its database.
+    fn tenancy(
+        &self,
+        book: &Book,
+        (login, database): (&Arc<Login>, &Database),
+        pool: Arc<ServerPool>,
+        house: &Arc<House>,
+        shards: Option<Arc<Shards>>,
+    ) -> Arc<Tenancy> {
+        let config = &book.setup.config;
+        let terms = Terms::new(config, database, config.users.get(&login.user));
+        let whose = Whose { login, database, pool: &pool };
         let moved = &mut Moved::default();
-        let replicas = self.replicas((None, &setup), &book.watched, whose, None, moved);
-        let shards = self.shards(&mut book, (login, &database), &pool, house, secret.as_ref())?;
+        let replicas = self.replicas((None, &book.setup), &book.watched, whose, None, moved);
         let (own, house) = (Arc::clone(login), Arc::clone(house));
         let tenancy = Tenancy::new(own, pool, replicas, terms, house, shards);
-        if book.is_paused(name) {
+        if book.is_paused(&login.database) {
             tenancy.pools().for_each(|pool| pool.pause());
         }
-        book.known.insert(Arc::clone(login), Arc::clone(&tenancy));
-        Ok(tenancy)
+        tenancy
     }
 
     /// All of them, in no order.
@@ -317,8 +345,8 @@ impl Tenancies {
     }
 }
 
-/// Whether a login has lost its database or its user, or the database is spread in another way. Users that never were listed are known in
-/// other ways.
+/// Whether a login has lost its database or its user, or the database is spread in another way. Users that
+/// never were listed are known in other ways.
 fn is_gone(old: &Setup, new: &Setup, login: &Login) -> bool {
     let Login { database, user } = login;
     let (before, now) = (&old.config, &new.config);

@@ -85,27 +85,26 @@ impl Schemas {
 
     /// The one of this database.
     pub fn of(&self, database: &str) -> Arc<Schema> {
+        self.find_or_make(database, Schema::default)
+    }
+
+    /// The one of a shard, whose versions are those of its database.
+    pub fn of_shard(&self, shard: &str, database: &str) -> Arc<Schema> {
+        let home = self.of(database);
+        self.find_or_make(shard, || Schema {
+            version: Arc::clone(&home.version),
+            ..Schema::default()
+        })
+    }
+
+    fn find_or_make(&self, database: &str, make: impl FnOnce() -> Schema) -> Arc<Schema> {
         let mut known = self.by_database.lock();
         if let Some(schema) = known.get(database).and_then(Weak::upgrade) {
             return schema;
         }
         known.retain(|_, schema| schema.strong_count() > 0);
-        let schema = Arc::default();
+        let schema = Arc::new(make());
         known.insert(database.into(), Arc::downgrade(&schema));
-        schema
-    }
-}
-
-impl Schemas {
-    /// The one of a shard, whose versions are those of its database.
-    pub fn of_shard(&self, shard: &str, database: &str) -> Arc<Schema> {
-        let home = self.of(database);
-        let mut known = self.by_database.lock();
-        if let Some(schema) = known.get(shard).and_then(Weak::upgrade) {
-            return schema;
-        }
-        let schema = Arc::new(Schema { version: Arc::clone(&home.version), ..Schema::default() });
-        known.insert(shard.into(), Arc::downgrade(&schema));
         schema
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::{End, FAREWELL, Session, Terms};
+use super::{End, FAREWELL, Session};
 use crate::cancel::Summons;
 
 impl Session {
@@ -16,9 +16,8 @@ impl Session {
             return;
         }
         if let Some(latest) = self.tenancy.successor() {
-            let follows = |terms: &Terms| terms.max_prepared_statements > 0;
             // Names that are followed are other names on servers: who has some keeps to that.
-            if follows(&latest.terms) == follows(&self.tenancy.terms) {
+            if latest.terms.follows_names() == self.tenancy.terms.follows_names() {
                 if let Some(course) = &mut self.course {
                     course.hosts_changed();
                     if let Some(sharded) = &mut course.sharded {

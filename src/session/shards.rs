@@ -111,7 +111,7 @@ impl Sharded {
             utf8: encoding.is_some_and(|encoding| encoding == b"UTF8"),
             message_max: tenancy.terms.message_max,
             statement_max: tenancy.terms.statement_max,
-            follows_names: tenancy.terms.max_prepared_statements > 0,
+            follows_names: tenancy.terms.follows_names(),
         }
     }
 
@@ -256,8 +256,7 @@ impl Session {
                 Arc::clone(&sharded.home)
             }
         };
-        let follows = |tenancy: &Tenancy| tenancy.terms.max_prepared_statements > 0;
-        if follows(&tenancy) != follows(&self.tenancy) {
+        if tenancy.terms.follows_names() != self.tenancy.terms.follows_names() {
             return Err(End::Reconfigured);
         }
         sharded.at = to;

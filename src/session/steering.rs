@@ -57,7 +57,7 @@ pub(super) fn judge<'a>(
             // Names that are not followed are known to one server alone.
             optimistic: terms.transaction_routing == TransactionRouting::Optimistic
                 && terms.read_routing == ReadRouting::Auto
-                && terms.max_prepared_statements > 0,
+                && terms.follows_names(),
         },
         message_max: terms.message_max,
         followed_max: terms.followed_max(),

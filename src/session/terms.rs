@@ -82,12 +82,14 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// Whether names of statements are followed; else they are known to one server alone.
+    pub(super) fn follows_names(&self) -> bool {
+        self.max_prepared_statements > 0
+    }
+
     /// Statements up to so many bytes are followed by their names.
     pub(super) fn followed_max(&self) -> usize {
-        match self.max_prepared_statements {
-            0 => 0,
-            _ => self.statement_max,
-        }
+        if self.follows_names() { self.statement_max } else { 0 }
     }
 
     /// The terms of this user on this database.

@@ -199,6 +199,15 @@ impl Sharding {
         &self.shards
     }
 
+    /// The name that a shard of the database of this name has as a database of its own.
+    pub fn database(&self, of: &str, shard: ShardId) -> Option<String> {
+        let own = self.shards.get(usize::from(shard.0))?;
+        Some(match shard == self.default_shard {
+            true => of.to_owned(),
+            false => format!("{of}/{own}"),
+        })
+    }
+
     /// The shard of all tables that are not spread.
     pub fn default_shard(&self) -> ShardId {
         self.default_shard

@@ -1,5 +1,6 @@
 //! The console and the metrics of a running pooler.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
@@ -48,6 +49,19 @@ pub fn pages(pooler: &Pooler) -> String {
         address.is_some()
     });
     address.unwrap()
+}
+
+/// The lines of a table, by column.
+#[track_caller]
+pub fn table(pooler: &Pooler, sql: &str) -> Vec<HashMap<String, String>> {
+    let url = pooler.url("boss", PASSWORD, "pgweir");
+    let mut command = client("psql");
+    command.args(["-X", "-q", "-A", "-P", "footer=off", "-d", &url, "-c", sql]);
+    let ended = pgweir::demo::cluster::run(&mut command, "", LIMIT).unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let mut lines = ended.stdout.lines().map(|line| line.split('|').map(str::to_owned));
+    let names: Vec<String> = lines.next().unwrap().collect();
+    lines.map(|line| names.iter().cloned().zip(line).collect()).collect()
 }
 
 #[track_caller]

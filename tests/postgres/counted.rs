@@ -7,24 +7,9 @@ use std::time::SystemTime;
 
 use pgweir::calendar::utc;
 
-use crate::console::fetch;
+use crate::console::{fetch, table};
 use crate::reads::{Scene, connect, here};
-use crate::support::{
-    APP_DATABASE, APP_USER, LIMIT, PASSWORD, Pooler, client, eventually, psql_rows,
-};
-
-/// The lines of a table, by column.
-#[track_caller]
-fn table(pooler: &Pooler, sql: &str) -> Vec<HashMap<String, String>> {
-    let url = pooler.url("boss", PASSWORD, "pgweir");
-    let mut command = client("psql");
-    command.args(["-X", "-q", "-A", "-P", "footer=off", "-d", &url, "-c", sql]);
-    let ended = pgweir::demo::cluster::run(&mut command, "", LIMIT).unwrap();
-    assert!(ended.status.success(), "{}", ended.stderr);
-    let mut lines = ended.stdout.lines().map(|line| line.split('|').map(str::to_owned));
-    let names: Vec<String> = lines.next().unwrap().collect();
-    lines.map(|line| names.iter().cloned().zip(line).collect()).collect()
-}
+use crate::support::{APP_DATABASE, APP_USER, LIMIT, PASSWORD, eventually, psql_rows};
 
 fn number(row: &HashMap<String, String>, column: &str) -> u64 {
     row[column].parse().unwrap_or_else(|_| panic!("{column} in {row:?}"))

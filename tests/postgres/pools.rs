@@ -5,9 +5,9 @@ use std::process::Command;
 
 use tokio_postgres::NoTls;
 
+use crate::console;
 use crate::support::{
-    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, client, cluster, eventually,
-    psql_rows,
+    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, cluster, eventually, psql_rows,
 };
 
 fn configuration(cluster: &Cluster, general: &str, users: &[&str]) -> String {
@@ -25,14 +25,7 @@ fn configuration(cluster: &Cluster, general: &str, users: &[&str]) -> String {
 /// The lines of a table that are the application's, by column.
 #[track_caller]
 fn table(pooler: &Pooler, sql: &str) -> Vec<HashMap<String, String>> {
-    let url = pooler.url("boss", PASSWORD, "pgweir");
-    let mut command = client("psql");
-    command.args(["-X", "-q", "-A", "-P", "footer=off", "-d", &url, "-c", sql]);
-    let ended = pgweir::demo::cluster::run(&mut command, "", LIMIT).unwrap();
-    assert!(ended.status.success(), "{}", ended.stderr);
-    let mut lines = ended.stdout.lines().map(|line| line.split('|').map(str::to_owned));
-    let names: Vec<String> = lines.next().unwrap().collect();
-    let rows = lines.map(|line| names.iter().cloned().zip(line).collect::<HashMap<_, _>>());
+    let rows = console::table(pooler, sql).into_iter();
     rows.filter(|row| row["database"] == APP_DATABASE).collect()
 }
 

@@ -3,16 +3,14 @@
 
 use std::sync::Arc;
 
-use super::{Book, Tenancies, Whose};
-use crate::app::design::Design;
+use super::{Book, Tenancies};
 use crate::app::setup::Setup;
 use crate::auth::ServerSecret;
 use crate::client::card::Login;
 use crate::client::condition;
 use crate::config::{Config, Database};
-use crate::pool::{PoolName, PoolPlan};
-use crate::server::card::Owner;
-use crate::session::{House, ServerPool, Shards, Tenancy, Terms};
+use crate::session::{House, ServerPool, Shards};
+use crate::shard::ShardId;
 use crate::wire::reply::Report;
 
 /// Whether a database is this one, or a shard of it.
@@ -46,52 +44,21 @@ impl Tenancies {
         let setup = Arc::clone(&book.setup);
         let Some(layout) = setup.shardings.get(&database.name) else { return Ok(None) };
         let mut others = Vec::new();
-        for name in layout.sharding.shards().iter().skip(1) {
-            let name = format!("{}/{name}", database.name);
+        for at in (1..).map(ShardId) {
+            let Some(name) = layout.sharding.database(&database.name, at) else { break };
             let missing = || condition::NO_DATABASE.about(&name);
-            let shard = setup.config.databases.get(&name).ok_or_else(missing)?;
+            let shard = Arc::clone(setup.config.databases.get(&name).ok_or_else(missing)?);
             let login = Arc::new(Login { database: name.clone(), user: login.user.clone() });
-            let secret = secret_of(&setup, shard, &login.user).or(secret.cloned());
-            let tenancy = self.beside(book, (&login, shard), pool, house, secret)?;
+            let secret = secret_of(&setup, &shard, &login.user).or(secret.cloned());
+            // Their clients are the same people, with the same table of settings.
+            let connector = |goal, owner| pool.connector().beside(goal).of(owner);
+            let own = self.pool(book, (&login, &shard), secret, connector)?;
+            let _versions = house.schemas.of_shard(&name, &database.name);
+            let tenancy = self.tenancy(book, (&login, &shard), own, house, None);
             book.known.insert(login, Arc::clone(&tenancy));
             others.push(tenancy);
         }
         Ok(Some(Arc::new(Shards::new(Arc::clone(layout), others))))
-    }
-
-    fn beside(
-        &self,
-        book: &Book,
-        (login, database): (&Arc<Login>, &Database),
-        home: &ServerPool,
-        house: &Arc<House>,
-        secret: Option<Arc<ServerSecret>>,
-    ) -> Result<Arc<Tenancy>, Report> {
-        let setup = &book.setup;
-        let config = &setup.config;
-        let Login { database: name, user } = &**login;
-        let terms = Terms::new(config, database, config.users.get(user));
-        let at = book.primaries.address(config, database, None);
-        let Design { settings, limits, aim } = Design::new(config, database, user, at);
-        let balance = setup.balances.of(config, database);
-        let goal = aim.goal(&setup.tls, self.tcp, secret, Some(&self.alarm), balance);
-        let owner = Owner { database: name.clone(), user: user.clone() };
-        let connector = home.connector().beside(goal).of(owner);
-        let pool_name = PoolName { database: name.clone(), user: user.clone(), replica: None };
-        let plan = || PoolPlan { settings, limits, connector };
-        let pool = self.pools.find_or_make(&pool_name, plan);
-        let pool = pool.ok_or_else(|| condition::SHUTTING_DOWN.report())?;
-        pool.set_prospect(book.primaries.prospect(config, database));
-        let whose = Whose { login, database, pool: &pool };
-        let moved = &mut super::Moved::default();
-        let replicas = self.replicas((None, setup), &book.watched, whose, None, moved);
-        let _versions = house.schemas.of_shard(name, database.shard_of.as_deref().unwrap_or(name));
-        let (login, house) = (Arc::clone(login), Arc::clone(house));
-        let tenancy = Tenancy::new(login, pool, replicas, terms, house, None);
-        if book.is_paused(name) {
-            tenancy.pools().for_each(|pool| pool.pause());
-        }
-        Ok(tenancy)
     }
 
     /// The servers of a user on all shards of a database are logged in to with `secret` from now on,

@@ -12,7 +12,7 @@ use ahash::RandomState;
 use parking_lot::RwLock;
 
 use crate::catalog::Known;
-use crate::shard::{ShardId, Sharding};
+use crate::shard::Sharding;
 use crate::sql::facts::{Builtin, Certainty, Does, Facts, Name, builtin, common, facts};
 use crate::sql::keys::{Keyed, OneOf, Plan, Slot, Table, Tables, plan};
 use crate::sql::{Bracket, Changes, ShardHint, WrongHint, bracket, changes, shard_hint};
@@ -70,15 +70,6 @@ impl Layout {
         };
         layout.resize(bytes_max);
         layout
-    }
-
-    /// The name of a shard as a database of its own.
-    pub fn database(&self, name: &str, shard: ShardId) -> Option<String> {
-        let own = self.sharding.shards().get(usize::from(shard.0))?;
-        Some(match shard == self.sharding.default_shard() {
-            true => name.to_owned(),
-            false => format!("{name}/{own}"),
-        })
     }
 
     /// So many bytes from now on; what is too much goes as other texts come.
