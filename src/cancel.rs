@@ -116,6 +116,8 @@ enum Place {
     Away,
     /// Its request waits for a server: of this replica, or of the primary.
     Queued { cancelled: bool, waker: Option<Waker>, replica: Option<Box<HostPort>> },
+    /// Its request is on several shards, by a session on each.
+    Spread { cancelled: bool, waker: Option<Waker> },
     /// Its request is on a server, behind one of ours which must not be hit: a cancel waits until
     /// this is over, which is when the sender goes.
     Settling { key: Arc<CancelKey>, over: Option<watch::Sender<()>> },
@@ -177,7 +179,8 @@ impl Cancels {
         // Counted and seated under one lock, or two who come at once would pass together.
         let seats = self.seats.lock();
         let reached = limits.iter().position(|(max, counts)| {
-            let now = || seats.by_pid.values().filter(|seat| counts(&seat.card)).count();
+            let own = || seats.by_pid.values().filter(|seat| !seat.card.is_leg);
+            let now = || own().filter(|seat| counts(&seat.card)).count();
             max.is_some_and(|max| now() >= max)
         });
         match reached {
@@ -312,7 +315,7 @@ impl Seat {
     pub fn server(&self) -> Option<Arc<CancelKey>> {
         match &*self.place.lock() {
             Place::Settling { key, .. } | Place::Attached { key, .. } => Some(Arc::clone(key)),
-            Place::Away | Place::Queued { .. } => None,
+            Place::Away | Place::Queued { .. } | Place::Spread { .. } => None,
         }
     }
 
@@ -344,11 +347,19 @@ impl Seat {
         *self.place.lock() = Place::Queued { cancelled: false, waker: None, replica };
     }
 
-    /// Ready when the client has cancelled its request that waits.
+    /// The client's request is on several shards from now on, by sessions that have seats of their own.
+    pub fn spread(&self) {
+        self.asked(Instant::now());
+        *self.place.lock() = Place::Spread { cancelled: false, waker: None };
+    }
+
+    /// Ready when the client has cancelled its request, which waits or is on several shards.
     pub fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut *self.place.lock() {
-            Place::Queued { cancelled: true, .. } => Poll::Ready(()),
-            Place::Queued { waker, .. } => {
+            Place::Queued { cancelled: true, .. } | Place::Spread { cancelled: true, .. } => {
+                Poll::Ready(())
+            }
+            Place::Queued { waker, .. } | Place::Spread { waker, .. } => {
                 *waker = Some(cx.waker().clone());
                 Poll::Pending
             }
@@ -384,7 +395,9 @@ impl Seat {
             Place::Settling { over, .. } => {
                 Some(over.get_or_insert_with(|| watch::Sender::new(())).subscribe())
             }
-            Place::Away | Place::Queued { .. } | Place::Attached { .. } => None,
+            Place::Away | Place::Queued { .. } | Place::Spread { .. } | Place::Attached { .. } => {
+                None
+            }
         }
     }
 
@@ -437,7 +450,8 @@ impl Seat {
             Place::Attached { landing: None, .. }
             | Place::Away
             | Place::Settling { .. }
-            | Place::Queued { .. } => None,
+            | Place::Queued { .. }
+            | Place::Spread { .. } => None,
         }
     }
 
@@ -446,7 +460,7 @@ impl Seat {
     fn cancelled(&self) -> Option<(Arc<CancelKey>, Launch)> {
         match &mut *self.place.lock() {
             Place::Away | Place::Settling { .. } => None,
-            Place::Queued { cancelled, waker, .. } => {
+            Place::Queued { cancelled, waker, .. } | Place::Spread { cancelled, waker } => {
                 *cancelled = true;
                 if let Some(waker) = waker.take() {
                     waker.wake();

@@ -61,7 +61,7 @@ pub fn text(registry: &dyn Registry) -> String {
     exporter::version(&mut page, registry);
     page.head("pgweir_build_info", "The version of pgweir.");
     page.sample("pgweir_build_info", &[("version", VERSION)], 1);
-    page.gauge("pgweir_clients", "Clients that are logged in.", registry.clients().len());
+    page.gauge("pgweir_clients", "Clients that are logged in.", registry.client_count());
     let name = "pgweir_certificate_expires_seconds";
     page.head(name, "When a certificate expires, in seconds since 1970.");
     for (certificate, at) in registry.certificates() {

@@ -235,7 +235,7 @@ fn escaped(text: &str) -> String {
 
 fn head(page: &mut String, registry: &dyn Registry) {
     let general = &registry.config().general;
-    let clients = registry.clients().len();
+    let clients = registry.client_count();
     let paused = if registry.is_paused(None) { " · <b>paused</b>" } else { "" };
     page.push_str(&format!(
         "<header><h1>pgweir <small>{}</small></h1><p>{clients} of {} clients{paused} · {}</p></header>",

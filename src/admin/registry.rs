@@ -33,8 +33,13 @@ pub trait Registry: Send + Sync + 'static {
     fn pools(&self) -> Vec<PoolFigures>;
     /// Every client that has a server, with its pool, in no order.
     fn holders(&self) -> Vec<(PoolName, Holder)>;
-    /// Every client that is logged in, consoles apart, in no order.
+    /// Every client that is logged in, consoles apart, in no order; with them the sessions that run
+    /// parts of their requests on several shards.
     fn clients(&self) -> Vec<Arc<Seat>>;
+    /// How many clients are logged in.
+    fn client_count(&self) -> usize {
+        self.clients().iter().filter(|seat| !seat.card().is_leg).count()
+    }
     /// Every server that we are connected to for clients, in no order.
     fn servers(&self) -> Vec<Arc<ServerCard>>;
     /// What has passed through each database, by name.

@@ -247,7 +247,7 @@ pub(super) fn counts(registry: &dyn Registry) -> [(&'static str, usize); 14] {
         ("pools", pools.len() + 1),
         ("peer_pools", 0),
         ("free_clients", 0),
-        ("used_clients", registry.clients().len()),
+        ("used_clients", registry.client_count()),
         ("login_clients", registry.strangers()),
         ("free_servers", free),
         ("used_servers", open.saturating_sub(free)),

@@ -231,7 +231,7 @@ impl Registry for App {
                 let known = self.house.catalogs.of(&database.name);
                 let route = shards::explain(layout, &known, &text).await;
                 lines = route.lines;
-                if !route.runs {
+                if !route.on_one {
                     return Some(lines);
                 }
                 let shard =

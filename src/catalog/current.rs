@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::{Catalog, Manners};
+use super::{Catalog, Manners, Orders};
 use crate::route::Judgement;
 use crate::server::schema::{Schema, Schemas};
 use crate::sql::facts::{Facts, Name};
@@ -255,6 +255,11 @@ impl Known {
     /// What transactions of this role are like where nobody says anything.
     pub fn manners(&self, role: &str) -> Manners {
         self.catalog.manners(role)
+    }
+
+    /// How values are ordered.
+    pub fn orders(&self) -> Orders {
+        self.catalog.orders
     }
 
     /// Whether every relation that a name may stand for, and all that have rows in common with it, pass.

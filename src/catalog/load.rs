@@ -1,8 +1,8 @@
 //! Loads a catalog: a few questions for everything at once, in one snapshot.
 
 use super::{
-    Behind, By, Catalog, Defaults, Function, Hidden, Loaded, Oid, Overrides, Relation,
-    RelationKind, Volatility,
+    Behind, By, Catalog, Defaults, Function, Hidden, Loaded, Oid, Orders, Overrides, Relation,
+    RelationKind, Volatility, orders,
 };
 use crate::server::ask::{AskError, Asker, Row};
 use crate::server::connect::Target;
@@ -112,7 +112,7 @@ const ROWS_MAX: usize = 500_000;
 
 /// What tells whether a catalog is as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Imprint(String);
+pub struct Imprint(String, Orders);
 
 /// A connection over which a catalog is read, all of it as of the moment at which its imprint is
 /// taken.
@@ -140,7 +140,14 @@ impl Reader {
         self.asker.ask(BEGIN, &[]).await?;
         let rows = self.asker.ask(IMPRINT, &[]).await?;
         let imprint = rows.first().and_then(|row| value(row, 0)).ok_or_else(unreadable)?;
-        Ok(Imprint(imprint.to_owned()))
+        let imprint = imprint.to_owned();
+        Ok(Imprint(imprint, self.orders().await?))
+    }
+
+    async fn orders(&mut self) -> Result<Orders, AskError> {
+        let rows = self.asker.ask(orders::QUESTION, &[]).await?;
+        let row = rows.first().ok_or_else(unreadable)?;
+        Ok(Orders::new(row.iter().map(Option::as_deref)))
     }
 
     /// Reads all of it.
@@ -166,6 +173,7 @@ impl Reader {
         let rows = self.asker.ask_many(DEFAULTS, ROWS_MAX).await?;
         let setting = |row| Some((value(row, 0)?, value(row, 1)?, value(row, 2)?));
         loaded.defaults = Defaults::new(rows.iter().filter_map(setting));
+        loaded.orders = self.orders().await?;
         Ok(Catalog::new(loaded, overrides))
     }
 }

@@ -9,6 +9,7 @@ mod current;
 mod defaults;
 mod kin;
 mod load;
+mod orders;
 mod readings;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 pub use current::{Attempt, Catalogs, Current, Figures, Known};
 pub use defaults::{Defaults, Manners};
 pub use load::{Imprint, Reader};
+pub use orders::Orders;
 pub use readings::{Kept, Reading, Readings};
 
 use self::kin::Kin;
@@ -143,6 +145,8 @@ pub struct Loaded {
     pub behind: Vec<Behind>,
     /// What transactions are like where nobody says anything.
     pub defaults: Defaults,
+    /// How values are ordered.
+    pub orders: Orders,
 }
 
 /// Why something may do more than read, and what it is.
@@ -161,6 +165,7 @@ pub struct Catalog {
     unsteady_attributes: HashSet<String>,
     implicit_cast: Option<Doubt>,
     defaults: Defaults,
+    orders: Orders,
 }
 
 /// What a name stands for in one schema.
@@ -183,7 +188,8 @@ struct Doubtful {
 impl Catalog {
     /// What follows from what was loaded.
     pub fn new(loaded: Loaded, overrides: &Overrides) -> Self {
-        let mut catalog = Self { defaults: loaded.defaults, ..Self::default() };
+        let mut catalog =
+            Self { defaults: loaded.defaults, orders: loaded.orders, ..Self::default() };
         let by_oid: HashMap<Oid, Option<Doubt>> = loaded
             .functions
             .iter()

@@ -42,6 +42,8 @@ pub struct ClientCard {
     pub cipher: Option<Cipher>,
     /// It has a walsender; `None` for all others.
     pub replication: Option<Replication>,
+    /// It is one of the sessions, one on each shard, that run a request of a client: no connection of its own.
+    pub is_leg: bool,
     /// When it logged in.
     pub since: Instant,
 }
@@ -62,6 +64,22 @@ impl ClientCard {
             local: None,
             cipher,
             replication: None,
+            is_leg: false,
+            since: Instant::now(),
+        }
+    }
+
+    /// Of a session that runs a part of a request of this client, as this login.
+    #[must_use]
+    pub fn leg(&self, login: Arc<Login>) -> Self {
+        Self {
+            login,
+            application_name: self.application_name.clone(),
+            peer: self.peer,
+            local: self.local,
+            cipher: None,
+            replication: None,
+            is_leg: true,
             since: Instant::now(),
         }
     }

@@ -164,7 +164,23 @@ conditions! {
 
     // Shards.
     /// It can't be said which one shard it is for, or it is for several; the hint names the ways out.
-    ON_SHARDS: Error "0A000" "can't be run on one shard: {}" "";
+    ON_SHARDS: Error "0A000" "can't be run on shards: {}" "";
+    /// One of the shards that a request is for.
+    SHARD_LOST: Error "08006" "{}" "The log of pgweir says why.";
+    /// Shards give other columns than each other.
+    SHARDS_DIFFER: Error "0A000" "shards give different columns for the same statement"
+        "pgweir check --connect says where their tables differ.";
+    /// Of a statement over several shards.
+    NEGATIVE_LIMIT: Error "2201W" "{}" "";
+    /// Of a statement over several shards.
+    NEGATIVE_OFFSET: Error "2201X" "{}" "";
+    /// Of a statement over several shards.
+    AGGREGATE_RANGE: Error "22003" "{}" "";
+    /// `fan_out_buffer_size`.
+    FAN_OUT_BUFFER: Error "53400" "{} (fan_out_buffer_size)"
+        "Raise fan_out_buffer_size, or order groups by what they are grouped by.";
+    /// The name of a statement stands for another one.
+    NAME_TAKEN: Error "42P05" "prepared statement \"{}\" already exists" "";
     /// The catalog of the default shard has not been read yet.
     SHARDS_UNKNOWN: Error "57P03" "which tables the default shard has is not known yet"
         "SHOW CATALOGS, in the console, says why.";

@@ -227,6 +227,8 @@ pub struct General {
     pub request_buffer_size: ByteSize,
     /// Statement text up to this size is kept, to be prepared again on other servers.
     pub max_statement_size: ByteSize,
+    /// What a request over several shards may hold to put their rows together.
+    pub fan_out_buffer_size: ByteSize,
     /// Notifications that wait for one client.
     pub listen_queue_size: ByteSize,
 
@@ -422,6 +424,7 @@ impl Default for General {
             max_packet_size: 0x7fff_ffff,
             request_buffer_size: ByteSize::from_kib(256),
             max_statement_size: ByteSize::from_kib(1024),
+            fan_out_buffer_size: ByteSize::from_kib(64 * 1024),
             listen_queue_size: ByteSize::from_kib(1024),
             auth_type: AuthType::Scram,
             auth_file: None,

@@ -5,6 +5,7 @@
 //! the request and the transaction are over and nothing pins it; whatever else ends an
 //! attachment ends the server too, but for an open transaction, which is rolled back.
 
+mod across;
 mod boundary;
 mod budget;
 pub mod causal;
@@ -381,18 +382,23 @@ impl Session {
                 Some(limit) => Box::pin(self.idle_up_to(limit)).await,
             };
             // Nothing large may live across the next await: it would be part of every idle client.
-            let queued = match next.map_err(Box::new) {
-                Ok(next) => next == Next::Queue,
+            let next = match next.map_err(Box::new) {
+                Ok(next) => next,
                 Err(end) if self.reads_elsewhere(&end) => continue,
                 Err(end) => break *end,
             };
-            if queued {
-                match Box::pin(self.queue()).await {
+            match next {
+                Next::Attached => {}
+                Next::Queue => match Box::pin(self.queue()).await {
                     Ok(true) => {}
                     Ok(false) => continue,
                     Err(end) if self.reads_elsewhere(&end) => continue,
                     Err(end) => break end,
-                }
+                },
+                Next::Across(len) => match Box::pin(self.across(len)).await {
+                    Ok(()) => continue,
+                    Err(end) => break end,
+                },
             }
             match poll_fn(|cx| self.poll_relay(cx)).await {
                 Ok(()) => self.release(),
@@ -496,6 +502,10 @@ impl Session {
                     match self.place(rest, output)? {
                         Placing::Goes => {}
                         Placing::Waits => return Ok(used),
+                        Placing::Across(len) => {
+                            next = Some(Next::Across(len));
+                            return Ok(used);
+                        }
                         Placing::Answered(count) => {
                             used += count;
                             continue;
@@ -721,6 +731,8 @@ enum Next {
     Attached,
     /// The request waits for a server.
     Queue,
+    /// It runs on all shards, and has so many bytes.
+    Across(usize),
 }
 
 impl Client {

@@ -9,6 +9,7 @@ mod doubt;
 mod explain;
 mod planner;
 mod plans;
+mod refusals;
 
 use std::sync::Arc;
 
@@ -16,11 +17,13 @@ use parking_lot::RwLock;
 
 pub(super) use self::doubt::{Doubt, Said};
 pub use self::explain::ShardRoute;
-pub(super) use self::planner::{Demand, Found, Planner, refused};
+pub(super) use self::planner::{Demand, Found, Planner};
 pub use self::plans::Layout;
+pub(super) use self::refusals::{refusal_of, refused};
 use super::gate::check_reading;
 use super::routing::{Course, Moving};
 use super::{ClientFault, End, Session, Tenancy};
+use crate::catalog::Known;
 use crate::config::PoolMode;
 use crate::route::Role;
 use crate::server::params::Params;
@@ -86,6 +89,8 @@ pub(super) enum Placing {
     Answered(usize),
     /// It is not whole yet.
     Waits,
+    /// It runs on all shards, and has so many bytes.
+    Across(usize),
 }
 
 impl Sharded {
@@ -128,6 +133,33 @@ impl Sharded {
     /// The transaction has left its server, which has run nothing in it, to go on at another shard.
     pub(super) fn holds_again(&mut self) {
         self.holds = true;
+    }
+
+    /// What a shard is called.
+    pub(super) fn name(&self, shard: ShardId) -> &str {
+        let name = self.shards.layout.sharding.shards().get(usize::from(shard.0));
+        name.map_or("", String::as_str)
+    }
+
+    /// The latest tenancy on a shard.
+    pub(super) fn tenancy(&mut self, shard: ShardId) -> Arc<Tenancy> {
+        if let Some(tenancy) = self.shards.tenancy(shard) {
+            return tenancy;
+        }
+        if let Some(latest) = self.home.successor() {
+            self.home = latest;
+        }
+        Arc::clone(&self.home)
+    }
+
+    /// How the database is spread.
+    pub(super) fn layout(&self) -> &Arc<Layout> {
+        &self.shards.layout
+    }
+
+    /// What is known of the default shard.
+    pub(super) fn known(&self) -> Option<Arc<Known>> {
+        self.home.catalog.latest()
     }
 
     /// The tenancy that the session is at has been followed by another.
@@ -184,7 +216,9 @@ impl Session {
         match demand {
             Ok(Demand::Anywhere) => self.hop(default)?,
             Ok(Demand::On(shard)) => self.hop(shard)?,
-            Err(_) if holds => self.hop(default)?,
+            // It is refused there.
+            Ok(Demand::Parts(_)) | Err(_) if holds => self.hop(default)?,
+            Ok(Demand::Parts(_)) => return Ok(Placing::Across(len)),
             Err(report) => {
                 return self.refuse_here(request, &report, out).map(Placing::Answered);
             }
@@ -247,15 +281,7 @@ impl Session {
         if sharded.at == to {
             return Ok(());
         }
-        let tenancy = match sharded.shards.tenancy(to) {
-            Some(tenancy) => tenancy,
-            None => {
-                if let Some(latest) = sharded.home.successor() {
-                    sharded.home = latest;
-                }
-                Arc::clone(&sharded.home)
-            }
-        };
+        let tenancy = sharded.tenancy(to);
         if tenancy.terms.follows_names() != self.tenancy.terms.follows_names() {
             return Err(End::Reconfigured);
         }

@@ -65,7 +65,7 @@ pub(super) fn judge<'a>(
 }
 
 /// Whether commits are flushed later than clients are told of them, where a session says nothing.
-fn lazy_by_default(tenancy: &Tenancy) -> bool {
+pub(super) fn lazy_by_default(tenancy: &Tenancy) -> bool {
     let replicas = tenancy.replicas.as_ref();
     replicas.is_some_and(|replicas| replicas.topology().flushing().lazy)
 }

@@ -65,6 +65,8 @@ pub struct Terms {
     pub request_max: usize,
     /// Statement text up to this many bytes is kept, to be prepared again on other servers.
     pub statement_max: usize,
+    /// What a request over several shards may hold to put their rows together, in bytes.
+    pub fan_out_max: usize,
     /// Which reads go to replicas.
     pub read_routing: ReadRouting,
     /// Where transactions begin that don't say what they do.
@@ -132,6 +134,7 @@ impl Terms {
             message_max: general.max_packet_size,
             request_max: general.request_buffer_size.len(),
             statement_max: general.max_statement_size.len(),
+            fan_out_max: general.fan_out_buffer_size.len(),
             read_routing: config.read_routing(database, user),
             transaction_routing: config.transaction_routing(database, user),
             server_user: database.user.clone(),

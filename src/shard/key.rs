@@ -4,7 +4,7 @@
 //! its version or by a setting, is not read at all: a key that is doubtful has no shard.
 
 mod array;
-mod bytea;
+pub(super) mod bytea;
 mod date;
 
 use std::borrow::Cow;

@@ -12,6 +12,7 @@
 mod draft;
 mod hash;
 mod key;
+pub mod merge;
 mod placement;
 mod sharding;
 

@@ -6,6 +6,7 @@
 mod commands;
 mod effects;
 pub mod facts;
+pub mod fan;
 mod fingerprint;
 pub mod keys;
 mod names;

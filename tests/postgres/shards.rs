@@ -1,5 +1,6 @@
 //! Keys and their shards, held against what a server says of the same values.
 
+mod across;
 mod changes;
 mod differential;
 mod exact;

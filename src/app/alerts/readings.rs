@@ -44,7 +44,7 @@ pub(super) fn all(
         readings.push(of_holder(&pool, hold));
     }
     let max = registry.config().general.max_client_conn.max(1);
-    let clients = registry.clients().len();
+    let clients = registry.client_count();
     let share = share(clients, max);
     readings.push(reading(&CLIENT_LIMIT, "", share, format!("{clients} of {max} clients")));
     readings.push(of_errors(registry, &mut past.errors, now));

@@ -351,6 +351,13 @@ pub(crate) static GENERAL: &[Group] = &[
                  other servers."
             ),
             key!(
+                fan_out_buffer_size,
+                Kind::Size(64 * KIB, GIB),
+                "What a request over several shards may hold to put their rows together: groups \
+                 that are ordered by something else, and each single row. It fails (53400) where \
+                 that is not enough. What only passes or is merged is streamed."
+            ),
+            key!(
                 listen_queue_size,
                 Kind::Size(4 * KIB, GIB),
                 "In transaction mode, notifications that wait for a client which listens: it does \

@@ -29,6 +29,7 @@ pub(in crate::session) struct AtShard<'a> {
 
 /// What was decided of requests to a server of a shard.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is about something else")]
 pub(in crate::session) struct OfShard {
     /// So many of the client's next bytes belong to a request that may go to this server.
     pub judged: usize,
@@ -44,6 +45,8 @@ pub(in crate::session) struct OfShard {
     pub settled: bool,
     /// That transaction goes on at another shard.
     pub moves: bool,
+    /// Something was run since the last Sync.
+    pub ran_open: bool,
 }
 
 /// Whether a message does nothing but begin a transaction.
@@ -133,8 +136,9 @@ impl Outgoing<'_, '_> {
             return Ok(Some(Taken::Not));
         }
         let to = match demand {
-            Ok(Demand::Anywhere) => shard.at,
-            Ok(Demand::On(to)) => to,
+            Ok(Demand::Anywhere) => Some(shard.at),
+            Ok(Demand::On(to)) => Some(to),
+            Ok(Demand::Parts(_)) => None,
             Err(_) if !quiet => {
                 // It may be another's, when that is known which is under way.
                 self.flow.stop = Some(Stop::Replies);
@@ -142,45 +146,75 @@ impl Outgoing<'_, '_> {
             }
             Err(report) => return self.refuse_on_shard(header, rest, *report),
         };
-        if to == shard.at {
+        if to == Some(shard.at) {
             self.flow.shard.judged = len;
             self.flow.shard.settled = false;
             self.flow.shard.doubt = doubt;
+            let open = self.server.ledger.is_open();
+            self.flow.shard.ran_open = runs || self.flow.shard.ran_open && open;
             if runs {
                 self.flow.shard.ran(rest.get(..len).unwrap_or_default());
             }
             return Ok(None);
         }
-        let own = !self.flow.resets.is_empty() || !self.flow.redo.is_empty();
-        if !quiet || own && !self.server.ledger.is_empty() {
-            self.flow.stop = Some(Stop::Replies);
+        if !self.leaves_shard(&shard, to, quiet, outside)? {
             return Ok(Some(Taken::Not));
         }
-        if outside && free && shard.may_leave {
-            self.flow.stop = Some(Stop::Elsewhere);
-            return Ok(Some(Taken::Not));
-        }
-        let begun = self.server.receiver.status() == b'T' && !self.server.ledger.is_open();
-        if let Some(begin) = self.flow.shard.begun.take_if(|_| begun && free && shard.may_leave) {
-            self.flow.placed.open = Some(Open { on: Role::Primary, begin, by: 0, reads: None });
-            self.flow.placed.moves = Some(Move { to: Role::Primary, acts: false });
-            self.flow.shard.moves = true;
-            self.flow.stop = Some(Stop::Elsewhere);
-            return Ok(Some(Taken::Not));
-        }
-        let (here, there) = (shard.planner.name(shard.at), shard.planner.name(to));
+        let here = shard.planner.name(shard.at);
+        let there =
+            to.map_or("several".to_owned(), |to| format!("shard {}", shard.planner.name(to)));
         let report = match outside {
             false => refused(
-                format!("its transaction is on shard {here}, and it is for shard {there}"),
+                format!("its transaction is on shard {here}, and it is for {there}"),
                 "End the transaction first. What comes first in one decides where it is: begin with \
                  what has a key, or with SET LOCAL pgweir.shard_key.",
             ),
             true => refused(
-                format!("its session keeps a server of shard {here}, and it is for shard {there}"),
+                format!("its session keeps a server of shard {here}, and it is for {there}"),
                 "SHOW PINS, in the console, says what is kept.",
             ),
         };
         self.refuse_on_shard(header, rest, *report)
+    }
+
+    /// What is next is for another shard, or for several: the session goes there, if it may, or waits until
+    /// it may. Whether it is refused.
+    fn leaves_shard(
+        &mut self,
+        shard: &AtShard<'_>,
+        to: Option<ShardId>,
+        quiet: bool,
+        outside: bool,
+    ) -> Result<bool, ClientFault> {
+        let own = !self.flow.resets.is_empty() || !self.flow.redo.is_empty();
+        if !quiet || own && !self.server.ledger.is_empty() {
+            self.flow.stop = Some(Stop::Replies);
+            return Ok(false);
+        }
+        let free = self.ear.is_none() && self.flow.pins.is_empty() && !self.flow.placed.stays;
+        if !free || !shard.may_leave {
+            return Ok(true);
+        }
+        if outside {
+            self.flow.stop = Some(Stop::Elsewhere);
+            return Ok(false);
+        }
+        let (status, open) = (self.server.receiver.status(), self.server.ledger.is_open());
+        // Nothing is lost with what has been prepared without a Sync: it is known to us.
+        let moves = to.is_some() && self.flow.shard.begun.is_some();
+        if open && !self.flow.shard.ran_open && (status == b'I' || status == b'T' && moves) {
+            self.sent_own(Awaited::Sync)?;
+            self.out.insert(request::sync);
+            self.flow.stop = Some(Stop::Replies);
+            return Ok(false);
+        }
+        let begun = status == b'T' && !open && to.is_some();
+        let Some(begin) = self.flow.shard.begun.take_if(|_| begun) else { return Ok(true) };
+        self.flow.placed.open = Some(Open { on: Role::Primary, begin, by: 0, reads: None });
+        self.flow.placed.moves = Some(Move { to: Role::Primary, acts: false });
+        self.flow.shard.moves = true;
+        self.flow.stop = Some(Stop::Elsewhere);
+        Ok(false)
     }
 
     /// A request that is not whole yet.

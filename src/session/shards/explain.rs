@@ -5,18 +5,20 @@ use std::sync::Arc;
 use super::doubt::Doubt;
 use super::planner::{Demand, Planner};
 use super::plans::{Layout, Planned};
+use super::refusals::refusal_of;
 use crate::catalog::Known;
 use crate::server::manner::Manner;
 use crate::shard::{ShardId, Values};
-use crate::sql::keys::{Keyed, Plan, Slot};
+use crate::sql::keys::{Everywhere, Keyed, Plan, Slot};
+use crate::wire::reply::Report;
 
 /// Where a text would run that a session without settings sends by itself.
 #[derive(Debug)]
 pub struct ShardRoute {
     /// The shard; `None` where it may be any, or hangs on a parameter, or is none.
     pub shard: Option<ShardId>,
-    /// It would run.
-    pub runs: bool,
+    /// It would run on one shard, so that there is more to tell of where on that.
+    pub on_one: bool,
     /// What there is to tell of that.
     pub lines: Vec<(&'static str, String)>,
 }
@@ -44,17 +46,33 @@ impl Layout {
         });
         let (shard, name) = match placed {
             Ok(Demand::On(shard)) => (Some(shard), planner.name(shard).to_owned()),
+            Ok(Demand::Parts(set)) => {
+                if let Err(refusal) = self.fan(text, planner.known.as_deref()) {
+                    let report = refusal_of(&refusal);
+                    return none(*report);
+                }
+                let names: Vec<&str> = set.iter().map(|shard| planner.name(shard)).collect();
+                let lines = vec![
+                    ("shard", names.join(", ")),
+                    ("shard because", why(&planned)),
+                    ("target", "primary".to_owned()),
+                ];
+                return ShardRoute { shard: None, on_one: false, lines };
+            }
             Ok(Demand::Anywhere) if open.is_empty() => (None, "any".to_owned()),
             Ok(Demand::Anywhere) => (None, format!("that of the key in {}", open.join(", "))),
-            Err(report) => {
-                let mut lines = vec![("shard", "none".to_owned()), ("refused", report.message)];
-                lines.extend(report.hint.map(|hint| ("way out", hint)));
-                return ShardRoute { shard: None, runs: false, lines };
-            }
+            Err(report) => return none(*report),
         };
         let lines = vec![("shard", name), ("shard because", why(&planned))];
-        ShardRoute { shard, runs: true, lines }
+        ShardRoute { shard, on_one: true, lines }
     }
+}
+
+/// It would not run.
+fn none(report: Report) -> ShardRoute {
+    let mut lines = vec![("shard", "none".to_owned()), ("refused", report.message)];
+    lines.extend(report.hint.map(|hint| ("way out", hint)));
+    ShardRoute { shard: None, on_one: false, lines }
 }
 
 /// Why a text runs where it runs.
@@ -67,6 +85,7 @@ fn why(planned: &Planned) -> String {
             format!("of the key of {}", tables.join(", "))
         }
         _ if hint => "a comment names it".to_owned(),
+        Plan::AllShards(Everywhere { table, .. }) => format!("{table} has rows on all of them"),
         Plan::Session => "it is about the session".to_owned(),
         Plan::Reference(_) => "every shard has what it reads".to_owned(),
         Plan::Default if planned.free => "it reads no table".to_owned(),

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::doubt::{Doubt, Forced, Named, Said};
 use super::plans::{Layout, Planned};
+use super::refusals::{BY_HAND, about, not_utf8, refusal_of, refused, too_long};
 use crate::catalog::Known;
 use crate::client::condition;
 use crate::server::manner::Manner;
 use crate::server::prepared::text_of;
 use crate::session::names::{Names, Unnamed};
-use crate::shard::{NoShard, ShardId, Target, Values};
-use crate::sql::facts::Name;
+use crate::shard::{NoShard, ShardId, ShardSet, Target, Values};
 use crate::sql::keys::{Access, Construct, Everywhere, Keyed, Plan, Refusal};
 use crate::sql::{Bracket, ShardHint, WrongHint, names_shards, shard_setting};
 use crate::wire::frame;
@@ -43,6 +43,8 @@ pub(in crate::session) enum Demand {
     Anywhere,
     /// On this shard.
     On(ShardId),
+    /// A part of it on each of these, whose rows become one answer.
+    Parts(ShardSet),
 }
 
 /// What was found of a request that is whole.
@@ -59,26 +61,6 @@ pub(in crate::session) struct Found {
 }
 
 type Placed = Result<Demand, Box<Report>>;
-
-/// That it can't be run on one shard, and what to do about it.
-pub(in crate::session) fn refused(what: impl std::fmt::Display, way_out: &str) -> Box<Report> {
-    let hint = Some(way_out.to_owned()).filter(|hint| !hint.is_empty());
-    Box::new(Report { hint, ..condition::ON_SHARDS.about(what) })
-}
-
-fn refusal(Refusal { table, construct }: &Refusal) -> Box<Report> {
-    match table {
-        Some(table) => refused(format!("table {table}: {}", construct.text()), construct.way_out()),
-        None => refused(construct.text(), construct.way_out()),
-    }
-}
-
-fn about(table: &Name, what: &str, way_out: &str) -> Box<Report> {
-    refused(format!("table {table}: {what}"), way_out)
-}
-
-const BY_HAND: &str = "Compare its key column with a value, or name the shard: /* pgweir: shard=… */, \
-     /* pgweir: shard_key=… */.";
 
 impl Planner<'_> {
     /// Plans the request that these bytes begin with; `None` where it is not whole. `doubt` is
@@ -104,7 +86,7 @@ impl Planner<'_> {
             let next = match header.tag {
                 b'Q' => Some(match view::query_text(body) {
                     Some(text) => self.query(text, &mut doubt),
-                    None => Err(refusal(&Refusal { table: None, construct: Construct::Text })),
+                    None => Err(refusal_of(&Refusal { table: None, construct: Construct::Text })),
                 }),
                 b'P' => {
                     let parse = view::Parse::read(body);
@@ -187,6 +169,11 @@ impl Planner<'_> {
         match (one, other) {
             (Demand::Anywhere, other) => Ok(other),
             (one, Demand::Anywhere) => Ok(one),
+            (Demand::Parts(one), Demand::Parts(other)) if one == other => Ok(Demand::Parts(one)),
+            (Demand::Parts(_), _) | (_, Demand::Parts(_)) => Err(refused(
+                "several statements in a request for several shards",
+                "Send its statements one by one, each with a Sync behind it.",
+            )),
             (Demand::On(one), Demand::On(other)) if one == other => Ok(Demand::On(one)),
             (Demand::On(one), Demand::On(other)) => Err(refused(
                 format!("a request for shards {} and {}", self.name(one), self.name(other)),
@@ -219,7 +206,10 @@ impl Planner<'_> {
         let planned = self.planned(text);
         self.is_decoded(text, &planned, doubt)?;
         // It does not run yet.
-        self.place(text, &planned, &mut doubt.clone(), |_, _| Ok(Demand::Anywhere))
+        match self.place(text, &planned, &mut doubt.clone(), |_, _| Ok(Demand::Anywhere))? {
+            Demand::Parts(_) => Ok(Demand::Anywhere),
+            placed => Ok(placed),
+        }
     }
 
     /// Notes what a text may change of the encoding; an error where it can't be said what a key in it is.
@@ -243,7 +233,7 @@ impl Planner<'_> {
         let ascii = doubt.recodes || !self.utf8;
         doubt.recodes |= planned.changes.encoding;
         self.place(text, &planned, doubt, |planner, keyed| {
-            let cut = || refusal(&Refusal { table: None, construct: Construct::Text });
+            let cut = || refusal_of(&Refusal { table: None, construct: Construct::Text });
             let parameters = Parameters::read(values).ok_or_else(cut)?;
             let types = types(identity.get(text.len()..).unwrap_or_default());
             let mut values = Values::of_bind(text, parameters, &types);
@@ -266,8 +256,9 @@ impl Planner<'_> {
         match self.layout.sharding.target(keyed, values) {
             Ok(Target::Any) => Ok(Demand::Anywhere),
             Ok(Target::One(shard)) => Ok(Demand::On(shard)),
+            Ok(Target::Parts(set)) if keyed.access == Access::Reads => Ok(Demand::Parts(set)),
             Ok(Target::Parts(set) | Target::Rows(set)) => Err(several(set.len())),
-            Err(NoShard::Several { refusal: why, .. }) => Err(refusal(&why)),
+            Err(NoShard::Several { refusal: why, .. }) => Err(refusal_of(&why)),
             Err(NoShard::UnknownType(number)) => Err(refused(
                 NoShard::UnknownType(number),
                 "Declare the parameter's type, or cast the key column's value nowhere else.",
@@ -324,7 +315,9 @@ impl Planner<'_> {
             forced = self.by_session(said)?;
         }
         let demand = match (&planned.plan, forced) {
-            (Plan::Keyed(_) | Plan::Reference(_), _) if self.is_doubtful(planned, forced) => {
+            (Plan::Keyed(_) | Plan::Reference(_) | Plan::AllShards(_), _)
+                if self.is_doubtful(planned, forced) =>
+            {
                 return Err(Box::new(condition::SHARDS_UNKNOWN.report()));
             }
             (Plan::Keyed(keyed), _) => keys(self, keyed)?,
@@ -339,6 +332,15 @@ impl Planner<'_> {
         match (demand, forced) {
             (Demand::On(shard), Some(forced)) if shard != forced.shard => {
                 Err(self.otherwise("its key is", shard, forced.shard))
+            }
+            (Demand::Parts(_), Some(forced)) => {
+                let forced = self.name(forced.shard);
+                Err(refused(
+                    format!(
+                        "its keys are on several shards, and the hint or setting names {forced}"
+                    ),
+                    "Leave one of them out: RESET pgweir.shard, pgweir.shard_key.",
+                ))
             }
             (_, Some(forced)) => Ok(Demand::On(forced.shard)),
             (demand, None) => Ok(demand),
@@ -383,6 +385,11 @@ impl Planner<'_> {
             (Plan::Session | Plan::Keyed(_) | Plan::Reference(Access::Reads), None) => {
                 Ok(Demand::Anywhere)
             }
+            (Plan::AllShards(Everywhere { access: Access::Reads, .. }), None) => {
+                let all = 0..self.layout.sharding.shards().len();
+                let ids = all.filter_map(|at| u8::try_from(at).ok()).map(ShardId);
+                Ok(Demand::Parts(ids.collect()))
+            }
             (Plan::AllShards(Everywhere { table, .. }), None) => {
                 Err(about(table, "a statement without a value of the key column", BY_HAND))
             }
@@ -395,7 +402,7 @@ impl Planner<'_> {
                 "a definition, or a command about a table as a whole",
                 "Run it on each shard: /* pgweir: shard=… */.",
             )),
-            (Plan::Refused(why), None) => Err(refusal(why)),
+            (Plan::Refused(why), None) => Err(refusal_of(why)),
         }
     }
 
@@ -467,17 +474,6 @@ impl Planner<'_> {
     pub(super) fn shard_of_key(&self, key: &[u8]) -> Result<ShardId, Box<Report>> {
         self.layout.sharding.of_written(key).map_err(|why| refused(why, ""))
     }
-}
-
-fn too_long() -> Box<Report> {
-    refused("a statement that is longer than max_statement_size", "Raise max_statement_size.")
-}
-
-fn not_utf8() -> Box<Report> {
-    refused(
-        "a key with other characters than ASCII's in another client_encoding than UTF8",
-        "SET client_encoding = 'UTF8'.",
-    )
 }
 
 /// The types that a Parse declares, from behind its text on.

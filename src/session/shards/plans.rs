@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ahash::RandomState;
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 
 use crate::catalog::Known;
 use crate::shard::Sharding;
 use crate::sql::facts::{Builtin, Certainty, Does, Facts, Name, builtin, common, facts};
-use crate::sql::keys::{Keyed, OneOf, Plan, Slot, Table, Tables, plan};
+use crate::sql::fan::{Fan, Functions, fan};
+use crate::sql::keys::{Keyed, OneOf, Plan, Refusal, Slot, Table, Tables, plan};
 use crate::sql::{Bracket, Changes, ShardHint, WrongHint, bracket, changes, shard_hint};
 
 /// The shards of a database, and what is known of texts there.
@@ -23,6 +25,8 @@ pub struct Layout {
     /// What is configured.
     pub sharding: Arc<Sharding>,
     kept: RwLock<Generations>,
+    /// Whose turn it is to wait for what several shards have no servers for.
+    pub(in crate::session) turns: Arc<Semaphore>,
     /// Bytes that a generation may have.
     generation_max: AtomicUsize,
 }
@@ -66,6 +70,7 @@ impl Layout {
         let layout = Self {
             sharding: Arc::new(sharding),
             kept: RwLock::default(),
+            turns: Arc::new(Semaphore::new(1)),
             generation_max: AtomicUsize::new(0),
         };
         layout.resize(bytes_max);
@@ -75,6 +80,15 @@ impl Layout {
     /// So many bytes from now on; what is too much goes as other texts come.
     pub fn resize(&self, bytes_max: usize) {
         self.generation_max.store(bytes_max / 2, Ordering::Relaxed);
+    }
+
+    /// What a query over several shards becomes. It has values of its text in it: it is for that alone.
+    pub(in crate::session) fn fan(
+        &self,
+        text: &[u8],
+        known: Option<&Known>,
+    ) -> Result<Fan, Refusal> {
+        fan(text, &Seen { sharding: &self.sharding, known }, &Builtins)
     }
 
     /// The plan of a text, by what is known of the default shard.
@@ -198,5 +212,14 @@ impl Tables for Seen<'_> {
 
     fn keeps(&self, group: u16, type_name: &str) -> bool {
         self.sharding.keeps(group, type_name)
+    }
+}
+
+/// What is known of functions: those that Postgres brings alone.
+struct Builtins;
+
+impl Functions for Builtins {
+    fn is_immutable(&self, _: &Name) -> bool {
+        false
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::hex;
 
 /// The bytes that a text stands for, if it stands for any.
-pub(super) fn read(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+pub(in crate::shard) fn read(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     match text {
         [b'\\', b'x', digits @ ..] => hexadecimal(digits).map(Cow::Owned),
         text if memchr::memchr(b'\\', text).is_some() => escaped(text).map(Cow::Owned),

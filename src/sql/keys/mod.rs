@@ -18,11 +18,15 @@ mod refusal;
 mod select;
 mod statement;
 mod walk;
+mod whole;
 mod writes;
 
 use crate::sql::facts::Name;
 pub use numbered::Literals;
+pub(super) use numbered::Numbered;
 pub use refusal::{Construct, Refusal};
+pub(super) use walk::{Found, fold, name};
+pub(super) use whole::{Whole, piece, whole};
 
 /// What is known of tables.
 pub trait Tables {

@@ -4,6 +4,8 @@
 //! Values are counted as the scanner finds them, parameters among them, from 0. What is counted in one
 //! text is counted alike in every other that differs from it in plain values alone.
 
+use std::ops::Range;
+
 use crate::sql::facts::{CHAINS, is_operator, is_plain_value};
 use crate::sql::scan::{Scanner, Token, Unclear};
 
@@ -11,12 +13,16 @@ use super::Construct;
 
 /// One statement of a text.
 #[derive(Debug, Default)]
-pub(super) struct Numbered<'a> {
+pub(in crate::sql) struct Numbered<'a> {
     /// Without comments, and with a number for each value: strings have it in quotes, parameters
     /// behind their dollar.
-    pub(super) text: String,
+    pub(in crate::sql) text: String,
     /// What it consists of, each with its place in [`Numbered::text`].
-    pub(super) tokens: Vec<(Token<'a>, usize)>,
+    pub(in crate::sql) tokens: Vec<(Token<'a>, usize)>,
+    /// Where each of them stands in the text that was taken apart.
+    pub(in crate::sql) places: Vec<Range<usize>>,
+    /// Which of them are its values, by their numbers in it.
+    pub(in crate::sql) values: Vec<usize>,
     /// The parameters among its values, by the value's number, and by the number as written.
     pub(super) parameters: Vec<(u32, u16)>,
 }
@@ -53,7 +59,11 @@ pub(super) fn statements(text: &str) -> Result<Vec<Numbered<'_>>, Construct> {
         if token.is("only") && !current.ends_with_any(&["row", "rows", "read"]) {
             continue;
         }
+        if token == Token::Value {
+            current.values.push(current.tokens.len());
+        }
         current.tokens.push((token, current.text.len()));
+        current.places.push(text.len() - start.len()..text.len() - scanner.rest().len());
         let is_string = token == Token::Value && !matches!(raw, [b'0'..=b'9', ..]);
         match token {
             Token::Value => {
@@ -113,7 +123,7 @@ impl Numbered<'_> {
     }
 
     /// The text from a token on.
-    pub(super) fn text_from(&self, token: usize) -> &str {
+    pub(in crate::sql) fn text_from(&self, token: usize) -> &str {
         let at = self.tokens.get(token).map_or(self.text.len(), |(_, at)| *at);
         self.text.get(at..).unwrap_or_default()
     }
@@ -123,7 +133,7 @@ impl Numbered<'_> {
     }
 
     /// Whether the token of this place is this word.
-    pub(super) fn is(&self, token: usize, word: &str) -> bool {
+    pub(in crate::sql) fn is(&self, token: usize, word: &str) -> bool {
         self.tokens.get(token).is_some_and(|(token, _)| token.is(word))
     }
 }

@@ -14,89 +14,118 @@ pub struct Refusal {
 }
 
 macro_rules! constructs {
-    ($($variant:ident, $text:literal, $way_out:literal;)*) => {
+    ($($list:ident { $($variant:ident, $text:literal, $way_out:literal;)* })*) => {
         /// What can't be run on shards.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Construct {
-            $(#[doc = $text] $variant,)*
+            $($(#[doc = $text] $variant,)*)*
         }
 
         impl Construct {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+            $(
+                /// Those that are found where plans, or fans, are looked for.
+                pub const $list: &[Self] = &[$(Self::$variant,)*];
+            )*
 
             /// One word for it.
             pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => stringify!($variant),)* }
+                match self { $($(Self::$variant => stringify!($variant),)*)* }
             }
 
             /// What it is.
             pub fn text(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
+                match self { $($(Self::$variant => $text,)*)* }
             }
 
             /// What can be done about it.
             pub fn way_out(self) -> &'static str {
-                match self { $(Self::$variant => $way_out,)* }
+                match self { $($(Self::$variant => $way_out,)*)* }
             }
         }
     };
 }
 
 constructs! {
-    Text, "a text that can't be taken apart with certainty",
-        "Leave out U&'…', backslashes before quotes, and numbers such as 0x1F and 1_000.";
-    Size, "a text that is too long or too deeply nested", "Make several statements of it.";
-    Grammar, "a statement that is not in the grammar known here", "Write it in plainer words.";
-    FromItem, "an item in FROM that is not known here", "Write it in plainer words.";
-    Unclear, "a name that may stand for tables of different kinds",
-        "Write the table's schema before its name; ask for the tables behind a view.";
-    AcrossKeys, "rows of different keys in one statement",
-        "Join the tables on their key columns, or compare the key of each with the same value.";
-    WithDefault, "a table that is on the default shard alone, together with sharded ones",
-        "Ask for it in a statement of its own, or have it on every shard, as a reference table.";
-    ReferenceWritten, "a write to a reference table that depends on other tables",
-        "Read first, and write what was found.";
-    OuterReference, "an outer join that keeps rows which every shard has",
-        "Compare the key of the sharded table with a value.";
-    FullJoin, "a FULL JOIN over several shards", "Compare the key with a value.";
-    OnlyInSubquery, "a sharded table in a subquery alone",
-        "Compare its key column with a value, or join it in FROM.";
-    Scalar, "a subquery in the place of a value over several shards",
-        "Compare the key column with a value in it, or use IN.";
-    Limit, "LIMIT in a subquery over several shards", "Compare the key column with a value in it.";
-    Distinct, "DISTINCT in a subquery over several shards",
-        "Compare the key column with a value in it, or select the key as well.";
-    Grouped, "groups in a subquery over several shards",
-        "Compare the key column with a value in it, or group by the key as well.";
-    Window, "a window function in a subquery over several shards",
-        "Compare the key column with a value in it, or partition by the key.";
-    SetOperation, "UNION, INTERSECT or EXCEPT over several shards",
-        "Compare the key column with a value in each of its queries.";
-    Recursive, "a recursive query over several shards",
-        "Compare the key column with a value in both of its queries.";
-    RowsApart, "rows of several shards in one statement", "Store the rows of each key by themselves.";
-    InsertWithoutColumns, "an INSERT or COPY without a list of columns", "Name the columns.";
-    InsertWithoutKey, "an INSERT or COPY that leaves the key column out",
-        "Give the key column a value.";
-    KeyNotPlain, "a key that is neither a literal nor a parameter",
-        "Compute it beforehand, and give it as a literal or a parameter.";
-    KeyChanged, "a change of a key column", "DELETE the row and INSERT it with its new key.";
-    NotMatchedBySource, "MERGE with WHEN NOT MATCHED BY SOURCE", "Make an UPDATE or DELETE of it.";
-    Into, "a table that is made of a sharded one", "CREATE the table, and INSERT into it.";
-    Code, "code that can't be looked into", "Run its statements one by one.";
-    Prepare, "PREPARE of a statement about sharded tables", "Prepare it by the protocol.";
-    TwoPhase, "a prepared transaction", "Use a transaction on one shard.";
-    ServerFile, "COPY from or to a file of the server", "Use STDIN or STDOUT.";
-    Several, "statements in one text that belong to different shards", "Send them one by one.";
+    PLANS {
+        Text, "a text that can't be taken apart with certainty",
+            "Leave out U&'…', backslashes before quotes, and numbers such as 0x1F and 1_000.";
+        Size, "a text that is too long or too deeply nested", "Make several statements of it.";
+        Grammar, "a statement that is not in the grammar known here", "Write it in plainer words.";
+        FromItem, "an item in FROM that is not known here", "Write it in plainer words.";
+        Unclear, "a name that may stand for tables of different kinds",
+            "Write the table's schema before its name; ask for the tables behind a view.";
+        AcrossKeys, "rows of different keys in one statement",
+            "Join the tables on their key columns, or compare the key of each with the same value.";
+        WithDefault, "a table that is on the default shard alone, together with sharded ones",
+            "Ask for it in a statement of its own, or have it on every shard, as a reference table.";
+        ReferenceWritten, "a write to a reference table that depends on other tables",
+            "Read first, and write what was found.";
+        OuterReference, "an outer join that keeps rows which every shard has",
+            "Compare the key of the sharded table with a value.";
+        FullJoin, "a FULL JOIN over several shards", "Compare the key with a value.";
+        OnlyInSubquery, "a sharded table in a subquery alone",
+            "Compare its key column with a value, or join it in FROM.";
+        Scalar, "a subquery in the place of a value over several shards",
+            "Compare the key column with a value in it, or use IN.";
+        Limit, "LIMIT in a subquery over several shards", "Compare the key column with a value in it.";
+        Distinct, "DISTINCT in a subquery over several shards",
+            "Compare the key column with a value in it, or select the key as well.";
+        Grouped, "groups in a subquery over several shards",
+            "Compare the key column with a value in it, or group by the key as well.";
+        Window, "a window function in a subquery over several shards",
+            "Compare the key column with a value in it, or partition by the key.";
+        SetOperation, "UNION, INTERSECT or EXCEPT over several shards",
+            "Compare the key column with a value in each of its queries.";
+        Recursive, "a recursive query over several shards",
+            "Compare the key column with a value in both of its queries.";
+        RowsApart, "rows of several shards in one statement", "Store the rows of each key by themselves.";
+        InsertWithoutColumns, "an INSERT or COPY without a list of columns", "Name the columns.";
+        InsertWithoutKey, "an INSERT or COPY that leaves the key column out",
+            "Give the key column a value.";
+        KeyNotPlain, "a key that is neither a literal nor a parameter",
+            "Compute it beforehand, and give it as a literal or a parameter.";
+        KeyChanged, "a change of a key column", "DELETE the row and INSERT it with its new key.";
+        NotMatchedBySource, "MERGE with WHEN NOT MATCHED BY SOURCE", "Make an UPDATE or DELETE of it.";
+        Into, "a table that is made of a sharded one", "CREATE the table, and INSERT into it.";
+        Code, "code that can't be looked into", "Run its statements one by one.";
+        Prepare, "PREPARE of a statement about sharded tables", "Prepare it by the protocol.";
+        TwoPhase, "a prepared transaction", "Use a transaction on one shard.";
+        ServerFile, "COPY from or to a file of the server", "Use STDIN or STDOUT.";
+        Several, "statements in one text that belong to different shards", "Send them one by one.";
+    }
+    FANS {
+        Shape, "a query of this form over several shards",
+            "Write it as one plain SELECT, with columns that are named.";
+        Varying, "a function, name or type over several shards that may say different things on each",
+            "Compute it beforehand and give it as a parameter, or compare the key with a value.";
+        Locks, "FOR UPDATE or FOR SHARE over several shards", "Compare the key column with a value.";
+        Computed, "an expression over aggregates of several shards",
+            "Select the aggregates by themselves and compute in the application.";
+        Aggregate, "an aggregate over several shards other than count, sum, avg, min, max, bool_… and bit_…",
+            "Group by the key, or select the rows and aggregate in the application.";
+        GroupKey, "groups over several shards by something else than plain columns and expressions",
+            "Group by a column or by the number of a plain expression in the select list.";
+        Having, "a condition behind HAVING over several shards",
+            "Compare aggregates with numbers there, joined by AND.";
+        OrderKey, "an order over several shards by something else than a column or an expression",
+            "Order by a column of the result, by its name or number, or by an expression.";
+        WindowOver, "a window function over several shards",
+            "Partition it by the key, or compare the key column with a value.";
+        OverGroups, "DISTINCT ON, or DISTINCT or a window over groups, over several shards",
+            "Group by the key, or do it in the application.";
+        Parameter, "an order or group by a parameter over several shards",
+            "Select what it is in as well, or write its value into the text.";
+        Count, "LIMIT or OFFSET over several shards that is neither a number nor a parameter",
+            "Give it as a number or a parameter; leave WITH TIES out.";
+    }
 }
 
 impl Refusal {
-    pub(super) fn of(construct: Construct) -> Self {
+    pub(in crate::sql) fn of(construct: Construct) -> Self {
         Self { table: None, construct }
     }
 
-    pub(super) fn about(table: &Name, construct: Construct) -> Self {
+    pub(in crate::sql) fn about(table: &Name, construct: Construct) -> Self {
         Self { table: Some(table.clone()), construct }
     }
 

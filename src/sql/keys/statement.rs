@@ -272,7 +272,7 @@ impl Command<'_> {
     }
 }
 
-fn parser(text: &str) -> Option<Parser<'static>> {
+pub(super) fn parser(text: &str) -> Option<Parser<'static>> {
     let parser = Parser::new(&PostgreSqlDialect {}).with_recursion_limit(RECURSION);
     parser.try_with_sql(text).ok()
 }

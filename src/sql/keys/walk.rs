@@ -12,7 +12,7 @@ use super::{
 };
 use crate::sql::facts::Name;
 
-pub(super) type Found<T> = Result<T, Refusal>;
+pub(in crate::sql) type Found<T> = Result<T, Refusal>;
 
 /// The state of a walk.
 pub(super) struct Walk<'t> {
@@ -360,7 +360,7 @@ impl Relation {
 }
 
 /// A name as Postgres folds it.
-pub(super) fn fold(name: &Ident) -> Box<str> {
+pub(in crate::sql) fn fold(name: &Ident) -> Box<str> {
     match name.quote_style {
         None => name.value.to_ascii_lowercase().into(),
         Some(_) => name.value.as_str().into(),
@@ -368,7 +368,7 @@ pub(super) fn fold(name: &Ident) -> Box<str> {
 }
 
 /// A name of one, two or three parts.
-pub(super) fn name(name: &ObjectName) -> Found<Name> {
+pub(in crate::sql) fn name(name: &ObjectName) -> Found<Name> {
     let mut parts = Vec::new();
     for part in &name.0 {
         let ObjectNamePart::Identifier(part) = part else {

@@ -57,7 +57,11 @@ fn console_says_where_keys_and_statements_are() {
         ),
         (
             "SELECT * FROM users".to_owned(),
-            ["shard|none", "refused|can't be run on one shard: table users: "],
+            ["shard|a, b, c, d", "shard because|users has rows on all of them"],
+        ),
+        (
+            "SELECT rank() OVER (ORDER BY id) FROM users".to_owned(),
+            ["shard|none", "refused|can't be run on shards: table users: "],
         ),
     ] {
         let found = explained(&text);

@@ -261,7 +261,7 @@ fn compare(what: &str, found: Answer, wanted: Answer) -> Outcome {
         }
         (Err(error), _) if code(&error) == Some(SqlState::FEATURE_NOT_SUPPORTED) => {
             let message = error.as_db_error().unwrap().message();
-            assert!(message.starts_with("can't be run on one shard: "), "{what}: {message}");
+            assert!(message.starts_with("can't be run on shards: "), "{what}: {message}");
             Outcome::Refused
         }
         // There it may have been looked at rows that no key leads to.

@@ -19,7 +19,7 @@ pub fn told(error: &Error) -> (SqlState, String) {
 pub fn assert_refused<T: std::fmt::Debug>(found: Result<T, Error>, what: &str) {
     let (code, message) = told(&found.expect_err(what));
     assert_eq!(code, SqlState::FEATURE_NOT_SUPPORTED, "{what}: {message}");
-    assert!(message.starts_with("can't be run on one shard"), "{what}: {message}");
+    assert!(message.starts_with("can't be run on shards"), "{what}: {message}");
 }
 
 pub async fn add_users(client: &Client, ids: &[i64]) {
@@ -132,8 +132,6 @@ async fn what_is_not_for_one_shard_is_refused_and_the_session_goes_on() {
     add_users(&client, &ids).await;
     let (a, b) = (ids[0], ids[1]);
     for text in [
-        "SELECT * FROM users",
-        "SELECT count(*) FROM orders WHERE total > 3",
         "UPDATE users SET name = 'x'",
         "DELETE FROM orders",
         "TRUNCATE users",
@@ -154,8 +152,6 @@ async fn what_is_not_for_one_shard_is_refused_and_the_session_goes_on() {
         "DO 'BEGIN DELETE FROM users; END'",
         "PREPARE p AS SELECT * FROM users WHERE id = 1",
         "LISTEN channel",
-        "SELECT * FROM users WHERE id = abs(-1)",
-        "SELECT * FROM users WHERE id = 1 OR name = 'x'",
     ] {
         assert_refused(client.simple_query(text).await, text);
         assert_eq!(simple(&client, "SELECT 1").await, ["1"]);
@@ -164,7 +160,6 @@ async fn what_is_not_for_one_shard_is_refused_and_the_session_goes_on() {
         }
     }
     for text in [
-        format!("SELECT * FROM users WHERE id IN ({a}, {b})"),
         format!(
             "INSERT INTO users (id, name) VALUES (100{a}, 'x'), (100{b}, 'y'), (7, ''), (8, ''), (9, '')"
         ),
@@ -176,7 +171,7 @@ async fn what_is_not_for_one_shard_is_refused_and_the_session_goes_on() {
         assert_refused(client.simple_query(&text).await, &text);
     }
     let several = client.prepare("SELECT * FROM users WHERE id = ANY($1)").await.unwrap();
-    assert_refused(client.query(&several, &[&vec![a, b]]).await, "an array");
+    assert_eq!(client.query(&several, &[&vec![a, b]]).await.unwrap().len(), 2);
     assert_eq!(client.query(&several, &[&vec![b]]).await.unwrap().len(), 1);
     for found in spread.on_each("SELECT count(*) FROM users") {
         assert_eq!(found, "1");
@@ -275,7 +270,11 @@ async fn shard_is_named_by_hand() {
         client.batch_execute(&format!("SET pgweir.shard = {name}")).await.unwrap();
         assert_eq!(simple(&client, names).await, wanted);
         client.batch_execute("RESET ALL").await.unwrap();
-        assert_refused(client.simple_query(names).await, "without");
+        let mut found = simple(&client, names).await;
+        found.sort();
+        let mut wanted = ids.map(|id| format!("u{id}"));
+        wanted.sort();
+        assert_eq!(found, wanted);
         client.batch_execute("BEGIN").await.unwrap();
         client.batch_execute(&format!("SET LOCAL pgweir.shard_key = {id}")).await.unwrap();
         let text = format!("INSERT INTO orders (user_id) VALUES ({id})");
@@ -380,14 +379,18 @@ async fn clients_that_hop_between_shards_get_rows_of_their_keys() {
                     3 => {
                         let text = format!("SELECT count(*) FROM users WHERE id = {id}; COMMIT");
                         assert_eq!(simple(&client, &text).await, ["1"]);
-                        assert_refused(client.simple_query("SELECT * FROM users").await, "all");
+                        let ids = simple(&client, "SELECT id FROM users ORDER BY id").await;
+                        assert!(
+                            ids.iter().map(|id| id.parse::<i64>().unwrap()).eq(1..=60),
+                            "{ids:?}"
+                        );
                     }
                     _ => {
                         let key: [&(dyn ToSql + Sync); 1] = [&id];
-                        let refused = client.simple_query("SELECT * FROM users WHERE name = 'x'");
-                        let (one, other) = tokio::join!(client.query(&by_key, &key), refused);
+                        let on_all = client.simple_query("SELECT * FROM users WHERE name = 'x'");
+                        let (one, other) = tokio::join!(client.query(&by_key, &key), on_all);
                         assert_eq!(one.unwrap()[0].get::<_, i64>(0), id);
-                        assert_refused(other, "by name");
+                        assert!(rows(other.unwrap()).is_empty());
                     }
                 }
             }

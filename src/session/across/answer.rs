@@ -1,0 +1,123 @@
+//! What a client is told of a request over several shards: one answer, of those of its legs.
+
+use super::asked::{Asked, Step};
+use super::leg::Leg;
+use crate::shard::merge::{Bound, Fault, Manner, Merge, description};
+use crate::sql::fan::Fan;
+use crate::wire::parameters::Parameters;
+use crate::wire::reply;
+use crate::wire::view;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Answer {
+    steps: Box<[Step]>,
+    /// The body of the ParameterDescription.
+    parameters: Box<[u8]>,
+    /// The body of the RowDescription.
+    columns: Box<[u8]>,
+    pub merge: Merge,
+}
+
+impl Answer {
+    /// Of so many legs, the first of which is this, and has described its parameters and rows.
+    pub(super) fn new(
+        asked: &Asked,
+        fan: &Fan,
+        legs: usize,
+        first: &Leg,
+        manner: &Manner<'_>,
+    ) -> Result<Self, Fault> {
+        let Leg { parameters, columns, .. } = first;
+        let (types, _) = parameters.get(2..).unwrap_or_default().as_chunks();
+        let types: Vec<u32> = types.iter().map(|oid| u32::from_be_bytes(*oid)).collect();
+        let bound = match Parameters::read(&asked.parameters) {
+            Some(values) => Bound::new(values, &types),
+            None => Bound::none(),
+        };
+        Ok(Self {
+            steps: asked.steps.clone().into(),
+            parameters: parameters.as_slice().into(),
+            columns: description(fan, columns)?.into(),
+            merge: Merge::new(fan, columns, legs, &bound, manner)?,
+        })
+    }
+
+    /// Whether another leg has described the same.
+    pub(super) fn fits(&self, leg: &Leg) -> Result<(), Fault> {
+        match *self.parameters == *leg.parameters {
+            true => self.merge.described(&leg.columns),
+            false => Err(Fault::Differs),
+        }
+    }
+
+    /// Tells what comes before the rows.
+    pub(super) fn begin(&self, out: &mut Vec<u8>) {
+        for step in self.steps.iter().take_while(|step| **step != Step::Rows) {
+            self.tell(*step, out);
+        }
+    }
+
+    /// Tells what comes behind the rows.
+    pub(super) fn finish(&self, out: &mut Vec<u8>) {
+        reply::command_complete(out, &format!("SELECT {}", self.merge.rows()));
+        for step in self.steps.iter().skip_while(|step| **step != Step::Rows).skip(1) {
+            self.tell(*step, out);
+        }
+    }
+
+    fn tell(&self, step: Step, out: &mut Vec<u8>) {
+        match step {
+            Step::Parsed => reply::raw(out, b'1', &[]),
+            Step::Bound => reply::raw(out, b'2', &[]),
+            Step::Closed => out.extend_from_slice(&reply::CLOSE_COMPLETE),
+            Step::Described => {
+                reply::raw(out, b't', &[&self.parameters]);
+                reply::raw(out, b'T', &[&unformatted(&self.columns)]);
+            }
+            Step::Columns => reply::raw(out, b'T', &[&self.columns]),
+            Step::Rows => {}
+        }
+    }
+}
+
+/// A RowDescription of a statement, of which nobody knows yet how its columns are wanted.
+fn unformatted(columns: &[u8]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(columns.len());
+    let mut fields = view::Fields::new(columns);
+    let count = fields.short().unwrap_or_default();
+    body.extend_from_slice(&count.to_be_bytes());
+    for _ in 0..count {
+        let (Some(name), Some(kind)) = (fields.cstr(), fields.bytes(16)) else { return body };
+        body.extend_from_slice(name);
+        body.push(0);
+        body.extend_from_slice(kind);
+        fields.short();
+        body.extend_from_slice(&[0; 2]);
+    }
+    body
+}
+
+/// Tells the client of an error of a shard, which is none of its own session.
+pub(super) fn told(error: &[u8], shard: &str, out: &mut Vec<u8>) {
+    let mut body = Vec::with_capacity(error.len() + shard.len() + 16);
+    let mut fields = view::Fields::new(error);
+    let mut context = format!("shard {shard}").into_bytes();
+    while let Some(code) = fields.byte().filter(|code| *code != 0) {
+        let Some(value) = fields.cstr() else { break };
+        match code {
+            b'S' | b'V' => push(&mut body, code, b"ERROR"),
+            b'W' => context = [value, b"\n", &context].concat(),
+            _ => push(&mut body, code, value),
+        }
+    }
+    push(&mut body, b'W', &context);
+    body.push(0);
+    reply::raw(out, b'E', &[&body]);
+}
+
+fn push(body: &mut Vec<u8>, code: u8, value: &[u8]) {
+    body.push(code);
+    body.extend_from_slice(value);
+    body.push(0);
+}

@@ -1,0 +1,254 @@
+use super::*;
+use crate::sql::keys::Table;
+
+/// Users with their orders; countries on every shard.
+struct Shop;
+
+impl Tables for Shop {
+    fn table(&self, name: &Name) -> Table<'_> {
+        let sharded = |key| Table::Sharded { group: 0, key, columns: None };
+        match &*name.name {
+            "users" => sharded("id"),
+            "orders" => sharded("user_id"),
+            "countries" => Table::Reference,
+            "pg_class" => Table::Local,
+            _ => Table::Default,
+        }
+    }
+
+    fn keeps(&self, _: u16, type_name: &str) -> bool {
+        type_name == "bigint"
+    }
+}
+
+impl Functions for Shop {
+    fn is_immutable(&self, function: &Name) -> bool {
+        &*function.name == "initials"
+    }
+}
+
+fn made(text: &str) -> Result<Fan, Refusal> {
+    fan(text.as_bytes(), &Shop, &Shop)
+}
+
+#[track_caller]
+fn check(text: &str, asked: &str) -> Fan {
+    let fan = made(text).unwrap_or_else(|refusal| panic!("{text}: {refusal}"));
+    assert_eq!(fan.text, asked, "{text}");
+    fan
+}
+
+#[test]
+fn text_stays_where_nothing_is_missing() {
+    for text in [
+        "SELECT * FROM users",
+        "select id, Name from users -- all\n where age > 3 limit 5;",
+        "SELECT id FROM users ORDER BY id DESC LIMIT 10",
+        "SELECT u.id AS x FROM users u ORDER BY x, 1",
+        "SELECT id, /* its name */ name FROM users ORDER BY (name), (2) FETCH FIRST 3 ROWS ONLY",
+        "SELECT *, name AS n FROM users ORDER BY n",
+        "SELECT count(*), sum(age), min(age) FROM users",
+        "SELECT user_id, count(*) FROM orders GROUP BY user_id HAVING count(*) > 3 ORDER BY 2",
+        "SELECT DISTINCT user_id, qty FROM orders ORDER BY user_id",
+        "SELECT DISTINCT * FROM users",
+        "SELECT DISTINCT qty FROM orders ORDER BY qty LIMIT $1",
+        "WITH w AS (SELECT * FROM orders) SELECT w.qty FROM w JOIN users u ON u.id = w.user_id",
+        "SELECT id FROM users WHERE id IN (1, 2) ORDER BY id",
+        "SELECT a IS DISTINCT FROM b AS from, t.order FROM users t ORDER BY \"from\"",
+        "SELECT initials(name) FROM users",
+    ] {
+        check(text, text);
+    }
+}
+
+#[test]
+fn order_is_followed_by_columns_behind_those_of_the_client() {
+    for (text, asked) in [
+        (
+            "SELECT name FROM users ORDER BY id, lower( Name )",
+            "SELECT name, (id) AS _pgweir_0, (lower( Name )) AS _pgweir_1 FROM users \
+             ORDER BY id, lower( Name )",
+        ),
+        (
+            "SELECT u.* FROM users u ORDER BY u.age DESC",
+            "SELECT u.*, (u.age) AS _pgweir_0 FROM users u ORDER BY u.age DESC",
+        ),
+        (
+            "SELECT age + 1 AS age FROM users ORDER BY age, (age + 1), -age",
+            "SELECT age + 1 AS age, (-age) AS _pgweir_0 FROM users ORDER BY age, (age + 1), -age",
+        ),
+        (
+            "SELECT name FROM users ORDER BY name COLLATE \"C\" NULLS FIRST",
+            "SELECT name FROM users ORDER BY name COLLATE \"C\" NULLS FIRST",
+        ),
+    ] {
+        check(text, asked);
+    }
+    let fan = made("SELECT name, * FROM users ORDER BY 3 DESC, name COLLATE \"C\", age").unwrap();
+    let found: Vec<_> = fan.order.iter().map(|by| (by.column.clone(), by.values)).collect();
+    let expected = [
+        (Column::At(2), Ordered::ByType),
+        (Column::At(0), Ordered::ByBytes),
+        (Column::Named("age".into()), Ordered::ByType),
+    ];
+    assert_eq!(found, expected);
+    let nulls: Vec<bool> = fan.order.iter().map(|by| by.nulls_first).collect();
+    assert_eq!(nulls, [true, false, false]);
+}
+
+#[test]
+fn rows_are_left_out_when_all_are_there() {
+    for (text, asked) in [
+        ("LIMIT 5 OFFSET 2", "LIMIT 7 "),
+        ("OFFSET 2 LIMIT 5", " LIMIT 7"),
+        ("OFFSET 2 ROWS FETCH NEXT 5 ROWS ONLY", " LIMIT 7"),
+        ("OFFSET 2 ROWS FETCH FIRST ROW ONLY", " LIMIT 3"),
+        ("LIMIT ALL OFFSET 2", "LIMIT ALL "),
+        ("LIMIT 9223372036854775807 OFFSET 1", " "),
+        ("OFFSET $1", "OFFSET $1::bigint * 0"),
+        (
+            "LIMIT $2 OFFSET $1",
+            "LIMIT least($2::bigint::numeric + coalesce($1::bigint::numeric, 0), \
+             9223372036854775807)::bigint ",
+        ),
+    ] {
+        check(&format!("SELECT id FROM users {text}"), &format!("SELECT id FROM users {asked}"));
+    }
+    let fan = made("SELECT id FROM users LIMIT $3 OFFSET 4").unwrap();
+    assert_eq!((fan.limit, fan.offset), (Count::Parameter(3), Count::Number(4)));
+    // Groups that are ordered by what they come to are all wanted.
+    check(
+        "SELECT qty, count(*) FROM orders GROUP BY qty ORDER BY 2 LIMIT $1 OFFSET 1",
+        "SELECT qty, count(*), (qty)::text COLLATE \"C\" AS _pgweir_0 FROM orders GROUP BY qty \
+         ORDER BY 3 LIMIT NULLIF($1::bigint, $1::bigint) ",
+    );
+}
+
+#[test]
+fn groups_are_told_apart_by_their_text() {
+    for (text, asked) in [
+        (
+            "SELECT DISTINCT qty, status FROM orders ORDER BY status",
+            "SELECT DISTINCT qty, status, (qty)::text COLLATE \"C\" AS _pgweir_0 FROM orders \
+             ORDER BY status, 3",
+        ),
+        (
+            "SELECT sum(qty) FROM orders o GROUP BY o.status;",
+            "SELECT sum(qty), (o.status)::text COLLATE \"C\" AS _pgweir_0, (o.status) AS _pgweir_1 \
+             FROM orders o GROUP BY o.status ORDER BY 2;",
+        ),
+        (
+            "SELECT status, avg(DISTINCT_qty) FILTER (WHERE qty > 0) FROM orders GROUP BY 1",
+            "SELECT status, avg(DISTINCT_qty) FILTER (WHERE qty > 0), \
+             sum(DISTINCT_qty) FILTER (WHERE qty > 0) AS _pgweir_0, \
+             count(DISTINCT_qty) FILTER (WHERE qty > 0) AS _pgweir_1, \
+             (status)::text COLLATE \"C\" AS _pgweir_2 FROM orders GROUP BY 1 ORDER BY 5",
+        ),
+        // What is called so may be a column, too.
+        (
+            "SELECT lower(status) AS s, count(*) FROM orders GROUP BY S",
+            "SELECT lower(status) AS s, count(*), GROUPING(lower(status)) AS _pgweir_0, \
+             (lower(status))::text COLLATE \"C\" AS _pgweir_1 FROM orders GROUP BY S ORDER BY 4",
+        ),
+        (
+            "SELECT o.qty AS qty, count(*) FROM orders o GROUP BY qty ORDER BY qty",
+            "SELECT o.qty AS qty, count(*) FROM orders o GROUP BY qty ORDER BY qty",
+        ),
+        (
+            "SELECT qty, count(*) FROM orders GROUP BY qty \
+             HAVING qty > $1 AND (count(*) > $2 OR NOT sum(price) < 3)",
+            "SELECT qty, count(*), sum(price) AS _pgweir_0, (qty)::text COLLATE \"C\" AS _pgweir_1 \
+             FROM orders GROUP BY qty \
+             HAVING qty > $1 AND ((count(*) > $2 OR NOT sum(price) < 3) OR true) ORDER BY 4",
+        ),
+    ] {
+        check(text, asked);
+    }
+    let fan = made(
+        "SELECT qty, coalesce(sum(price), 0), count(*)::int FROM orders GROUP BY qty \
+         HAVING max(price) IS NOT NULL ORDER BY avg(price) DESC",
+    );
+    let groups = fan.unwrap().groups.unwrap();
+    let avg = Combine::Avg { sum: 4, count: 5 };
+    let first = Combine::First;
+    let expected =
+        [first, Combine::Sum, Combine::Sum, Combine::Max, Combine::Sum, Combine::Sum, avg, first];
+    assert_eq!(*groups.columns, expected);
+    assert_eq!(groups.sorted[0].column, Column::At(6));
+    let not_null = Condition::Not(Box::new(Condition::IsNull(3)));
+    assert_eq!(groups.having, Some(Condition::And([not_null].into())));
+}
+
+#[test]
+fn what_can_not_be_told_is_refused() {
+    use Construct as C;
+    let cases = [
+        ("SELECT random() FROM users", C::Varying),
+        ("SELECT id FROM users WHERE unknown(id) = 1", C::Varying),
+        ("SELECT now(), id FROM users", C::Varying),
+        ("SELECT 'now'::timestamptz FROM users", C::Varying),
+        ("SELECT current_user FROM users", C::Varying),
+        ("SELECT ctid FROM users", C::Varying),
+        ("SELECT u.id FROM users u, pg_class c", C::Varying),
+        ("SELECT id FROM users TABLESAMPLE system (10)", C::Varying),
+        ("SELECT id FROM users FOR UPDATE", C::Locks),
+        ("SELECT DISTINCT ON (age) age FROM users", C::OverGroups),
+        ("SELECT DISTINCT age, count(*) FROM users GROUP BY age", C::OverGroups),
+        ("SELECT rank() OVER (ORDER BY age) FROM users", C::WindowOver),
+        ("SELECT id FROM users UNION ALL SELECT user_id FROM orders", C::SetOperation),
+        ("(SELECT id FROM users)", C::Grammar),
+        ("SELECT 1; SELECT id FROM users", C::Several),
+        ("EXPLAIN SELECT id FROM users", C::Grammar),
+        ("SELECT count(*) + 1 FROM users", C::Computed),
+        ("SELECT coalesce(max(age), 0) FROM users", C::Computed),
+        ("SELECT sum(age)::int FROM users", C::Computed),
+        ("SELECT age, (SELECT 1) FROM users GROUP BY age", C::Computed),
+        ("SELECT age, unnest(ARRAY[1]) FROM users GROUP BY age", C::Computed),
+        ("SELECT count(DISTINCT age) FROM users", C::Aggregate),
+        ("SELECT array_agg(age) FROM users", C::Aggregate),
+        ("SELECT sum(age ORDER BY id) FROM users", C::Aggregate),
+        ("SELECT app.sum(age) FROM users", C::Varying),
+        ("SELECT DISTINCT q.* FROM (SELECT age FROM users) q", C::GroupKey),
+        ("SELECT age FROM users GROUP BY ROLLUP (age)", C::GroupKey),
+        ("SELECT age FROM users GROUP BY GROUPING SETS ((age), ())", C::GroupKey),
+        ("SELECT upper(a) AS b, upper(u.a) AS c FROM users u GROUP BY b, c", C::GroupKey),
+        ("SELECT age, sum(age) FROM users GROUP BY age HAVING sum(age) + 1 > 2", C::Having),
+        ("SELECT age FROM users GROUP BY age HAVING count(*) > 1 OR age = 3", C::Having),
+        ("SELECT age FROM users GROUP BY age HAVING min(name) = 'a'", C::Having),
+        ("SELECT age FROM users WHERE age > $1 GROUP BY age HAVING count(*) > $1", C::Having),
+        ("SELECT id FROM users ORDER BY $1", C::OrderKey),
+        ("SELECT id FROM users ORDER BY name COLLATE \"de_DE\"", C::OrderKey),
+        ("SELECT DISTINCT age FROM users ORDER BY name", C::OrderKey),
+        ("SELECT id FROM users ORDER BY age + $1", C::Parameter),
+        ("SELECT count(*) FROM users GROUP BY age + $1", C::Parameter),
+        ("SELECT id FROM users LIMIT 5 + 5", C::Count),
+        ("SELECT id FROM users ORDER BY id FETCH FIRST 5 ROWS WITH TIES", C::Count),
+        ("SELECT id AS _pgweir_0 FROM users", C::Shape),
+        ("SELECT u.id FROM users u JOIN orders o ON o.qty = u.age", C::AcrossKeys),
+        ("SELECT code FROM countries", C::Shape),
+    ];
+    for (text, construct) in &cases {
+        let found = made(text).map(|fan| fan.text).map_err(|refusal| refusal.construct);
+        assert_eq!(found, Err(*construct), "{text}");
+    }
+    let is_seen = |construct: &&Construct| cases.iter().any(|(_, seen)| seen == *construct);
+    let unseen: Vec<_> = Construct::FANS.iter().filter(|construct| !is_seen(construct)).collect();
+    assert_eq!(unseen, Vec::<&Construct>::new());
+}
+
+#[test]
+fn refusal_names_table_construct_and_way_out() {
+    let refusal = made("SELECT count(DISTINCT age) FROM users").unwrap_err();
+    let said = "table users: an aggregate over several shards other than count, sum, avg, min, \
+                max, bool_… and bit_… can't be run on shards; \
+                Group by the key, or select the rows and aggregate in the application.";
+    assert_eq!(refusal.to_string(), said);
+}
+
+#[test]
+fn time_may_tell_which_rows_there_are() {
+    let since = "SELECT id FROM users WHERE seen > now() - interval '1 day' AND born < 'today'";
+    assert!(check(since, since).asks_time);
+    let plain = "SELECT 'nowhere' FROM users";
+    assert!(!check(plain, plain).asks_time);
+}

@@ -1,0 +1,291 @@
+//! Whether a query means the same on every shard: what may say different things on each is refused.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    BinaryOperator, DataType, Expr, Function, Ident, JoinConstraint, JoinOperator, ObjectName,
+    Query, Select, TableFactor, Value, Visit, Visitor,
+};
+
+use super::Functions;
+use super::functions::{Gives, gives};
+use super::source::Source;
+use crate::sql::facts::Name;
+use crate::sql::keys::{Construct, Found, Refusal, Table, Tables, Whole, fold, name};
+
+/// Whether conditions ask for the time.
+///
+/// # Errors
+///
+/// Something may be different on each shard.
+pub(super) fn asks_time(
+    text: &str,
+    whole: &Whole<'_>,
+    tables: &dyn Tables,
+    functions: &dyn Functions,
+) -> Found<bool> {
+    let source = Source { text, tokens: &whole.tokens };
+    let mut look =
+        Look { source, tables, functions, conditions: Vec::new(), inside: 0, asks_time: false };
+    match whole.query.visit(&mut look) {
+        ControlFlow::Continue(()) => Ok(look.asks_time),
+        ControlFlow::Break(refusal) => Err(refusal),
+    }
+}
+
+struct Look<'a> {
+    source: Source<'a>,
+    tables: &'a dyn Tables,
+    functions: &'a dyn Functions,
+    /// Expressions that only leave rows out, by where they are.
+    conditions: Vec<usize>,
+    /// How many of them it is in.
+    inside: usize,
+    asks_time: bool,
+}
+
+type Flow = ControlFlow<Refusal>;
+
+fn varying() -> Flow {
+    ControlFlow::Break(Refusal::of(Construct::Varying))
+}
+
+const OK: Flow = ControlFlow::Continue(());
+
+/// Columns that say where a row is stored.
+const OF_STORAGE: [&str; 6] = ["ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"];
+/// Names that are functions without brackets.
+const OF_SESSION: [&str; 7] = [
+    "current_catalog",
+    "current_role",
+    "current_schema",
+    "current_user",
+    "session_user",
+    "system_user",
+    "user",
+];
+/// Strings that begin so may be moments.
+const MOMENTS: [&str; 4] = ["now", "today", "tomorrow", "yesterday"];
+
+impl Visitor for Look<'_> {
+    type Break = Refusal;
+
+    fn pre_visit_select(&mut self, select: &Select) -> Flow {
+        let mut add = |expr: &Expr| self.conditions.push(std::ptr::from_ref(expr).addr());
+        select.selection.iter().for_each(&mut add);
+        for join in select.from.iter().flat_map(|from| &from.joins) {
+            use JoinOperator as By;
+            if let By::Join(on)
+            | By::Inner(on)
+            | By::Left(on)
+            | By::LeftOuter(on)
+            | By::Right(on)
+            | By::RightOuter(on)
+            | By::FullOuter(on) = &join.join_operator
+                && let JoinConstraint::On(on) = on
+            {
+                add(on);
+            }
+        }
+        OK
+    }
+
+    fn pre_visit_query(&mut self, query: &Query) -> Flow {
+        if query.locks.is_empty() { OK } else { ControlFlow::Break(Refusal::of(Construct::Locks)) }
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> Flow {
+        // What every server has of its own is another thing on each.
+        match name(relation).map(|name| self.tables.table(&name)) {
+            Ok(Table::Local) | Err(_) => varying(),
+            Ok(_) => OK,
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Flow {
+        match factor {
+            TableFactor::Table { args: Some(_), name, .. } | TableFactor::Function { name, .. } => {
+                self.called(name)
+            }
+            TableFactor::Table { sample: None, .. }
+            | TableFactor::Derived { sample: None, .. }
+            | TableFactor::NestedJoin { .. }
+            | TableFactor::UNNEST { .. } => OK,
+            _ => varying(),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
+        if self.conditions.contains(&std::ptr::from_ref(expr).addr()) {
+            self.inside += 1;
+        }
+        match expr {
+            Expr::Function(function) => self.called(&function.name),
+            Expr::Identifier(name) => self.named(name, true),
+            Expr::CompoundIdentifier(names) => {
+                names.last().map_or(OK, |name| self.named(name, false))
+            }
+            Expr::Cast { data_type, .. } if is_of_catalog(data_type) => varying(),
+            Expr::TypedString(typed) if is_of_catalog(&typed.data_type) => varying(),
+            Expr::BinaryOp { op, .. } if !is_known(op) => varying(),
+            Expr::Collate { collation, .. } if self.inside == 0 && !is_by_bytes(collation) => {
+                ControlFlow::Break(Refusal::of(Construct::OrderKey))
+            }
+            _ => OK,
+        }
+    }
+
+    fn post_visit_expr(&mut self, expr: &Expr) -> Flow {
+        if self.conditions.contains(&std::ptr::from_ref(expr).addr()) {
+            self.inside -= 1;
+        }
+        OK
+    }
+
+    fn pre_visit_value(&mut self, value: &sqlparser::ast::ValueWithSpan) -> Flow {
+        let Value::SingleQuotedString(number) = &value.value else { return OK };
+        let raw = self.source.value(number).unwrap_or_default();
+        let said = raw.trim_start_matches(|byte: char| !byte.is_ascii_alphabetic());
+        // E'now' and the like.
+        let said = raw.split_once('\'').map_or(said, |(_, said)| said.trim_start());
+        let is_moment = |moment: &&str| {
+            said.get(..moment.len()).is_some_and(|start| start.eq_ignore_ascii_case(moment))
+                && !said[moment.len()..].starts_with(|next: char| next.is_ascii_alphanumeric())
+        };
+        if MOMENTS.iter().any(is_moment) { self.time() } else { OK }
+    }
+}
+
+impl Look<'_> {
+    fn called(&mut self, function: &ObjectName) -> Flow {
+        let Ok(name) = name(function) else { return varying() };
+        let known = match name.schema.as_deref() {
+            None | Some("pg_catalog") => gives(&name.name),
+            Some(_) => None,
+        };
+        match known {
+            Some(Gives::Time) => self.time(),
+            Some(_) => OK,
+            None if self.functions.is_immutable(&name) => OK,
+            None => varying(),
+        }
+    }
+
+    fn named(&mut self, name: &Ident, alone: bool) -> Flow {
+        let folded = fold(name);
+        if OF_STORAGE.contains(&&*folded) {
+            return varying();
+        }
+        if alone && name.quote_style.is_none() {
+            if OF_SESSION.contains(&&*folded) {
+                return varying();
+            }
+            if folded.starts_with("current_") || folded.starts_with("localtime") {
+                return self.time();
+            }
+        }
+        OK
+    }
+
+    /// Each shard takes its own time: it may tell which rows there are, as their own snapshots do,
+    /// but not what is in them.
+    fn time(&mut self) -> Flow {
+        self.asks_time = true;
+        if self.inside > 0 { OK } else { varying() }
+    }
+}
+
+/// Whether a collation goes by bytes.
+pub(super) fn is_by_bytes(collation: &ObjectName) -> bool {
+    matches!(name(collation), Ok(Name { schema, name })
+        if schema.as_deref().is_none_or(|schema| schema == "pg_catalog")
+            && ["C", "POSIX", "ucs_basic"].contains(&&*name))
+}
+
+fn is_known(op: &BinaryOperator) -> bool {
+    !matches!(op, BinaryOperator::Custom(_) | BinaryOperator::PGCustomBinaryOperator(_))
+}
+
+/// Whether values of a type are what is in a catalog, under numbers of its own.
+fn is_of_catalog(data_type: &DataType) -> bool {
+    const TYPES: [&str; 9] = [
+        "regclass",
+        "regcollation",
+        "regnamespace",
+        "regoper",
+        "regoperator",
+        "regproc",
+        "regprocedure",
+        "regrole",
+        "regtype",
+    ];
+    let shown = data_type.to_string().to_ascii_lowercase();
+    TYPES.iter().any(|name| shown.trim_matches('"').ends_with(name))
+}
+
+/// What is in an expression, but not in queries inside of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Inside {
+    pub(super) aggregates: bool,
+    pub(super) windows: bool,
+    /// Queries, or functions that give several rows.
+    pub(super) rows: bool,
+}
+
+/// Looks into an expression.
+pub(super) fn inside(of: &impl Visit) -> Inside {
+    let mut find = Find::default();
+    let ControlFlow::Continue(()) = of.visit(&mut find);
+    find.inside
+}
+
+/// The names of columns that an expression has.
+pub(super) fn columns(of: &Expr) -> BTreeSet<Box<str>> {
+    let mut find = Find::default();
+    let ControlFlow::Continue(()) = of.visit(&mut find);
+    find.columns
+}
+
+#[derive(Default)]
+struct Find {
+    depth: usize,
+    inside: Inside,
+    columns: BTreeSet<Box<str>>,
+}
+
+impl Visitor for Find {
+    type Break = std::convert::Infallible;
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Self::Break> {
+        self.inside.rows = true;
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Self::Break> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
+        match expr {
+            _ if self.depth > 0 => {}
+            Expr::Function(function) => {
+                self.inside.windows |= function.over.is_some();
+                let found = known(function);
+                self.inside.aggregates |=
+                    found == Some(Gives::Aggregate) && function.over.is_none();
+                self.inside.rows |= found == Some(Gives::Rows);
+            }
+            Expr::Identifier(name) => drop(self.columns.insert(fold(name))),
+            Expr::CompoundIdentifier(names) => self.columns.extend(names.last().map(fold)),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+pub(super) fn known(function: &Function) -> Option<Gives> {
+    gives(&name(&function.name).ok()?.name)
+}

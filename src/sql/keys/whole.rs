@@ -1,0 +1,64 @@
+//! A query with its tree, its tokens and its plan: for what is made of a text beyond its plan.
+
+use sqlparser::ast::Query;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::Token as Parsed;
+
+use super::numbered::{self, Numbered};
+use super::statement::parser;
+use super::walk::Walk;
+use super::{Construct, Plan, Refusal, Tables};
+
+/// A text that is one query.
+pub(in crate::sql) struct Whole<'a> {
+    /// Its tokens.
+    pub(in crate::sql) tokens: Numbered<'a>,
+    /// Its tree, with values that are numbers of values.
+    pub(in crate::sql) query: Query,
+    pub(in crate::sql) plan: Plan,
+    /// Whether what the outermost query makes of rows can be done by each shard for itself; LIMIT
+    /// and ORDER BY apart.
+    pub(in crate::sql) is_open: bool,
+}
+
+/// Takes a text apart that begins with SELECT or WITH.
+///
+/// # Errors
+///
+/// It is something else, or not understood. That it is refused as a plan is none.
+pub(in crate::sql) fn whole<'a>(text: &'a str, tables: &dyn Tables) -> Result<Whole<'a>, Refusal> {
+    let refused = |construct| Refusal { table: None, construct };
+    let mut statements = numbered::statements(text).map_err(refused)?;
+    let (Some(tokens), true) = (statements.pop(), statements.is_empty()) else {
+        return Err(refused(Construct::Several));
+    };
+    if !tokens.is(0, "select") && !tokens.is(0, "with") {
+        return Err(refused(Construct::Grammar));
+    }
+    let mut parser = parser(&tokens.text).ok_or(refused(Construct::Grammar))?;
+    let query = parser.parse_query().ok().ok_or(refused(Construct::Grammar))?;
+    if !at_end(&parser) {
+        return Err(refused(Construct::Grammar));
+    }
+    let mut walk = Walk::new(tables);
+    let top = walk.query(&query)?;
+    walk.rows = false;
+    let limited = Some(Construct::Limit);
+    let is_open = top.closed.as_ref().is_none_or(|closed| Some(closed.construct) == limited);
+    let plan = walk.plan(&top);
+    Ok(Whole { tokens, query: *query, plan, is_open })
+}
+
+/// A piece of such a text, read by a rule of the grammar.
+pub(in crate::sql) fn piece<T>(
+    text: &str,
+    read: impl FnOnce(&mut Parser<'_>) -> Option<T>,
+) -> Option<T> {
+    let mut parser = parser(text)?;
+    let read = read(&mut parser)?;
+    at_end(&parser).then_some(read)
+}
+
+fn at_end(parser: &Parser<'_>) -> bool {
+    parser.peek_token_ref().token == Parsed::EOF
+}
