@@ -1,8 +1,9 @@
 //! Throwaway Postgres servers from the installed binaries, and the demonstration that runs on them.
 //!
-//! The demonstration starts a primary and two replicas, lets the caller start the pooler in front
-//! of them, and either prints lines to paste until it is interrupted or runs these lines itself.
-//! It does not know how a pooler is started or stopped.
+//! The demonstration starts a primary and two replicas, and the two servers of a database over
+//! shards, lets the caller start the pooler in front of them, and either prints lines to paste
+//! until it is interrupted or runs these lines itself. It does not know how a pooler is started or
+//! stopped.
 
 pub mod cluster;
 mod error;
@@ -13,12 +14,14 @@ mod procfs;
 mod program;
 mod script;
 mod server;
+mod spread;
 mod template;
 
 use std::env;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,6 +30,7 @@ use cluster::{
     APP_DATABASE, APP_USER, Cluster, ClusterError, PASSWORD, SUPERUSER, run as run_program,
 };
 use script::{LINES, Line, POOL_SIZE};
+use spread::Shards;
 
 /// What the demonstration does with its lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,9 +103,10 @@ where
         Mode::Show => Some(Interrupts::new()?),
         Mode::Check => None,
     };
-    let cluster = start_cluster()?;
-    let pooler = start_pooler(&config(&cluster, port)).map_err(DemoError::Pooler)?;
-    let demo = Demo { cluster, pooler_port: pooler.port };
+    let (cluster, shards) = start_servers()?;
+    let config = config(&cluster, port) + &shards.config();
+    let pooler = start_pooler(&config).map_err(DemoError::Pooler)?;
+    let demo = Demo { cluster, shards, pooler_port: pooler.port };
     let outcome = match interrupts {
         Some(interrupts) => demo.show(out).map(|()| {
             interrupts.wait();
@@ -116,25 +121,30 @@ where
 /// The running parts.
 struct Demo {
     cluster: Cluster,
+    shards: Shards,
     pooler_port: u16,
 }
 
 impl Demo {
     fn show(&self, out: &mut impl Write) -> Result<(), DemoError> {
-        let replicas = self.cluster.replicas().len();
         writeln!(out, "Postgres {} runs here:", self.cluster.install().version())?;
         writeln!(out, "  primary on port {}", self.cluster.primary().port())?;
         for replica in self.cluster.replicas() {
             writeln!(out, "  {} on port {}", replica.name(), replica.port())?;
         }
         writeln!(out, "  all in {}", self.cluster.folder().display())?;
+        for (name, server) in self.shards.servers() {
+            let folder = server.socket_dir().display();
+            writeln!(out, "  shard {name} on port {}, in {folder}", server.port())?;
+        }
         writeln!(out, "pgweir listens on 127.0.0.1:{}", self.pooler_port)?;
         writeln!(out, "\nPaste this into another terminal first:\n\n{}", self.setup())?;
         writeln!(out, "Then these, best in this order:")?;
-        for Line { title, command, expect } in LINES {
+        for Line { title, command, expect } in lines() {
             writeln!(out, "\n# {title}\n# prints: {expect}\n{command}")?;
         }
-        writeln!(out, "\nCtrl-C ends pgweir and these {} servers and removes them.", replicas + 1)?;
+        let servers = 1 + self.cluster.replicas().len() + self.shards.servers().count();
+        writeln!(out, "\nCtrl-C ends pgweir and these {servers} servers and removes them.")?;
         out.flush()?;
         Ok(())
     }
@@ -142,7 +152,7 @@ impl Demo {
     fn check(&self, out: &mut impl Write) -> Result<Outcome, DemoError> {
         let mut outcome = Outcome::Well;
         let setup = self.setup();
-        for Line { title, command, expect } in LINES {
+        for Line { title, command, expect } in lines() {
             let mut shell = Command::new("sh");
             for (name, _) in env::vars_os() {
                 if name.as_encoded_bytes().starts_with(b"PG") {
@@ -187,6 +197,10 @@ impl Demo {
         if let [first, second, ..] = self.cluster.replicas() {
             set("FOLLOW_REPLICA1", &first.conninfo(second.name()));
         }
+        set("MALL", &format!("{}/{}", app(self.pooler_port), spread::DATABASE));
+        for (name, value) in self.shards.variables() {
+            set(&name, &value);
+        }
         // A pager would take the lines that were pasted after its own for its keys.
         set("PSQL_PAGER", "");
         set("DATA", &self.cluster.folder().display().to_string());
@@ -196,12 +210,25 @@ impl Demo {
     }
 }
 
+/// All lines, in their order.
+fn lines() -> impl Iterator<Item = &'static Line> {
+    LINES.iter().chain(spread::LINES)
+}
+
+fn start_servers() -> Result<(Cluster, Shards), ClusterError> {
+    thread::scope(|scope| {
+        let shards = scope.spawn(Shards::start);
+        let cluster = start_cluster()?;
+        let failed = ClusterError::NotRunning("a thread that starts shards".to_owned());
+        Ok((cluster, shards.join().unwrap_or(Err(failed))?))
+    })
+}
+
 fn start_cluster() -> Result<Cluster, ClusterError> {
     // What autovacuum writes would keep replicas that lag from being fresh.
     let cluster = Cluster::builder().replicas(2).settings(&[("autovacuum", "off")]).start()?;
     let sql = format!(
-        "CREATE ROLE {CHECK_USER} LOGIN PASSWORD '{PASSWORD}';\n\
-         GRANT pg_monitor TO {CHECK_USER};\n\
+        "{CREATE_CHECK_USER}\n\
          SET ROLE {APP_USER};\n\
          CREATE TABLE notes (\
              id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL);\n\
@@ -241,6 +268,10 @@ fn config(cluster: &Cluster, port: u16) -> String {
 
 /// The role by which the pooler asks the servers what they are.
 const CHECK_USER: &str = "pgweir_check";
+/// It on a server; [`PASSWORD`] is its password as well.
+const CREATE_CHECK_USER: &str = "\
+CREATE ROLE pgweir_check LOGIN PASSWORD 's3cret';
+GRANT pg_monitor TO pgweir_check;";
 
 /// The signals that end the demonstration.
 struct Interrupts {
