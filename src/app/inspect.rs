@@ -4,6 +4,7 @@
 
 mod judge;
 mod report;
+mod shards;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -12,9 +13,11 @@ use tokio::time::timeout;
 
 use self::judge::{Facts, Proof};
 pub use self::report::{Check, Level, json};
+use self::shards::Held;
 use super::capacity::{Demand, Room, lower_pool_size, room};
 use super::discover::{LIMIT, Role, target};
-use crate::config::{Config, Database, HostPort, SslMode};
+use super::topologies::asked_as;
+use crate::config::{Config, Database, HostPort, Shards, SslMode};
 use crate::net::tls::{ClientTls, ServerTls, ServerTlsPlan};
 use crate::server::ask::{AskError, Asker, Row};
 use crate::server::connect::ConnectError;
@@ -33,8 +36,13 @@ const LAG: &str = "SELECT pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal
 /// Looks at everything that can be seen from here.
 pub async fn inspect(config: &Config) -> Vec<Check> {
     let checks = own_certificates(config, SystemTime::now());
-    let mut inspection =
-        Inspection { config, checks, hosts: BTreeMap::new(), silent: BTreeSet::new() };
+    let mut inspection = Inspection {
+        config,
+        checks,
+        hosts: BTreeMap::new(),
+        silent: BTreeSet::new(),
+        held: BTreeMap::new(),
+    };
     for database in config.databases.values() {
         // Its name there is the client's: any will do that every server has.
         let mut database = Database::clone(database);
@@ -48,6 +56,7 @@ pub async fn inspect(config: &Config) -> Vec<Check> {
         }
         inspection.primary(&database);
     }
+    inspection.shards();
     inspection.connections();
     inspection.checks
 }
@@ -59,6 +68,8 @@ struct Inspection<'a> {
     hosts: BTreeMap<HostPort, Facts>,
     /// Hosts where nobody answers: once is enough to wait for.
     silent: BTreeSet<HostPort>,
+    /// What is on shards, by the names of their databases.
+    held: BTreeMap<String, Held>,
 }
 
 impl Inspection<'_> {
@@ -77,10 +88,11 @@ impl Inspection<'_> {
         }
         let mut answered = None;
         for user in users.iter().take(USERS_MAX) {
-            let target = target(self.config, database, host, user);
+            let target = target(self.config, &asked_as(self.config, database, user), host, user);
             match Asker::connect(&target, &[]).await {
-                Ok(asker) => {
+                Ok(mut asker) => {
                     self.checks.push(logged_in(&place, user, &asker));
+                    self.hold(database, (host, user), &mut asker).await;
                     answered.get_or_insert(asker);
                 }
                 Err(error) => {
@@ -99,6 +111,22 @@ impl Inspection<'_> {
         }
         if let Some(asker) = answered {
             self.ask(asker, &place, host).await;
+        }
+    }
+
+    /// Asks a server of a shard what is on it.
+    async fn hold(&mut self, database: &Database, at: (&HostPort, &str), asker: &mut Asker) {
+        let Some((home, shards)) = spread(self.config, database) else { return };
+        self.held.entry(database.name.clone()).or_default().ask(shards, home, at, asker).await;
+    }
+
+    /// Whether shards hold what they should.
+    fn shards(&mut self) {
+        for database in self.config.databases.values() {
+            let sharding = crate::app::shards::sharding(database);
+            if let Some((shards, sharding)) = database.shards.as_ref().zip(sharding) {
+                self.checks.extend(shards::compare(database, shards, &sharding, &self.held));
+            }
         }
     }
 
@@ -199,12 +227,29 @@ async fn ask(asker: &mut Asker, sql: &str) -> Result<Row, AskError> {
     Ok(rows.into_iter().next().unwrap_or_default())
 }
 
-/// Whom the pools of a database log in as, as far as they are known.
+/// Whom the pools of a database log in as, as far as they are known. On shards, there is one who reads
+/// what tables they have.
 fn users<'a>(config: &'a Config, database: &'a Database) -> Vec<&'a str> {
-    match &database.user {
+    let mut users: Vec<&str> = match &database.user {
         Some(user) => vec![user],
         None => config.users.keys().map(String::as_str).collect(),
+    };
+    if spread(config, database).is_some()
+        && let Some(reader) = config.check_user(database)
+        && !users.contains(&reader)
+    {
+        users.insert(0, reader);
     }
+    users
+}
+
+/// The database that is spread, if this is one of its shards, and how.
+fn spread<'a>(config: &'a Config, database: &'a Database) -> Option<(&'a Database, &'a Shards)> {
+    let home = match &database.shard_of {
+        Some(home) => config.databases.get(home)?,
+        None => database,
+    };
+    Some((home, home.shards.as_ref()?))
 }
 
 fn proof(config: &Config, database: &Database, user: &str) -> Proof {

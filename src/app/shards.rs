@@ -9,7 +9,7 @@ use super::explain::PATIENCE;
 use crate::catalog::Current;
 use crate::config::{Config, Database, Problems, ShardGroup, ShardRange, Shards};
 use crate::session::{Layout, ShardRoute};
-use crate::shard::{Draft, DraftGroup, DraftRange};
+use crate::shard::{Draft, DraftGroup, DraftRange, Sharding};
 
 /// How all databases are spread that have shards, by their names.
 pub(super) type Shardings = BTreeMap<String, Arc<Layout>>;
@@ -60,6 +60,11 @@ pub(super) async fn explain(layout: &Layout, current: &Current, text: &[u8]) -> 
 /// All that is wrong with them.
 pub fn check(config: &Config) -> Result<(), Problems> {
     shardings(config, None).map(drop)
+}
+
+/// What is made of what is configured of a database, where that is right.
+pub(super) fn sharding(database: &Database) -> Option<Sharding> {
+    draft(database, database.shards.as_ref()?).check().ok()
 }
 
 fn draft(database: &Database, shards: &Shards) -> Draft {

@@ -105,7 +105,7 @@ impl Asker {
     /// # Cancel safety
     /// Not cancel safe: the answer would be taken for the next one's.
     pub async fn ask(&mut self, sql: &str, parameters: &[&str]) -> Result<Vec<Row>, AskError> {
-        self.rows(sql, parameters, ROWS_MAX).await
+        self.ask_for(sql, parameters, ROWS_MAX).await
     }
 
     /// The same without parameters, for an answer of up to so many rows.
@@ -116,10 +116,17 @@ impl Asker {
     /// # Cancel safety
     /// As [`Self::ask`].
     pub async fn ask_many(&mut self, sql: &str, rows_max: usize) -> Result<Vec<Row>, AskError> {
-        self.rows(sql, &[], rows_max).await
+        self.ask_for(sql, &[], rows_max).await
     }
 
-    async fn rows(
+    /// The same with parameters, for an answer of up to so many rows.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::ask`].
+    pub async fn ask_for(
         &mut self,
         sql: &str,
         parameters: &[&str],

@@ -20,7 +20,7 @@ use std::fmt;
 
 pub use draft::{Draft, DraftGroup, DraftRange, Fault};
 pub use key::{Format, Key, KeyType, NotAKey, each_key};
-pub use placement::{Given, Hash, List, Misfit, Placement, Ranges, Rule, Unplaced};
+pub use placement::{Fit, Given, Hash, List, Misfit, Placement, Ranges, Rule, Unplaced};
 pub use sharding::{NoShard, Sharding, Target, Values};
 
 /// A shard, by its place among those of its database.

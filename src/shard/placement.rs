@@ -3,8 +3,11 @@
 //! Hashes go to buckets, of which there may be many more than shards, so that one of them can move. A
 //! single key may have a shard of its own.
 
+mod bounds;
+
 use thiserror::Error;
 
+pub use self::bounds::Fit;
 use super::key::Key;
 use super::{ShardId, hash};
 

@@ -2,6 +2,7 @@
 
 mod across;
 mod changes;
+mod check;
 mod differential;
 mod exact;
 mod hints;

@@ -25,6 +25,8 @@ pub struct Check {
 pub enum Level {
     /// As it should be.
     Ok,
+    /// It works, and does no harm.
+    Note,
     /// It works, and is worth a look.
     Warning,
     /// It does not work.
@@ -56,6 +58,7 @@ impl Level {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
+            Self::Note => "note",
             Self::Warning => "warning",
             Self::Error => "error",
         }
