@@ -169,7 +169,8 @@ conditions! {
     SHARD_LOST: Error "08006" "{}" "The log of pgweir says why.";
     /// Shards give other columns than each other.
     SHARDS_DIFFER: Error "0A000" "shards give different columns for the same statement"
-        "pgweir check --connect says where their tables differ.";
+        "pgweir check --connect says where their tables differ; of types that Postgres does not bring, so may \
+         the numbers (pg_type.oid): cast them to text.";
     /// Of a statement over several shards.
     NEGATIVE_LIMIT: Error "2201W" "{}" "";
     /// Of a statement over several shards.

@@ -366,3 +366,71 @@ fn generated_queries_over_shards_give_what_one_server_gives() {
     assert!(share(&seen, "answered", count / 4) >= 40, "{seen:?}");
     assert!(seen.contains_key("refused by types: Collation"), "{seen:?}");
 }
+
+fn plain(text: &str) -> Query {
+    Query { text: text.to_owned(), limit: String::new(), ordered: None, total: false }
+}
+
+#[test]
+fn what_is_equal_is_one_group_however_it_is_written() {
+    let cluster = cluster();
+    let mut shop = Shop::fill(&cluster, "written", "LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'");
+    for (shard, price, score) in [(0, "77.0", "0"), (1, "77.00", "-0"), (2, "77", "0")] {
+        let insert = format!(
+            "INSERT INTO orders (id, price) VALUES (9000, {price}); \
+             INSERT INTO users (id, score) VALUES (9000, '{score}');"
+        );
+        for client in [&mut shop.shards[shard], &mut shop.whole] {
+            assert_eq!(client.query(&insert).error, None);
+        }
+    }
+    for text in [
+        "SELECT price, count(*) FROM orders WHERE id = 9000 GROUP BY price ORDER BY price, price::text",
+        "SELECT price, count(*) FROM orders WHERE id = 9000 GROUP BY 1 ORDER BY scale(price), 1",
+        "SELECT price, count(*), price::text AS t FROM orders WHERE id = 9000 \
+         GROUP BY price ORDER BY price, t",
+        "SELECT score, count(*) FROM users WHERE id >= 9000 GROUP BY score ORDER BY score, score::text",
+    ] {
+        let what = compare(&mut shop, &plain(text), text, &None, Texts::ByBytes);
+        assert!(what.starts_with("refused by types: NotTold"), "{what}: {text}");
+    }
+    // Which of the ways it is written in is nobody's to say.
+    for (text, groups) in [
+        ("SELECT price, count(*) FROM orders WHERE id = 9000 GROUP BY price ORDER BY price", 1),
+        ("SELECT DISTINCT score FROM users WHERE id >= 9000 ORDER BY score", 1),
+        (
+            "SELECT price, id, count(*) FROM orders WHERE id >= 9000 GROUP BY 1, 2 \
+             ORDER BY price DESC, id",
+            1,
+        ),
+    ] {
+        let (bound, manner) = (Bound::none(), manner(Texts::ByBytes));
+        let fan = fan(text.as_bytes(), &shop.sharding, &NoFunctions).unwrap();
+        let all = shop.sharding.all();
+        match merged(&mut shop, &fan, all, &None, &bound, &manner) {
+            Outcome::Rows { rows, .. } => assert_eq!(rows.len(), groups, "{text}"),
+            Outcome::Fault(fault) => panic!("{text}: {fault}"),
+            Outcome::Error(error) => panic!("{text}: {error}"),
+        }
+    }
+}
+
+/// Where the type of a parameter is not declared, it is what it needs to be where it is met first.
+#[test]
+fn parameters_are_of_the_types_that_they_have_on_one_server() {
+    let cluster = cluster();
+    let mut shop = Shop::fill(&cluster, "typed", "LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'");
+    for text in [
+        "SELECT DISTINCT $1, name FROM users WHERE country = $1",
+        "SELECT $1, id, name FROM users ORDER BY $1 || name, id",
+        "SELECT $1, $1 || 'x', count(*) FROM users GROUP BY $1 || 'x'",
+        "SELECT DISTINCT age + $1, name FROM users WHERE age > $1",
+    ] {
+        for result in [0, 1] {
+            let values = vec![(Some(b"21".to_vec()), 0)];
+            let binding = Binding { values, types: vec![0], result };
+            let what = compare(&mut shop, &plain(text), text, &Some(binding), Texts::ByBytes);
+            assert!(what.starts_with("answered"), "{what}: {text}");
+        }
+    }
+}

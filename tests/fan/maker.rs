@@ -195,11 +195,12 @@ impl Maker<'_> {
     }
 
     pub fn query(&mut self) -> Query {
-        match self.random.random_range(0..20) {
+        match self.random.random_range(0..21) {
             0..=6 => self.rows(),
             7..=9 => self.distinct(),
             10..=12 => self.aggregates(),
             13..=18 => self.groups(),
+            19 => self.subqueries(),
             _ => self.foreign(),
         }
     }
@@ -280,6 +281,45 @@ impl Maker<'_> {
         (items.join(", "), names)
     }
 
+    /// Aggregates in a subquery, which may be of the query around it.
+    fn subqueries(&mut self) -> Query {
+        let (with, from, of, _) = self.source();
+        let filter = self.filter(&from, &of);
+        let (int, text) = (self.column(&of, &[Kind::Int]), self.column(&of, &[Kind::Text]));
+        let row = of[0].0.split_once('.').unwrap().0;
+        let mut items = Vec::new();
+        for _ in 0..self.one_of(&[1, 1, 2]) {
+            items.push(match self.random.random_range(0..12) {
+                0 => "(SELECT max(k.zone) FROM countries k)".to_owned(),
+                1 => format!("(SELECT count(k.title) FROM countries k WHERE k.code = {text}::text)"),
+                2 => format!("(SELECT sum(k.zone + {int}) FROM countries k)"),
+                3 => format!("(SELECT sum({int}) FROM countries k)"),
+                4 => format!("(SELECT count({row}.*))"),
+                5 => format!("(SELECT count(({row}.*)::text))"),
+                6 => format!("(SELECT count(row_to_json({row}.*)) FROM countries)"),
+                7 => format!("(SELECT count(upper({row}::text)) FROM countries)"),
+                8 => format!(
+                    "(SELECT sum((SELECT max(k.zone) FROM countries k WHERE k.code = {text}::text)) \
+                     FROM countries k)"
+                ),
+                9 => format!("(SELECT {})", self.rank(&int)),
+                10 => {
+                    let rank = self.rank("k.zone");
+                    format!("(SELECT {rank} FROM countries k WHERE k.code <> {text}::text)")
+                }
+                _ => format!("(SELECT count(*) FILTER (WHERE {int} > 3))"),
+            });
+        }
+        let text = format!("{with}SELECT {} FROM {from}{filter}", items.join(", "));
+        Query { text, limit: String::new(), ordered: None, total: false }
+    }
+
+    /// An aggregate that says where a value would be.
+    fn rank(&mut self, of: &str) -> String {
+        let function = self.one_of(&["rank", "dense_rank", "percent_rank", "cume_dist"]);
+        format!("{function}({}) WITHIN GROUP (ORDER BY {of})", self.random.random_range(0..9))
+    }
+
     fn distinct(&mut self) -> Query {
         let (with, from, of, _) = self.source();
         let filter = self.filter(&from, &of);
@@ -318,6 +358,7 @@ impl Maker<'_> {
             13 => format!("{}({int})", self.one_of(&["bit_and", "bit_or"])),
             14 => return format!("coalesce(sum({number}), 0)"),
             15 => return self.one_of(&["count(*)::int", "CAST(count(*) AS bigint)"]).to_owned(),
+            16 if self.chance(3) => return self.rank(&int),
             16 if self.chance(2) => {
                 return self.one_of(&["count(*) + 1", "round(avg(1), 2)"]).to_owned();
             }
@@ -422,6 +463,9 @@ impl Maker<'_> {
         for (at, expr) in exprs.iter().enumerate() {
             let key = if whole && self.chance(2) { (at + 1).to_string() } else { expr.clone() };
             keys.push(format!("{key}{}", self.direction()));
+            if self.chance(8) {
+                keys.push(format!("({expr})::text COLLATE \"C\""));
+            }
         }
         let text = format!("{text} ORDER BY {}", keys.join(", "));
         Query { text, limit, ordered: Some(Vec::new()), total: true }
@@ -448,6 +492,12 @@ impl Maker<'_> {
             "SELECT id FROM users WHERE id IN (SELECT user_id FROM orders WHERE qty > 3) ORDER BY id DESC",
             "SELECT lower(name) AS id, count(*) FROM users GROUP BY id ORDER BY 2, 1",
             "SELECT user_id AS id, count(*) FROM orders GROUP BY id",
+            "SELECT upper((u).name) AS country, count(*) FROM users u GROUP BY upper(u.name), country",
+            "SELECT upper(name) AS country, count(*) FROM users u GROUP BY upper((u).name), country",
+            "SELECT rank(5) WITHIN GROUP (ORDER BY age) FROM users",
+            "SELECT country, count(*), rank(5) WITHIN GROUP (ORDER BY balance) FROM users GROUP BY country",
+            "SELECT country, count(*) FROM users GROUP BY country HAVING rank(2) WITHIN GROUP (ORDER BY balance) > 2",
+            "SELECT 1 FROM users ORDER BY cume_dist(5) WITHIN GROUP (ORDER BY id)",
             "SELECT DISTINCT status FROM orders GROUP BY status, qty",
             "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY qty) FROM orders",
             "SELECT status, unnest(ARRAY[1, 2]) AS n, count(*) FROM orders GROUP BY status",

@@ -107,6 +107,8 @@ pub(super) fn told(error: &[u8], shard: &str, out: &mut Vec<u8>) {
         let Some(value) = fields.cstr() else { break };
         match code {
             b'S' | b'V' => push(&mut body, code, b"ERROR"),
+            // A place in our text is none in the client's.
+            b'P' => {}
             b'W' => context = [value, b"\n", &context].concat(),
             _ => push(&mut body, code, value),
         }

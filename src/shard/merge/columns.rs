@@ -111,6 +111,8 @@ impl Field {
                 ascii = Ascii::No;
                 true
             }
+            // Without a length of its own one has more blanks at its end than another that is equal.
+            oid::BPCHAR if self.modifier == u32::MAX => false,
             oid::TEXT | oid::VARCHAR | oid::BPCHAR => {
                 ascii = Ascii::No;
                 manner.texts != Texts::Unknown

@@ -49,7 +49,8 @@ pub(super) struct Item<'q> {
     pub(super) span: Span,
     /// What it is, if it is no `*`.
     pub(super) piece: Option<Piece<'q>>,
-    pub(super) alias: Option<Box<str>>,
+    /// The name of its column.
+    pub(super) name: Named,
 }
 
 /// What rows are ordered by.
@@ -81,6 +82,16 @@ const BEGINNINGS: [&str; 13] = [
     "intersect",
     "except",
 ];
+
+/// As many columns as Postgres has, but for some of ours.
+pub(super) const COLUMNS_MAX: usize = 1600;
+/// So many keys ORDER BY and GROUP BY may have each: every key is compared with every column.
+const KEYS_MAX: usize = 200;
+
+/// That there are not too many.
+fn bounded<T>(all: Vec<T>, max: usize) -> Found<Vec<T>> {
+    if all.len() > max { Err(Refusal::of(Construct::Size)) } else { Ok(all) }
+}
 
 fn shape() -> Refusal {
     Refusal::of(Construct::Shape)
@@ -198,7 +209,7 @@ fn is_comma(source: Source<'_>) -> impl Fn(usize) -> bool {
 }
 
 fn items<'q>(source: Source<'_>, span: &Span, items: &'q [SelectItem]) -> Found<Vec<Item<'q>>> {
-    let spans = source.split(span, is_comma(source));
+    let spans = bounded(source.split(span, is_comma(source)), COLUMNS_MAX)?;
     if spans.len() != items.len() {
         return Err(shape());
     }
@@ -208,7 +219,7 @@ fn items<'q>(source: Source<'_>, span: &Span, items: &'q [SelectItem]) -> Found<
             SelectItem::ExprWithAlias { expr, alias } => (expr, Some(fold(alias))),
             // Whatever else Postgres does not have there is in other dialects.
             SelectItem::Wildcard(_) if span.len() == 1 => {
-                return Ok(Item { span, piece: None, alias: None });
+                return Ok(Item { span, piece: None, name: Named::Unclear });
             }
             SelectItem::QualifiedWildcard(..)
                 if source.is_symbol(span.end - 1, b'*')
@@ -219,7 +230,7 @@ fn items<'q>(source: Source<'_>, span: &Span, items: &'q [SelectItem]) -> Found<
                         .step_by(2)
                         .all(|at| source.is_symbol(at, b'.')) =>
             {
-                return Ok(Item { span, piece: None, alias: None });
+                return Ok(Item { span, piece: None, name: Named::Unclear });
             }
             _ => return Err(shape()),
         };
@@ -229,7 +240,8 @@ fn items<'q>(source: Source<'_>, span: &Span, items: &'q [SelectItem]) -> Found<
             end -= usize::from(end > span.start && source.is(end - 1, "as"));
         }
         let piece = piece(source, span.start..end, expr)?;
-        Ok(Item { span, piece: Some(piece), alias })
+        let name = alias.map_or_else(|| named(expr), Named::Certain);
+        Ok(Item { span, piece: Some(piece), name })
     };
     spans.into_iter().zip(items).map(item).collect()
 }
@@ -239,6 +251,7 @@ fn group_by<'q>(source: Source<'_>, span: Option<Span>, by: &'q [Expr]) -> Found
         return if by.is_empty() { Ok(Vec::new()) } else { Err(shape()) };
     };
     let spans = source.split(&(span.start + 2..span.end), is_comma(source));
+    let spans = bounded(spans, KEYS_MAX)?;
     if spans.len() != by.len() {
         return Err(Refusal::of(Construct::GroupKey));
     }
@@ -256,6 +269,7 @@ fn keys<'q>(source: Source<'_>, span: Option<Span>, query: &'q Query) -> Found<V
     };
     let OrderByKind::Expressions(order) = &order.kind else { return Err(order_key()) };
     let spans = source.split(&(span.start + 2..span.end), is_comma(source));
+    let spans = bounded(spans, KEYS_MAX)?;
     if spans.len() != order.len() {
         return Err(shape());
     }
@@ -338,13 +352,9 @@ fn amounts<'q>(
 }
 
 impl Item<'_> {
-    /// The name of its column.
-    pub(super) fn name(&self) -> Named {
-        match (&self.alias, &self.piece) {
-            (Some(alias), _) => Named::Certain(alias.clone()),
-            (None, Some(piece)) => named(piece.expr),
-            (None, None) => Named::Unclear,
-        }
+    /// Whether its column is certainly called so.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        matches!(&self.name, Named::Certain(known) if **known == *name)
     }
 }
 

@@ -3,6 +3,10 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use sqlparser::ast::Function;
+
+use crate::sql::keys::name;
+
 /// What a function gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gives {
@@ -14,13 +18,30 @@ pub(super) enum Gives {
     Time,
     /// A value for all rows of a group.
     Aggregate,
-    /// A value that depends on other rows.
+    /// A value that depends on other rows with OVER, and one for all rows of a group without
+    /// (`rank(5) WITHIN GROUP (ORDER BY n)`).
     Window,
 }
 
 /// What the function of this name gives; of others, one knows not whether it is the same everywhere.
 pub(super) fn gives(name: &str) -> Option<Gives> {
     KNOWN.get(name).copied()
+}
+
+/// The same of a call.
+pub(super) fn known(function: &Function) -> Option<Gives> {
+    gives(&name(&function.name).ok()?.name)
+}
+
+/// Whether a call gives a value for all rows of a group.
+pub(super) fn is_aggregate(function: &Function) -> bool {
+    let by_form = function.filter.is_some() || !function.within_group.is_empty();
+    function.over.is_none() && (by_form || known(function).is_some_and(may_aggregate))
+}
+
+/// Whether functions that give this may be aggregates.
+pub(super) fn may_aggregate(gives: Gives) -> bool {
+    matches!(gives, Gives::Aggregate | Gives::Window)
 }
 
 static KNOWN: LazyLock<HashMap<&'static str, Gives>> = LazyLock::new(|| {

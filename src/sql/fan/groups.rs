@@ -1,14 +1,17 @@
 //! GROUP BY and aggregates: what shards have of a group becomes one row.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use sqlparser::ast::{
     DataType, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
     Value,
 };
 
-use super::clauses::{Item, Named, Piece, Uniqueness, plain};
+use super::clauses::{Item, Piece, Uniqueness, plain};
 use super::making::{Making, Pushed, index};
 use super::order::By;
 use super::source::Span;
+use super::strays::names;
 use super::varying::{columns, inside};
 use super::{Column, Combine, Fan, Groups, Order};
 use crate::sql::keys::{Construct, Found, Refusal, fold, name};
@@ -18,6 +21,22 @@ struct GroupKey {
     span: Span,
     /// The item that it is, if it is one.
     item: Option<usize>,
+}
+
+/// What columns GROUP BY is about.
+#[derive(Default)]
+struct About {
+    /// How many of its keys are, or may be, about just these.
+    keys: BTreeMap<BTreeSet<Box<str>>, usize>,
+    /// There are several, and one is about a whole row, of which no column shows.
+    rows: bool,
+}
+
+impl About {
+    /// Whether this expression is certainly that of one key alone.
+    fn is_of_one(&self, expr: &Expr) -> bool {
+        !self.rows && self.keys.get(&columns(expr)) == Some(&1)
+    }
 }
 
 fn group_key() -> Refusal {
@@ -44,9 +63,13 @@ impl<'q> Making<'q> {
         }
         let (by, of_aggregates) = self.order_of_groups(&items)?;
         let in_order = |key: &GroupKey| key.item.is_some_and(|at| by.iter().any(|by| by.tells(at)));
+        // Of keys that are equal without being the same, what else there is of them may not be equal.
+        let is_key =
+            |by: &By| by.item.is_some_and(|at| keys.iter().any(|key| key.item == Some(at)));
+        let to_the_byte = of_aggregates || !by.iter().all(is_key);
         let mut told = Vec::new();
         for key in &keys {
-            if of_aggregates || !in_order(key) {
+            if to_the_byte || !in_order(key) {
                 told.push(self.told_apart(&key.span, key.item)?);
             }
         }
@@ -95,14 +118,27 @@ impl<'q> Making<'q> {
     }
 
     fn group_keys(&mut self) -> Found<Vec<GroupKey>> {
-        let mut keys = Vec::new();
-        for (at, piece) in self.clauses.group_by.clone().iter().enumerate() {
-            keys.push(self.group_key(at, piece)?);
-        }
-        Ok(keys)
+        let about = self.about();
+        let pieces = self.clauses.group_by.clone();
+        pieces.iter().map(|piece| self.group_key(piece, &about)).collect()
     }
 
-    fn group_key(&mut self, at: usize, piece: &Piece<'_>) -> Found<GroupKey> {
+    fn about(&self) -> About {
+        let mut tables = BTreeSet::new();
+        self.clauses.select.from.iter().for_each(|from| names(from, &mut tables));
+        let mut about = About::default();
+        for key in &self.clauses.group_by {
+            let item = self.item_behind(key.expr).and_then(|item| item.piece.as_ref());
+            let exprs = std::iter::once(key.expr).chain(item.map(|piece| piece.expr));
+            for columns in exprs.map(columns).collect::<BTreeSet<_>>() {
+                about.rows |= self.clauses.group_by.len() > 1 && !columns.is_disjoint(&tables);
+                *about.keys.entry(columns).or_default() += 1;
+            }
+        }
+        about
+    }
+
+    fn group_key(&mut self, piece: &Piece<'_>, about: &About) -> Found<GroupKey> {
         let span = self.source.bare(&piece.span);
         match plain(piece.expr) {
             Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) | Expr::Tuple(_) => {
@@ -117,8 +153,8 @@ impl<'q> Making<'q> {
             }
             Expr::Identifier(name) => {
                 let name = fold(name);
-                let named = |item: &Item<'_>| item.name() == Named::Certain(name.clone());
-                let Some(item) = self.clauses.items.iter().position(named) else {
+                let is_named = |item: &Item<'_>| item.is_named(&name);
+                let Some(item) = self.clauses.items.iter().position(is_named) else {
                     return Ok(GroupKey { item: None, span });
                 };
                 // A column of a table goes before one of the result.
@@ -128,7 +164,7 @@ impl<'q> Making<'q> {
                 }
                 // Whether there is one is not known here; where it is not the item that is grouped
                 // by, this is an error, unless the item is grouped by in another place.
-                if of.is_none_or(|of| self.is_grouped_elsewhere(at, of.expr)) {
+                if !of.is_some_and(|of| about.is_of_one(of.expr)) {
                     return Err(group_key());
                 }
                 let key = self.of_item(item)?;
@@ -140,29 +176,20 @@ impl<'q> Making<'q> {
         }
     }
 
-    /// Whether something else in GROUP BY may be the same as an expression: it has the same columns.
-    fn is_grouped_elsewhere(&self, at: usize, expr: &Expr) -> bool {
-        let own = columns(expr);
-        let others = self.clauses.group_by.iter().enumerate().filter(|(other, _)| *other != at);
-        let items = || self.clauses.items.iter();
-        others.into_iter().any(|(_, other)| {
-            let item = match plain(other.expr) {
-                Expr::Value(value) => match &value.value {
-                    Value::Number(number, _) => {
-                        let item = self.source.value(number).and_then(|raw| self.ordinal(raw));
-                        item.and_then(|item| self.clauses.items.get(item))
-                    }
-                    _ => None,
-                },
-                Expr::Identifier(name) => {
-                    let name = Named::Certain(fold(name));
-                    items().find(|item| item.name() == name)
-                }
-                _ => None,
-            };
-            let behind = item.and_then(|item| item.piece.as_ref());
-            own == columns(other.expr) || behind.is_some_and(|of| own == columns(of.expr))
-        })
+    /// The item that a key of GROUP BY is, or may be, by number or by name.
+    fn item_behind(&self, key: &Expr) -> Option<&Item<'q>> {
+        match plain(key) {
+            Expr::Value(value) => {
+                let Value::Number(number, _) = &value.value else { return None };
+                let at = self.source.value(number).and_then(|raw| self.ordinal(raw))?;
+                self.clauses.items.get(at)
+            }
+            Expr::Identifier(name) => {
+                let name = fold(name);
+                self.clauses.items.iter().find(|item| item.is_named(&name))
+            }
+            _ => None,
+        }
     }
 
     fn of_item(&self, item: usize) -> Found<GroupKey> {

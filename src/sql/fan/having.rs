@@ -4,7 +4,7 @@
 use sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value};
 
 use super::clauses::{Piece, plain};
-use super::functions::{Gives, gives};
+use super::functions::{gives, may_aggregate};
 use super::making::Making;
 use super::source::{Span, is_parameter};
 use super::varying::inside;
@@ -128,8 +128,7 @@ impl Making<'_> {
                     let raw = self.source.value(number).ok_or(refused())?;
                     let number = is_parameter(raw).ok_or(refused())?;
                     // Elsewhere it may have got another type.
-                    let all = self.source.parameters(&(0..self.source.len()));
-                    if all.filter(|other| *other == number).count() > 1 {
+                    if self.uses.get(&number).is_some_and(|uses| *uses > 1) {
                         return Err(refused());
                     }
                     Ok(Operand::Parameter(number))
@@ -171,7 +170,7 @@ impl Making<'_> {
 fn is_aggregate(token: Option<Token<'_>>) -> bool {
     let Some(Token::Word(word)) = token else { return false };
     let name = String::from_utf8_lossy(word).to_ascii_lowercase();
-    gives(&name) == Some(Gives::Aggregate)
+    gives(&name).is_some_and(may_aggregate)
 }
 
 /// What AND joins, from the left to the right.

@@ -1,7 +1,9 @@
 //! A fan in the making: the columns that shards are asked for beyond the client's, and the changes to
 //! the text.
 
-use super::clauses::{Clauses, Uniqueness};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::clauses::{COLUMNS_MAX, Clauses, Item, Uniqueness};
 use super::order::By;
 use super::source::{Source, Span};
 use super::varying::inside;
@@ -13,6 +15,10 @@ use crate::sql::keys::{Construct, Found, Refusal, Whole};
 pub(super) struct Making<'q> {
     pub(super) source: Source<'q>,
     pub(super) clauses: Clauses<'q>,
+    /// How often each parameter is there.
+    pub(super) uses: BTreeMap<u16, usize>,
+    /// Parameters among the columns.
+    selected: BTreeSet<u16>,
     is_open: bool,
     extras: Vec<Extra>,
     edits: Vec<Edit>,
@@ -50,7 +56,20 @@ impl<'q> Making<'q> {
             return Err(Refusal::of(Construct::Shape));
         }
         let clauses = Clauses::find(source, &whole.query)?;
-        Ok(Self { source, clauses, is_open: whole.is_open, extras: Vec::new(), edits: Vec::new() })
+        let mut uses = BTreeMap::new();
+        for number in source.parameters(&(0..source.len())) {
+            *uses.entry(number).or_default() += 1;
+        }
+        let of_item = |item: &Item<'_>| source.parameters(&item.span);
+        Ok(Self {
+            source,
+            uses,
+            selected: clauses.items.iter().flat_map(of_item).collect(),
+            clauses,
+            is_open: whole.is_open,
+            extras: Vec::new(),
+            edits: Vec::new(),
+        })
     }
 
     pub(super) fn made(mut self) -> Found<Fan> {
@@ -154,13 +173,9 @@ impl<'q> Making<'q> {
     /// A column more, made of these tokens; its place among those behind the client's.
     ///
     /// A parameter has the type that it needs where Postgres first meets it: had it not been among
-    /// the columns before, it might be another now.
+    /// the columns before, it might be another now. By itself it is text there, or the statement an error.
     pub(super) fn extra(&mut self, of: &Span, text: String, combine: Combine) -> Found<u16> {
-        let items = || self.clauses.items.iter().map(|item| &item.span);
-        let is_item = |number| {
-            items().flat_map(|span| self.source.parameters(span)).any(|known| known == number)
-        };
-        if !self.source.parameters(of).all(is_item) {
+        if !self.source.parameters(of).all(|number| self.selected.contains(&number)) {
             return Err(Refusal::of(Construct::Parameter));
         }
         if let Some(at) = self.extras.iter().position(|known| known.text == text) {
@@ -239,6 +254,5 @@ const ALIAS: &str = "_pgweir_";
 
 /// A number of a column.
 pub(super) fn index(at: usize) -> Found<u16> {
-    // Postgres has 1664 columns at most.
-    u16::try_from(at).ok().filter(|at| *at < 1600).ok_or(Refusal::of(Construct::Size))
+    u16::try_from(at).ok().filter(|_| at < COLUMNS_MAX).ok_or(Refusal::of(Construct::Size))
 }

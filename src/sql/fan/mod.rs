@@ -206,7 +206,7 @@ pub fn fan(text: &[u8], tables: &dyn Tables, functions: &dyn Functions) -> Resul
     let about = |refusal: Refusal| Refusal { table: Some(table.clone()), ..refusal };
     let asks_time = varying::asks_time(text, &whole, tables, functions).map_err(about)?;
     if strays::has_stray_aggregates(&whole.query) {
-        return Err(about(Refusal::of(Construct::Computed)));
+        return Err(about(Refusal::of(Construct::Outside)));
     }
     let made = Making::new(text, &whole).and_then(Making::made).map_err(about)?;
     Ok(Fan { table: table.clone(), asks_time, ..made })

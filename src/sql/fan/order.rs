@@ -90,8 +90,8 @@ impl Making<'_> {
         let folded = fold(name);
         let mut unclear = false;
         for (at, item) in self.clauses.items.iter().enumerate() {
-            match item.name() {
-                Named::Certain(known) if known == folded && !self.clauses.has_wildcard() => {
+            match &item.name {
+                Named::Certain(known) if *known == folded && !self.clauses.has_wildcard() => {
                     return Ok((Column::At(index(at)?), Some(at)));
                 }
                 Named::Certain(_) => {}

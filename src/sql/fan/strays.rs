@@ -9,8 +9,7 @@ use sqlparser::ast::{
     TableWithJoins, Visit, Visitor,
 };
 
-use super::functions::Gives;
-use super::varying::known;
+use super::functions::is_aggregate;
 use crate::sql::keys::fold;
 
 /// Whether there may be one.
@@ -67,11 +66,12 @@ impl Visitor for Look {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
-            Expr::Function(function) if known(function) == Some(Gives::Aggregate) => {
+            Expr::Function(function) if is_aggregate(function) => {
                 let Some(level) = self.levels.last().filter(|level| level.reaches_out) else {
                     return ControlFlow::Continue(());
                 };
-                let mut columns = Columns { of: level, any: has_rows(function), own: false };
+                let mut columns =
+                    Columns { of: level, depth: 0, any: has_rows(function), own: false };
                 let ControlFlow::Continue(()) = function.args.visit(&mut columns);
                 let ControlFlow::Continue(()) = function.filter.visit(&mut columns);
                 let ControlFlow::Continue(()) = function.within_group.visit(&mut columns);
@@ -88,6 +88,9 @@ impl Visitor for Look {
 /// The columns between an aggregate's brackets.
 struct Columns<'l> {
     of: &'l Level,
+    /// How many queries inside of the brackets it is in.
+    depth: usize,
+    /// There are some, or whole rows, or queries that may have some.
     any: bool,
     /// One of them is certainly of the aggregate's own query.
     own: bool,
@@ -96,12 +99,26 @@ struct Columns<'l> {
 impl Visitor for Columns<'_> {
     type Break = std::convert::Infallible;
 
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Self::Break> {
+        self.any = true;
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Self::Break> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
         match expr {
-            Expr::Identifier(_) => self.any = true,
+            Expr::Identifier(_) | Expr::QualifiedWildcard(..) => self.any = true,
+            Expr::Function(function) => self.any |= has_rows(function),
             Expr::CompoundIdentifier(names) => {
                 self.any = true;
-                self.own |= names.len() == 2
+                // Of a query in between it may be a table of the same name.
+                self.own |= self.depth == 0
+                    && names.len() == 2
                     && names.first().is_some_and(|name| self.of.tables.contains(&fold(name)));
             }
             _ => {}
@@ -122,12 +139,14 @@ fn has_rows(function: &Function) -> bool {
 }
 
 /// What tables in FROM are called.
-fn names(from: &TableWithJoins, tables: &mut BTreeSet<Box<str>>) {
+pub(super) fn names(from: &TableWithJoins, tables: &mut BTreeSet<Box<str>>) {
     let joined = from.joins.iter().map(|join| &join.relation);
     for factor in std::iter::once(&from.relation).chain(joined) {
         match factor {
             TableFactor::Table { alias: Some(alias), .. }
             | TableFactor::Derived { alias: Some(alias), .. }
+            | TableFactor::Function { alias: Some(alias), .. }
+            | TableFactor::UNNEST { alias: Some(alias), .. }
             | TableFactor::NestedJoin { alias: Some(alias), .. } => {
                 tables.insert(fold(&alias.name));
             }

@@ -208,10 +208,31 @@ fn what_can_not_be_told_is_refused() {
         ("SELECT array_agg(age) FROM users", C::Aggregate),
         ("SELECT sum(age ORDER BY id) FROM users", C::Aggregate),
         ("SELECT app.sum(age) FROM users", C::Varying),
+        ("SELECT rank(5) WITHIN GROUP (ORDER BY id) FROM users", C::Aggregate),
+        (
+            "SELECT age, count(*), dense_rank(5) WITHIN GROUP (ORDER BY id) FROM users GROUP BY age",
+            C::Aggregate,
+        ),
+        (
+            "SELECT age FROM users GROUP BY age HAVING percent_rank(5) WITHIN GROUP (ORDER BY id) > 2",
+            C::Having,
+        ),
+        ("SELECT (SELECT rank(u.id) WITHIN GROUP (ORDER BY u.id)) FROM users u", C::Outside),
+        ("SELECT (SELECT count(u.id)) FROM users u", C::Outside),
+        ("SELECT (SELECT count(u.*)) FROM users u", C::Outside),
+        ("SELECT (SELECT count(row_to_json(u.*))) FROM users u", C::Outside),
+        ("SELECT (SELECT count(lower((u.*)::text))) FROM users u", C::Outside),
+        (
+            "SELECT (SELECT sum((SELECT max(c.n) FROM countries c WHERE c.code = u.country)) \
+             FROM countries c) FROM users u",
+            C::Outside,
+        ),
         ("SELECT DISTINCT q.* FROM (SELECT age FROM users) q", C::GroupKey),
         ("SELECT age FROM users GROUP BY ROLLUP (age)", C::GroupKey),
         ("SELECT age FROM users GROUP BY GROUPING SETS ((age), ())", C::GroupKey),
         ("SELECT upper(a) AS b, upper(u.a) AS c FROM users u GROUP BY b, c", C::GroupKey),
+        ("SELECT upper((u).a) AS b, count(*) FROM users u GROUP BY upper(u.a), b", C::GroupKey),
+        ("SELECT upper(a) AS b, count(*) FROM users u GROUP BY upper((u).a), b", C::GroupKey),
         ("SELECT age, sum(age) FROM users GROUP BY age HAVING sum(age) + 1 > 2", C::Having),
         ("SELECT age FROM users GROUP BY age HAVING count(*) > 1 OR age = 3", C::Having),
         ("SELECT age FROM users GROUP BY age HAVING min(name) = 'a'", C::Having),
@@ -234,6 +255,68 @@ fn what_can_not_be_told_is_refused() {
     let is_seen = |construct: &&Construct| cases.iter().any(|(_, seen)| seen == *construct);
     let unseen: Vec<_> = Construct::FANS.iter().filter(|construct| !is_seen(construct)).collect();
     assert_eq!(unseen, Vec::<&Construct>::new());
+}
+
+#[test]
+fn aggregates_of_a_subquery_are_its_own() {
+    for text in [
+        "SELECT (SELECT max(c.n) FROM countries c WHERE c.code = u.country) FROM users u",
+        "SELECT (SELECT count(*) FROM countries) FROM users u",
+        "SELECT (SELECT rank(3) WITHIN GROUP (ORDER BY c.n) FROM countries c) FROM users u",
+        "SELECT (SELECT sum(c.n + u.age) FROM countries c) FROM users u",
+        "SELECT id FROM users WHERE age > (SELECT avg(countries.n) FROM countries)",
+    ] {
+        check(text, text);
+    }
+}
+
+#[test]
+fn aggregate_in_an_order_makes_one_row() {
+    for key in ["count(*)", "cume_dist(5) WITHIN GROUP (ORDER BY id)"] {
+        let text = format!("SELECT 1 FROM users ORDER BY {key}");
+        let groups = check(&text, &text).groups.unwrap();
+        assert_eq!(*groups.columns, [Combine::First], "{text}");
+    }
+}
+
+#[test]
+fn groups_are_not_told_apart_by_what_their_keys_look_like() {
+    // 1.0 and 1.00 are one group.
+    for (text, asked) in [
+        (
+            "SELECT qty, count(*) FROM orders GROUP BY qty ORDER BY qty, qty::text",
+            "SELECT qty, count(*), (qty::text) AS _pgweir_0, \
+             (qty)::text COLLATE \"C\" AS _pgweir_1 FROM orders GROUP BY qty \
+             ORDER BY qty, qty::text, 4",
+        ),
+        (
+            "SELECT qty, qty::text AS t, count(*) FROM orders GROUP BY qty ORDER BY 1, t",
+            "SELECT qty, qty::text AS t, count(*), (qty)::text COLLATE \"C\" AS _pgweir_0 \
+             FROM orders GROUP BY qty ORDER BY 1, t, 4",
+        ),
+        (
+            "SELECT qty, status FROM orders GROUP BY 1, 2 ORDER BY status, qty",
+            "SELECT qty, status FROM orders GROUP BY 1, 2 ORDER BY status, qty",
+        ),
+    ] {
+        check(text, asked);
+    }
+}
+
+#[test]
+fn more_than_can_be_compared_is_refused() {
+    let list = |count: usize| vec!["age"; count].join(", ");
+    let sized = |items, by, order| {
+        let (by, order) = (list(by), list(order));
+        made(&format!("SELECT {} FROM users GROUP BY {by} ORDER BY {order}", list(items)))
+    };
+    assert!(sized(1600, 200, 200).is_ok());
+    for (items, by, order) in [(1601, 1, 1), (1, 201, 1), (1, 1, 201)] {
+        let refusal = sized(items, by, order).unwrap_err();
+        assert_eq!(refusal.construct, Construct::Size, "{items} {by} {order}");
+    }
+    let plain = made(&format!("SELECT {} FROM users", list(1601)));
+    assert_eq!(plain.unwrap_err().construct, Construct::Size);
 }
 
 #[test]

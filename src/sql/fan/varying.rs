@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Function, Ident, JoinConstraint, JoinOperator, ObjectName,
-    Query, Select, TableFactor, Value, Visit, Visitor,
+    BinaryOperator, DataType, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select,
+    TableFactor, Value, Visit, Visitor,
 };
 
 use super::Functions;
-use super::functions::{Gives, gives};
+use super::functions::{Gives, gives, is_aggregate, known};
 use super::source::Source;
 use crate::sql::facts::Name;
 use crate::sql::keys::{Construct, Found, Refusal, Table, Tables, Whole, fold, name};
@@ -273,10 +273,8 @@ impl Visitor for Find {
             _ if self.depth > 0 => {}
             Expr::Function(function) => {
                 self.inside.windows |= function.over.is_some();
-                let found = known(function);
-                self.inside.aggregates |=
-                    found == Some(Gives::Aggregate) && function.over.is_none();
-                self.inside.rows |= found == Some(Gives::Rows);
+                self.inside.aggregates |= is_aggregate(function);
+                self.inside.rows |= known(function) == Some(Gives::Rows);
             }
             Expr::Identifier(name) => drop(self.columns.insert(fold(name))),
             Expr::CompoundIdentifier(names) => self.columns.extend(names.last().map(fold)),
@@ -284,8 +282,4 @@ impl Visitor for Find {
         }
         ControlFlow::Continue(())
     }
-}
-
-pub(super) fn known(function: &Function) -> Option<Gives> {
-    gives(&name(&function.name).ok()?.name)
 }

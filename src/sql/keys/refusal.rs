@@ -103,6 +103,8 @@ constructs! {
             "Select the aggregates by themselves and compute in the application.";
         Aggregate, "an aggregate over several shards other than count, sum, avg, min, max, bool_… and bit_…",
             "Group by the key, or select the rows and aggregate in the application.";
+        Outside, "an aggregate in a subquery over several shards that may be of the query around it",
+            "Write the name of its table before each column in it, or aggregate in the query around it.";
         GroupKey, "groups over several shards by something else than plain columns and expressions",
             "Group by a column or by the number of a plain expression in the select list.";
         Having, "a condition behind HAVING over several shards",

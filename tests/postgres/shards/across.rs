@@ -325,6 +325,8 @@ async fn rows_are_those_of_one_server() {
         ("SELECT u.id FROM users u JOIN orders o ON o.id = u.id", "keys"),
         ("SELECT (SELECT count(u.id)) FROM users u", ""),
         ("SELECT (SELECT count(u.*)) FROM users u", ""),
+        ("SELECT (SELECT count((u.*)::text)) FROM users u", "subquery"),
+        ("SELECT rank(5) WITHIN GROUP (ORDER BY id) FROM users", "aggregate"),
         ("SELECT (SELECT count(*) FILTER (WHERE u.id > 3)) FROM users u", ""),
         ("SELECT upper(name) AS name, count(*) FROM users GROUP BY upper(name), name", ""),
         ("SELECT id FROM users FOR UPDATE", ""),
