@@ -1,4 +1,4 @@
-//! Who reads the catalogs of databases with several hosts, and when: at the start, when something
+//! Who reads the catalogs of databases with several hosts or shards, and when: at the start, when something
 //! has been defined, when another host is the primary, and from time to time for what is defined
 //! past the pooler. One task per database, in the control plane.
 
@@ -50,12 +50,10 @@ impl App {
         }
     }
 
-    /// Databases that are listed and have several hosts are read whether or not there are clients.
+    /// Databases that are listed and have several hosts, and shards, are read whether or not there are clients.
     pub(super) fn adopt_catalogs(&self, config: &Config) {
         let listed = config.databases.iter();
-        let read = listed.filter(|(name, database)| {
-            *name != "*" && (database.seeks_primary() || database.shards.is_some())
-        });
+        let read = listed.filter(|(name, database)| *name != "*" && database.has_catalog());
         let of = |(name, database): (&String, &Arc<Database>)| {
             let home = database.shard_of.as_ref();
             let _versions = home.map(|home| self.house.schemas.of_shard(name, home));

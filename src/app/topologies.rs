@@ -206,8 +206,7 @@ impl Plan {
 
     /// How the catalog of a database is read, where somebody wants to know it.
     pub(super) fn of_catalog(config: &Config, database: &Database) -> Option<Self> {
-        let wanted = database.seeks_primary() || database.shards.is_some();
-        if wanted { Self::of_any(config, database) } else { None }
+        if database.has_catalog() { Self::of_any(config, database) } else { None }
     }
 
     fn of_any(config: &Config, database: &Database) -> Option<Self> {

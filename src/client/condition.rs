@@ -185,6 +185,9 @@ conditions! {
     /// The catalog of the default shard has not been read yet.
     SHARDS_UNKNOWN: Error "57P03" "which tables the default shard has is not known yet"
         "SHOW CATALOGS, in the console, says why.";
+    /// The catalog of a shard has not been read yet.
+    ORDERS_UNKNOWN: Error "57P03" "how shard {} orders values is not known yet"
+        "SHOW CATALOGS, in the console, says why.";
 
     // Notifications.
     /// Nobody hears the channels that it listens to.

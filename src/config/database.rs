@@ -220,4 +220,10 @@ impl Database {
     pub fn seeks_primary(&self) -> bool {
         self.load_balance_hosts.is_none() && self.all_hosts().len() > 1
     }
+
+    /// Whether it decides what may run where that its catalog is known: it has several hosts, or is on shards,
+    /// or is one.
+    pub fn has_catalog(&self) -> bool {
+        self.seeks_primary() || self.shards.is_some() || self.shard_of.is_some()
+    }
 }

@@ -162,6 +162,12 @@ impl Sharded {
         self.home.catalog.latest()
     }
 
+    /// What is known of a shard.
+    pub(super) fn known_of(&self, shard: ShardId) -> Option<Arc<Known>> {
+        let other = self.shards.tenancy(shard);
+        other.as_ref().unwrap_or(&self.home).catalog.latest()
+    }
+
     /// The tenancy that the session is at has been followed by another.
     pub(super) fn followed(&mut self, latest: &Arc<Tenancy>) {
         if self.at == self.shards.layout.sharding.default_shard() {

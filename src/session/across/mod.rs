@@ -24,7 +24,7 @@ use self::answer::{Answer, told};
 use self::asked::{Asked, Naming};
 use self::leg::{Leg, State};
 use super::names::{NamesUndo, Unnamed};
-use super::shards::{Demand, Doubt, Sharded, refusal_of, refused};
+use super::shards::{Demand, Doubt, refusal_of, refused};
 use super::steering::{flushed, lazy_by_default};
 use super::{End, Session, Tenancy, report};
 use crate::cancel::Cancels;
@@ -237,9 +237,9 @@ impl Session {
             let Some(leg) = under.legs.get(at) else { break };
             match &mut answer {
                 None => {
-                    let manner = self.manner_of_rows(self.orders());
+                    let manner = self.manner_of_rows(self.orders(shards));
                     let made = Answer::new(asked, fan, order.len(), leg, &manner);
-                    answer = Some(made.map_err(faulty)?);
+                    answer = Some(made.map_err(|fault| self.unordered(fault, shards))?);
                 }
                 Some(answer) => answer.fits(leg).map_err(faulty)?,
             }
@@ -307,9 +307,31 @@ impl Session {
         fan.map(|fan| (fan, shards)).map_err(|why| Vain::Refused(refusal_of(&why)))
     }
 
-    fn orders(&self) -> Orders {
-        let known = self.sharded().and_then(Sharded::known);
-        known.map(|known| known.orders()).unwrap_or_default()
+    /// How these shards order values, as far as it is known of all.
+    fn orders(&self, shards: ShardSet) -> Orders {
+        let known = |shard| self.sharded().and_then(|sharded| sharded.known_of(shard));
+        let orders = shards.iter().map(|shard| known(shard).map(|known| known.orders()));
+        orders.map(Option::unwrap_or_default).reduce(Orders::and).unwrap_or_default()
+    }
+
+    /// Why rows can't be put together: that may hang on what is not known yet.
+    fn unordered(&self, fault: Fault, shards: ShardSet) -> Vain {
+        let is_unknown = |shard: &ShardId| {
+            self.sharded().is_some_and(|sharded| sharded.known_of(*shard).is_none())
+        };
+        let unknown = match fault {
+            Fault::Collation | Fault::NotTold(_) | Fault::InexactFloats => {
+                shards.iter().find(is_unknown)
+            }
+            _ => None,
+        };
+        match unknown {
+            None => faulty(fault),
+            Some(shard) => {
+                let report = condition::ORDERS_UNKNOWN.about(self.shard_name(shard));
+                Vain::Refused(Box::new(report))
+            }
+        }
     }
 
     /// How values in its rows are written and ordered.

@@ -7,8 +7,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Client, NoTls, Row};
 
-use super::through::{Spread, one_each, rows, spread, spread_by};
-use crate::support::{APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, cluster, eventually};
+use super::through::{Spread, one_each, owned, rows, spread, spread_by};
+use crate::support::{APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, cluster, eventually, psql};
 use crate::wire;
 
 const USERS: i64 = 40;
@@ -349,6 +349,46 @@ async fn rows_are_those_of_one_server() {
         assert_eq!(error.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED), "{text}");
     }
     assert_eq!(rows(client.simple_query("SELECT count(*) FROM users").await.unwrap()), ["40"]);
+}
+
+#[test]
+fn shard_with_another_collation_has_no_order_by_text() {
+    let spread = spread();
+    let insert = |id| format!("INSERT INTO users (id, name) VALUES ({id}, 'u{id}');\n");
+    assert_eq!(psql(&spread.url(), &(1..=USERS).map(insert).collect::<String>()).stderr, "");
+    let [first, second, ..] = one_each();
+    let elsewhere = format!("SELECT max(name) FROM users WHERE id IN ({first}, {second})");
+    let by_text = [
+        ("SELECT name FROM users ORDER BY name LIMIT 1", "u1\n"),
+        ("SELECT max(name) FROM users", "u9\n"),
+        ("SELECT name, count(*) FROM users GROUP BY name ORDER BY name LIMIT 1", "u1|1\n"),
+    ];
+    let others = [
+        ("SELECT name FROM users ORDER BY name COLLATE \"C\" LIMIT 1", "u1\n".to_owned()),
+        (elsewhere.as_str(), format!("u{}\n", first.max(second))),
+    ];
+    let answer = |text: &str| psql(&spread.url(), text);
+    let is_refused = || answer(by_text[0].0).stderr.contains("text is not ordered by its bytes");
+    for (create, drop) in [
+        ("CREATE TABLE named (name text COLLATE \"en-x-icu\")", "DROP TABLE named"),
+        ("CREATE DOMAIN named AS text COLLATE \"en-x-icu\"", "DROP DOMAIN named"),
+    ] {
+        for (text, wanted) in by_text {
+            assert_eq!(answer(text).stdout, wanted, "{text}");
+        }
+        let there = |sql: &str| spread.shards[3].primary().sql(APP_DATABASE, &owned(sql)).unwrap();
+        there(create);
+        eventually("it is seen", LIMIT, is_refused);
+        for (text, _) in by_text {
+            let said = answer(text).stderr;
+            assert!(said.contains("text is not ordered by its bytes"), "{text}: {said}");
+        }
+        for (text, wanted) in &others {
+            assert_eq!(answer(text).stdout, *wanted, "{text}");
+        }
+        there(drop);
+        eventually("it is seen to be gone", LIMIT, || !is_refused());
+    }
 }
 
 /// As asyncpg does it, for each shard and for all.
