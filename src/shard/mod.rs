@@ -9,6 +9,7 @@
 //! The second step allocates nothing, but for strings that have to be unescaped, and costs a
 //! hash for each key.
 
+pub mod copy;
 mod draft;
 mod hash;
 mod key;

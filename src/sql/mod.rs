@@ -4,6 +4,7 @@
 //! Anything that is not understood counts as the worst that it could be.
 
 mod commands;
+pub mod copy;
 mod effects;
 pub mod facts;
 pub mod fan;

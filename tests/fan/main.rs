@@ -17,7 +17,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod copied;
 mod maker;
+mod scribe;
 mod shop;
 mod types;
 mod wire;

@@ -80,6 +80,21 @@ impl Client {
         self.answer()
     }
 
+    /// Sends statements, each as a Query of its own, and behind the one at this place the data of a COPY
+    /// and its end; the answer of each.
+    pub fn copy_in(&mut self, texts: &[&str], at: usize, data: &[&[u8]]) -> Vec<Answer> {
+        let mut out = Vec::new();
+        for (place, text) in texts.iter().enumerate() {
+            message(&mut out, b'Q', &[text.as_bytes(), b"\0"]);
+            if place == at {
+                data.iter().for_each(|piece| message(&mut out, b'd', &[piece]));
+                message(&mut out, b'c', &[]);
+            }
+        }
+        self.stream.write_all(&out).unwrap();
+        texts.iter().map(|_| self.answer()).collect()
+    }
+
     /// Reads to the ReadyForQuery.
     fn answer(&mut self) -> Answer {
         let mut answer = Answer::default();

@@ -93,6 +93,10 @@ constructs! {
         ServerFile, "COPY from or to a file of the server", "Use STDIN or STDOUT.";
         Several, "statements in one text that belong to different shards", "Send them one by one.";
     }
+    COPIES {
+        CopyOption, "an option of COPY that is not known here, or that can't be followed",
+            "Leave it out; write a backslash as E'\\\\', and delimiters, quotes and NULL in ASCII.";
+    }
     FANS {
         Shape, "a query of this form over several shards",
             "Write it as one plain SELECT, with columns that are named.";
