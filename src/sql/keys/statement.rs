@@ -201,6 +201,8 @@ impl Command<'_> {
     /// `COPY table (columns) FROM STDIN`, `COPY … TO STDOUT`.
     fn copy(&self) -> Found<Plan> {
         let mut at = self.at + 1;
+        // COPY BINARY t, as it once was written; no table has this name without quotes.
+        at += usize::from(self.statement.is(at, "binary"));
         if self.symbol(at) == Some(b'(') {
             let end = self.closing(at).ok_or(Refusal::of(Construct::Grammar))?;
             if !self.statement.is(end + 1, "to") || !self.statement.is(end + 2, "stdout") {
