@@ -229,7 +229,8 @@ impl Registry for App {
             let mut lines = Explanation::new();
             if let Some(layout) = setup.shardings.get(&database.name) {
                 let known = self.house.catalogs.of(&database.name);
-                let route = shards::explain(layout, &known, &text).await;
+                let route =
+                    shards::explain(layout, &known, &text, database.allow_fan_out_writes).await;
                 lines = route.lines;
                 if !route.on_one {
                     return Some(lines);

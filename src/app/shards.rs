@@ -49,9 +49,14 @@ pub(super) fn shardings(
 }
 
 /// Which shard a text would run on, and why, by what is known now of the default shard.
-pub(super) async fn explain(layout: &Layout, current: &Current, text: &[u8]) -> ShardRoute {
+pub(super) async fn explain(
+    layout: &Layout,
+    current: &Current,
+    text: &[u8],
+    fan_out_writes: bool,
+) -> ShardRoute {
     let known = timeout(PATIENCE, current.read()).await.ok().or_else(|| current.latest());
-    layout.explain(text, known)
+    layout.explain(text, known, fan_out_writes)
 }
 
 /// Checks the shards of a configuration that is right in itself.

@@ -167,10 +167,26 @@ conditions! {
     ON_SHARDS: Error "0A000" "can't be run on shards: {}" "";
     /// One of the shards that a request is for.
     SHARD_LOST: Error "08006" "{}" "The log of pgweir says why.";
+    /// What a shard has done of a definition.
+    ON_SHARD: Notice "00000" "shard {}" "";
     /// Shards give other columns than each other.
     SHARDS_DIFFER: Error "0A000" "shards give different columns for the same statement"
         "pgweir check --connect says where their tables differ; of types that Postgres does not bring, so may \
          the numbers (pg_type.oid): cast them to text.";
+    /// A change of a reference table came out in different ways.
+    COPIES_DIFFER: Error "55000" "{}"
+        "Nothing was changed. Make the copies of the table alike, and its defaults and triggers.";
+    /// Some shards have committed a change, and others have not.
+    PARTLY_COMMITTED: Error "40003" "{}"
+        "Look at what is on those shards, and do there by hand what is missing.";
+    /// A client has given COPY up.
+    COPY_FAILED: Error "57014" "COPY from stdin failed: {}" "";
+    /// A message in the midst of COPY.
+    COPY_MESSAGE: Error "08P01" "unexpected message type {} during COPY from stdin" "";
+    /// What a client sends behind COPY.
+    COPY_FORMAT: Error "22P04" "{}" "";
+    /// A definition that can't be undone has failed on a shard.
+    PARTLY_DEFINED: Error "40003" "{}" "Mend what is wrong there, and run it on the shards that are left.";
     /// Of a statement over several shards.
     NEGATIVE_LIMIT: Error "2201W" "{}" "";
     /// Of a statement over several shards.

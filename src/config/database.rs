@@ -59,6 +59,8 @@ pub struct Database {
     pub default_shard: Option<String>,
     /// Tables that every shard has a copy of.
     pub reference_tables: Option<Vec<String>>,
+    /// Rows may be changed on all shards at once by what has no key.
+    pub allow_fan_out_writes: bool,
     /// How it is spread over shards; its hosts are those of the default shard.
     pub shards: Option<Arc<Shards>>,
     /// The database that it is a shard of. No client can ask for it.
@@ -137,6 +139,7 @@ impl Database {
             check_user: None,
             default_shard: None,
             reference_tables: None,
+            allow_fan_out_writes: false,
             shards: None,
             shard_of: None,
             read_only_functions: None,

@@ -229,6 +229,8 @@ pub struct General {
     pub max_statement_size: ByteSize,
     /// What a request over several shards may hold to put their rows together.
     pub fan_out_buffer_size: ByteSize,
+    /// How long a change over several shards waits for a lock.
+    pub fan_out_lock_timeout: Option<Duration>,
     /// Notifications that wait for one client.
     pub listen_queue_size: ByteSize,
 
@@ -425,6 +427,7 @@ impl Default for General {
             request_buffer_size: ByteSize::from_kib(256),
             max_statement_size: ByteSize::from_kib(1024),
             fan_out_buffer_size: ByteSize::from_kib(64 * 1024),
+            fan_out_lock_timeout: Some(Duration::from_secs(30)),
             listen_queue_size: ByteSize::from_kib(1024),
             auth_type: AuthType::Scram,
             auth_file: None,

@@ -13,11 +13,28 @@ pub(super) struct Ignore {
     bytes: u32,
     /// All messages up to a Sync.
     to_sync: bool,
+    /// What is left of the rows of a COPY.
+    rows: bool,
 }
 
 impl Ignore {
     pub(super) fn is_on(self) -> bool {
-        self.bytes > 0 || self.to_sync
+        self.bytes > 0 || self.to_sync || self.rows
+    }
+
+    /// Drops what is left of the rows of a COPY, which come before all else.
+    pub(super) fn drop_rows(&mut self) {
+        self.rows = true;
+    }
+
+    /// Drops so many bytes.
+    pub(super) fn drop_bytes(&mut self, count: usize) {
+        self.bytes = u32::try_from(count).unwrap_or(u32::MAX);
+    }
+
+    /// Drops all up to a Sync from now on.
+    pub(super) fn drop_to_sync(&mut self) {
+        self.to_sync = true;
     }
 
     /// Drops what has to be dropped, and gives the number of bytes. A Sync is answered.
@@ -34,12 +51,18 @@ impl Ignore {
             self.bytes -= count;
             used += count as usize;
             let rest = bytes.get(used..).unwrap_or_default();
-            if self.bytes > 0 || !self.to_sync {
+            if !self.to_sync && !self.rows || self.bytes > 0 {
                 return Ok(used);
             }
             let Some(header) = frame::header(rest, message_max)? else {
                 return Ok(used);
             };
+            if !self.to_sync {
+                self.rows = header.tag == b'd';
+                if !matches!(header.tag, b'c' | b'd' | b'f') {
+                    return Ok(used);
+                }
+            }
             if header.tag == b'X' {
                 // It is for whoever reads on.
                 self.to_sync = false;
@@ -94,10 +117,15 @@ impl Ignore {
                 }
                 _ => {}
             }
-            let there = u32::try_from(rest.len()).unwrap_or(u32::MAX);
-            self.bytes = message_len(header).saturating_sub(there);
-            used += header.message_len().min(rest.len());
+            used += self.drop_message(header, rest.len());
         }
+    }
+
+    /// Drops a message of which so many bytes are there, and gives how many of them are its own.
+    pub(super) fn drop_message(&mut self, header: Header, there: usize) -> usize {
+        let count = header.message_len().min(there);
+        self.drop_bytes(header.message_len() - count);
+        count
     }
 }
 

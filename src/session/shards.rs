@@ -10,6 +10,7 @@ mod explain;
 mod planner;
 mod plans;
 mod refusals;
+mod spreading;
 
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ pub(super) use self::doubt::{Doubt, Said};
 pub use self::explain::ShardRoute;
 pub(super) use self::planner::{Demand, Found, Planner};
 pub use self::plans::Layout;
-pub(super) use self::refusals::{refusal_of, refused};
+pub(super) use self::refusals::refused;
+pub(super) use self::spreading::Spreading;
 use super::gate::check_reading;
 use super::routing::{Course, Moving};
 use super::{ClientFault, End, Session, Tenancy};
@@ -29,6 +31,7 @@ use crate::route::Role;
 use crate::server::params::Params;
 use crate::server::reported::Reported;
 use crate::shard::ShardId;
+use crate::sql::copy::Strings;
 use crate::sql::{Bracket, bracket};
 use crate::traffic::Side;
 use crate::wire::frame;
@@ -117,6 +120,11 @@ impl Sharded {
             message_max: tenancy.terms.message_max,
             statement_max: tenancy.terms.statement_max,
             follows_names: tenancy.terms.follows_names(),
+            fan_out_writes: tenancy.terms.fan_out_writes,
+            strings: match known.get("standard_conforming_strings") {
+                Some(b"on") => Strings::Conforming,
+                _ => Strings::Unknown,
+            },
         }
     }
 
@@ -157,11 +165,6 @@ impl Sharded {
         &self.shards.layout
     }
 
-    /// What is known of the default shard.
-    pub(super) fn known(&self) -> Option<Arc<Known>> {
-        self.home.catalog.latest()
-    }
-
     /// What is known of a shard.
     pub(super) fn known_of(&self, shard: ShardId) -> Option<Arc<Known>> {
         let other = self.shards.tenancy(shard);
@@ -198,6 +201,14 @@ impl Session {
         // It is somewhere already.
         if self.is_moving() && !holds {
             return Ok(Placing::Goes);
+        }
+        // What is left of a COPY that has failed is nobody's.
+        let first = frame::header(bytes, self.tenancy.terms.message_max);
+        if let Ok(Some(header)) = first
+            && matches!(header.tag, b'd' | b'c' | b'f')
+        {
+            let count = self.client.ignore.drop_message(header, bytes.len());
+            return Ok(Placing::Answered(count));
         }
         let default = sharded.shards.layout.sharding.default_shard();
         let planner = sharded.planner(&self.tenancy, &self.params, &self.known);

@@ -26,6 +26,7 @@ pub enum QueryCosts {
 
 /// Limits and modes of a session; shared by all sessions of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the configuration")]
 pub struct Terms {
     /// When a server is given back.
     pub mode: PoolMode,
@@ -67,6 +68,10 @@ pub struct Terms {
     pub statement_max: usize,
     /// What a request over several shards may hold to put their rows together, in bytes.
     pub fan_out_max: usize,
+    /// How long a change over several shards waits for a lock.
+    pub fan_out_lock_timeout: Option<Duration>,
+    /// What has no key may change rows on all shards.
+    pub fan_out_writes: bool,
     /// Which reads go to replicas.
     pub read_routing: ReadRouting,
     /// Where transactions begin that don't say what they do.
@@ -135,6 +140,8 @@ impl Terms {
             request_max: general.request_buffer_size.len(),
             statement_max: general.max_statement_size.len(),
             fan_out_max: general.fan_out_buffer_size.len(),
+            fan_out_lock_timeout: general.fan_out_lock_timeout,
+            fan_out_writes: database.allow_fan_out_writes,
             read_routing: config.read_routing(database, user),
             transaction_routing: config.transaction_routing(database, user),
             server_user: database.user.clone(),

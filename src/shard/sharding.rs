@@ -175,6 +175,21 @@ impl Sharding {
         Ok(group.placement.shard(&key)?)
     }
 
+    /// The shard of a key of a group, in this format, as a field of COPY has it; `None` is NULL.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sharding::of_text`].
+    pub fn of_field(
+        &self,
+        group: u16,
+        format: Format,
+        key: Option<&[u8]>,
+    ) -> Result<ShardId, NoShard> {
+        let group = self.group(group)?;
+        Ok(group.placement.shard(&Key::of_parameter(group.key_type, 0, format, key)?)?)
+    }
+
     /// The shard of a key that a person has written: `42`, or `group:42`, which has to be where there are
     /// several groups.
     ///

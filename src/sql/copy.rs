@@ -4,7 +4,7 @@
 //! What Postgres itself refuses need not be refused here: rows come only after it has agreed to take
 //! them. What may be read in two ways is refused, and so is what changes which rows are stored.
 
-use super::keys::Construct;
+use super::keys::{Construct, one_statement};
 use super::scan::{Scanner, Token};
 
 /// How rows are written.
@@ -75,6 +75,7 @@ impl Format {
     ///
     /// It has an option that is not known here, or that can't be followed.
     pub fn read(text: &str, key: &str, strings: Strings) -> Result<Self, Construct> {
+        one_statement(text).map_err(|refusal| refusal.construct)?;
         let mut pieces = pieces(text)?;
         let last = pieces.len().saturating_sub(1);
         if pieces.last().is_some_and(|piece| piece.token == Token::Symbol(b';')) {

@@ -15,16 +15,20 @@ pub enum ShardHint {
     Shard(Box<[u8]>),
     /// On the shard of this key.
     Key(Box<[u8]>),
+    /// On all of them, even if that changes rows.
+    All,
 }
 
 impl ShardHint {
     /// How many bytes it says.
     pub fn len(&self) -> usize {
-        let (Self::Shard(said) | Self::Key(said)) = self;
-        said.len()
+        match self {
+            Self::Shard(said) | Self::Key(said) => said.len(),
+            Self::All => 0,
+        }
     }
 
-    /// Whether it says nothing.
+    /// Whether there is no name or key in it.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -43,7 +47,8 @@ pub enum WrongHint {
     Several,
 }
 
-/// What comments of a text say: `/* pgweir: shard=a */`, `/* pgweir: shard_key=42 */`.
+/// What comments of a text say: `/* pgweir: shard=a */`, `/* pgweir: shard_key=42 */`,
+/// `/* pgweir: all_shards */`.
 ///
 /// # Errors
 ///
@@ -106,6 +111,9 @@ fn of_comment(comment: &[u8]) -> Result<Option<ShardHint>, WrongHint> {
 fn well_formed(comment: &[u8]) -> Option<ShardHint> {
     let inner = comment.strip_prefix(b"/*")?.strip_suffix(b"*/")?.trim_ascii();
     let said = inner.strip_prefix(WORD)?.trim_ascii();
+    if said == b"all_shards" {
+        return Some(ShardHint::All);
+    }
     let at = memchr::memchr(b'=', said)?;
     let (name, value) = (said.get(..at)?.trim_ascii(), said.get(at + 1..)?.trim_ascii());
     if value.is_empty() {

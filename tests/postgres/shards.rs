@@ -3,12 +3,15 @@
 mod across;
 mod changes;
 mod check;
+mod copies;
+mod definitions;
 mod differential;
 mod exact;
 mod hints;
 mod messages;
 mod sessions;
 mod through;
+mod writes;
 
 use pgweir::shard::{Format, Hash, Key, KeyType, Placement, Rule, ShardId};
 use rand::rngs::StdRng;

@@ -358,6 +358,13 @@ pub(crate) static GENERAL: &[Group] = &[
                  that is not enough. What only passes or is merged is streamed."
             ),
             key!(
+                fan_out_lock_timeout,
+                off(DAY),
+                "A change over several shards fails (55P03) when it has waited so long for a lock on one of \
+                 them: two that wait for each other on different shards are seen by no server. Where \
+                 the client has set lock_timeout, that counts."
+            ),
+            key!(
                 listen_queue_size,
                 Kind::Size(4 * KIB, GIB),
                 "In transaction mode, notifications that wait for a client which listens: it does \

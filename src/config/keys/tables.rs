@@ -151,6 +151,15 @@ pub(crate) static DATABASE: &[Key<Database>] = &[
         "[\"countries\"]"
     ),
     key!(
+        allow_fan_out_writes,
+        Kind::Flag,
+        "UPDATE, DELETE, MERGE and INSERT … SELECT without a key run on all shards, where the \
+         database has shards. Else a comment in the statement has to say so: \
+         /* pgweir: all_shards */.",
+        "false",
+        "true"
+    ),
+    key!(
         read_only_functions,
         Kind::Names,
         "Functions of this database that only read, whatever they are declared to be.",

@@ -30,7 +30,7 @@ impl Reader<'_> {
         general: &General,
     ) -> Vec<Database> {
         let Some((key, _)) = table.get_key_value("shards") else {
-            for key in ["default_shard", "reference_tables", "groups"] {
+            for key in ["default_shard", "reference_tables", "groups", "allow_fan_out_writes"] {
                 if let Some((spanned, _)) = table.get_key_value(key) {
                     let line = Some(self.line(&spanned.span()));
                     let hint = "add [databases.NAME.shards.SHARD]".to_owned();

@@ -2,7 +2,7 @@
 
 use super::asked::{Asked, Step};
 use super::leg::Leg;
-use crate::shard::merge::{Bound, Fault, Manner, Merge, description};
+use crate::shard::merge::{Bound, Fault, Joined, Manner, Merge, description};
 use crate::sql::fan::Fan;
 use crate::wire::parameters::Parameters;
 use crate::wire::reply;
@@ -12,6 +12,7 @@ use crate::wire::view;
 #[derive(Debug)]
 pub(super) struct Answer {
     steps: Box<[Step]>,
+    is_query: bool,
     /// The body of the ParameterDescription.
     parameters: Box<[u8]>,
     /// The body of the RowDescription.
@@ -21,7 +22,7 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Of so many legs, the first of which is this, and has described its parameters and rows.
-    pub(super) fn new(
+    pub(super) fn of_rows(
         asked: &Asked,
         fan: &Fan,
         legs: usize,
@@ -37,17 +38,58 @@ impl Answer {
         };
         Ok(Self {
             steps: asked.steps.clone().into(),
+            is_query: asked.is_query,
             parameters: parameters.as_slice().into(),
             columns: description(fan, columns)?.into(),
             merge: Merge::new(fan, columns, legs, &bound, manner)?,
         })
     }
 
+    /// Of a change of rows.
+    pub(super) fn of_change(
+        asked: &Asked,
+        joined: &Joined,
+        legs: usize,
+        (parameters, columns): (&[u8], &[u8]),
+        held_max: usize,
+    ) -> Result<Self, Fault> {
+        let given = if columns.is_empty() { &NO_COLUMNS[..] } else { columns };
+        Ok(Self {
+            steps: asked.steps.clone().into(),
+            is_query: asked.is_query,
+            parameters: parameters.into(),
+            columns: columns.into(),
+            merge: Merge::of_change(joined.clone(), given, legs, held_max)?,
+        })
+    }
+
     /// Whether another leg has described the same.
     pub(super) fn fits(&self, leg: &Leg) -> Result<(), Fault> {
-        match *self.parameters == *leg.parameters {
-            true => self.merge.described(&leg.columns),
-            false => Err(Fault::Differs),
+        // One that has a part of its own is not asked for its parameters.
+        let fits = leg.parameters.is_empty() || *self.parameters == *leg.parameters;
+        match (fits, &*self.columns, &*leg.columns) {
+            (true, [], []) => Ok(()),
+            (true, [_, ..], [_, ..]) => self.merge.described(&leg.columns),
+            _ => Err(Fault::Differs),
+        }
+    }
+
+    /// What was done, by what each shard says of that. Of what all of them have it counts once.
+    pub(super) fn tag<'t>(
+        &self,
+        tags: impl IntoIterator<Item = &'t [u8]>,
+    ) -> Result<String, Fault> {
+        match self.merge.joined() {
+            None => Ok(format!("SELECT {}", self.merge.rows())),
+            Some(Joined::Turns(_)) => sum(tags).ok_or(Fault::Broken),
+            Some(Joined::Same) => {
+                let mut tags = tags.into_iter();
+                let first = tags.next().ok_or(Fault::Broken)?;
+                match tags.all(|tag| tag == first) {
+                    true => Ok(worded(first)),
+                    false => Err(Fault::Apart),
+                }
+            }
         }
     }
 
@@ -59,8 +101,8 @@ impl Answer {
     }
 
     /// Tells what comes behind the rows.
-    pub(super) fn finish(&self, out: &mut Vec<u8>) {
-        reply::command_complete(out, &format!("SELECT {}", self.merge.rows()));
+    pub(super) fn finish(&self, tag: &str, out: &mut Vec<u8>) {
+        reply::command_complete(out, tag);
         for step in self.steps.iter().skip_while(|step| **step != Step::Rows).skip(1) {
             self.tell(*step, out);
         }
@@ -68,6 +110,13 @@ impl Answer {
 
     fn tell(&self, step: Step, out: &mut Vec<u8>) {
         match step {
+            // A Query is not told that there are none.
+            Step::Columns if self.columns.is_empty() && self.is_query => {}
+            Step::Columns if self.columns.is_empty() => reply::raw(out, b'n', &[]),
+            Step::Described if self.columns.is_empty() => {
+                reply::raw(out, b't', &[&self.parameters]);
+                reply::raw(out, b'n', &[]);
+            }
             Step::Parsed => reply::raw(out, b'1', &[]),
             Step::Bound => reply::raw(out, b'2', &[]),
             Step::Closed => out.extend_from_slice(&reply::CLOSE_COMPLETE),
@@ -79,6 +128,28 @@ impl Answer {
             Step::Rows => {}
         }
     }
+}
+
+/// A RowDescription without columns.
+const NO_COLUMNS: [u8; 2] = [0; 2];
+
+/// The tag of a statement, without the NUL behind it.
+pub(super) fn worded(tag: &[u8]) -> String {
+    String::from_utf8_lossy(tag.strip_suffix(b"\0").unwrap_or(tag)).into_owned()
+}
+
+/// Tags with all their rows: `UPDATE 3` and `UPDATE 4` are `UPDATE 7`.
+pub(super) fn sum<'t>(tags: impl IntoIterator<Item = &'t [u8]>) -> Option<String> {
+    let (mut word, mut rows) = (None, 0_u64);
+    for tag in tags {
+        let tag = worded(tag);
+        let (before, count) = tag.rsplit_once(' ')?;
+        rows += count.parse::<u64>().ok()?;
+        if *word.get_or_insert_with(|| before.to_owned()) != before {
+            return None;
+        }
+    }
+    Some(format!("{} {rows}", word?))
 }
 
 /// A RowDescription of a statement, of which nobody knows yet how its columns are wanted.

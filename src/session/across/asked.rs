@@ -16,8 +16,14 @@ pub(super) struct Asked {
     formats: Box<[u16]>,
     /// What the client is told.
     pub steps: Vec<Step>,
-    /// What becomes of its names.
+    /// What becomes of its names, in their order.
     pub names: Vec<Naming>,
+    /// So many of them count before it runs.
+    pub early: usize,
+    /// It asks for some of the rows only.
+    pub limited: bool,
+    /// It is a Query.
+    pub is_query: bool,
 }
 
 /// What a client is told for a message.
@@ -58,8 +64,11 @@ impl Asked {
                 b'P' => asked.parse(body)?,
                 b'B' => asked.bind(body, names)?,
                 b'D' => asked.describe(body, names)?,
-                b'E' if body == [0; 5] => asked.step(Step::Rows)?,
-                b'E' => return Err(LIMITED),
+                b'E' if body.len() == 5 && body.first() == Some(&0) => {
+                    asked.limited = body != [0; 5];
+                    asked.step(Step::Rows)?;
+                }
+                b'E' => return Err(NAMED),
                 b'C' => asked.close(body)?,
                 b'S' if asked.runs() => return Ok(asked),
                 b'H' => return Err("a Flush, where a Sync is needed"),
@@ -67,10 +76,7 @@ impl Asked {
             }
         }
         // Only a Query has no Sync behind it.
-        match asked.steps[..] {
-            [Step::Columns, Step::Rows] => Ok(asked),
-            _ => Err(MIXED),
-        }
+        if asked.is_query { Ok(asked) } else { Err(MIXED) }
     }
 
     /// What a leg is asked to give columns in, with so many of ours behind the client's.
@@ -89,16 +95,21 @@ impl Asked {
 
     fn query(&mut self, body: &[u8]) -> Result<(), &'static str> {
         let text = view::query_text(body).ok_or(MIXED)?;
+        if !self.closes_alone() {
+            return Err(MIXED);
+        }
         self.identity = [text, &[0; 3]].concat().into();
-        self.steps = vec![Step::Columns, Step::Rows];
-        self.names = vec![Naming::Freed(Box::default())];
+        self.steps.extend([Step::Columns, Step::Rows]);
+        self.names.push(Naming::Freed(Box::default()));
+        self.early = self.names.len();
         self.parameters = [0; 4].into();
+        self.is_query = true;
         Ok(())
     }
 
     fn parse(&mut self, body: &[u8]) -> Result<(), &'static str> {
         let parse = view::Parse::read(body).ok_or(MIXED)?;
-        if !self.steps.is_empty() {
+        if !self.closes_alone() {
             return Err(MIXED);
         }
         self.identity = parse.identity.into();
@@ -109,7 +120,7 @@ impl Asked {
     fn bind(&mut self, body: &[u8], names: &Names) -> Result<(), &'static str> {
         let bind = view::Bind::read(body).ok_or(MIXED)?;
         if !bind.portal.is_empty() {
-            return Err("a portal with a name");
+            return Err(NAMED);
         }
         self.is_of(bind.statement, names)?;
         let values = body.get(bind.names_len..).unwrap_or_default();
@@ -125,7 +136,7 @@ impl Asked {
                 self.step(Step::Described)
             }
             Target::Portal(b"") => self.step(Step::Columns),
-            Target::Portal(_) => Err("a portal with a name"),
+            Target::Portal(_) => Err(NAMED),
         }
     }
 
@@ -140,6 +151,11 @@ impl Asked {
         self.step(Step::Closed)
     }
 
+    /// Nothing but Closes has come.
+    fn closes_alone(&self) -> bool {
+        self.steps.iter().all(|step| *step == Step::Closed)
+    }
+
     fn step(&mut self, step: Step) -> Result<(), &'static str> {
         let bound = self.steps.contains(&Step::Bound);
         let fits = match step {
@@ -148,6 +164,9 @@ impl Asked {
             Step::Columns | Step::Rows => bound && !self.runs(),
         };
         self.steps.push(step);
+        if step == Step::Bound {
+            self.early = self.names.len();
+        }
         if fits { Ok(()) } else { Err(MIXED) }
     }
 
@@ -172,7 +191,8 @@ impl Asked {
 }
 
 const MIXED: &str = "other statements or messages in one request with it";
-const LIMITED: &str = "a limit of rows in Execute, as a fetch size makes";
+const NAMED: &str = "a portal with a name";
+pub(super) const LIMITED: &str = "a limit of rows in Execute, as a fetch size makes";
 
 /// What a Bind says behind its names: formats and values of parameters, and formats of columns.
 fn split(values: &[u8]) -> Option<(&[u8], Box<[u16]>)> {

@@ -8,7 +8,6 @@ use tokio::time::{Instant, timeout_at};
 use super::leg::{Leg, Silent, State};
 use super::{CHUNK, HELD_MAX, Under, Vain, faulty};
 use crate::net::scratch;
-use crate::session::shards::refused;
 use crate::session::{End, Session, client_gone};
 use crate::shard::ShardId;
 use crate::shard::merge::{Fault, Merge, Step};
@@ -34,11 +33,17 @@ impl Under {
             if !runs || at.is_some_and(|at| at != number) {
                 continue;
             }
+            let mut done = None;
             while let Some((leg, tag)) = self.next(number, |tag, body| match tag {
                 b'D' => merge.feed(number, body).map_err(faulty),
+                b'C' => {
+                    done = Some(body.to_vec());
+                    Ok(())
+                }
                 _ => Ok(()),
             })? {
                 if tag == b'C' {
+                    leg.tag = done.take().unwrap_or_default();
                     leg.state = State::Ended;
                     merge.end(number).map_err(faulty)?;
                 }
@@ -51,7 +56,7 @@ impl Under {
     }
 
     /// The next message of a leg that has come: its type, and what there is to be done with it.
-    fn next(
+    pub(super) fn next(
         &mut self,
         at: usize,
         heard: impl FnOnce(u8, &[u8]) -> Result<(), Vain>,
@@ -82,7 +87,7 @@ impl Under {
 }
 
 impl Vain {
-    fn silent(shard: ShardId, silent: Silent, max: usize) -> Self {
+    pub(super) fn silent(shard: ShardId, silent: Silent, max: usize) -> Self {
         match silent {
             Silent::Lost => Self::Lost(shard),
             Silent::TooLong => faulty(Fault::TooLarge(max)),
@@ -108,7 +113,10 @@ impl Session {
                 }
                 Ok(())
             })? {
-                leg.parameters = parameters.take().unwrap_or(std::mem::take(&mut leg.parameters));
+                // What comes first is of the whole.
+                if let Some(parameters) = parameters.take().filter(|_| leg.parameters.is_empty()) {
+                    leg.parameters = parameters;
+                }
                 match tag {
                     b'2' => leg.state = State::Bound,
                     // That before is of the statement.
@@ -116,9 +124,10 @@ impl Session {
                         leg.columns = columns.take().unwrap_or_default();
                         return Ok(true);
                     }
-                    b'n' if leg.state == State::Bound => {
-                        let what = refused("a statement that gives no rows", "");
-                        return Err(Vain::Refused(what));
+                    b'n' if leg.state == State::Bound => return Ok(true),
+                    b'Z' if leg.state == State::Begins && leg.is_ready() => {
+                        leg.state = State::Bound;
+                        return Ok(true);
                     }
                     _ => {}
                 }
@@ -159,7 +168,7 @@ impl Session {
     pub(super) async fn finish_leg(&mut self, under: &mut Under, at: usize) -> Result<(), Vain> {
         while under.legs.get(at).is_some_and(|leg| leg.state == State::Ended) {
             match under.next(at, |_, _| Ok(()))? {
-                Some((leg, b'Z')) => leg.state = State::Done,
+                Some((leg, b'Z')) if leg.is_ready() => leg.state = State::Done,
                 Some(_) => {}
                 None => self.more_of(under, Some(at)).await?,
             }
@@ -169,8 +178,17 @@ impl Session {
 
     /// Waits until more has come from a leg, or from any; the others are sent what they are asked
     /// meanwhile.
-    async fn more_of(&mut self, under: &mut Under, at: Option<usize>) -> Result<(), Vain> {
+    pub(super) async fn more_of(
+        &mut self,
+        under: &mut Under,
+        at: Option<usize>,
+    ) -> Result<(), Vain> {
         poll_fn(|cx| {
+            // There may be time to tell it of what there is.
+            if self.client.outbox.is_empty() && !under.out.is_empty() {
+                self.client.outbox.push(&under.out);
+                under.out.clear();
+            }
             self.poll_client(cx)?;
             let (max, mut come) = (under.message_max, Poll::Pending);
             for (number, leg) in under.legs.iter_mut().enumerate() {
@@ -187,7 +205,7 @@ impl Session {
     }
 
     /// Sends the client what there is for it, and waits until it has taken it.
-    async fn send_across(&mut self, under: &mut Under) -> Result<(), Vain> {
+    pub(super) async fn send_across(&mut self, under: &mut Under) -> Result<(), Vain> {
         self.client.outbox.push(&under.out);
         under.out.clear();
         poll_fn(|cx| {

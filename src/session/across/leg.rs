@@ -35,7 +35,17 @@ pub(super) struct Leg {
     come: Vec<u8>,
     /// So much of that has been used.
     used: usize,
+    /// So much of what comes is of a message that nobody wants.
+    skips: usize,
     pub state: State,
+    /// So many ReadyForQuery are still to come.
+    owed: u32,
+    /// A transaction is open in it, which has been begun for this request alone.
+    pub inside: bool,
+    /// Its shard has hosts besides the primary: it has to be told what is for that.
+    pub has_replicas: bool,
+    /// The tag of what it has run.
+    pub tag: Vec<u8>,
     /// The bodies of its ParameterDescription and RowDescription.
     pub parameters: Vec<u8>,
     pub columns: Vec<u8>,
@@ -44,10 +54,14 @@ pub(super) struct Leg {
 /// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
+    /// It has been asked to begin a transaction, and nothing else.
+    Begins,
     /// It has been asked to bind its statement.
     Binds,
     /// It has done so.
     Bound,
+    /// It takes rows.
+    Copies,
     /// It has been asked to execute it.
     Runs,
     /// There are no more rows of it.
@@ -74,6 +88,7 @@ impl Leg {
     /// Begins a session for a part of the client's request on a shard.
     pub(super) fn begin(of: &Session, shard: ShardId, tenancy: Arc<Tenancy>) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
+        let has_replicas = tenancy.replicas.is_some();
         let card = of.seat.card().leg(Arc::clone(&tenancy.login));
         let seat = tenancy.house.cancels.seat(Secret::random(0), card);
         let known = tenancy.house.cancels.find(seat.pid());
@@ -112,7 +127,12 @@ impl Leg {
             key,
             come: Vec::new(),
             used: 0,
+            skips: 0,
             state: State::Binds,
+            owed: 0,
+            inside: false,
+            has_replicas,
+            tag: Vec::new(),
             parameters: Vec::new(),
             columns: Vec::new(),
         })
@@ -126,15 +146,39 @@ impl Leg {
     /// It has said that what it was asked fails.
     pub(super) fn fails(&mut self) {
         self.state = match self.state {
+            State::Begins => State::Ended,
             State::Binds => State::Bound,
-            State::Runs => State::Ended,
+            State::Copies | State::Runs => State::Ended,
             State::Bound | State::Ended | State::Done => self.state,
         };
     }
 
-    /// Asks something of it.
-    pub(super) fn ask(&mut self, bytes: &[u8]) {
+    /// Asks something of it, which so many ReadyForQuery will answer.
+    pub(super) fn ask(&mut self, bytes: &[u8], owed: u32) {
         self.outbox.push(bytes);
+        self.owed += owed;
+    }
+
+    /// Asks it to run a text.
+    pub(super) fn query(&mut self, text: &[u8]) {
+        let mut message = Vec::new();
+        request::query(&mut message, text);
+        self.ask(&message, 1);
+    }
+
+    /// How much it has not taken yet, in bytes.
+    pub(super) fn unsent(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// All that it was asked has been answered, as far as it is known when.
+    pub(super) fn is_ready(&self) -> bool {
+        self.owed == 0
+    }
+
+    /// The type of the message that has come and is the next.
+    pub(super) fn there(&self) -> Option<u8> {
+        self.come.get(self.used).copied()
     }
 
     /// The next message that has come, as far as it is there; of at most so many bytes.
@@ -146,9 +190,10 @@ impl Leg {
         if header.body_len > max {
             return Err(Silent::TooLong);
         }
-        let body = come.get(HEADER_LEN..header.message_len());
-        self.used += body.map_or(0, |_| header.message_len());
-        Ok(body.map(|body| (header, body)))
+        let Some(body) = come.get(HEADER_LEN..header.message_len()) else { return Ok(None) };
+        self.used += header.message_len();
+        self.owed = self.owed.saturating_sub(u32::from(header.tag == b'Z'));
+        Ok(Some((header, body)))
     }
 
     /// Sends what it is asked, as far as it takes that. Where it is gone, reading will tell why.
@@ -180,18 +225,32 @@ impl Leg {
         if matches!(self.state, State::Binds | State::Bound) {
             let mut sync = Vec::new();
             request::sync(&mut sync);
-            self.ask(&sync);
+            self.ask(&sync, 1);
+        }
+        if self.state == State::Copies {
+            let mut fail = Vec::new();
+            request::copy_fail(&mut fail, b"given up");
+            self.ask(&fail, 0);
         }
         let heard_out = match self.state {
             State::Done => true,
-            State::Binds => false,
-            State::Bound | State::Ended => timeout(PATIENCE, self.drain()).await.is_ok(),
+            State::Begins | State::Binds => false,
+            State::Bound | State::Copies | State::Ended => {
+                timeout(PATIENCE, self.drain()).await.is_ok()
+            }
             State::Runs => timeout(GRACE, self.drain()).await.is_ok(),
         };
         if !heard_out {
             cancels.cancel(&self.key).await;
             if timeout(PATIENCE, self.drain()).await.is_err() {
                 tracing::debug!(shard = self.shard.0, "a part of a request did not end in time");
+                return;
+            }
+        }
+        if self.inside {
+            self.query(b"ROLLBACK");
+            if timeout(PATIENCE, self.drain()).await.is_err() {
+                tracing::debug!(shard = self.shard.0, "a part of a request was not undone in time");
                 return;
             }
         }
@@ -205,20 +264,21 @@ impl Leg {
         drop(self.socket.try_write(&goodbye));
     }
 
-    /// Hears it out to its ReadyForQuery, or to the end of its connection, and keeps nothing of that.
+    /// Hears it out to its last ReadyForQuery, or to the end of its connection, and keeps nothing of that.
     async fn drain(&mut self) {
-        let mut skips = 0;
-        loop {
+        while self.owed > 0 || self.skips > 0 {
             let there = self.come.get(self.used..).unwrap_or_default();
-            if skips > 0 && !there.is_empty() {
-                let count = there.len().min(skips);
-                (self.used, skips) = (self.used + count, skips - count);
+            if self.skips > 0 && !there.is_empty() {
+                let count = there.len().min(self.skips);
+                (self.used, self.skips) = (self.used + count, self.skips - count);
                 continue;
             }
             match frame::header(there, u32::MAX) {
-                Ok(Some(Header { tag: b'Z', .. })) | Err(_) => return,
+                Err(_) => return,
                 Ok(Some(header)) => {
-                    skips = header.message_len();
+                    self.skips = header.message_len();
+                    // It is but a few bytes, which are there or will be skipped with what comes next.
+                    self.owed -= u32::from(header.tag == b'Z');
                     continue;
                 }
                 Ok(None) => {}

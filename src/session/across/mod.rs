@@ -1,41 +1,45 @@
 //! A request over several shards: each runs its part of it, in a [`Leg`], and the client gets one answer.
 //!
-//! Two steps. First each shard is asked to parse and bind, one after the other: nothing has run anywhere when
-//! one of them refuses, or has no server to be had. Then all of them execute at once, and their rows are merged as they come. Nothing is read
-//! from a leg but what is needed next, so what is held is bounded by a read and a message for each.
+//! Steps. First each shard is asked to parse and bind, one after the other ([`bind`]): nothing has run
+//! anywhere when one of them refuses, or has no server to be had. Reads then execute on all of them at once;
+//! changes of rows one after the other, in a transaction on each that is committed when all have run
+//! ([`change`]). Rows are merged as they come. Nothing is read from a leg but what is needed next, so what is
+//! held is bounded by a read and a message for each.
 //!
-//! What fails on one shard fails the request; what the others run is cancelled.
+//! What fails on one shard fails the request; what the others run is cancelled, and undone.
 
 mod answer;
 mod asked;
+mod bind;
+mod change;
+mod copy;
+mod define;
 mod hear;
 mod leg;
+mod work;
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use self::answer::{Answer, told};
+use self::answer::told;
 use self::asked::{Asked, Naming};
 use self::leg::{Leg, State};
+use self::work::{Kind, Work};
 use super::names::{NamesUndo, Unnamed};
-use super::shards::{Demand, Doubt, refusal_of, refused};
-use super::steering::{flushed, lazy_by_default};
-use super::{End, Session, Tenancy, report};
+use super::shards::{Demand, Doubt, refused};
+use super::steering::{flushed, lazy, lazy_by_default};
+use super::{End, Session};
 use crate::cancel::Cancels;
 use crate::catalog::Orders;
 use crate::client::condition;
+use crate::config::PoolMode;
 use crate::server::prepared::text_of;
-use crate::shard::merge::{Fault, Manner, Step, Texts};
+use crate::shard::merge::{Fault, Manner, Merge, Step, Texts};
 use crate::shard::{ShardId, ShardSet};
 use crate::sql;
-use crate::sql::facts::{Hint, facts};
-use crate::sql::fan::Fan;
 use crate::traffic::Side;
 use crate::wire::reply::{self, Report};
 use crate::wire::request;
@@ -55,6 +59,8 @@ enum Vain {
     Otherwise(ShardId, Box<str>),
     /// We say no.
     Refused(Box<Report>),
+    /// Some shards have done it, and others have not.
+    Partly(Box<Report>),
 }
 
 impl From<End> for Vain {
@@ -63,10 +69,6 @@ impl From<End> for Vain {
     }
 }
 
-/// A leg may take so long to get a server while others keep theirs for it.
-const MOMENT: Duration = Duration::from_millis(50);
-/// As good as never.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// So much is put together before the client is sent it.
 const CHUNK: usize = 32 * 1024;
 /// A client may send this much meanwhile, before it is not read any more.
@@ -74,10 +76,21 @@ const HELD_MAX: usize = 1024 * 1024;
 
 /// What is under way.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is about something else")]
 struct Under {
     legs: Vec<Leg>,
     /// All of them have bound the statement.
     bound: bool,
+    /// Rows may have been changed.
+    wrote: bool,
+    /// What a shard has said of the parameters of the whole.
+    parameters: Vec<u8>,
+    /// The client has been asked for rows, and of the extended protocol: its Sync comes behind them.
+    sync_follows: bool,
+    /// So much of a message of the client's is still to come, in bytes.
+    left: usize,
+    /// The client has been asked for rows, and may send more.
+    rows: bool,
     out: Vec<u8>,
     /// Messages may have so many bytes.
     message_max: usize,
@@ -104,11 +117,19 @@ impl Session {
         drop(self.seat.leave());
         let now = Instant::now();
         let seen = flushed(&self.tenancy, lazy_by_default(&self.tenancy), now);
+        let wrote = flushed(&self.tenancy, lazy(&self.tenancy, &self.params), now);
         if let Some(course) = &mut self.course {
-            course.was_on_primary(None, seen);
+            course.was_on_primary(under.wrote.then_some(wrote), seen);
+            if under.wrote {
+                course.told(wrote);
+            }
         }
-        let Under { legs, bound, mut out, .. } = under;
-        let done = self.conclude(ran, &request, bound, &mut out);
+        let Under { legs, bound, sync_follows, left, rows, mut out, .. } = under;
+        self.client.ignore.drop_bytes(left);
+        if rows && !sync_follows {
+            self.client.ignore.drop_rows();
+        }
+        let done = self.conclude(ran, &request, (bound, sync_follows), &mut out);
         Under::put_away(legs, &self.tenancy.house.cancels);
         poll_fn(|cx| Poll::Ready(self.client.send(cx, &out))).await?;
         done
@@ -119,7 +140,7 @@ impl Session {
         &mut self,
         ran: Result<(), Vain>,
         request: &[u8],
-        bound: bool,
+        (bound, sync_follows): (bool, bool),
         out: &mut Vec<u8>,
     ) -> Result<(), End> {
         // As on a server, the unnamed statement goes where it would be replaced by what failed.
@@ -129,7 +150,9 @@ impl Session {
         }
         let report = match ran {
             Ok(()) => {
-                out.extend_from_slice(&reply::ready(b'I'));
+                if !sync_follows {
+                    out.extend_from_slice(&reply::ready(b'I'));
+                }
                 return Ok(());
             }
             Err(Vain::End(end)) => return Err(*end),
@@ -139,7 +162,7 @@ impl Session {
             ),
             Err(Vain::Said(shard, error)) => {
                 told(&error, self.shard_name(shard), out);
-                out.extend_from_slice(&reply::ready(b'I'));
+                self.fails_over(request, sync_follows, out);
                 return Ok(());
             }
             Err(Vain::Cancelled) => condition::CANCELLED.report(),
@@ -151,12 +174,22 @@ impl Session {
                 let what = format!("shard {} has another {what}", self.shard_name(shard));
                 *refused(what, "Set it alike on all shards, or in the client.")
             }
-            Err(Vain::Refused(report)) => *report,
+            Err(Vain::Refused(report) | Vain::Partly(report)) => *report,
         };
         self.note_error(Side::Pooler, &report);
         report.write(out);
-        out.extend_from_slice(&reply::ready(b'I'));
+        self.fails_over(request, sync_follows, out);
         Ok(())
+    }
+
+    /// A request has failed: what its Sync is behind, if that has not come, is dropped.
+    fn fails_over(&mut self, request: &[u8], sync_follows: bool, out: &mut Vec<u8>) {
+        match request.last_chunk::<5>() {
+            // A Flush. No other request ends so: there is a NUL at the end of a Query.
+            _ if sync_follows => self.client.ignore.drop_to_sync(),
+            Some([b'H', 0, 0, 0, 4]) => self.client.ignore.drop_to_sync(),
+            _ => out.extend_from_slice(&reply::ready(b'I')),
+        }
     }
 
     fn shard_name(&self, shard: ShardId) -> &str {
@@ -167,126 +200,76 @@ impl Session {
         let asked = Asked::read(request, &self.names)
             .map_err(|what| Vain::Refused(refused(what, "Send the statement by itself.")))?;
         self.is_free(&asked)?;
-        let (fan, shards) = self.plan_across(request, &asked)?;
-        let mut answer = self.bind_all(&asked, &fan, shards, under).await?;
+        let mut work = self.plan_across(request, &asked)?;
+        if self.tenancy.terms.mode == PoolMode::Statement && work.transacts() {
+            let what = "a change over several shards where pool_mode is statement";
+            return Err(Vain::Refused(refused(what, "Use pool_mode = \"transaction\".")));
+        }
+        // A client that does not read is not asked for more.
+        self.send_across(under).await?;
+        if let Some(mut splitting) = work.splitting.take() {
+            self.copy(&asked, &work, &mut splitting, under).await?;
+            self.take_names(&asked, &asked.names);
+            return Ok(());
+        }
+        if let Kind::Defines(how) = work.kind {
+            self.define(&asked, &work, how, under).await?;
+            self.take_names(&asked, &asked.names);
+            return Ok(());
+        }
+        if work.learns {
+            let whole = self.learn_of_whole(&mut work, under).await?;
+            under.parameters = whole;
+        }
+        let answer = self.bind_all(&asked, &work, under).await?;
+        let mut answer = answer.ok_or_else(|| Vain::Refused(changed()))?;
         under.bound = true;
-        self.take_names(&asked, |naming| matches!(naming, Naming::Stands(_)));
+        let (early, late) = asked.names.split_at_checked(asked.early).unwrap_or_default();
+        self.take_names(&asked, early);
         answer.begin(&mut under.out);
+        if work.changes() {
+            self.change(under, &mut answer.merge).await?;
+        } else {
+            self.read(under, &mut answer.merge).await?;
+        }
+        let tag = answer.tag(under.legs.iter().map(|leg| &*leg.tag)).map_err(faulty)?;
+        if work.changes() {
+            self.commit(under).await?;
+        }
+        answer.finish(&tag, &mut under.out);
+        self.take_names(&asked, late);
+        Ok(())
+    }
+
+    /// Has all of them execute what they have bound, and puts their rows together.
+    async fn read(&mut self, under: &mut Under, merge: &mut Merge) -> Result<(), Vain> {
         let mut execute = Vec::new();
         // LIMIT 0 needs none of them.
-        let runs = answer.merge.step().map_err(faulty)? != Step::Done;
+        let runs = merge.step().map_err(faulty)? != Step::Done;
         if runs {
             request::execute(&mut execute, b"");
         }
         request::sync(&mut execute);
         for leg in &mut under.legs {
-            leg.ask(&execute);
+            leg.ask(&execute, 1);
             leg.state = if runs { State::Runs } else { State::Ended };
         }
-        self.merge(under, &mut answer.merge).await?;
-        answer.finish(&mut under.out);
-        self.take_names(&asked, |naming| matches!(naming, Naming::Freed(_)));
+        self.merge(under, merge).await?;
         for at in 0..under.legs.len() {
             self.finish_leg(under, at).await?;
         }
         Ok(())
     }
 
-    /// Has a leg on each shard bind the statement, one after the other: two that need the same servers never wait
-    /// for each other's. Nor does one keep servers while it waits for long: what is not to be had within a
-    /// moment is waited for by itself, by one request at a time, and the others begin anew.
-    async fn bind_all(
-        &mut self,
-        asked: &Asked,
-        fan: &Fan,
-        shards: ShardSet,
-        under: &mut Under,
-    ) -> Result<Answer, Vain> {
-        let started = Instant::now();
-        let deadline = self.tenancy.terms.query_wait_timeout.map(|limit| started + limit);
-        let mut order: Vec<ShardId> = shards.iter().collect();
-        let (mut at, mut answer, mut turn, mut moment) = (0, None, None, MOMENT);
-        while let Some(shard) = order.get(at).copied() {
-            if under.legs.len() == at {
-                under.legs.push(self.begin_leg(asked, fan, shard)?);
-            }
-            let until = (at > 0).then(|| Instant::now() + moment).or(deadline);
-            // With a server it waits for nothing that others keep.
-            let bound = self.bind_leg(under, at, until).await?
-                || under.legs.get(at).is_some_and(Leg::has_server)
-                    && self.bind_leg(under, at, deadline).await?;
-            if !bound {
-                let waits = under.legs.split_off(at);
-                Under::put_away(under.legs.drain(..), &self.tenancy.house.cancels);
-                under.legs = waits;
-                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                    let what = format!("It waits for shard {}.", self.shard_name(shard));
-                    let report = report::wait_timeout(started.elapsed(), what);
-                    return Err(Vain::Refused(Box::new(report)));
-                }
-                if turn.is_none() {
-                    Under::put_away(under.legs.drain(..), &self.tenancy.house.cancels);
-                    turn = Some(self.turn(deadline).await?);
-                }
-                // There is one alone that waits for longer each time.
-                moment = moment.saturating_mul(2);
-                order.rotate_left(at);
-                (at, answer) = (0, None);
-                continue;
-            }
-            let Some(leg) = under.legs.get(at) else { break };
-            match &mut answer {
-                None => {
-                    let manner = self.manner_of_rows(self.orders(shards));
-                    let made = Answer::new(asked, fan, order.len(), leg, &manner);
-                    answer = Some(made.map_err(|fault| self.unordered(fault, shards))?);
-                }
-                Some(answer) => answer.fits(leg).map_err(faulty)?,
-            }
-            at += 1;
-        }
-        answer.ok_or_else(|| Vain::Refused(changed()))
-    }
-
-    /// Waits for its turn among the requests that some shard has had no server for; until then at most.
-    async fn turn(&mut self, deadline: Option<Instant>) -> Result<OwnedSemaphorePermit, Vain> {
-        let turns = self.sharded().map(|sharded| Arc::clone(&sharded.layout().turns));
-        let turns = turns.ok_or_else(|| Vain::Refused(changed()))?;
-        let started = Instant::now();
-        let mut turn = pin!(turns.acquire_owned());
-        let waited = poll_fn(|cx| {
-            if let Err(vain) = self.poll_client(cx) {
-                return Poll::Ready(Err(vain));
-            }
-            turn.as_mut().poll(cx).map(|turn| turn.map_err(|_closed| Vain::Refused(changed())))
-        });
-        let far = Instant::now() + FAR;
-        match timeout_at(deadline.unwrap_or(far), waited).await {
-            Ok(turn) => turn,
-            Err(_elapsed) => {
-                let what = "Other requests over several shards wait before it.".to_owned();
-                let report = report::wait_timeout(started.elapsed(), what);
-                Err(Vain::Refused(Box::new(report)))
-            }
-        }
-    }
-
-    fn begin_leg(&mut self, asked: &Asked, fan: &Fan, shard: ShardId) -> Result<Leg, Vain> {
-        let tenancy = self.sharded_mut().map(|sharded| sharded.tenancy(shard));
-        let tenancy = tenancy.ok_or_else(|| Vain::Refused(changed()))?;
-        let begun = Leg::begin(self, shard, Arc::clone(&tenancy));
-        let mut leg = begun.map_err(|error| {
-            tracing::warn!(%error, "no connection within the process for a part of a request");
-            Vain::Lost(shard)
-        })?;
-        leg.ask(&prepare(asked, fan, &tenancy));
-        Ok(leg)
-    }
-
     /// Whether the name that it gives to a statement is free.
     fn is_free(&self, asked: &Asked) -> Result<(), Vain> {
+        let freed = |wanted: &[u8]| {
+            asked.names.iter().any(|naming| matches!(naming, Naming::Freed(it) if **it == *wanted))
+        };
         let taken = asked.names.iter().find_map(|naming| match naming {
-            Naming::Stands(name) if !name.is_empty() => self.names.get(name).map(|_| name),
+            Naming::Stands(name) if !name.is_empty() && !freed(name) => {
+                self.names.get(name).map(|_| name)
+            }
             _ => None,
         });
         let Some(name) = taken else { return Ok(()) };
@@ -294,8 +277,8 @@ impl Session {
         Err(Vain::Refused(Box::new(condition::NAME_TAKEN.about(name))))
     }
 
-    /// What becomes of the statement, and the shards that it is for.
-    fn plan_across(&self, request: &[u8], asked: &Asked) -> Result<(Fan, ShardSet), Vain> {
+    /// What each shard is asked of it.
+    fn plan_across(&self, request: &[u8], asked: &Asked) -> Result<Work, Vain> {
         let Some(sharded) = self.sharded() else { return Err(Vain::Refused(changed())) };
         let planner = sharded.planner(&self.tenancy, &self.params, &self.known);
         let found = planner.request(request, &self.names, Doubt::default());
@@ -303,8 +286,10 @@ impl Session {
         let Demand::Parts(shards) = demand.map_err(Vain::Refused)? else {
             return Err(Vain::Refused(changed()));
         };
-        let fan = sharded.layout().fan(text_of(&asked.identity), sharded.known().as_deref());
-        fan.map(|fan| (fan, shards)).map_err(|why| Vain::Refused(refusal_of(&why)))
+        let terms = &self.tenancy.terms;
+        let own = self.params.get(b"lock_timeout").is_some();
+        let lock_timeout = terms.fan_out_lock_timeout.filter(|_| !own);
+        Work::new(asked, shards, &planner, (terms.fan_out_max, lock_timeout))
     }
 
     /// How these shards order values, as far as it is known of all.
@@ -379,6 +364,7 @@ fn faulty(fault: Fault) -> Vain {
         Fault::OutOfRange(_) => condition::AGGREGATE_RANGE,
         Fault::TooLarge(_) => condition::FAN_OUT_BUFFER,
         Fault::Broken => condition::SHARD_LOST,
+        Fault::Apart => condition::COPIES_DIFFER,
         Fault::Differs => return Vain::Refused(Box::new(condition::SHARDS_DIFFER.report())),
         _ => return Vain::Refused(refused(fault, "")),
     };
@@ -387,8 +373,8 @@ fn faulty(fault: Fault) -> Vain {
 
 impl Session {
     /// What the request's messages have said of names counts now.
-    fn take_names(&mut self, asked: &Asked, which: impl Fn(&Naming) -> bool) {
-        for naming in asked.names.iter().filter(|naming| which(naming)) {
+    fn take_names(&mut self, asked: &Asked, names: &[Naming]) {
+        for naming in names {
             match naming {
                 Naming::Stands(name) if name.is_empty() => {
                     let unnamed = Unnamed::Elsewhere(Arc::from(&*asked.identity));
@@ -406,23 +392,4 @@ impl Session {
             }
         }
     }
-}
-
-/// What a shard is asked first: to prepare and bind its part.
-fn prepare(asked: &Asked, fan: &Fan, tenancy: &Tenancy) -> Vec<u8> {
-    let text = fan.text.as_bytes();
-    let types = asked.identity.get(text_of(&asked.identity).len() + 1..).unwrap_or_default();
-    let mut out = Vec::new();
-    // What the client has written and seen is known to its own session, and not to this one.
-    let hint: &[u8] = match &tenancy.replicas {
-        Some(_) if facts(text).hint != Some(Hint::Replica) => b"\n/* pgweir: primary */",
-        _ => b"",
-    };
-    reply::raw(&mut out, b'P', &[b"\0", text, hint, b"\0", types]);
-    request::describe_statement(&mut out, b"");
-    let formats = asked.formats(fan.extras);
-    reply::raw(&mut out, b'B', &[b"\0\0", &asked.parameters, &formats]);
-    reply::raw(&mut out, b'D', &[b"P\0"]);
-    request::flush(&mut out);
-    out
 }

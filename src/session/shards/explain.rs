@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::doubt::Doubt;
 use super::planner::{Demand, Planner};
 use super::plans::{Layout, Planned};
-use super::refusals::refusal_of;
 use crate::catalog::Known;
 use crate::server::manner::Manner;
 use crate::shard::{ShardId, Values};
-use crate::sql::keys::{Everywhere, Keyed, Plan, Slot};
+use crate::sql::ShardHint;
+use crate::sql::copy::Strings;
+use crate::sql::keys::{Access, Everywhere, Keyed, Plan, Slot};
 use crate::wire::reply::Report;
 
 /// Where a text would run that a session without settings sends by itself.
@@ -24,8 +25,14 @@ pub struct ShardRoute {
 }
 
 impl Layout {
-    /// Finds out where a text would run, by what is known of the default shard.
-    pub fn explain(&self, text: &[u8], known: Option<Arc<Known>>) -> ShardRoute {
+    /// Finds out where a text would run, by what is known of the default shard; `fan_out_writes`: what has no
+    /// key may change rows on all of them.
+    pub fn explain(
+        &self,
+        text: &[u8],
+        known: Option<Arc<Known>>,
+        fan_out_writes: bool,
+    ) -> ShardRoute {
         let planner = Planner {
             layout: self,
             known,
@@ -34,6 +41,8 @@ impl Layout {
             message_max: u32::MAX,
             statement_max: usize::MAX,
             follows_names: true,
+            fan_out_writes,
+            strings: Strings::Conforming,
         };
         let planned = self.planned(text, planner.known.as_deref());
         let mut open = Vec::new();
@@ -47,8 +56,7 @@ impl Layout {
         let (shard, name) = match placed {
             Ok(Demand::On(shard)) => (Some(shard), planner.name(shard).to_owned()),
             Ok(Demand::Parts(set)) => {
-                if let Err(refusal) = self.fan(text, planner.known.as_deref()) {
-                    let report = refusal_of(&refusal);
+                if let Err(report) = planner.spreading(text, &mut Values::of_query(text)) {
                     return none(*report);
                 }
                 let names: Vec<&str> = set.iter().map(|shard| planner.name(shard)).collect();
@@ -77,7 +85,7 @@ fn none(report: Report) -> ShardRoute {
 
 /// Why a text runs where it runs.
 fn why(planned: &Planned) -> String {
-    let hint = matches!(planned.hint, Ok(Some(_)));
+    let hint = matches!(planned.hint, Ok(Some(ShardHint::Shard(_) | ShardHint::Key(_))));
     match &planned.plan {
         Plan::Keyed(Keyed { roots, .. }) => {
             let mut tables: Vec<_> = roots.iter().map(|root| root.table.to_string()).collect();
@@ -87,6 +95,9 @@ fn why(planned: &Planned) -> String {
         _ if hint => "a comment names it".to_owned(),
         Plan::AllShards(Everywhere { table, .. }) => format!("{table} has rows on all of them"),
         Plan::Session => "it is about the session".to_owned(),
+        Plan::Reference(Access::Writes) => "every shard has a copy of what it changes".to_owned(),
+        Plan::Defines => "it is about what is on all of them".to_owned(),
+        _ if matches!(planned.hint, Ok(Some(ShardHint::All))) => "a comment says so".to_owned(),
         Plan::Reference(_) => "every shard has what it reads".to_owned(),
         Plan::Default if planned.free => "it reads no table".to_owned(),
         _ => "it is the default one, and the text has no table of a group".to_owned(),

@@ -13,6 +13,7 @@ use crate::server::manner::Manner;
 use crate::server::prepared::text_of;
 use crate::session::names::{Names, Unnamed};
 use crate::shard::{NoShard, ShardId, ShardSet, Target, Values};
+use crate::sql::copy::Strings;
 use crate::sql::keys::{Access, Construct, Everywhere, Keyed, Plan, Refusal};
 use crate::sql::{Bracket, ShardHint, WrongHint, names_shards, shard_setting};
 use crate::wire::frame;
@@ -34,6 +35,10 @@ pub(in crate::session) struct Planner<'a> {
     pub statement_max: usize,
     /// Names of statements are.
     pub follows_names: bool,
+    /// What has no key may change rows on all shards.
+    pub fan_out_writes: bool,
+    /// What a backslash in a string stands for.
+    pub strings: Strings,
 }
 
 /// Where a request has to run.
@@ -43,7 +48,7 @@ pub(in crate::session) enum Demand {
     Anywhere,
     /// On this shard.
     On(ShardId),
-    /// A part of it on each of these, whose rows become one answer.
+    /// A part of it on each of these, whose answers become one.
     Parts(ShardSet),
 }
 
@@ -188,7 +193,7 @@ impl Planner<'_> {
         name.map_or("", String::as_str)
     }
 
-    fn planned(&self, text: &[u8]) -> Arc<Planned> {
+    pub(super) fn planned(&self, text: &[u8]) -> Arc<Planned> {
         self.layout.planned(text, self.known.as_deref())
     }
 
@@ -245,19 +250,10 @@ impl Planner<'_> {
     }
 
     pub(super) fn target(&self, keyed: &Keyed, values: &mut Values<'_>) -> Placed {
-        let several = |count: u32| {
-            let table = keyed.roots.first().map(|root| &root.table);
-            let what = format!("keys on {count} shards in one statement");
-            match table {
-                Some(table) => about(table, &what, "Send a statement for each key."),
-                None => refused(what, "Send a statement for each key."),
-            }
-        };
         match self.layout.sharding.target(keyed, values) {
             Ok(Target::Any) => Ok(Demand::Anywhere),
             Ok(Target::One(shard)) => Ok(Demand::On(shard)),
-            Ok(Target::Parts(set)) if keyed.access == Access::Reads => Ok(Demand::Parts(set)),
-            Ok(Target::Parts(set) | Target::Rows(set)) => Err(several(set.len())),
+            Ok(Target::Parts(set) | Target::Rows(set)) => Ok(Demand::Parts(set)),
             Err(NoShard::Several { refusal: why, .. }) => Err(refusal_of(&why)),
             Err(NoShard::UnknownType(number)) => Err(refused(
                 NoShard::UnknownType(number),
@@ -292,6 +288,7 @@ impl Planner<'_> {
         }
         let setting = if changes.shard { shard_setting(text) } else { None };
         let set = setting.as_ref().map(|setting| self.forced(&setting.hint)).transpose()?;
+        let everywhere = matches!(planned.hint, Ok(Some(ShardHint::All)));
         let mut forced = self.by_text(planned, set)?;
         let mut said = doubt.said;
         match (&setting, set) {
@@ -311,23 +308,28 @@ impl Planner<'_> {
         if matches!(planned.plan, Plan::Session) {
             return Ok(forced.map_or(Demand::Anywhere, |forced| Demand::On(forced.shard)));
         }
-        if forced.is_none() {
+        if forced.is_none() && !everywhere {
             forced = self.by_session(said)?;
         }
         let demand = match (&planned.plan, forced) {
-            (Plan::Keyed(_) | Plan::Reference(_) | Plan::AllShards(_), _)
-                if self.is_doubtful(planned, forced) =>
-            {
+            (
+                Plan::Keyed(_)
+                | Plan::Reference(_)
+                | Plan::AllShards(_)
+                | Plan::CopyIn(_)
+                | Plan::Defines,
+                _,
+            ) if self.is_doubtful(planned, forced) => {
                 return Err(Box::new(condition::SHARDS_UNKNOWN.report()));
             }
             (Plan::Keyed(keyed), _) => keys(self, keyed)?,
-            (Plan::Default, None) if !planned.free && said == Said::Unclear => {
+            (Plan::Default, None) if !planned.free && said == Said::Unclear && !everywhere => {
                 return Err(refused(
                     "a statement without a key behind a setting of its transaction that may name a shard",
                     "Name the shard in the statement: /* pgweir: shard=… */.",
                 ));
             }
-            _ => self.unkeyed(planned, forced)?,
+            _ => self.unkeyed(planned, forced, everywhere)?,
         };
         match (demand, forced) {
             (Demand::On(shard), Some(forced)) if shard != forced.shard => {
@@ -361,7 +363,7 @@ impl Planner<'_> {
     }
 
     /// Where a text has to run that has no key.
-    fn unkeyed(&self, planned: &Planned, forced: Option<Forced>) -> Placed {
+    fn unkeyed(&self, planned: &Planned, forced: Option<Forced>, everywhere: bool) -> Placed {
         let default = self.layout.sharding.default_shard();
         match (&planned.plan, forced) {
             // A key says nothing of what is not spread by keys.
@@ -370,39 +372,33 @@ impl Planner<'_> {
             {
                 Err(self.otherwise("its tables are", default, shard))
             }
-            (Plan::Reference(Access::Writes), None | Some(Forced { by_name: false, .. })) => {
-                Err(refused(
-                    "a write to a reference table, which is for every shard",
-                    "Write on each shard: /* pgweir: shard=… */.",
-                ))
-            }
+            (Plan::Reference(Access::Writes), Some(Forced { by_name: false, .. })) => Err(refused(
+                "a write to a reference table, which is for every shard, with a key given",
+                "Leave the key out, or name the shard: /* pgweir: shard=… */.",
+            )),
             (_, Some(forced)) => Ok(Demand::On(forced.shard)),
+            (Plan::Default | Plan::Defines | Plan::Reference(Access::Writes), None)
+                if everywhere || !matches!(planned.plan, Plan::Default) =>
+            {
+                Ok(Demand::Parts(self.layout.sharding.all()))
+            }
             (Plan::Default, None) if planned.free => Ok(Demand::Anywhere),
             (Plan::Default, None) if planned.relations && self.known.is_none() => {
                 Err(Box::new(condition::SHARDS_UNKNOWN.report()))
             }
             (Plan::Default, None) => Ok(Demand::On(default)),
-            (Plan::Session | Plan::Keyed(_) | Plan::Reference(Access::Reads), None) => {
+            (Plan::AllShards(Everywhere { table, access: Access::Writes, .. }), None)
+                if !everywhere && !self.fan_out_writes =>
+            {
+                Err(about(table, "a change without a value of the key column", BY_HAND))
+            }
+            (Plan::AllShards(_), None) => Ok(Demand::Parts(self.layout.sharding.all())),
+            (Plan::CopyIn(_), None) => Ok(Demand::Parts(self.layout.sharding.all())),
+            (Plan::Refused(why), None) => Err(refusal_of(why)),
+            // They have no key, or are about no rows.
+            (Plan::Session | Plan::Keyed(_) | Plan::Reference(_) | Plan::Defines, None) => {
                 Ok(Demand::Anywhere)
             }
-            (Plan::AllShards(Everywhere { access: Access::Reads, .. }), None) => {
-                let all = 0..self.layout.sharding.shards().len();
-                let ids = all.filter_map(|at| u8::try_from(at).ok()).map(ShardId);
-                Ok(Demand::Parts(ids.collect()))
-            }
-            (Plan::AllShards(Everywhere { table, .. }), None) => {
-                Err(about(table, "a statement without a value of the key column", BY_HAND))
-            }
-            (Plan::CopyIn(copy), None) => Err(about(
-                &copy.table,
-                "COPY … FROM STDIN",
-                "INSERT the rows, or COPY those of each shard by themselves: /* pgweir: shard=… */.",
-            )),
-            (Plan::Defines, None) => Err(refused(
-                "a definition, or a command about a table as a whole",
-                "Run it on each shard: /* pgweir: shard=… */.",
-            )),
-            (Plan::Refused(why), None) => Err(refusal_of(why)),
         }
     }
 
@@ -414,7 +410,8 @@ impl Planner<'_> {
     ) -> Result<Option<Forced>, Box<Report>> {
         let wrong = |wrong: &WrongHint| refused(wrong, "Write /* pgweir: shard=… */, once.");
         let hint = planned.hint.as_ref().map_err(wrong)?;
-        let hint = hint.as_ref().map(|hint| self.forced(hint)).transpose()?;
+        let named = hint.as_ref().filter(|hint| **hint != ShardHint::All);
+        let hint = named.map(|hint| self.forced(hint)).transpose()?;
         self.agreed(hint, set)
     }
 
@@ -459,6 +456,7 @@ impl Planner<'_> {
             ShardHint::Key(key) => {
                 self.shard_of_key(key).map(|shard| Forced { shard, by_name: false })
             }
+            ShardHint::All => Err(refused("all_shards in the place of a shard", "")),
         }
     }
 

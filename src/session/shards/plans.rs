@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use crate::catalog::Known;
 use crate::shard::Sharding;
 use crate::sql::facts::{Builtin, Certainty, Does, Facts, Name, builtin, common, facts};
-use crate::sql::fan::{Fan, Functions, fan};
+use crate::sql::fan::{Fan, Functions, changes as changes_rows, fan};
 use crate::sql::keys::{Keyed, OneOf, Plan, Refusal, Slot, Table, Tables, plan};
 use crate::sql::{Bracket, Changes, ShardHint, WrongHint, bracket, changes, shard_hint};
 
@@ -83,12 +83,18 @@ impl Layout {
     }
 
     /// What a query over several shards becomes. It has values of its text in it: it is for that alone.
-    pub(in crate::session) fn fan(
+    pub(super) fn fan(&self, text: &[u8], known: Option<&Known>) -> Result<Fan, Refusal> {
+        fan(text, &Seen { sharding: &self.sharding, known }, &Builtins)
+    }
+
+    /// Whether a change of rows may run on several shards as it is; `copies`: of rows that all of them have.
+    pub(super) fn changes(
         &self,
         text: &[u8],
         known: Option<&Known>,
-    ) -> Result<Fan, Refusal> {
-        fan(text, &Seen { sharding: &self.sharding, known }, &Builtins)
+        copies: bool,
+    ) -> Result<(), Refusal> {
+        changes_rows(text, &Seen { sharding: &self.sharding, known }, &Builtins, copies)
     }
 
     /// The plan of a text, by what is known of the default shard.

@@ -23,8 +23,8 @@ pub(super) fn about(table: &Name, what: &str, way_out: &str) -> Box<Report> {
     refused(format!("table {table}: {what}"), way_out)
 }
 
-pub(super) const BY_HAND: &str = "Compare its key column with a value, or name the shard: /* pgweir: shard=… */, \
-     /* pgweir: shard_key=… */.";
+pub(super) const BY_HAND: &str = "Compare its key column with a value, or say where: /* pgweir: shard=… */, \
+     /* pgweir: shard_key=… */, or /* pgweir: all_shards */ (allow_fan_out_writes).";
 
 pub(super) fn too_long() -> Box<Report> {
     refused("a statement that is longer than max_statement_size", "Raise max_statement_size.")

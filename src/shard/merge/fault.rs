@@ -9,6 +9,9 @@ pub enum Fault {
     /// Shards describe their rows in different ways (0A000).
     #[error("shards give rows of different columns or types")]
     Differs,
+    /// Copies of rows that are to be the same on all shards are not (55000).
+    #[error("shards have different rows of a table that is to be the same on all of them")]
+    Apart,
     /// Rows of a shard are not in the order that they were asked for in: it orders values in another way than
     /// the default shard (0A000).
     #[error(

@@ -16,6 +16,7 @@ mod moment;
 mod number;
 mod row;
 mod sorter;
+mod stored;
 
 use std::fmt;
 
@@ -29,6 +30,7 @@ use number::Number;
 use row::Held;
 pub use row::Row;
 use sorter::Sorter;
+pub use stored::Joined;
 
 use crate::sql::fan::{Column, Fan, Order};
 
@@ -87,6 +89,8 @@ enum Way {
     Groups(Box<Grouping>),
     /// All groups are there, and go out in another order.
     Kept(Box<dyn Iterator<Item = Box<[u8]>> + Send>, Box<[u8]>),
+    /// They are of a change of rows.
+    Joined(Joined),
 }
 
 /// Groups, one after the other.
@@ -313,6 +317,12 @@ impl Merge {
             if self.is_merged() && !self.waiting.is_empty() {
                 return Ok(self.waiting.last().map_or(Next::Done, |shard| Next::Need(*shard)));
             }
+            if let Way::Joined(joined) = &mut self.way
+                && let Some(next) =
+                    joined.next(&self.sources, &mut self.ready, &mut self.waiting)?
+            {
+                return Ok(next);
+            }
             let head = self.ready.last().copied();
             let Way::Groups(grouping) = &mut self.way else {
                 return Ok(match head {
@@ -343,7 +353,12 @@ impl Merge {
 
     /// Whether rows have an order that depends on all shards.
     fn is_merged(&self) -> bool {
-        !self.sorted.is_empty() || !matches!(self.way, Way::Rows)
+        let joined = match &self.way {
+            Way::Rows => false,
+            Way::Joined(joined) => joined.needs_all(),
+            Way::Groups(_) | Way::Kept(..) => true,
+        };
+        joined || !self.sorted.is_empty()
     }
 
     /// The row of the shard that is the next is used; another may come.
@@ -401,6 +416,7 @@ impl fmt::Debug for Way {
             Self::Rows => "Rows",
             Self::Groups(_) => "Groups",
             Self::Kept(..) => "Kept",
+            Self::Joined(_) => "Joined",
         })
     }
 }

@@ -46,6 +46,11 @@ impl Held {
         view.rest().is_empty().then_some(())
     }
 
+    /// Whether both are the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.body == other.body
+    }
+
     /// Begins a row that is made here.
     pub(super) fn begin(&mut self, columns: usize) {
         self.body.clear();

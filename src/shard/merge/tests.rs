@@ -29,7 +29,7 @@ fn by(column: Column) -> Order {
     Order { column, descending: false, nulls_first: false, values: Ordered::ByType }
 }
 
-fn described(columns: &[(&str, u32)]) -> Vec<u8> {
+pub(super) fn described(columns: &[(&str, u32)]) -> Vec<u8> {
     let mut body = u16::try_from(columns.len()).unwrap().to_be_bytes().to_vec();
     for (name, type_oid) in columns {
         body.extend(name.bytes().chain([0]));
@@ -40,7 +40,7 @@ fn described(columns: &[(&str, u32)]) -> Vec<u8> {
     body
 }
 
-fn row(values: &[Option<&str>]) -> Vec<u8> {
+pub(super) fn row(values: &[Option<&str>]) -> Vec<u8> {
     let mut held = Held::default();
     held.begin(values.len());
     for value in values {
@@ -50,7 +50,7 @@ fn row(values: &[Option<&str>]) -> Vec<u8> {
     [&shown.columns.to_be_bytes(), shown.values].concat()
 }
 
-fn words(row: &Row<'_>) -> String {
+pub(super) fn words(row: &Row<'_>) -> String {
     let mut held = Held::default();
     let body = [&row.columns.to_be_bytes(), row.values].concat();
     held.fill(&body, row.columns.into()).unwrap();

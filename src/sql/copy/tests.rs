@@ -146,15 +146,17 @@ fn what_is_not_certain_is_refused() {
         let unclear = options.contains("U&").then_some(Construct::Text);
         assert_eq!(found, Err(unclear.unwrap_or(Construct::CopyOption)), "{options}");
     }
-    for text in [
-        "COPY t FROM 'file'",
-        "COPY t FROM PROGRAM 'x'",
-        "COPY (SELECT 1) TO STDOUT",
-        "",
-        "SELECT 1",
-    ] {
+    for text in
+        ["COPY t FROM 'file'", "COPY t FROM PROGRAM 'x'", "COPY (SELECT 1) TO STDOUT", "SELECT 1"]
+    {
         let found = Format::read(text, "id", Strings::Conforming);
         assert_eq!(found, Err(Construct::CopyOption), "{text}");
+    }
+    for text in
+        ["", "COPY t (id) FROM STDIN; COMMIT", "COPY t (id) FROM STDIN WHERE id > 0; SELECT 1"]
+    {
+        let found = Format::read(text, "id", Strings::Conforming);
+        assert_eq!(found, Err(Construct::Several), "{text}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a SELECT over several shards becomes: the text that each of them is asked, and how their rows
-//! are put together.
+//! are put together; and what is asked of them to change rows on several ([`Rows`], [`changes`]), or to
+//! define something ([`defining`]).
 //!
 //! Whether what shards have of the rows are parts of the whole is [`super::keys`]'s to say; here it is
 //! about what the outermost query makes of them. A [`Fan`] is exact: rows that are put together by it
@@ -10,10 +11,12 @@
 //! What does not show in a text, as the types of columns and the collation that they are ordered
 //! by, is for those to judge that put rows together.
 
+mod changes;
 mod clauses;
 mod functions;
 mod groups;
 mod having;
+mod insert;
 mod limit;
 mod making;
 mod order;
@@ -22,9 +25,13 @@ mod strays;
 mod varying;
 
 use super::facts::Name;
-use super::keys::{Access, Everywhere, Keyed, Plan, Spread, whole};
+use super::keys::{Access, Everywhere, Keyed, Plan, Spread, readable, whole};
 use super::keys::{Construct, Found, Refusal, Tables};
+pub use changes::{Defining, changes, defining};
+pub use insert::{Part, Rows};
 use making::Making;
+use source::Source;
+use varying::Freedom;
 
 /// What is known of functions.
 pub trait Functions {
@@ -196,15 +203,14 @@ pub enum Comparison {
 ///
 /// It can't be done exactly, or the plan is another.
 pub fn fan(text: &[u8], tables: &dyn Tables, functions: &dyn Functions) -> Result<Fan, Refusal> {
-    let text = match std::str::from_utf8(text) {
-        Ok(text) if text.len() <= super::facts::TEXT_MAX => text,
-        Ok(_) => return Err(Refusal::of(Construct::Size)),
-        Err(_) => return Err(Refusal::of(Construct::Text)),
-    };
+    let text = readable(text)?;
     let whole = whole(text, tables)?;
     let table = table(&whole.plan)?;
     let about = |refusal: Refusal| Refusal { table: Some(table.clone()), ..refusal };
-    let asks_time = varying::asks_time(text, &whole, tables, functions).map_err(about)?;
+    let source = Source { text, tokens: &whole.tokens };
+    let free = Freedom::Reads;
+    let asks_time = varying::asks_time(source, &whole.query, tables, functions, free);
+    let asks_time = asks_time.map_err(about)?;
     if strays::has_stray_aggregates(&whole.query) {
         return Err(about(Refusal::of(Construct::Outside)));
     }

@@ -2,7 +2,7 @@ use super::*;
 use crate::sql::keys::Table;
 
 /// Users with their orders; countries on every shard.
-struct Shop;
+pub(super) struct Shop;
 
 impl Tables for Shop {
     fn table(&self, name: &Name) -> Table<'_> {

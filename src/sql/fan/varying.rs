@@ -1,4 +1,4 @@
-//! Whether a query means the same on every shard: what may say different things on each is refused.
+//! Whether a statement means the same on every shard: what may say different things on each is refused.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -12,23 +12,42 @@ use super::Functions;
 use super::functions::{Gives, gives, is_aggregate, known};
 use super::source::Source;
 use crate::sql::facts::Name;
-use crate::sql::keys::{Construct, Found, Refusal, Table, Tables, Whole, fold, name};
+use crate::sql::keys::{Construct, Found, Refusal, Table, Tables, fold, name};
 
-/// Whether conditions ask for the time.
+/// What shards may say different things of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Freedom {
+    /// Which rows they find at their own times.
+    Reads,
+    /// What is in rows that each has for itself: the time, and what is new for each row anyway.
+    Rows,
+    /// Nothing: all have the same rows.
+    Copies,
+}
+
+/// Whether it asks for the time.
 ///
 /// # Errors
 ///
 /// Something may be different on each shard.
 pub(super) fn asks_time(
-    text: &str,
-    whole: &Whole<'_>,
+    source: Source<'_>,
+    of: &impl Visit,
     tables: &dyn Tables,
     functions: &dyn Functions,
+    freedom: Freedom,
 ) -> Found<bool> {
-    let source = Source { text, tokens: &whole.tokens };
-    let mut look =
-        Look { source, tables, functions, conditions: Vec::new(), inside: 0, asks_time: false };
-    match whole.query.visit(&mut look) {
+    let mut look = Look {
+        source,
+        tables,
+        functions,
+        freedom,
+        conditions: Vec::new(),
+        inside: 0,
+        queries: 0,
+        asks_time: false,
+    };
+    match of.visit(&mut look) {
         ControlFlow::Continue(()) => Ok(look.asks_time),
         ControlFlow::Break(refusal) => Err(refusal),
     }
@@ -38,10 +57,13 @@ struct Look<'a> {
     source: Source<'a>,
     tables: &'a dyn Tables,
     functions: &'a dyn Functions,
+    freedom: Freedom,
     /// Expressions that only leave rows out, by where they are.
     conditions: Vec<usize>,
     /// How many of them it is in.
     inside: usize,
+    /// How many queries it is in.
+    queries: usize,
     asks_time: bool,
 }
 
@@ -55,6 +77,9 @@ const OK: Flow = ControlFlow::Continue(());
 
 /// Columns that say where a row is stored.
 const OF_STORAGE: [&str; 6] = ["ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"];
+/// Functions that give another value for each row.
+const NEW_FOR_EACH_ROW: [&str; 5] =
+    ["clock_timestamp", "gen_random_uuid", "random", "uuidv4", "uuidv7"];
 /// Names that are functions without brackets.
 const OF_SESSION: [&str; 7] = [
     "current_catalog",
@@ -72,6 +97,10 @@ impl Visitor for Look<'_> {
     type Break = Refusal;
 
     fn pre_visit_select(&mut self, select: &Select) -> Flow {
+        // Rows may come in another order on each, and be others where some are left out.
+        if self.freedom == Freedom::Copies {
+            return varying();
+        }
         let mut add = |expr: &Expr| self.conditions.push(std::ptr::from_ref(expr).addr());
         select.selection.iter().for_each(&mut add);
         for join in select.from.iter().flat_map(|from| &from.joins) {
@@ -91,7 +120,13 @@ impl Visitor for Look<'_> {
         OK
     }
 
+    fn post_visit_query(&mut self, _: &Query) -> Flow {
+        self.queries -= 1;
+        OK
+    }
+
     fn pre_visit_query(&mut self, query: &Query) -> Flow {
+        self.queries += 1;
         if query.locks.is_empty() { OK } else { ControlFlow::Break(Refusal::of(Construct::Locks)) }
     }
 
@@ -129,7 +164,11 @@ impl Visitor for Look<'_> {
             Expr::Cast { data_type, .. } if is_of_catalog(data_type) => varying(),
             Expr::TypedString(typed) if is_of_catalog(&typed.data_type) => varying(),
             Expr::BinaryOp { op, .. } if !is_known(op) => varying(),
-            Expr::Collate { collation, .. } if self.inside == 0 && !is_by_bytes(collation) => {
+            Expr::Collate { collation, .. }
+                if self.freedom == Freedom::Reads
+                    && self.inside == 0
+                    && !is_by_bytes(collation) =>
+            {
                 ControlFlow::Break(Refusal::of(Construct::OrderKey))
             }
             _ => OK,
@@ -168,6 +207,13 @@ impl Look<'_> {
             Some(Gives::Time) => self.time(),
             Some(_) => OK,
             None if self.functions.is_immutable(&name) => OK,
+            None if self.freedom == Freedom::Rows
+                && self.queries == 0
+                && name.schema.is_none()
+                && NEW_FOR_EACH_ROW.contains(&&*name.name) =>
+            {
+                OK
+            }
             None => varying(),
         }
     }
@@ -192,7 +238,12 @@ impl Look<'_> {
     /// but not what is in them.
     fn time(&mut self) -> Flow {
         self.asks_time = true;
-        if self.inside > 0 { OK } else { varying() }
+        let may = match self.freedom {
+            Freedom::Reads => self.inside > 0,
+            Freedom::Rows => true,
+            Freedom::Copies => false,
+        };
+        if may { OK } else { varying() }
     }
 }
 

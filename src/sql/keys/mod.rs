@@ -26,7 +26,7 @@ pub use numbered::Literals;
 pub(super) use numbered::Numbered;
 pub use refusal::{Construct, Refusal};
 pub(super) use walk::{Found, fold, name};
-pub(super) use whole::{Whole, piece, whole};
+pub(super) use whole::{Whole, one_statement, piece, readable, statements, whole};
 
 /// What is known of tables.
 pub trait Tables {
@@ -187,18 +187,12 @@ pub struct CopyIn {
 
 /// Finds the plan of a text, of one or several statements.
 pub fn plan(text: &[u8], tables: &dyn Tables) -> Plan {
-    let refused = |construct| Plan::Refused(Refusal { table: None, construct });
-    let text = match std::str::from_utf8(text) {
-        Ok(text) if text.len() <= crate::sql::facts::TEXT_MAX => text,
-        Ok(_) => return refused(Construct::Size),
-        Err(_) => return refused(Construct::Text),
-    };
-    match numbered::statements(text) {
+    match readable(text).and_then(statements) {
         Ok(statements) => {
             let plans = statements.iter().map(|statement| statement::plan(statement, tables));
             plans.reduce(together).unwrap_or(Plan::Session)
         }
-        Err(construct) => refused(construct),
+        Err(refusal) => Plan::Refused(refusal),
     }
 }
 

@@ -23,7 +23,7 @@ macro_rules! constructs {
 
         impl Construct {
             $(
-                /// Those that are found where plans, or fans, are looked for.
+                /// Those that are found where plans, changes or fans are looked for.
                 pub const $list: &[Self] = &[$(Self::$variant,)*];
             )*
 
@@ -96,6 +96,12 @@ constructs! {
     COPIES {
         CopyOption, "an option of COPY that is not known here, or that can't be followed",
             "Leave it out; write a backslash as E'\\\\', and delimiters, quotes and NULL in ASCII.";
+    }
+    CHANGES {
+        ChangeShape, "a change of rows of this form over several shards",
+            "Write it as one plain INSERT, UPDATE or DELETE, without WITH before it.";
+        NoDefinition, "a command of this kind on all shards",
+            "Run it on each shard: /* pgweir: shard=… */.";
     }
     FANS {
         Shape, "a query of this form over several shards",

@@ -8,6 +8,7 @@ use super::numbered::{self, Numbered};
 use super::statement::parser;
 use super::walk::Walk;
 use super::{Construct, Plan, Refusal, Tables};
+use crate::sql::facts::TEXT_MAX;
 
 /// A text that is one query.
 pub(in crate::sql) struct Whole<'a> {
@@ -27,11 +28,8 @@ pub(in crate::sql) struct Whole<'a> {
 ///
 /// It is something else, or not understood. That it is refused as a plan is none.
 pub(in crate::sql) fn whole<'a>(text: &'a str, tables: &dyn Tables) -> Result<Whole<'a>, Refusal> {
-    let refused = |construct| Refusal { table: None, construct };
-    let mut statements = numbered::statements(text).map_err(refused)?;
-    let (Some(tokens), true) = (statements.pop(), statements.is_empty()) else {
-        return Err(refused(Construct::Several));
-    };
+    let refused = Refusal::of;
+    let tokens = one_statement(text)?;
     if !tokens.is(0, "select") && !tokens.is(0, "with") {
         return Err(refused(Construct::Grammar));
     }
@@ -47,6 +45,33 @@ pub(in crate::sql) fn whole<'a>(text: &'a str, tables: &dyn Tables) -> Result<Wh
     let is_open = top.closed.as_ref().is_none_or(|closed| Some(closed.construct) == limited);
     let plan = walk.plan(&top);
     Ok(Whole { tokens, query: *query, plan, is_open })
+}
+
+/// A text as it can be taken apart.
+///
+/// # Errors
+///
+/// It is too long, or no UTF-8.
+pub(in crate::sql) fn readable(text: &[u8]) -> Result<&str, Refusal> {
+    match std::str::from_utf8(text) {
+        Ok(text) if text.len() <= TEXT_MAX => Ok(text),
+        Ok(_) => Err(Refusal::of(Construct::Size)),
+        Err(_) => Err(Refusal::of(Construct::Text)),
+    }
+}
+
+/// The statements of a text, as tokens.
+pub(in crate::sql) fn statements(text: &str) -> Result<Vec<Numbered<'_>>, Refusal> {
+    numbered::statements(text).map_err(Refusal::of)
+}
+
+/// The tokens of a text that is one statement.
+pub(in crate::sql) fn one_statement(text: &str) -> Result<Numbered<'_>, Refusal> {
+    let mut statements = statements(text)?;
+    match (statements.pop(), statements.is_empty()) {
+        (Some(tokens), true) => Ok(tokens),
+        _ => Err(Refusal::of(Construct::Several)),
+    }
 }
 
 /// A piece of such a text, read by a rule of the grammar.

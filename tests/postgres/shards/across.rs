@@ -456,3 +456,21 @@ fn ordered_rows_are_streamed() {
     // Of 160 MB.
     assert!(grown < 16 * 1024, "{grown} KiB");
 }
+
+#[test]
+fn what_comes_around_a_request_is_answered_as_by_one_server() {
+    let spread = spread();
+    let mut client = super::writes::login(&spread);
+    let (read, id) = ("SELECT count(*) FROM users", one_each()[0]);
+    // What is behind a request that has failed is skipped, up to its Sync.
+    let insert = format!("P - INSERT INTO users (id) VALUES ({id}) / B - / E / S");
+    client.talk(&format!("P - {read} / B - / E / H / {insert}"), "E[0A000] ZI");
+    client.talk(&format!("Q {read}"), "T D[0] C[SELECT 1] ZI");
+    client.talk("P s SELECT 1 / S", "1 ZI");
+    client.talk(&format!("C s / Q {read}"), "3 T D[0] C[SELECT 1] ZI");
+    client.talk("P s SELECT 2 / S", "1 ZI");
+    client.talk(&format!("C s / P s {read} / B s / E / S"), "3 1 2 D[0] C[SELECT 1] ZI");
+    client.talk(&format!("P s {read} / B s / E / S"), "E[42P05] ZI");
+    client.talk("B s / E / C s / S", "2 D[0] C[SELECT 1] 3 ZI");
+    client.talk("B s / E / S", "E[26000] ZI");
+}

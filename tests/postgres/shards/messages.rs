@@ -53,7 +53,7 @@ fn copy_goes_on_whatever_comes_behind_it() {
     );
     // That of one which is refused is nobody's.
     client.talk(
-        &format!("Q {copy} / d {a}\ta / c / Q SELECT 1"),
+        &format!("Q COPY users (name) FROM STDIN / d {a} / c / Q SELECT 1"),
         "E[0A000] ZI T D[1] C[SELECT 1] ZI",
     );
     assert_eq!(spread.on_each("SELECT count(*) FROM users"), ["0", "1", "0", "0"]);

@@ -134,20 +134,14 @@ async fn what_is_not_for_one_shard_is_refused_and_the_session_goes_on() {
     for text in [
         "UPDATE users SET name = 'x'",
         "DELETE FROM orders",
-        "TRUNCATE users",
-        "ALTER TABLE users ADD COLUMN more int",
         "CREATE TABLE fresh AS SELECT * FROM users WHERE id = 1",
-        "CREATE INDEX ON users (name)",
         "INSERT INTO users VALUES (1, 'without columns')",
         "INSERT INTO users (name) VALUES ('without a key')",
         "INSERT INTO users (id) SELECT n FROM notes",
         "UPDATE users SET id = 9 WHERE id = 1",
-        "UPDATE countries SET name = 'x'",
-        "INSERT INTO countries VALUES ('it', 'Italy')",
         "SELECT * FROM users JOIN notes ON notes.n = users.id WHERE users.id = 1",
         "SELECT * FROM all_orders",
         "SELECT * FROM all_orders WHERE user_id = 1",
-        "COPY users (id, name) FROM STDIN",
         "COPY users TO STDOUT",
         "DO 'BEGIN DELETE FROM users; END'",
         "PREPARE p AS SELECT * FROM users WHERE id = 1",
@@ -160,9 +154,6 @@ async fn what_is_not_for_one_shard_is_refused_and_the_session_goes_on() {
         }
     }
     for text in [
-        format!(
-            "INSERT INTO users (id, name) VALUES (100{a}, 'x'), (100{b}, 'y'), (7, ''), (8, ''), (9, '')"
-        ),
         format!("SELECT * FROM users WHERE id = {a} UNION ALL SELECT * FROM users WHERE id = {b}"),
         format!(
             "WITH gone AS (DELETE FROM users WHERE id = {a} RETURNING *) SELECT * FROM users WHERE id = {b}"
