@@ -178,11 +178,9 @@ impl Session {
         let (before, waits) = (self.client.inbox.len(), under.is_behind());
         let message_max = under.message_max;
         poll_fn(|cx| {
-            if self.client.outbox.is_empty() && !under.out.is_empty() {
-                self.client.outbox.push(&under.out);
-                under.out.clear();
+            if !self.tells(under, cx)? {
+                return Poll::Pending;
             }
-            self.poll_client(cx)?;
             let mut goes_on = !waits && self.client.inbox.len() > before;
             for leg in &mut under.legs {
                 leg.flush(cx);

@@ -184,12 +184,9 @@ impl Session {
         at: Option<usize>,
     ) -> Result<(), Vain> {
         poll_fn(|cx| {
-            // There may be time to tell it of what there is.
-            if self.client.outbox.is_empty() && !under.out.is_empty() {
-                self.client.outbox.push(&under.out);
-                under.out.clear();
+            if !self.tells(under, cx)? {
+                return Poll::Pending;
             }
-            self.poll_client(cx)?;
             let (max, mut come) = (under.message_max, Poll::Pending);
             for (number, leg) in under.legs.iter_mut().enumerate() {
                 leg.flush(cx);
@@ -202,6 +199,24 @@ impl Session {
             come
         })
         .await
+    }
+
+    /// Sees to the client, and sends it what there is for it; whether it has taken so much of that that more may
+    /// be heard.
+    pub(super) fn tells(&mut self, under: &mut Under, cx: &mut Context<'_>) -> Result<bool, Vain> {
+        loop {
+            if self.client.outbox.is_empty() && !under.out.is_empty() {
+                self.client.outbox.push(&under.out);
+                under.out.clear();
+            }
+            self.poll_client(cx)?;
+            if under.out.len() < CHUNK {
+                return Ok(true);
+            }
+            if !self.client.outbox.is_empty() {
+                return Ok(false);
+            }
+        }
     }
 
     /// Sends the client what there is for it, and waits until it has taken it.

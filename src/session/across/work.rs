@@ -147,6 +147,8 @@ impl Work {
         if self.transacts() {
             leg.query(&[b"BEGIN", hint(b"")].concat());
             leg.inside = true;
+            // It is idle while others have their turn.
+            leg.query(b"SET LOCAL idle_in_transaction_session_timeout = 0");
             if let Some(limit) = self.lock_timeout {
                 leg.query(format!("SET LOCAL lock_timeout = {}", limit.as_millis()).as_bytes());
             }

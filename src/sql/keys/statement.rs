@@ -83,6 +83,10 @@ impl Command<'_> {
             }
             "commit" | "rollback" => return Ok(Plan::Session),
             "do" | "call" => return Err(Refusal::of(Construct::Code)),
+            // Whatever table it is of: where it is not on all shards, one of them says so.
+            "drop" | "alter" | "reindex" if self.is(1, "index") => return Ok(Plan::Defines),
+            // They are of a server, and have names of their own.
+            "create" | "drop" | "alter" if self.defines_for_server() => return Ok(Plan::Default),
             _ if !self.names_any() => return Ok(Plan::Default),
             _ => {}
         }
@@ -123,6 +127,11 @@ impl Command<'_> {
             Token::Symbol(byte) => Some(byte),
             Token::Word(_) | Token::Quoted(_) | Token::Value => None,
         }
+    }
+
+    fn defines_for_server(&self) -> bool {
+        const OF_SERVER: [&str; 6] = ["database", "group", "role", "system", "tablespace", "user"];
+        OF_SERVER.iter().any(|word| self.is(1, word)) && !self.is(2, "mapping")
     }
 
     fn find(&self, word: &str) -> Option<usize> {

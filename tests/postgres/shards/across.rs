@@ -434,7 +434,7 @@ fn what_was_prepared_with_a_flush_runs_wherever_it_is_for() {
 }
 
 /// The most memory that a process has had, in KiB.
-fn memory_most_kib(pid: u32) -> u64 {
+pub fn memory_most_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::across::memory_most_kib;
 use super::through::{Spread, home, one_each, owned, spread};
 use super::writes::login;
 use crate::support::{APP_DATABASE, LIMIT, eventually};
@@ -138,4 +139,26 @@ fn copy_that_fails_stores_nothing() {
     client
         .talk(&format!("Q BEGIN / Q {sql} / Q ROLLBACK"), "C[BEGIN] ZT E[0A000] ZE C[ROLLBACK] ZI");
     assert_eq!(copy(&mut client, sql, all.as_bytes(), 100), "C[COPY 3] ZI");
+}
+
+#[test]
+fn rows_are_streamed() {
+    let spread = spread();
+    let mut client = login(&spread);
+    let name = "x".repeat(1000);
+    client.talk("Q COPY users (id, name) FROM STDIN", "G");
+    let before = memory_most_kib(spread.pooler.pid());
+    for first in (1..=60_000_i64).step_by(100) {
+        let rows: String = (first..first + 100).map(|id| format!("{id}\t{name}\n")).collect();
+        let len = u32::try_from(rows.len() + 4).unwrap();
+        client.send(&[b"d", &len.to_be_bytes()[..], rows.as_bytes()].concat());
+    }
+    client.talk("c", "C[COPY 60000] ZI");
+    let grown = memory_most_kib(spread.pooler.pid()) - before;
+    // Of 60 MB.
+    assert!(grown < 8 * 1024, "{grown} KiB");
+    for (shard, found) in spread.on_each("SELECT count(*), sum(id) FROM users").iter().enumerate() {
+        let own = (1..=60_000).filter(|id| home(*id) == shard);
+        assert_eq!(*found, format!("{}|{}", own.clone().count(), own.sum::<i64>()));
+    }
 }

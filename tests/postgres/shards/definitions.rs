@@ -37,6 +37,8 @@ fn definition_is_made_on_all_shards_with_a_report() {
     );
     let columns = "SELECT count(*) = 3 FROM information_schema.columns WHERE table_name = 'users'";
     assert!(everywhere(&spread, columns));
+    told(&spread, "DROP INDEX by_name");
+    assert!(everywhere(&spread, "SELECT to_regclass('by_name') IS NULL"));
     // What is on the default shard alone is defined there.
     told(&spread, "CREATE TABLE more (n int)");
     let there = "SELECT to_regclass('more') IS NOT NULL";

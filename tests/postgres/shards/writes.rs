@@ -4,7 +4,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::through::{Spread, home, one_each, owned, rows, spread, spread_by};
-use crate::support::{APP_DATABASE, APP_USER, LIMIT, PASSWORD, eventually, psql};
+use crate::support::{APP_DATABASE, APP_USER, LIMIT, PASSWORD, SUPERUSER, eventually, psql};
 use crate::wire;
 
 /// Adds to the database's own keys.
@@ -352,4 +352,56 @@ fn who_leaves_has_changed_nothing() {
     assert_eq!(spread.on_each("SELECT count(*) FROM users"), ["0", "0", "0", "0"]);
     assert_eq!(psql(&spread.url(), &insert).stderr, "");
     assert_eq!(spread.on_each("SELECT count(*) FROM users"), ["0", "0", "1", "1"]);
+}
+
+#[test]
+fn commit_whose_outcome_is_not_known_is_told_as_such() {
+    let spread = spread();
+    let [a, b, ..] = one_each();
+    let server = spread.shards[1].primary();
+    // Its COMMITs wait for a standby that is not there.
+    server.sql(APP_DATABASE, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'").unwrap();
+    server.sql(APP_DATABASE, "SELECT pg_reload_conf()").unwrap();
+    let mut client = login(&spread);
+    eventually("COMMITs wait there", LIMIT, || {
+        psql(&server.url(SUPERUSER, PASSWORD, APP_DATABASE), "SHOW synchronous_standby_names")
+            .stdout
+            == "nobody\n"
+    });
+    client.say(&format!("Q INSERT INTO users (id, name) VALUES ({a}, 'a'), ({b}, 'b')"));
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE wait_event = 'SyncRep' AND usename = 'app'";
+    eventually("it waits there", LIMIT, || {
+        psql(&server.url(SUPERUSER, PASSWORD, APP_DATABASE), end).stdout == "1\n"
+    });
+    let message = loop {
+        let message = client.hear();
+        match message.tag {
+            b'E' => break message,
+            tag => assert_eq!(tag, b'N'),
+        }
+    };
+    assert_eq!(message.field(b'C').as_deref(), Some("40003"));
+    let said = message.field(b'M').unwrap();
+    assert!(said.contains("committed on a; unknown on b"), "{said}");
+    client.hears("ZI");
+    assert_eq!(spread.on_each("SELECT count(*) FROM users"), ["1", "1", "0", "0"]);
+}
+
+#[test]
+fn shards_that_wait_for_their_turn_are_not_ended_for_being_idle() {
+    let spread = spread();
+    for shard in &spread.shards {
+        let limit = format!("ALTER ROLE {APP_USER} SET idle_in_transaction_session_timeout = 200");
+        shard.primary().sql(APP_DATABASE, &limit).unwrap();
+    }
+    let slow = "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS \
+                'BEGIN PERFORM pg_sleep(0.8); RETURN NEW; END'; \
+                CREATE TRIGGER slow BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION slowly()";
+    spread.shards[1].primary().sql(APP_DATABASE, &owned(slow)).unwrap();
+    let ids = one_each().map(|id| format!("({id}, 'x')")).join(", ");
+    // Servers from before have the old limit.
+    spread.console(&format!("RECONNECT {APP_DATABASE}"));
+    let mut client = login(&spread);
+    client.talk(&format!("Q INSERT INTO users (id, name) VALUES {ids}"), "C[INSERT 0 4] ZI");
 }
