@@ -61,6 +61,8 @@ pub struct Database {
     pub reference_tables: Option<Vec<String>>,
     /// Rows may be changed on all shards at once by what has no key.
     pub allow_fan_out_writes: bool,
+    /// Reads over several shards may come in a transaction.
+    pub allow_fan_out_in_transactions: bool,
     /// How it is spread over shards; its hosts are those of the default shard.
     pub shards: Option<Arc<Shards>>,
     /// The database that it is a shard of. No client can ask for it.
@@ -140,6 +142,7 @@ impl Database {
             default_shard: None,
             reference_tables: None,
             allow_fan_out_writes: false,
+            allow_fan_out_in_transactions: false,
             shards: None,
             shard_of: None,
             read_only_functions: None,

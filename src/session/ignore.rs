@@ -15,11 +15,23 @@ pub(super) struct Ignore {
     to_sync: bool,
     /// What is left of the rows of a COPY.
     rows: bool,
+    /// The transaction under way, which has no server, has failed.
+    pub(super) failed: bool,
 }
 
 impl Ignore {
     pub(super) fn is_on(self) -> bool {
         self.bytes > 0 || self.to_sync || self.rows
+    }
+
+    /// What a ReadyForQuery says where no server has a transaction of it.
+    pub(super) fn rest(self) -> u8 {
+        if self.failed { b'E' } else { b'I' }
+    }
+
+    /// The same in a transaction that has no server yet.
+    pub(super) fn held(self) -> u8 {
+        if self.failed { b'E' } else { b'T' }
     }
 
     /// Drops what is left of the rows of a COPY, which come before all else.
@@ -71,7 +83,7 @@ impl Ignore {
             self.bytes = message_len(header);
             if header.tag == b'S' {
                 self.to_sync = false;
-                out.extend_from_slice(&reply::ready(b'I'));
+                out.extend_from_slice(&reply::ready(self.rest()));
             }
         }
     }
@@ -97,7 +109,7 @@ impl Ignore {
             match header.tag {
                 b'S' => {
                     self.to_sync = false;
-                    out.extend_from_slice(&reply::ready(b'I'));
+                    out.extend_from_slice(&reply::ready(self.rest()));
                 }
                 b'X' => return Ok(used),
                 _ if self.to_sync => {}
@@ -106,7 +118,7 @@ impl Ignore {
                         names.drop_unnamed();
                     }
                     report.write(out);
-                    out.extend_from_slice(&reply::ready(b'I'));
+                    out.extend_from_slice(&reply::ready(self.rest()));
                 }
                 b'P' | b'B' | b'D' | b'E' | b'C' => {
                     if header.tag == b'P' && rest.get(frame::HEADER_LEN) == Some(&0) {

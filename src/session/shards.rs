@@ -26,12 +26,14 @@ use super::gate::check_reading;
 use super::routing::{Course, Moving};
 use super::{ClientFault, End, Session, Tenancy};
 use crate::catalog::Known;
+use crate::client::condition;
 use crate::config::PoolMode;
 use crate::route::Role;
 use crate::server::params::Params;
 use crate::server::reported::Reported;
 use crate::shard::ShardId;
 use crate::sql::copy::Strings;
+use crate::sql::keys::Access;
 use crate::sql::{Bracket, bracket};
 use crate::traffic::Side;
 use crate::wire::frame;
@@ -230,12 +232,30 @@ impl Session {
         if let Some(answered) = self.bracketed(request, anywhere, out)? {
             return Ok(answered);
         }
+        if holds && self.client.ignore.failed {
+            let parse = frame::message(request, self.tenancy.terms.message_max).ok().flatten();
+            let parse = parse.filter(|(header, _)| header.tag == b'P');
+            let parse = parse.and_then(|(_, body)| view::Parse::read(body));
+            let ends = parse.and_then(|parse| bracket(parse.text));
+            if let Some(Bracket::Commit | Bracket::Rollback) = ends {
+                // By the extended protocol a server ends it, in which nothing has run.
+                self.client.ignore.failed = false;
+                self.hop(default)?;
+                return Ok(Placing::Goes);
+            }
+            let report = condition::FAILED_TRANSACTION.report();
+            return self.refuse_here(request, &report, out).map(Placing::Answered);
+        }
+        let in_between = self.tenancy.terms.fan_out_in_transactions;
         match demand {
             Ok(Demand::Anywhere) => self.hop(default)?,
             Ok(Demand::On(shard)) => self.hop(shard)?,
+            Ok(Demand::Parts(_, access)) if !holds || access == Access::Reads && in_between => {
+                return Ok(Placing::Across(len));
+            }
             // It is refused there.
-            Ok(Demand::Parts(_)) | Err(_) if holds => self.hop(default)?,
-            Ok(Demand::Parts(_)) => return Ok(Placing::Across(len)),
+            Ok(Demand::Parts(..)) => self.hop(default)?,
+            Err(_) if holds => self.hop(default)?,
             Err(report) => {
                 return self.refuse_here(request, &report, out).map(Placing::Answered);
             }
@@ -281,11 +301,15 @@ impl Session {
                 sharded.holds = false;
                 course.moving = None;
                 self.names.drop_unnamed();
+                let failed = std::mem::take(&mut self.client.ignore.failed);
+                let end = if failed { Bracket::Rollback } else { end };
                 reply::command_complete(out, end.tag());
                 out.extend_from_slice(&reply::ready(b'I'));
             }
             (true, None) if header.tag == b'X' => return Err(End::Goodbye),
-            (true, None) if header.tag == b'S' => out.extend_from_slice(&reply::ready(b'T')),
+            (true, None) if header.tag == b'S' => {
+                out.extend_from_slice(&reply::ready(self.client.ignore.held()));
+            }
             _ => return Ok(None),
         }
         Ok(Some(Placing::Answered(request.len())))

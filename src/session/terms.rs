@@ -70,6 +70,8 @@ pub struct Terms {
     pub fan_out_max: usize,
     /// How long a change over several shards waits for a lock.
     pub fan_out_lock_timeout: Option<Duration>,
+    /// Reads over several shards may come in a transaction.
+    pub fan_out_in_transactions: bool,
     /// What has no key may change rows on all shards.
     pub fan_out_writes: bool,
     /// Which reads go to replicas.
@@ -141,6 +143,7 @@ impl Terms {
             statement_max: general.max_statement_size.len(),
             fan_out_max: general.fan_out_buffer_size.len(),
             fan_out_lock_timeout: general.fan_out_lock_timeout,
+            fan_out_in_transactions: database.allow_fan_out_in_transactions,
             fan_out_writes: database.allow_fan_out_writes,
             read_routing: config.read_routing(database, user),
             transaction_routing: config.transaction_routing(database, user),

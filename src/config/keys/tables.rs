@@ -160,6 +160,14 @@ pub(crate) static DATABASE: &[Key<Database>] = &[
         "true"
     ),
     key!(
+        allow_fan_out_in_transactions,
+        Kind::Flag,
+        "Reads over several shards run in a transaction that has run nothing else yet, where the \
+         database has shards: each shard reads in a transaction of its own (docs/sharding.md).",
+        "false",
+        "true"
+    ),
+    key!(
         read_only_functions,
         Kind::Names,
         "Functions of this database that only read, whatever they are declared to be.",

@@ -30,7 +30,13 @@ impl Reader<'_> {
         general: &General,
     ) -> Vec<Database> {
         let Some((key, _)) = table.get_key_value("shards") else {
-            for key in ["default_shard", "reference_tables", "groups", "allow_fan_out_writes"] {
+            for key in [
+                "default_shard",
+                "reference_tables",
+                "groups",
+                "allow_fan_out_writes",
+                "allow_fan_out_in_transactions",
+            ] {
                 if let Some((spanned, _)) = table.get_key_value(key) {
                     let line = Some(self.line(&spanned.span()));
                     let hint = "add [databases.NAME.shards.SHARD]".to_owned();

@@ -29,7 +29,7 @@ use self::asked::{Asked, Naming};
 use self::leg::{Leg, State};
 use self::work::{Kind, Work};
 use super::names::{NamesUndo, Unnamed};
-use super::shards::{Demand, Doubt, refused};
+use super::shards::{Demand, Doubt, Sharded, refused};
 use super::steering::{flushed, lazy, lazy_by_default};
 use super::{End, Session};
 use crate::cancel::Cancels;
@@ -151,7 +151,8 @@ impl Session {
         let report = match ran {
             Ok(()) => {
                 if !sync_follows {
-                    out.extend_from_slice(&reply::ready(b'I'));
+                    let holds = self.sharded().is_some_and(Sharded::holds);
+                    out.extend_from_slice(&reply::ready(if holds { b'T' } else { b'I' }));
                 }
                 return Ok(());
             }
@@ -184,11 +185,13 @@ impl Session {
 
     /// A request has failed: what its Sync is behind, if that has not come, is dropped.
     fn fails_over(&mut self, request: &[u8], sync_follows: bool, out: &mut Vec<u8>) {
+        // In a transaction that has no server yet, it fails that.
+        self.client.ignore.failed = self.sharded().is_some_and(Sharded::holds);
         match request.last_chunk::<5>() {
             // A Flush. No other request ends so: there is a NUL at the end of a Query.
             _ if sync_follows => self.client.ignore.drop_to_sync(),
             Some([b'H', 0, 0, 0, 4]) => self.client.ignore.drop_to_sync(),
-            _ => out.extend_from_slice(&reply::ready(b'I')),
+            _ => out.extend_from_slice(&reply::ready(self.client.ignore.rest())),
         }
     }
 
@@ -283,7 +286,7 @@ impl Session {
         let planner = sharded.planner(&self.tenancy, &self.params, &self.known);
         let found = planner.request(request, &self.names, Doubt::default());
         let demand = found.map_or_else(|| Err(changed()), |found| found.demand);
-        let Demand::Parts(shards) = demand.map_err(Vain::Refused)? else {
+        let Demand::Parts(shards, _) = demand.map_err(Vain::Refused)? else {
             return Err(Vain::Refused(changed()));
         };
         let terms = &self.tenancy.terms;

@@ -138,7 +138,7 @@ impl Outgoing<'_, '_> {
         let to = match demand {
             Ok(Demand::Anywhere) => Some(shard.at),
             Ok(Demand::On(to)) => Some(to),
-            Ok(Demand::Parts(_)) => None,
+            Ok(Demand::Parts(..)) => None,
             Err(_) if !quiet => {
                 // It may be another's, when that is known which is under way.
                 self.flow.stop = Some(Stop::Replies);

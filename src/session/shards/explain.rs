@@ -55,7 +55,7 @@ impl Layout {
         });
         let (shard, name) = match placed {
             Ok(Demand::On(shard)) => (Some(shard), planner.name(shard).to_owned()),
-            Ok(Demand::Parts(set)) => {
+            Ok(Demand::Parts(set, _)) => {
                 if let Err(report) = planner.spreading(text, &mut Values::of_query(text)) {
                     return none(*report);
                 }

@@ -49,7 +49,7 @@ pub(in crate::session) enum Demand {
     /// On this shard.
     On(ShardId),
     /// A part of it on each of these, whose answers become one.
-    Parts(ShardSet),
+    Parts(ShardSet, Access),
 }
 
 /// What was found of a request that is whole.
@@ -174,8 +174,8 @@ impl Planner<'_> {
         match (one, other) {
             (Demand::Anywhere, other) => Ok(other),
             (one, Demand::Anywhere) => Ok(one),
-            (Demand::Parts(one), Demand::Parts(other)) if one == other => Ok(Demand::Parts(one)),
-            (Demand::Parts(_), _) | (_, Demand::Parts(_)) => Err(refused(
+            (parts @ Demand::Parts(..), other) if parts == other => Ok(parts),
+            (Demand::Parts(..), _) | (_, Demand::Parts(..)) => Err(refused(
                 "several statements in a request for several shards",
                 "Send its statements one by one, each with a Sync behind it.",
             )),
@@ -212,7 +212,7 @@ impl Planner<'_> {
         self.is_decoded(text, &planned, doubt)?;
         // It does not run yet.
         match self.place(text, &planned, &mut doubt.clone(), |_, _| Ok(Demand::Anywhere))? {
-            Demand::Parts(_) => Ok(Demand::Anywhere),
+            Demand::Parts(..) => Ok(Demand::Anywhere),
             placed => Ok(placed),
         }
     }
@@ -253,7 +253,7 @@ impl Planner<'_> {
         match self.layout.sharding.target(keyed, values) {
             Ok(Target::Any) => Ok(Demand::Anywhere),
             Ok(Target::One(shard)) => Ok(Demand::On(shard)),
-            Ok(Target::Parts(set) | Target::Rows(set)) => Ok(Demand::Parts(set)),
+            Ok(Target::Parts(set) | Target::Rows(set)) => Ok(Demand::Parts(set, keyed.access)),
             Err(NoShard::Several { refusal: why, .. }) => Err(refusal_of(&why)),
             Err(NoShard::UnknownType(number)) => Err(refused(
                 NoShard::UnknownType(number),
@@ -335,7 +335,7 @@ impl Planner<'_> {
             (Demand::On(shard), Some(forced)) if shard != forced.shard => {
                 Err(self.otherwise("its key is", shard, forced.shard))
             }
-            (Demand::Parts(_), Some(forced)) => {
+            (Demand::Parts(..), Some(forced)) => {
                 let forced = self.name(forced.shard);
                 Err(refused(
                     format!(
@@ -380,7 +380,7 @@ impl Planner<'_> {
             (Plan::Default | Plan::Defines | Plan::Reference(Access::Writes), None)
                 if everywhere || !matches!(planned.plan, Plan::Default) =>
             {
-                Ok(Demand::Parts(self.layout.sharding.all()))
+                Ok(Demand::Parts(self.layout.sharding.all(), Access::Writes))
             }
             (Plan::Default, None) if planned.free => Ok(Demand::Anywhere),
             (Plan::Default, None) if planned.relations && self.known.is_none() => {
@@ -392,8 +392,12 @@ impl Planner<'_> {
             {
                 Err(about(table, "a change without a value of the key column", BY_HAND))
             }
-            (Plan::AllShards(_), None) => Ok(Demand::Parts(self.layout.sharding.all())),
-            (Plan::CopyIn(_), None) => Ok(Demand::Parts(self.layout.sharding.all())),
+            (Plan::AllShards(Everywhere { access, .. }), None) => {
+                Ok(Demand::Parts(self.layout.sharding.all(), *access))
+            }
+            (Plan::CopyIn(_), None) => {
+                Ok(Demand::Parts(self.layout.sharding.all(), Access::Writes))
+            }
             (Plan::Refused(why), None) => Err(refusal_of(why)),
             // They have no key, or are about no rows.
             (Plan::Session | Plan::Keyed(_) | Plan::Reference(_) | Plan::Defines, None) => {

@@ -474,3 +474,34 @@ fn what_comes_around_a_request_is_answered_as_by_one_server() {
     client.talk("B s / E / C s / S", "2 D[0] C[SELECT 1] 3 ZI");
     client.talk("B s / E / S", "E[26000] ZI");
 }
+
+#[test]
+fn transaction_that_has_no_shard_yet_may_read_over_several() {
+    let spread = spread();
+    let before = format!("[databases.{APP_DATABASE}]\n");
+    let with = super::through::configuration(&spread.shards, "").replacen(
+        &before,
+        &format!("{before}allow_fan_out_in_transactions = true\n"),
+        1,
+    );
+    super::changes::reload(&spread, &with);
+    let mut client = super::writes::login(&spread);
+    let (read, id) = ("SELECT count(*) FROM users", one_each()[1]);
+    client.talk(&format!("Q BEGIN / Q {read}"), "C[BEGIN] ZT T D[0] C[SELECT 1] ZT");
+    client.talk(&format!("P - {read} / B - / E / S"), "1 2 D[0] C[SELECT 1] ZT");
+    client.talk(&format!("Q INSERT INTO users (id) VALUES ({id})"), "C[INSERT 0 1] ZT");
+    client.talk(&format!("Q {read} / Q COMMIT"), "E[0A000] ZE C[ROLLBACK] ZI");
+    // What fails fails the transaction, which has no server to say so.
+    client.talk("Q BEGIN / Q SELECT nothing FROM users", "C[BEGIN] ZT E[42703] ZE");
+    client.talk(&format!("Q SELECT 1 / Q {read} / S"), "E[25P02] ZE E[25P02] ZE ZE");
+    client.talk("P - SELECT 1 / B - / E / S", "E[25P02] ZE");
+    client.talk("Q COMMIT / Q SELECT 1", "C[ROLLBACK] ZI T D[1] C[SELECT 1] ZI");
+    client.talk("Q BEGIN / P - SELECT nothing FROM users / B - / E / S", "C[BEGIN] ZT E[42703] ZE");
+    client.talk(&format!("Q ROLLBACK / Q {read}"), "C[ROLLBACK] ZI T D[0] C[SELECT 1] ZI");
+    client.talk("Q BEGIN / Q SELECT nothing FROM users", "C[BEGIN] ZT E[42703] ZE");
+    client.talk("P - ROLLBACK / B - / E / S", "1 2 C[ROLLBACK] ZI");
+    // Changes are refused, as ever.
+    let all = "/* pgweir: all_shards */ DELETE FROM users";
+    client
+        .talk(&format!("Q BEGIN / Q {all} / Q ROLLBACK"), "C[BEGIN] ZT E[0A000] ZE C[ROLLBACK] ZI");
+}
