@@ -314,7 +314,7 @@ fn is_column(expr: &Expr, name: &str) -> bool {
     }
 }
 
-fn is_whole_number(data_type: &DataType) -> bool {
+pub(super) fn is_whole_number(data_type: &DataType) -> bool {
     let shown = data_type.to_string().to_ascii_lowercase();
     ["int", "integer", "int4", "int8", "bigint"].contains(&shown.as_str())
 }

@@ -111,6 +111,14 @@ fn rows_are_left_out_when_all_are_there() {
             "LIMIT least($2::bigint::numeric + coalesce($1::bigint::numeric, 0), \
              9223372036854775807)::bigint ",
         ),
+        // A cast may be what says the type.
+        ("LIMIT $1::integer", "LIMIT $1::integer"),
+        ("OFFSET CAST($1 AS bigint)", "OFFSET (CAST($1 AS bigint))::bigint * 0"),
+        (
+            "LIMIT $1::INTEGER OFFSET ($2::INTEGER)",
+            "LIMIT least(($1::INTEGER)::bigint::numeric + \
+             coalesce((($2::INTEGER))::bigint::numeric, 0), 9223372036854775807)::bigint ",
+        ),
     ] {
         check(&format!("SELECT id FROM users {text}"), &format!("SELECT id FROM users {asked}"));
     }
@@ -243,6 +251,10 @@ fn what_can_not_be_told_is_refused() {
         ("SELECT id FROM users ORDER BY age + $1", C::Parameter),
         ("SELECT count(*) FROM users GROUP BY age + $1", C::Parameter),
         ("SELECT id FROM users LIMIT 5 + 5", C::Count),
+        ("SELECT id FROM users LIMIT 5::integer", C::Count),
+        ("SELECT id FROM users LIMIT $1::numeric", C::Count),
+        ("SELECT id FROM users LIMIT $1::text::integer", C::Count),
+        ("SELECT id FROM users LIMIT $1::integer + 1", C::Count),
         ("SELECT id FROM users ORDER BY id FETCH FIRST 5 ROWS WITH TIES", C::Count),
         ("SELECT id AS _pgweir_0 FROM users", C::Shape),
         ("SELECT u.id FROM users u JOIN orders o ON o.qty = u.age", C::AcrossKeys),
