@@ -16,6 +16,7 @@ mod support;
 #[path = "../tls/certificates.rs"]
 mod certificates;
 mod direct;
+mod sharded;
 
 use std::path::Path;
 use std::process::Command;
@@ -79,7 +80,13 @@ fn configuration(cluster: &Cluster, databases: &[&str], pool_size: usize) -> Str
 
 /// Runs a script, whose output is the test's; it has deadlines of its own.
 fn check(script: &str, arguments: &[&str]) {
+    check_with(script, arguments, &[]);
+}
+
+/// The same with environment variables.
+fn check_with(script: &str, arguments: &[&str], environment: &[(&str, &str)]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers").join(script);
-    let status = Command::new(path).args(arguments).status().unwrap();
+    let environment = environment.iter().copied();
+    let status = Command::new(path).args(arguments).envs(environment).status().unwrap();
     assert!(status.success(), "tests/drivers/{script}: {status}");
 }
