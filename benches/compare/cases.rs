@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use crate::keeper::pause;
 use crate::load::Crowd;
-use crate::peers::{Login, Peer, Pooler, Setup, Statements, Tls};
+use crate::peers::{Login, Peer, Pooler, Setup, Spread, Statements, Tls};
 use crate::process::{Tracer, cpu_time};
 use crate::run::Run;
 use crate::script::{self, Script};
@@ -51,6 +51,7 @@ pub(crate) const PLAIN: Setup = Setup {
     statements: Statements::Unnamed,
     tls: Tls::None,
     replica: None,
+    spread: Spread::Nowhere,
     clients_max: 10_000,
     pages: None,
 };

@@ -138,7 +138,7 @@ fn matches(wanted: &str, name: &str) -> bool {
 fn names() -> Vec<&'static str> {
     let mut names: Vec<_> = cases::all().iter().map(|case| case.name).collect();
     names.extend(["open-loop", "watched", "idle", "idle-prepared"]);
-    names.extend(postgres::BENCHES.iter().map(|bench| bench.name));
+    names.extend(postgres::BENCHES.iter().chain(&postgres::SHARDED).map(|bench| bench.name));
     names
 }
 
@@ -213,7 +213,9 @@ fn over_null_server(run: &mut Run, options: &Options) -> anyhow::Result<String> 
 }
 
 fn over_postgres(run: &mut Run, options: &Options) -> anyhow::Result<String> {
-    if !postgres::BENCHES.iter().any(|bench| options.wants(bench.name)) {
+    let sharded = postgres::SHARDED.iter().filter(|bench| options.wants(bench.name));
+    let sharded: Vec<_> = sharded.collect();
+    if sharded.is_empty() && !postgres::BENCHES.iter().any(|bench| options.wants(bench.name)) {
         return Ok(String::new());
     }
     let routed = postgres::BENCHES.iter().any(|bench| bench.routed && options.wants(bench.name));
@@ -235,7 +237,21 @@ fn over_postgres(run: &mut Run, options: &Options) -> anyhow::Result<String> {
             Err(error) => run.note(format!("{} is left out: {error:#}", bench.name)),
         }
     }
-    Ok(tables.cpu.markdown() + &tables.rate.markdown())
+    let mut spread = report::sharded();
+    if !sharded.is_empty() {
+        postgres.spread()?;
+    }
+    for bench in sharded {
+        eprintln!("{} ...", bench.name);
+        match postgres.measure_sharded(run, bench) {
+            Ok(Some(parts)) => report::add_sharded(&mut spread, bench, &parts),
+            // pgweir can't be started, which is noted.
+            Ok(None) => {}
+            Err(error) if keeper::INTERRUPTED.load(Ordering::Relaxed) => return Err(error),
+            Err(error) => run.note(format!("{} is left out: {error:#}", bench.name)),
+        }
+    }
+    Ok(tables.cpu.markdown() + &tables.rate.markdown() + &spread.markdown())
 }
 
 /// Descriptors for 8,000 clients and the relay's two connections for each.

@@ -91,6 +91,18 @@ impl Tls {
     }
 }
 
+/// Whether a database is one, or spread over shards; the others than pgweir know of one only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// It is one.
+    Nowhere,
+    /// Over itself and [`SECOND_SHARD`], on the same server, by pgbench's numbers of accounts.
+    TwoShards,
+}
+
+/// The database that is the second shard of the first.
+pub(crate) const SECOND_SHARD: &str = "bench_b";
+
 /// What a case asks of a pooler's configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
@@ -102,6 +114,7 @@ pub(crate) struct Setup {
     pub(crate) tls: Tls,
     /// A replica, which pgweir may read from; the others know nothing of it.
     pub(crate) replica: Option<SocketAddr>,
+    pub(crate) spread: Spread,
     /// Clients that there may be.
     pub(crate) clients_max: usize,
     /// Where pgweir serves its metrics; whoever logs in may then open the console.
@@ -284,12 +297,17 @@ impl Peers {
             }
         }
         for name in setup.names() {
-            toml += &match setup.replica {
-                None => {
-                    let (host, port) = (upstream.ip(), upstream.port());
-                    format!("[databases.{name}]\nhost = \"{host}\"\nport = {port}\n")
-                }
-                Some(replica) => format!(
+            let place = format!("host = \"{}\"\nport = {}\n", upstream.ip(), upstream.port());
+            toml += &match (setup.replica, setup.spread) {
+                (_, Spread::TwoShards) => format!(
+                    "[databases.{name}]\ncheck_user = \"{name}\"\ndefault_shard = \"a\"\n\
+                     [databases.{name}.groups.accounts]\nkey_type = \"integer\"\n\
+                     function = \"postgres\"\ntables = {{ pgbench_accounts = \"aid\" }}\n\
+                     [databases.{name}.shards.a]\n{place}dbname = \"{name}\"\n\
+                     [databases.{name}.shards.b]\n{place}dbname = \"{SECOND_SHARD}\"\n"
+                ),
+                (None, Spread::Nowhere) => format!("[databases.{name}]\n{place}"),
+                (Some(replica), Spread::Nowhere) => format!(
                     "[databases.{name}]\nhosts = [\"{upstream}\", \"{replica}\"]\n\
                      check_user = \"{name}\"\n"
                 ),

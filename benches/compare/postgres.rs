@@ -11,7 +11,7 @@ use pgweir::demo::cluster::Cluster;
 use crate::cases::PLAIN;
 use crate::client::Target;
 use crate::keeper::pause;
-use crate::peers::{Peer, Pooler, Setup, Statements, Tls};
+use crate::peers::{Peer, Pooler, SECOND_SHARD, Setup, Spread, Statements, Tls};
 use crate::process::cpu_time;
 use crate::run::Run;
 use crate::tls;
@@ -124,6 +124,33 @@ pub(crate) const BENCHES: [Bench; 13] = [
     },
 ];
 
+/// What is compared between a database on two shards and one that is none. Each is for one shard.
+pub(crate) const SHARDED: [Bench; 4] = [
+    Bench { name: "sharded-simple", title: "select-only, simple", clients: 20, ..SELECT },
+    Bench {
+        name: "sharded-extended",
+        title: "select-only, extended",
+        arguments: &["-S", "-M", "extended"],
+        clients: 20,
+        ..SELECT
+    },
+    Bench {
+        name: "sharded-prepared",
+        title: "select-only, prepared",
+        arguments: &["-S", "-M", "prepared"],
+        clients: 20,
+        statements: Statements::Named,
+        ..SELECT
+    },
+    Bench {
+        name: "sharded-transaction",
+        title: "BEGIN, select, COMMIT",
+        arguments: &["-f", "{script}", "-M", "simple"],
+        clients: 20,
+        ..SELECT
+    },
+];
+
 /// Scripts of ten statements each, that differ in more than their values.
 const TEXTS: usize = 100;
 
@@ -232,6 +259,48 @@ impl Postgres {
             running = still_running;
         }
         Ok(running.into_iter().map(|(_, part)| part).collect())
+    }
+
+    /// Makes a copy of pgbench's tables for a second shard.
+    pub(crate) fn spread(&self) -> anyhow::Result<()> {
+        let copy = format!("CREATE DATABASE {SECOND_SHARD} TEMPLATE bench");
+        self.cluster.primary().sql("postgres", &copy)?;
+        Ok(())
+    }
+
+    /// Measures pgweir alone, before a database that is one and before the same on two shards, in
+    /// alternating turns; `None` where it can't be started.
+    pub(crate) fn measure_sharded(
+        &self,
+        run: &mut Run,
+        bench: &Bench,
+    ) -> anyhow::Result<Option<[BenchPart; 2]>> {
+        let mut start = |spread| {
+            let setup = Setup { statements: bench.statements, spread, ..PLAIN };
+            run.start_before(self.address, Peer::Pgweir, &setup, bench.name)
+        };
+        let poolers = (start(Spread::Nowhere)?, start(Spread::TwoShards)?);
+        let (Some(plain), Some(spread)) = poolers else { return Ok(None) };
+        let part = |_| BenchPart {
+            peer: Some(Peer::Pgweir),
+            cpu: vec![],
+            rate: vec![],
+            latency_ms: vec![],
+        };
+        let mut parts = [(); 2].map(part);
+        // Before it knows the tables it refuses to say where they are.
+        let began = std::time::Instant::now();
+        while let Err(error) = self.turn(run, bench, Some(&spread), &mut part(())) {
+            if began.elapsed().as_secs() > 30 {
+                return Err(error);
+            }
+        }
+        for _ in 0..run.rounds {
+            for (pooler, part) in [&plain, &spread].into_iter().zip(&mut parts) {
+                self.turn(run, bench, Some(pooler), part)?;
+            }
+        }
+        Ok(Some(parts))
     }
 
     fn turn(

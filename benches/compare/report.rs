@@ -251,6 +251,27 @@ pub(crate) fn watched(watched: &Watched) -> String {
     cost.markdown() + &answers.markdown()
 }
 
+/// The table of what shards cost.
+pub(crate) fn sharded() -> Table {
+    let header = ["", "one database", "on two shards", "spread of the ratio"];
+    Table::new(
+        "CPU microseconds of pgweir per transaction over a real Postgres, 20 clients; in brackets \
+         the ratio to one database that is on no shards",
+        header.map(str::to_owned).into(),
+    )
+}
+
+/// Adds what both have taken.
+pub(crate) fn add_sharded(table: &mut Table, bench: &Bench, [plain, sharded]: &[BenchPart; 2]) {
+    let (base, own) = (&plain.cpu, &sharded.cpu);
+    table.rows.push(vec![
+        bench.title.to_owned(),
+        cell(Some(base), None),
+        cell(Some(own), Some(base)),
+        spread(Some(own), Some(base)),
+    ]);
+}
+
 /// The table of idle clients.
 pub(crate) fn memory(run: &Run) -> Table {
     let [small, large] = CROWDS.map(|clients| figure(run.idle_clients(clients) as f64));
