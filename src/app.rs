@@ -40,7 +40,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
@@ -134,6 +134,8 @@ pub struct Running {
 /// What every connection needs.
 pub(crate) struct App {
     loops: Arc<Loops>,
+    /// The control plane's own loop.
+    control: Handle,
     /// Clients per loop.
     crowds: Vec<AtomicUsize>,
     tenancies: Tenancies,
@@ -231,6 +233,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         stops: stop,
         source,
         overrides: tokio::sync::Mutex::default(),
+        control: control.handle().clone(),
         loops,
     });
     app.note_process(&format!("pgweir {VERSION} has started"));

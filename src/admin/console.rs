@@ -160,8 +160,12 @@ impl Console {
         Ok(console)
     }
 
-    /// Serves the client to its end, and gives the reason for that.
+    /// Serves the client to its end, on whichever loop polls this, and gives the reason for that.
     pub async fn run(mut self) -> ConsoleEnd {
+        match self.socket.rehome() {
+            Ok(socket) => self.socket = socket,
+            Err(error) => return error.into(),
+        }
         loop {
             let mut out = Vec::new();
             let judged = self.judge(&mut out).await;

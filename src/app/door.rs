@@ -177,7 +177,10 @@ impl App {
             Ok(Ok(Admitted::Guest(guest))) => return Some(guest),
             Ok(Ok(Admitted::Console(console))) => {
                 drop(setup);
-                self.log_console_end(&attempt, &console.run().await.to_string());
+                // Loops may be busy with clients when an operator wants to know why.
+                let ended = self.control.spawn(console.run()).await;
+                let reason = ended.map_or_else(|error| error.to_string(), |end| end.to_string());
+                self.log_console_end(&attempt, &reason);
                 return None;
             }
             Ok(Ok(Admitted::Walsender(walsender))) => {
