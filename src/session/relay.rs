@@ -96,6 +96,7 @@ impl Session {
         let (mut out, mut flow) = (Vec::new(), Flow::default());
         flow.adopting = lease.adopt(&self.params, &mut out).map_err(Fault::from)?;
         let moved = self.course.as_deref_mut().and_then(|course| course.moving.take());
+        flow.shard.ahead = self.sharded_mut().and_then(Sharded::ahead);
         let held = self.sharded_mut().is_some_and(Sharded::begins);
         if let Some(Moving { begin, .. }) = &moved {
             flow.shard.begun = held.then(|| begin.clone());

@@ -5,6 +5,7 @@
 //! server here, by one with a server in [`super::outgoing`]. A BEGIN alone says nothing of a shard: it is
 //! held, and answered by us, until the first request that needs a server.
 
+mod ahead;
 mod doubt;
 mod explain;
 mod planner;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+pub(super) use self::ahead::Ahead;
 pub(super) use self::doubt::{Doubt, Said};
 pub use self::explain::ShardRoute;
 pub(super) use self::planner::{Demand, Found, Planner};
@@ -83,6 +85,8 @@ pub(super) struct Sharded {
     pub at: ShardId,
     /// The transaction under way has no server yet.
     holds: bool,
+    /// What was found of the request that waits for a server.
+    ahead: Option<Ahead>,
 }
 
 /// What becomes of a request.
@@ -103,7 +107,7 @@ impl Sharded {
     pub(super) fn of(home: &Arc<Tenancy>) -> Option<Self> {
         let shards = Arc::clone(home.shards.as_ref()?);
         let at = shards.layout.sharding.default_shard();
-        Some(Self { home: Arc::clone(home), shards, at, holds: false })
+        Some(Self { home: Arc::clone(home), shards, at, holds: false, ahead: None })
     }
 
     /// What decides about its requests.
@@ -128,6 +132,11 @@ impl Sharded {
                 _ => Strings::Unknown,
             },
         }
+    }
+
+    /// What was found of the request that a server was taken for.
+    pub(super) fn ahead(&mut self) -> Option<Ahead> {
+        self.ahead.take()
     }
 
     /// A server begins the transaction that was held; whether one was.
@@ -198,7 +207,8 @@ impl Session {
 
     /// Finds the shard of the request that these bytes begin with, which needs a server, and goes there.
     pub(super) fn place(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Placing, End> {
-        let Some(sharded) = self.sharded() else { return Ok(Placing::Goes) };
+        let Some(sharded) = self.sharded_mut() else { return Ok(Placing::Goes) };
+        sharded.ahead = None;
         let holds = sharded.holds;
         // It is somewhere already.
         if self.is_moving() && !holds {
@@ -212,10 +222,10 @@ impl Session {
             let count = self.client.ignore.drop_message(header, bytes.len());
             return Ok(Placing::Answered(count));
         }
+        let Some(sharded) = self.sharded() else { return Ok(Placing::Goes) };
         let default = sharded.shards.layout.sharding.default_shard();
         let planner = sharded.planner(&self.tenancy, &self.params, &self.known);
-        let Some(Found { len, demand, .. }) = planner.request(bytes, &self.names, Doubt::default())
-        else {
+        let Some(found) = planner.request(bytes, &self.names, Doubt::default()) else {
             let request_max = self.tenancy.terms.request_max;
             if holds && bytes.len() <= request_max {
                 return Ok(Placing::Waits);
@@ -227,7 +237,10 @@ impl Session {
             }
             return self.refuse_here(bytes, &too_long(), out).map(Placing::Answered);
         };
+        let len = found.len;
         let request = bytes.get(..len).unwrap_or(bytes);
+        let ahead = planner.keep(request, &found);
+        let Found { demand, .. } = found;
         let anywhere = matches!(demand, Ok(Demand::Anywhere));
         if let Some(answered) = self.bracketed(request, anywhere, out)? {
             return Ok(answered);
@@ -260,6 +273,9 @@ impl Session {
                 return self.refuse_here(request, &report, out).map(Placing::Answered);
             }
         }
+        if let Some(sharded) = self.sharded_mut() {
+            sharded.ahead = ahead;
+        }
         Ok(Placing::Goes)
     }
 
@@ -270,6 +286,9 @@ impl Session {
         anywhere: bool,
         out: &mut Vec<u8>,
     ) -> Result<Option<Placing>, End> {
+        if !anywhere {
+            return Ok(None);
+        }
         let terms = &self.tenancy.terms;
         let message = frame::message(request, terms.message_max);
         let Some((header, body)) = message.map_err(ClientFault::from)? else { return Ok(None) };
@@ -281,7 +300,7 @@ impl Session {
         let Some(sharded) = &mut course.sharded else { return Ok(None) };
         match (sharded.holds, text.and_then(bracket)) {
             (false, Some(begin @ (Bracket::Begin | Bracket::Start)))
-                if anywhere && terms.mode == PoolMode::Transaction && self.ear.is_none() =>
+                if terms.mode == PoolMode::Transaction && self.ear.is_none() =>
             {
                 // It is sent by us later, as it is.
                 if terms.read_only {

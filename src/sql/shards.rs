@@ -232,6 +232,10 @@ pub fn bracket(text: &[u8]) -> Option<Bracket> {
         match scanner.token().ok()? {
             None => break,
             Some(Token::Word(word)) => {
+                let is_first = |first: &&[u8]| word.eq_ignore_ascii_case(first);
+                if words.is_empty() && !FIRST.iter().any(is_first) {
+                    return None;
+                }
                 words.push(String::from_utf8_lossy(word).to_ascii_lowercase());
             }
             Some(Token::Symbol(b',')) => words.push(",".to_owned()),
@@ -254,6 +258,9 @@ pub fn bracket(text: &[u8]) -> Option<Bracket> {
         _ => None,
     }
 }
+
+/// What such a text begins with.
+const FIRST: [&[u8]; 6] = [b"begin", b"start", b"commit", b"end", b"rollback", b"abort"];
 
 /// Modes of a transaction, with commas between them or without.
 fn are_modes(mut words: &[&str]) -> bool {

@@ -8,7 +8,7 @@ use crate::route::Role;
 use crate::server::ledger::Awaited;
 use crate::server::prepared::StatementName;
 use crate::session::flow::{Move, Open, Refusal};
-use crate::session::shards::{Demand, Doubt, Found, Planner, Said, refused, too_long};
+use crate::session::shards::{Ahead, Demand, Doubt, Found, Planner, Said, refused, too_long};
 use crate::shard::ShardId;
 use crate::sql::{Bracket, Leaves, bracket, is_prelude};
 use crate::wire::frame::{self, HEADER_LEN, Header};
@@ -33,6 +33,8 @@ pub(in crate::session) struct AtShard<'a> {
 pub(in crate::session) struct OfShard {
     /// So many of the client's next bytes belong to a request that may go to this server.
     pub judged: usize,
+    /// What was found of the first request before this server was there.
+    pub ahead: Option<Ahead>,
     /// A request was refused: what comes before a Sync is skipped by the server.
     pub skips: bool,
     /// What is not settled behind the requests that went to this server.
@@ -123,8 +125,9 @@ impl Outgoing<'_, '_> {
             doubt.said = Said::Settled;
         }
         doubt.inside = quiet && self.server.receiver.status() == b'T';
+        let ahead = self.flow.shard.ahead.take();
         let Some(Found { len, demand, runs, doubt }) =
-            shard.planner.request(rest, self.names, *doubt)
+            shard.planner.request_after(ahead, rest, self.names, *doubt)
         else {
             return self.half(header, rest);
         };
