@@ -3,7 +3,7 @@
 use super::commands::{Column, Row};
 use super::registry::Registry;
 use super::tables::{number, text};
-use crate::shard::{Key, ShardId};
+use crate::shard::{Key, KeyType, ShardId};
 use crate::wire::reply::ColumnType::{Integer, Text};
 use crate::wire::reply::Value;
 
@@ -30,6 +30,8 @@ pub(super) fn shards(registry: &dyn Registry) -> Vec<Row> {
             let parts = sharding
                 .groups()
                 .map(|(group, _, placement)| format!("{group}: {}", placement.part(ShardId(at))));
+            let schemas = sharding.schemas().map(|schemas| schemas.placement().part(ShardId(at)));
+            let parts = parts.chain(schemas.map(|part| format!("schemas: {part}")));
             let paused = registry.is_paused(Some(&database)) || registry.is_paused(Some(&name));
             rows.push(vec![
                 text(database.as_str()),
@@ -57,7 +59,10 @@ pub(super) static OF_KEY: &[Column] = &[
 pub(super) fn of_key(registry: &dyn Registry, written: &str) -> Vec<Row> {
     let mut rows = Vec::new();
     for (database, sharding) in registry.shardings() {
-        for (group, kind, placement) in sharding.groups() {
+        // Of schemas, only what may be one.
+        let schemas = sharding.schemas().filter(|schemas| schemas.has(written));
+        let schemas = schemas.map(|schemas| ("schemas", KeyType::Text, schemas.placement()));
+        for (group, kind, placement) in sharding.groups().chain(schemas) {
             let (mut bucket, mut shard, mut error) = (Value::Null, Value::Null, Value::Null);
             match Key::of_text(kind, written.as_bytes()) {
                 Err(why) => error = text(why.to_string()),

@@ -9,7 +9,7 @@ use super::explain::PATIENCE;
 use crate::catalog::Current;
 use crate::config::{Config, Database, Problems, ShardGroup, ShardRange, Shards};
 use crate::session::{Layout, ShardRoute};
-use crate::shard::{Draft, DraftGroup, DraftRange, Sharding};
+use crate::shard::{Draft, DraftGroup, DraftRange, DraftSchemas, Sharding};
 
 /// How all databases are spread that have shards, by their names.
 pub(super) type Shardings = BTreeMap<String, Arc<Layout>>;
@@ -78,7 +78,12 @@ fn draft(database: &Database, shards: &Shards) -> Draft {
         default_shard: database.default_shard.clone().unwrap_or_default(),
         reference_tables: database.reference_tables.clone().unwrap_or_default(),
         groups: shards.groups.iter().map(group).collect(),
+        schemas: shards.schemas.as_ref().map(schemas),
     }
+}
+
+fn schemas(schemas: &ShardGroup) -> DraftSchemas {
+    DraftSchemas { prefix: schemas.prefix.clone(), by: group(schemas) }
 }
 
 fn group(group: &ShardGroup) -> DraftGroup {
@@ -93,6 +98,7 @@ fn group(group: &ShardGroup) -> DraftGroup {
         overrides,
         values,
         ranges,
+        prefix: _,
     } = group.clone();
     let range = |ShardRange { from, to, shard }| DraftRange { from, to, shard };
     let ranges = ranges.into_iter().map(range).collect();

@@ -6,7 +6,7 @@ use super::alerts::Alerts;
 use super::keys::{ALERTS, DATABASE, GENERAL, HBA, USER};
 use super::model::General;
 use super::setting::Key;
-use super::shards::{GROUP, GROUP_TABLES};
+use super::shards::{GROUP, GROUP_TABLES, SCHEMAS};
 
 /// `pooler.toml`: every key with what it is, what it takes and its default. It loads as it is.
 #[must_use]
@@ -72,6 +72,13 @@ pub fn markdown() -> String {
         push_row(&mut text, key, key.otherwise);
     }
     for (name, default, takes, doc) in GROUP_TABLES {
+        text.push_str(&format!("| `{name}` | {default} | {takes} | {doc} |\n"));
+    }
+    text.push_str(&format!("\n## `[databases.NAME.schemas]`\n\n{MARKDOWN_SCHEMAS}\n{TABLE_HEAD}"));
+    for key in SCHEMAS {
+        push_row(&mut text, key, key.otherwise);
+    }
+    for (name, default, takes, doc) in GROUP_TABLES.into_iter().skip(1) {
         text.push_str(&format!("| `{name}` | {default} | {takes} | {doc} |\n"));
     }
     text.push_str(&format!("\n## `[users.NAME]`\n\n{MARKDOWN_USERS}\n{TABLE_HEAD}"));
@@ -212,6 +219,11 @@ Of a database that is spread over shards ([sharding.md](sharding.md)): tables th
 `hosts`, `replicas`, `load_balance_hosts`, `weights`, `backup`; and may have its own `dbname`, `user`,
 `password`, `pool_size`, `min_pool_size`, `reserve_pool_size`, `max_db_connections`, `server_tls_sslmode`,
 `server_tls_ca_file`, `server_tls_cert_file` and `server_tls_key_file`. Everything else is its database's.
+";
+
+const MARKDOWN_SCHEMAS: &str = "\
+Of a database that is spread over shards: schemas of which each is on one shard, with all of its tables
+([sharding.md](sharding.md#a-schema-for-each-tenant)). Keys are the names of the schemas.
 ";
 
 const MARKDOWN_USERS: &str = "\

@@ -13,6 +13,8 @@ pub struct Shards {
     pub names: Vec<String>,
     /// Tables that go together.
     pub groups: Vec<ShardGroup>,
+    /// Schemas that say where their tables are, spread by their names: `[databases.NAME.schemas]`.
+    pub schemas: Option<ShardGroup>,
     /// Where each key was written, in the order of the file.
     pub(super) places: Vec<Place>,
 }
@@ -40,6 +42,8 @@ pub struct ShardGroup {
     pub values: Vec<(String, String)>,
     /// Ranges with their shard.
     pub ranges: Vec<ShardRange>,
+    /// Of schemas: what the names of all of them begin with.
+    pub prefix: Option<String>,
 }
 
 /// A range of keys.
@@ -113,6 +117,39 @@ pub(crate) static GROUP: &[Key<ShardGroup>] = &[
         Kind::Name,
         "With list: the shard of all keys that are not among values.",
         "such a key is an error",
+        "\"a\""
+    ),
+];
+
+/// The keys of `[databases.NAME.schemas]` that are no tables.
+pub(crate) static SCHEMAS: &[Key<ShardGroup>] = &[
+    key!(
+        prefix,
+        Kind::Name,
+        "What the names of such schemas begin with; those that are listed are such schemas as well.",
+        "with list and no otherwise: only those that are listed",
+        "\"tenant_\""
+    ),
+    key!(
+        function,
+        Kind::Name,
+        "How they are spread, by their whole names as keys of type text: as in a group. modulo does not \
+         go with text.",
+        "it is needed",
+        "\"list\""
+    ),
+    key!(
+        buckets,
+        Kind::Count(1, 65_536),
+        "How many buckets there are, as in a group.",
+        "the number of shards",
+        "1024"
+    ),
+    key!(
+        otherwise,
+        Kind::Name,
+        "With list: the shard of all schemas with the prefix that are not among values.",
+        "such a schema is an error",
         "\"a\""
     ),
 ];

@@ -26,6 +26,8 @@ pub struct Manner {
     pub shard: Option<Box<[u8]>>,
     /// `pgweir.shard_key`: a key whose shard everything is for.
     pub shard_key: Option<Box<[u8]>>,
+    /// `search_path`: the schemas that names are looked up in; `None` where it does not say.
+    pub search_path: Option<Box<[u8]>>,
 }
 
 impl Manner {
@@ -60,6 +62,7 @@ impl Manner {
                 b"pgweir.shard_key" if !value.is_empty() => {
                     manner.shard_key = Some(value.as_slice().into());
                 }
+                b"search_path" => manner.search_path = Some(value.as_slice().into()),
                 _ => {}
             }
         }

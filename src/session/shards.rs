@@ -11,6 +11,7 @@ mod explain;
 mod planner;
 mod plans;
 mod refusals;
+mod schemas;
 mod spreading;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 pub(super) use self::ahead::Ahead;
-pub(super) use self::doubt::{Doubt, Said};
+pub(super) use self::doubt::Doubt;
 pub use self::explain::ShardRoute;
 pub(super) use self::planner::{Demand, Found, Planner};
 pub use self::plans::Layout;

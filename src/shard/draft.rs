@@ -32,6 +32,12 @@
 //! function = "list"
 //! values = { eu = "a", us = "b" }
 //! otherwise = "a"                         # an error, if it is not given
+//!
+//! [databases.shop.schemas]                # schemas that say where their tables are
+//! prefix = "tenant_"
+//! function = "list"                       # of their names, as of any text
+//! values = { tenant_1 = "a" }
+//! otherwise = "b"
 //! ```
 //!
 //! Names of tables and columns are as the catalog has them: the schema before the first dot.
@@ -43,6 +49,7 @@ use thiserror::Error;
 use super::ShardId;
 use super::key::{Key, KeyType, NotAKey};
 use super::placement::{Given, Hash, List, Misfit, Placement, Ranges, Rule};
+use super::schemas::Schemas;
 use super::sharding::{Entry, Group, Kind, Sharding};
 use crate::sql::facts::Name;
 
@@ -57,6 +64,17 @@ pub struct Draft {
     pub reference_tables: Vec<String>,
     /// Tables that go together.
     pub groups: Vec<DraftGroup>,
+    /// Schemas that say where their tables are.
+    pub schemas: Option<DraftSchemas>,
+}
+
+/// Schemas that are spread by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DraftSchemas {
+    /// What the names of all of them begin with.
+    pub prefix: Option<String>,
+    /// How the names are spread; it has no tables, and keys are text.
+    pub by: DraftGroup,
 }
 
 /// Tables that go together.
@@ -205,7 +223,7 @@ struct Check<'d> {
 
 impl Check<'_> {
     fn sharding(&mut self) -> Sharding {
-        let Draft { shards, default_shard, reference_tables, groups } = self.draft;
+        let Draft { shards, default_shard, reference_tables, groups, schemas } = self.draft;
         match shards.len() {
             0 => self.faults.push(Fault::NoShards),
             count if count > ShardId::COUNT_MAX => self.faults.push(Fault::TooManyShards(count)),
@@ -254,7 +272,18 @@ impl Check<'_> {
             let placement = self.placement(&at, group, key_type);
             checked.push(Group { name: group.name.clone(), key_type, placement });
         }
-        Sharding { shards: shards.clone(), default_shard, groups: checked, tables }
+        let schemas = schemas.as_ref().map(|schemas| self.schemas(schemas));
+        Sharding { shards: shards.clone(), default_shard, groups: checked, tables, schemas }
+    }
+
+    fn schemas(&mut self, schemas: &DraftSchemas) -> Schemas {
+        let (at, DraftSchemas { prefix, by }) = ("schemas", schemas);
+        let listed = by.function == "list" || by.function.is_empty();
+        if !listed && prefix.is_none() || by.otherwise.is_some() && prefix.is_none() {
+            self.faults.push(Fault::Absent { at: at.to_owned(), key: "prefix" });
+        }
+        let placement = self.placement(at, by, KeyType::Text);
+        Schemas { prefix: prefix.as_deref().map(Into::into), placement }
     }
 
     fn shard(&mut self, at: &str, name: &str) -> ShardId {

@@ -15,13 +15,15 @@ mod hash;
 mod key;
 pub mod merge;
 mod placement;
+mod schemas;
 mod sharding;
 
 use std::fmt;
 
-pub use draft::{Draft, DraftGroup, DraftRange, Fault};
+pub use draft::{Draft, DraftGroup, DraftRange, DraftSchemas, Fault};
 pub use key::{Format, Key, KeyType, NotAKey, each_key};
 pub use placement::{Fit, Given, Hash, List, Misfit, Placement, Ranges, Rule, Unplaced};
+pub use schemas::Schemas;
 pub use sharding::{NoShard, Sharding, Target, Values};
 
 /// A shard, by its place among those of its database.

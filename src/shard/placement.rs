@@ -129,6 +129,26 @@ impl Placement {
         part
     }
 
+    /// Whether a key is listed by itself.
+    pub fn lists(&self, key: &Key<'_>) -> bool {
+        let of_rule = match &self.rule {
+            Rule::List(List { values, .. }) => find(values, key),
+            Rule::Buckets(..) | Rule::Ranges(_) => None,
+        };
+        find(&self.overrides, key).or(of_rule).is_some()
+    }
+
+    /// The keys that are listed by themselves.
+    pub fn listed(&self) -> impl Iterator<Item = (&Key<'static>, ShardId)> {
+        let values = match &self.rule {
+            Rule::List(List { values, .. }) => &**values,
+            Rule::Buckets(..) | Rule::Ranges(_) => &[],
+        };
+        let overridden = |key: &Key<'_>| find(&self.overrides, key).is_some();
+        let values = values.iter().filter(move |(key, _)| !overridden(key));
+        self.overrides.iter().chain(values).map(|(key, shard)| (key, *shard))
+    }
+
     /// The bucket of a key, where keys go to buckets, and it does not have a shard of its own.
     pub fn bucket(&self, key: &Key<'_>) -> Option<u64> {
         match &self.rule {

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::key::{Key, KeyType, NotAKey, each_key};
 use super::placement::{Placement, Unplaced};
+use super::schemas::Schemas;
 use super::{Format, ShardId, ShardSet};
 use crate::sql::facts::Name;
 use crate::sql::keys::{Keyed, Literals, OneOf, Refusal, Root, Slot, Spread, Table, Tables};
@@ -19,6 +20,8 @@ pub struct Sharding {
     pub(super) groups: Vec<Group>,
     /// By the name without its schema.
     pub(super) tables: HashMap<Box<str>, Vec<Entry>>,
+    /// Schemas that say where their tables are.
+    pub(super) schemas: Option<Schemas>,
 }
 
 /// Tables that have the rows of equal keys on the same shard.
@@ -223,6 +226,11 @@ impl Sharding {
         })
     }
 
+    /// The schemas that say where their tables are.
+    pub fn schemas(&self) -> Option<&Schemas> {
+        self.schemas.as_ref()
+    }
+
     /// The shard of all tables that are not spread.
     pub fn default_shard(&self) -> ShardId {
         self.default_shard
@@ -344,6 +352,11 @@ impl Tables for Sharding {
         let schema = name.schema.as_deref();
         if matches!(schema, Some("pg_catalog" | "information_schema")) {
             return Table::Local;
+        }
+        // Whatever the tables of such a schema are called, the schema says where they are.
+        let schemas = self.schemas.as_ref().zip(schema);
+        if schemas.is_some_and(|(schemas, schema)| schemas.has(schema)) {
+            return Table::Default;
         }
         let entries = self.tables.get(&name.name).map_or(&[][..], Vec::as_slice);
         let of_schema =

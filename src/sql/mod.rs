@@ -13,6 +13,7 @@ pub mod keys;
 mod names;
 pub mod readonly;
 mod scan;
+mod schemas;
 mod shards;
 mod words;
 
@@ -20,8 +21,9 @@ pub use commands::{Command, Discarded, command, commands};
 pub use effects::{Effects, Leaves, Mentions, Prepare, Resets, effects, prepare, prepares};
 pub use fingerprint::fingerprint;
 pub use names::{defines, names_any};
+pub use schemas::{PathSetting, Qualifiers, path_setting, qualifiers, relations, search_path};
 pub use shards::{
-    Bracket, Changes, ShardHint, ShardSetting, WrongHint, bracket, changes, is_prelude,
+    Bracket, Changes, ShardHint, ShardSetting, WrongHint, bracket, changes, is_prelude, names_path,
     names_shards, shard_hint, shard_setting,
 };
 pub use words::{Words, after, behind, statements};

@@ -4,7 +4,7 @@
 mod changes;
 mod prelude;
 
-pub use self::changes::{Changes, changes, names_shards};
+pub use self::changes::{Changes, changes, names_path, names_shards};
 pub use self::prelude::is_prelude;
 use super::scan::{Scanner, Token, Unclear};
 

@@ -75,6 +75,7 @@ fn sharding() -> Sharding {
         shards: (0..SHARDS).map(|shard| format!("s{shard}")).collect(),
         default_shard: "s0".to_owned(),
         reference_tables: vec!["countries".to_owned()],
+        schemas: None,
         groups: vec![users],
     };
     draft.check().unwrap()

@@ -10,6 +10,7 @@ mod exact;
 mod hints;
 mod messages;
 mod sessions;
+mod tenants;
 mod through;
 mod writes;
 

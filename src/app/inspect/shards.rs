@@ -4,9 +4,10 @@
 mod columns;
 mod compare;
 mod partitions;
+mod schemas;
 mod settings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::timeout;
 
@@ -39,6 +40,8 @@ pub(super) struct Tables {
     named: BTreeMap<TableName, Table>,
     /// All others, but for partitions.
     others: Vec<TableName>,
+    /// Its schemas.
+    schemas: BTreeSet<String>,
 }
 
 /// A schema, and a name in it.
@@ -109,6 +112,9 @@ const OTHERS: &str = "SELECT n.nspname, c.relname FROM pg_class c \
      AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)' \
      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
      AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1, 2";
+
+const SCHEMAS: &str = "SELECT nspname FROM pg_namespace \
+     WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'";
 
 /// There are none before Postgres 10.
 const PARTITIONS: &str = "WITH RECURSIVE named AS (SELECT c.* FROM pg_class c \
@@ -225,6 +231,8 @@ async fn tables(asker: &mut Asker, names: &str, has_partitions: bool) -> Result<
     }
     let others = rows(asker, OTHERS, &[names]).await?;
     tables.others = others.iter().map(|row| (text(row, 0), text(row, 1))).collect();
+    let schemas = rows(asker, SCHEMAS, &[]).await?;
+    tables.schemas = schemas.iter().map(|row| text(row, 0)).collect();
     Ok(tables)
 }
 

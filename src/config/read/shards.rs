@@ -14,10 +14,23 @@ use crate::config::choice::PoolMode;
 use crate::config::database::Database;
 use crate::config::keys::DATABASE;
 use crate::config::model::General;
-use crate::config::shards::{GROUP, GROUP_TABLES, OF_SHARD, Place, ShardGroup, ShardRange, Shards};
+use crate::config::setting::Key;
+use crate::config::shards::{
+    GROUP, GROUP_TABLES, OF_SHARD, Place, SCHEMAS, ShardGroup, ShardRange, Shards,
+};
+
+/// Keys that say nothing without shards.
+const OF_SHARDS: [&str; 6] = [
+    "default_shard",
+    "reference_tables",
+    "groups",
+    "schemas",
+    "allow_fan_out_writes",
+    "allow_fan_out_in_transactions",
+];
 
 /// Tables below the one of a database.
-pub(super) const BELOW: [&str; 2] = ["shards", "groups"];
+pub(super) const BELOW: [&str; 3] = ["shards", "groups", "schemas"];
 
 impl Reader<'_> {
     /// Reads the shards of a database, if it has some: the databases that they are besides itself,
@@ -30,13 +43,7 @@ impl Reader<'_> {
         general: &General,
     ) -> Vec<Database> {
         let Some((key, _)) = table.get_key_value("shards") else {
-            for key in [
-                "default_shard",
-                "reference_tables",
-                "groups",
-                "allow_fan_out_writes",
-                "allow_fan_out_in_transactions",
-            ] {
+            for key in OF_SHARDS {
                 if let Some((spanned, _)) = table.get_key_value(key) {
                     let line = Some(self.line(&spanned.span()));
                     let hint = "add [databases.NAME.shards.SHARD]".to_owned();
@@ -85,8 +92,12 @@ impl Reader<'_> {
         for (key, name, table) in self.tables_under_at(table, path, "groups") {
             let line = self.line(&key.span());
             places.push(self.place(line, &format!("groups.{name}")));
-            groups.push(self.read_group(&key, name, table, &mut places));
+            let group = ShardGroup { name: name.to_owned(), ..ShardGroup::default() };
+            let at = format!("groups.{name}");
+            let of = (GROUP, at.as_str());
+            groups.push(self.read_group(key.get_ref(), table, of, group, &mut places));
         }
+        let schemas = self.read_schemas(table, path, &mut places);
         let default = database.default_shard.clone();
         let at =
             default.as_ref().and_then(|default| found.iter().position(|(it, _)| it == default));
@@ -112,7 +123,7 @@ impl Reader<'_> {
             self.report_at(Some(header), &joined(path, "check_user"), what, Some(hint));
         }
         let names = std::iter::once(&first).chain(found.iter().map(|(name, _)| name)).cloned();
-        let shards = Shards { names: names.collect(), groups, places };
+        let shards = Shards { names: names.collect(), groups, schemas, places };
         let name = std::mem::take(&mut database.name);
         *database = Database { name, shards: Some(Arc::new(shards)), shard_of: None, ..home };
         found.into_iter().map(|(_, shard)| shard).collect()
@@ -160,25 +171,44 @@ impl Reader<'_> {
         shard
     }
 
+    fn read_schemas(
+        &mut self,
+        table: &DeTable<'_>,
+        path: &str,
+        places: &mut Vec<Place>,
+    ) -> Option<ShardGroup> {
+        let (key, value) = table.get_key_value("schemas")?;
+        let line = self.line(&key.span());
+        places.push(self.place(line, "schemas"));
+        let Some(table) = value.get_ref().as_table() else {
+            self.report_at(Some(line), &joined(path, "schemas"), "must be a table", None);
+            return None;
+        };
+        let (path, of) = (joined(path, "schemas"), (SCHEMAS, "schemas"));
+        Some(self.read_group(&path, table, of, ShardGroup::default(), places))
+    }
+
     fn read_group(
         &mut self,
-        key: &Spanned<String>,
-        name: &str,
+        path: &str,
         table: &DeTable<'_>,
+        (keys, at): (&'static [Key<ShardGroup>], &str),
+        mut group: ShardGroup,
         places: &mut Vec<Place>,
     ) -> ShardGroup {
-        let path = key.get_ref();
-        let mut group = ShardGroup { name: name.to_owned(), ..ShardGroup::default() };
-        let keys: Vec<_> = GROUP.iter().collect();
+        let keys: Vec<_> = keys.iter().collect();
         let tables = GROUP_TABLES.map(|(name, ..)| name);
-        let seen = self.read_table(path, table, &keys, &tables, &mut group);
+        // The first is of tables.
+        let tables = if at == "schemas" { tables.get(1..) } else { tables.get(..) };
+        let tables = tables.unwrap_or_default();
+        let seen = self.read_table(path, table, &keys, tables, &mut group);
         for (key, line) in seen {
-            places.push(self.place(line, &format!("groups.{name}.{key}")));
+            places.push(self.place(line, &format!("{at}.{key}")));
         }
-        for key in tables {
+        for key in tables.iter().copied() {
             let Some((spanned, value)) = table.get_key_value(key) else { continue };
             let line = self.line(&spanned.span());
-            places.push(self.place(line, &format!("groups.{name}.{key}")));
+            places.push(self.place(line, &format!("{at}.{key}")));
             let read = match key {
                 "ranges" => ranges(value.get_ref()).map(|ranges| group.ranges = ranges),
                 _ => pairs(value.get_ref()).map(|pairs| match key {

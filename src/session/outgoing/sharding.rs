@@ -8,7 +8,7 @@ use crate::route::Role;
 use crate::server::ledger::Awaited;
 use crate::server::prepared::StatementName;
 use crate::session::flow::{Move, Open, Refusal};
-use crate::session::shards::{Ahead, Demand, Doubt, Found, Planner, Said, refused, too_long};
+use crate::session::shards::{Ahead, Demand, Doubt, Found, Planner, refused, too_long};
 use crate::shard::ShardId;
 use crate::sql::{Bracket, Leaves, bracket, is_prelude};
 use crate::wire::frame::{self, HEADER_LEN, Header};
@@ -68,14 +68,14 @@ const BEGUN_MAX: usize = 4096;
 impl OfShard {
     /// The next request waits for what the client's settings say.
     pub(in crate::session) fn waits_for_settings(&self) -> bool {
-        self.settled && self.doubt.said != Said::Settled
+        self.settled && !self.doubt.is_settled()
     }
 
     /// A request that runs something goes to this server.
     fn ran(&mut self, request: &[u8]) {
         let Some(begun) = self.begun.take() else { return };
         // What it has said by itself of what follows does not go elsewhere with it.
-        let settled = self.doubt.said == Said::Settled && !self.doubt.recodes;
+        let settled = self.doubt.is_settled() && !self.doubt.recodes;
         let text = match frame::message(request, u32::MAX) {
             Ok(Some((Header { tag: b'Q', .. }, body))) => view::query_text(body),
             Ok(_) | Err(_) => None,
@@ -122,7 +122,7 @@ impl Outgoing<'_, '_> {
         let doubt = &mut self.flow.shard.doubt;
         let unsure = self.flow.asked.is_some() || self.server.doubted().has_any(OF_SETTINGS);
         if quiet && outside && !unsure {
-            doubt.said = Said::Settled;
+            doubt.settle();
         }
         doubt.inside = quiet && self.server.receiver.status() == b'T';
         let ahead = self.flow.shard.ahead.take();

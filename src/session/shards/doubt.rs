@@ -11,8 +11,45 @@ pub(in crate::session) struct Doubt {
     pub recodes: bool,
     /// What has been said of the shard since the settings were learnt.
     pub said: Said,
+    /// What has been said of the schemas that names are looked up in.
+    pub path: SaidPath,
     /// A transaction is open, and nothing is under way.
     pub inside: bool,
+}
+
+/// What has been said of `search_path` since the settings were learnt, where schemas say where their tables
+/// are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::session) enum SaidPath {
+    /// Nothing.
+    #[default]
+    Settled,
+    /// That it names a schema of this shard, or none that says where its tables are.
+    Here(Option<ShardId>),
+    /// Something.
+    Unclear,
+}
+
+impl Doubt {
+    /// Where requests are for is what the settings say.
+    pub(in crate::session) fn is_settled(&self) -> bool {
+        self.said == Said::Settled && self.path == SaidPath::Settled
+    }
+
+    /// What has been said goes if what said it fails.
+    pub(super) fn may_fail(&mut self) {
+        if self.said != Said::Settled {
+            self.said = Said::Unclear;
+        }
+        if self.path != SaidPath::Settled {
+            self.path = SaidPath::Unclear;
+        }
+    }
+
+    /// The settings say it again.
+    pub(in crate::session) fn settle(&mut self) {
+        (self.said, self.path) = (Said::Settled, SaidPath::Settled);
+    }
 }
 
 /// What has been said of the shard since the settings were learnt that say it.

@@ -93,6 +93,9 @@ fn why(planned: &Planned) -> String {
             format!("of the key of {}", tables.join(", "))
         }
         _ if hint => "a comment names it".to_owned(),
+        _ if planned.schemas.as_ref().is_some_and(|by| !by.named.is_empty()) => {
+            "of the schema that it names".to_owned()
+        }
         Plan::AllShards(Everywhere { table, .. }) => format!("{table} has rows on all of them"),
         Plan::Session => "it is about the session".to_owned(),
         Plan::Reference(Access::Writes) => "every shard has a copy of what it changes".to_owned(),

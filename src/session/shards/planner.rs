@@ -65,7 +65,7 @@ pub(in crate::session) struct Found {
     pub doubt: Doubt,
 }
 
-type Placed = Result<Demand, Box<Report>>;
+pub(super) type Placed = Result<Demand, Box<Report>>;
 
 impl Planner<'_> {
     /// Plans the request that these bytes begin with; `None` where it is not whole. `doubt` is
@@ -136,8 +136,8 @@ impl Planner<'_> {
             }
             if matches!(header.tag, b'Q' | b'S' | b'H' | b'F' | b'X') {
                 // What a request of several messages has set goes with it where one of them fails.
-                if header.tag != b'Q' && !doubt.inside && doubt.said != Said::Settled {
-                    doubt.said = Said::Unclear;
+                if header.tag != b'Q' && !doubt.inside {
+                    doubt.may_fail();
                 }
                 return Some(Found { len, demand, runs, doubt });
             }
@@ -305,11 +305,14 @@ impl Planner<'_> {
             _ => {}
         }
         // It is about the session, which is the same everywhere.
-        if matches!(planned.plan, Plan::Session) {
-            return Ok(forced.map_or(Demand::Anywhere, |forced| Demand::On(forced.shard)));
-        }
-        if forced.is_none() && !everywhere {
+        let is_session = matches!(planned.plan, Plan::Session);
+        if !is_session && forced.is_none() && !everywhere {
             forced = self.by_session(said)?;
+        }
+        let schema = self.by_schema(text, planned, (forced, everywhere), doubt)?;
+        if is_session {
+            let shard = forced.map(|forced| forced.shard).or(schema);
+            return Ok(shard.map_or(Demand::Anywhere, Demand::On));
         }
         let demand = match (&planned.plan, forced) {
             (
@@ -329,6 +332,11 @@ impl Planner<'_> {
                     "Name the shard in the statement: /* pgweir: shard=… */.",
                 ));
             }
+            (Plan::Default | Plan::Reference(Access::Reads), _)
+                if schema.is_some() && !everywhere =>
+            {
+                Demand::Anywhere
+            }
             _ => self.unkeyed(planned, forced, everywhere)?,
         };
         match (demand, forced) {
@@ -345,7 +353,7 @@ impl Planner<'_> {
                 ))
             }
             (_, Some(forced)) => Ok(Demand::On(forced.shard)),
-            (demand, None) => Ok(demand),
+            (demand, None) => self.of_schema(demand, schema),
         }
     }
 
@@ -354,7 +362,7 @@ impl Planner<'_> {
         self.known.is_none() && planned.unqualified && !forced.is_some_and(|forced| forced.by_name)
     }
 
-    fn otherwise(&self, what: &str, here: ShardId, forced: ShardId) -> Box<Report> {
+    pub(super) fn otherwise(&self, what: &str, here: ShardId, forced: ShardId) -> Box<Report> {
         let (here, forced) = (self.name(here), self.name(forced));
         refused(
             format!("{what} on shard {here}, and the hint or setting names {forced}"),

@@ -12,6 +12,7 @@ use ahash::RandomState;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
+use super::schemas::{self, BySchema};
 use crate::catalog::Known;
 use crate::shard::Sharding;
 use crate::sql::facts::{Builtin, Certainty, Does, Facts, Name, builtin, common, facts};
@@ -56,6 +57,8 @@ pub(super) struct Planned {
     pub changes: Changes,
     /// What it is, where it does nothing but begin or end a transaction.
     pub bracket: Option<Bracket>,
+    /// The schemas that it names, where those say where their tables are.
+    pub schemas: Option<Box<BySchema>>,
     /// Where comments in it say that it is for.
     pub hint: Result<Option<ShardHint>, WrongHint>,
     weight: usize,
@@ -148,8 +151,13 @@ impl Planned {
     /// Of a text, and of what stands for all that differ from it in literals: nothing here may hang on
     /// those.
     fn new(layout: &Layout, text: &[u8], common: &[u8], known: Option<&Known>) -> Self {
-        let plan = plan(text, &Seen { sharding: &layout.sharding, known });
+        let seen = Seen { sharding: &layout.sharding, known };
+        let plan = plan(text, &seen);
         let facts = facts(text);
+        let schemas = layout.sharding.schemas().map(|schemas| {
+            let tables = schemas::Known { all: &seen, known, schemas };
+            Box::new(BySchema::new(common, &plan, &facts, &tables))
+        });
         let hint = shard_hint(common);
         let said = hint.as_ref().map_or(0, |hint| hint.as_ref().map_or(0, ShardHint::len));
         // Only what reads names all that it is about; what calls a function that sets something does, too.
@@ -166,7 +174,12 @@ impl Planned {
                 || facts.relations.iter().any(|name| name.schema.is_none()),
             changes: changes(common),
             bracket: bracket(common),
-            weight: size_of::<Self>() + 64 + said + weight(&plan),
+            weight: size_of::<Self>()
+                + 64
+                + said
+                + weight(&plan)
+                + schemas.as_ref().map_or(0, |schemas| schemas.weight()),
+            schemas,
             hint,
             plan,
         }

@@ -19,6 +19,7 @@ fn group(function: &str, change: impl FnOnce(&mut DraftGroup)) -> Draft {
         shards: vec!["a".to_owned(), "b".to_owned()],
         default_shard: "a".to_owned(),
         reference_tables: vec!["countries".to_owned()],
+        schemas: None,
         groups: vec![group],
     }
 }

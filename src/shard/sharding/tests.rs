@@ -31,6 +31,7 @@ fn shop() -> Sharding {
         shards,
         default_shard: "s3".to_owned(),
         reference_tables: vec!["countries".to_owned()],
+        schemas: None,
         groups: vec![users, tenants],
     };
     draft.check().unwrap()

@@ -11,7 +11,9 @@ pub struct Changes {
     pub encoding: bool,
     /// Settings that name a shard.
     pub shard: bool,
-    /// Settings by a function; which, [`names_shards`] says.
+    /// The schemas that names are looked up in.
+    pub path: bool,
+    /// Settings by a function; which, [`names_shards`] and [`names_path`] say.
     pub by_function: bool,
     /// It ends a transaction, or goes back in one.
     pub ends: bool,
@@ -26,7 +28,8 @@ pub fn changes(text: &[u8]) -> Changes {
     if read_changes(&mut scanner, &mut changes).is_err() {
         let rest = scanner.rest().to_ascii_lowercase();
         let listens = changes.listens || memchr::memmem::find(&rest, b"listen").is_some();
-        changes = Changes { encoding: true, shard: true, by_function: true, ends: true, listens };
+        let all = Changes { encoding: true, shard: true, path: true, ..changes };
+        changes = Changes { by_function: true, ends: true, listens, ..all };
     }
     changes
 }
@@ -44,6 +47,7 @@ fn read_changes(scanner: &mut Scanner<'_>, changes: &mut Changes) -> Result<(), 
                 changes.ends |= ends.iter().any(|word| token.is(word));
                 changes.encoding |= all || changes.ends;
                 changes.shard |= all;
+                changes.path |= all;
             }
             continue;
         };
@@ -51,7 +55,7 @@ fn read_changes(scanner: &mut Scanner<'_>, changes: &mut Changes) -> Result<(), 
             Token::Symbol(b';') => first = None,
             // A name may be spelled in any way behind it.
             Token::Symbol(b'&') if begun.is("set") || begun.is("reset") => {
-                (changes.encoding, changes.shard) = (true, true);
+                (changes.encoding, changes.shard, changes.path) = (true, true, true);
             }
             Token::Word(word) | Token::Quoted(word) => {
                 let word = word.to_ascii_lowercase();
@@ -66,6 +70,11 @@ fn read_changes(scanner: &mut Scanner<'_>, changes: &mut Changes) -> Result<(), 
                     Some(_) | None => false,
                 };
                 changes.shard |= names && !begun.is("show");
+                changes.path |= match word.as_slice() {
+                    b"search_path" => !begun.is("show"),
+                    b"schema" => begun.is("set"),
+                    _ => false,
+                };
             }
             Token::Value | Token::Symbol(_) => {}
         }
@@ -90,6 +99,15 @@ const OTHERS: [&[u8]; 3] = [b"role", b"max_lag", b"causal_token"];
 /// Whether a text that calls `set_config` may set what names a shard: it does not say another name in a
 /// plain string.
 pub fn names_shards(text: &[u8]) -> bool {
+    may_set(text, b"pgweir.shard")
+}
+
+/// The same of the schemas that names are looked up in.
+pub fn names_path(text: &[u8]) -> bool {
+    may_set(text, b"search_path")
+}
+
+fn may_set(text: &[u8], setting: &[u8]) -> bool {
     let others = |text| -> Result<bool, Unclear> {
         let mut scanner = Scanner::new(text);
         while let Some(token) = scanner.token()? {
@@ -106,7 +124,7 @@ pub fn names_shards(text: &[u8]) -> bool {
             let name = name.trim_ascii().to_ascii_lowercase();
             let other = name.starts_with(b"'")
                 && !name.contains(&b'\\')
-                && memchr::memmem::find(&name, b"pgweir.shard").is_none();
+                && memchr::memmem::find(&name, setting).is_none();
             if !other || scanner.token()? != Some(Token::Symbol(b',')) {
                 return Ok(false);
             }
@@ -125,7 +143,8 @@ mod tests {
         let none = Changes::default();
         let encoding = Changes { encoding: true, ..none };
         let shard = Changes { shard: true, ..none };
-        let all = Changes { encoding: true, shard: true, ..none };
+        let path = Changes { path: true, ..none };
+        let all = Changes { encoding: true, shard: true, ..path };
         let ends = Changes { encoding: true, ends: true, ..none };
         let listens = Changes { listens: true, ..none };
         for (text, wanted) in [
@@ -145,6 +164,12 @@ mod tests {
             ("SHOW pgweir.shard", none),
             ("SET pgweir.role = 'primary'", none),
             ("SET LOCAL statement_timeout = 1", none),
+            ("SET search_path = a", path),
+            ("SET LOCAL \"Search_Path\" TO a", path),
+            ("RESET search_path", path),
+            ("SET SESSION SCHEMA 'a'", path),
+            ("SHOW search_path", none),
+            ("CREATE SCHEMA a", none),
             ("RESET ALL", all),
             ("DISCARD ALL", all),
             ("SELECT set_config('', '', false)", Changes { by_function: true, ..encoding }),
@@ -155,9 +180,11 @@ mod tests {
         }
         // It may be any name.
         let spelled = changes(b"SET U&\"x\" = 1");
-        assert!(spelled.encoding && spelled.shard);
+        assert!(spelled.encoding && spelled.shard && spelled.path);
         let unclear = changes(b"SELECT 'a\\'");
-        assert!(unclear.encoding && unclear.shard && unclear.ends && !unclear.listens);
+        assert!(
+            unclear.encoding && unclear.shard && unclear.path && unclear.ends && !unclear.listens
+        );
         assert!(changes(b"SELECT 'a\\'; LISTEN b").listens);
     }
 
@@ -175,6 +202,13 @@ mod tests {
             ("SELECT set_config(name, 'a', true) FROM t", true),
         ] {
             assert_eq!(names_shards(text.as_bytes()), wanted, "{text}");
+        }
+        for (text, wanted) in [
+            ("SELECT set_config('search_path', 'a', true)", true),
+            ("SELECT set_config('pgweir.shard', 'a', true)", false),
+            ("SELECT set_config($1, 'a', true)", true),
+        ] {
+            assert_eq!(names_path(text.as_bytes()), wanted, "{text}");
         }
     }
 }

@@ -39,6 +39,7 @@ pub fn sharding_of(shards: &[&str], tables: &[(&str, &str)]) -> Sharding {
         shards: shards.iter().map(|shard| (*shard).to_owned()).collect(),
         default_shard: shards[0].to_owned(),
         reference_tables: vec!["countries".to_owned()],
+        schemas: None,
         groups: vec![users],
     };
     draft.check().unwrap()

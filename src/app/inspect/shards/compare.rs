@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::columns::{self, Fault};
 use super::partitions::{self, By};
+use super::schemas;
 use super::settings;
 use super::{Held, Table, TableName, Tables, split};
 use crate::app::inspect::report::{Check, Level};
@@ -61,6 +62,7 @@ pub(in crate::app::inspect) fn compare(
         }
     }
     compared.checks.extend(settings::compare(home, &asked));
+    compared.schemas(shards);
     compared.tables(shards);
     compared.checks
 }
@@ -99,6 +101,7 @@ impl Compared<'_> {
                 && schema.is_none_or(|schema| found.0 == schema)
         };
         let tables = self.tables.iter().flat_map(|(_, _, tables)| tables.named.keys());
+        let tables = tables.filter(|(schema, _)| !self.is_tenant(schema));
         let found: BTreeSet<TableName> = tables.filter(own).cloned().collect();
         if found.is_empty() && !self.tables.is_empty() {
             let text = "no shard has it".to_owned();
@@ -172,8 +175,13 @@ impl Compared<'_> {
             if *at == default {
                 continue;
             }
-            let (both, alone): (Vec<_>, Vec<_>) =
-                tables.others.iter().partition(|name| here.contains(name));
+            let others = tables.others.iter().filter(|(schema, _)| !self.is_tenant(schema));
+            let (both, alone): (Vec<_>, Vec<_>) = others.partition(|name| here.contains(name));
+            let shown = |names: Vec<&TableName>| {
+                let names = names.iter().map(|(schema, name)| format!("{schema}.{name}"));
+                names.collect::<Vec<_>>()
+            };
+            let (both, alone) = (shown(both), shown(alone));
             if let Some(names) = listed(&both) {
                 let text = format!(
                     "shard {shard} has tables of no group, of which those on {home} count: {names}"
@@ -189,6 +197,19 @@ impl Compared<'_> {
         }
         for (text, level, hint) in told {
             self.push("shard tables", None, text, Some((level, hint)));
+        }
+    }
+
+    /// Whether a schema says where its tables are.
+    fn is_tenant(&self, schema: &str) -> bool {
+        self.sharding.schemas().is_some_and(|schemas| schemas.has(schema))
+    }
+
+    /// Schemas that say where their tables are.
+    fn schemas(&mut self, shards: &Shards) {
+        let Some(schemas) = self.sharding.schemas() else { return };
+        for (text, level, hint) in schemas::compare(schemas, &shards.names, &self.tables) {
+            self.push("shard schemas", None, text, Some((level, hint)));
         }
     }
 
@@ -225,9 +246,10 @@ fn relation(table: &Table, is_keyed: bool) -> Option<Fault> {
     }
 }
 
-fn listed(names: &[&TableName]) -> Option<String> {
-    let shown = names.iter().take(NAMED_MAX).map(|(schema, name)| format!("{schema}.{name}"));
-    let shown = shown.collect::<Vec<_>>().join(", ");
+/// The first of many.
+pub(super) fn listed<T: AsRef<str>>(names: &[T]) -> Option<String> {
+    let shown: Vec<&str> = names.iter().take(NAMED_MAX).map(AsRef::as_ref).collect();
+    let shown = shown.join(", ");
     match names.len().checked_sub(NAMED_MAX) {
         _ if names.is_empty() => None,
         None | Some(0) => Some(shown),

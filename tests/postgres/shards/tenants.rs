@@ -1,0 +1,308 @@
+//! A schema for each tenant: what names one, or looks names up in one, runs where it is.
+
+use tokio_postgres::{Client, NoTls};
+
+use super::sessions::{assert_refused, simple};
+use crate::support::{
+    APP_USER, Cluster, LIMIT, PASSWORD, Pooler, check, cluster, eventually, psql, psql_rows,
+};
+
+/// A database over two others of one server: `a` has tenant_1, `b` has tenant_2 and tenant_3. What stands where it
+/// is not looked for says "wrong".
+struct Tenants {
+    cluster: Cluster,
+    pooler: Pooler,
+    toml: String,
+}
+
+const HERE: &str = "CREATE SCHEMA tenant_1; CREATE TABLE tenant_1.orders AS SELECT 1 AS id, 't1' AS note; \
+     CREATE SCHEMA tenant_2; CREATE TABLE tenant_2.orders AS SELECT 1 AS id, 'wrong' AS note; \
+     CREATE TABLE notes AS SELECT 'one' AS note; CREATE TABLE plans AS SELECT 1 AS id, 'free' AS name; \
+     CREATE TABLE users (id bigint)";
+const THERE: &str = "CREATE SCHEMA tenant_2; CREATE TABLE tenant_2.orders AS SELECT 1 AS id, 't2' AS note; \
+     CREATE SCHEMA tenant_3; CREATE TABLE tenant_3.orders AS SELECT 1 AS id, 't3' AS note; \
+     CREATE TABLE notes AS SELECT 'wrong' AS note; CREATE TABLE plans AS SELECT 1 AS id, 'free' AS name; \
+     CREATE TABLE users (id bigint)";
+
+fn tenants() -> Tenants {
+    let cluster = cluster();
+    let primary = cluster.primary();
+    for (name, sql) in [("shop_a", HERE), ("shop_b", THERE)] {
+        let owned = format!("CREATE DATABASE {name} OWNER {APP_USER}");
+        primary.sql("postgres", &owned).unwrap();
+        primary.sql(name, &format!("SET ROLE {APP_USER}; {sql}")).unwrap();
+    }
+    let port = primary.port();
+    let mut toml = format!(
+        "listen_port = 0\nadmin_users = \"boss\"\ncheck_user = \"{APP_USER}\"\ncatalog_interval = 0.1\n\
+         [databases.shop]\ndefault_shard = \"a\"\nreference_tables = [\"plans\"]\n\
+         [databases.shop.groups.users]\nkey_type = \"bigint\"\nfunction = \"modulo\"\n\
+         tables = {{ \"public.users\" = \"id\" }}\n\
+         [databases.shop.schemas]\nfunction = \"list\"\nprefix = \"tenant_\"\n\
+         values = {{ tenant_1 = \"a\", tenant_2 = \"b\", tenant_3 = \"b\" }}\n\
+         [users.{APP_USER}]\npassword = \"{PASSWORD}\"\n[users.boss]\npassword = \"{PASSWORD}\"\n"
+    );
+    for name in ["a", "b"] {
+        toml += &format!(
+            "[databases.shop.shards.{name}]\nhost = \"127.0.0.1\"\nport = {port}\ndbname = \"shop_{name}\"\n"
+        );
+    }
+    let pooler = Pooler::start(&toml);
+    let tenants = Tenants { cluster, pooler, toml };
+    eventually("its tables are known", LIMIT, || {
+        psql(&tenants.url(), "SELECT note FROM notes").stdout == "one\n"
+    });
+    tenants
+}
+
+impl Tenants {
+    fn url(&self) -> String {
+        self.pooler.url(APP_USER, PASSWORD, "shop")
+    }
+
+    async fn client(&self, more: &str) -> Client {
+        let url = self.url() + more;
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    fn on(&self, database: &str, sql: &str) -> String {
+        self.cluster.primary().sql(database, sql).unwrap()
+    }
+
+    fn console(&self, command: &str) -> String {
+        psql_rows(&self.pooler.url("boss", PASSWORD, "pgweir"), command)
+    }
+}
+
+const NOTE: &str = "SELECT note FROM orders";
+
+#[tokio::test]
+async fn schema_that_is_named_says_the_shard() {
+    let tenants = tenants();
+    let client = tenants.client("").await;
+    for (schema, note) in [("tenant_1", "t1"), ("tenant_2", "t2"), ("\"tenant_3\"", "t3")] {
+        let text = format!("SELECT note FROM {schema}.orders WHERE id = ");
+        assert_eq!(simple(&client, &format!("{text}1")).await, [note]);
+        let prepared = client.prepare(&format!("{text}$1")).await.unwrap();
+        assert_eq!(client.query_one(&prepared, &[&1]).await.unwrap().get::<_, &str>(0), note);
+    }
+    for sql in [
+        "INSERT INTO tenant_2.orders VALUES (2, 'more')",
+        "UPDATE tenant_2.orders SET note = 'less' WHERE id = 2",
+        "WITH old AS (DELETE FROM Tenant_2.orders WHERE id = 1 RETURNING note) \
+         INSERT INTO tenant_2.orders SELECT 3, note FROM old",
+        "CREATE TABLE tenant_2.made (n int)",
+        "CREATE SCHEMA tenant_2b",
+    ] {
+        let result = client.batch_execute(sql).await;
+        match sql.ends_with("2b") {
+            true => assert_refused(result, "it is on no list"),
+            false => result.unwrap(),
+        }
+    }
+    let notes = "SELECT string_agg(note, ' ' ORDER BY id) FROM tenant_2.orders";
+    assert_eq!(tenants.on("shop_b", notes), "less t2");
+    assert_eq!(tenants.on("shop_a", notes), "wrong");
+    assert_eq!(tenants.on("shop_b", "SELECT count(*) FROM tenant_2.made"), "0");
+
+    // With others of its shard, and with what every shard has.
+    for (sql, wanted) in [
+        (
+            "SELECT o.note FROM tenant_3.orders o JOIN tenant_2.made ON true RIGHT JOIN plans ON true",
+            "",
+        ),
+        ("SELECT p.name FROM tenant_3.orders o JOIN plans p USING (id)", "free"),
+        ("SELECT n.note FROM tenant_1.orders, notes n", "one"),
+        ("SELECT 'tenant_2.orders' FROM notes", "tenant_2.orders"),
+    ] {
+        let found = simple(&client, sql).await;
+        assert_eq!(found.join(" ").replace("NULL", ""), wanted, "{sql}");
+    }
+    for sql in [
+        "SELECT 1 FROM tenant_1.orders, tenant_2.orders",
+        "SELECT 1 FROM tenant_2.orders, notes",
+        "SELECT 1 FROM tenant_2.orders, public.notes",
+        "INSERT INTO notes SELECT note FROM tenant_2.orders",
+        "INSERT INTO plans SELECT id, note FROM tenant_2.orders",
+        "SELECT 1 FROM tenant_2.orders o JOIN public.users u ON u.id = o.id WHERE u.id = 1",
+        "SELECT 1 FROM tenant_9.orders",
+        "DROP SCHEMA tenant_1, tenant_2",
+        "/* pgweir: shard=a */ SELECT note FROM tenant_2.orders",
+        "SELECT 1 FROM tenant_1.orders; SELECT 1 FROM tenant_2.orders",
+    ] {
+        assert_refused(client.simple_query(sql).await, sql);
+    }
+    // What goes by the schema that a table is in, whatever it is called.
+    let made = "CREATE TABLE tenant_3.users (id bigint)";
+    assert_refused(client.batch_execute(made).await, "a name of a group");
+    client.batch_execute(&format!("/* pgweir: shard=b */ {made}")).await.unwrap();
+    client.batch_execute("INSERT INTO tenant_3.users VALUES (7)").await.unwrap();
+    assert_eq!(tenants.on("shop_b", "SELECT id FROM tenant_3.users"), "7");
+    client.batch_execute("INSERT INTO public.users (id) VALUES (2)").await.unwrap();
+    assert_eq!(tenants.on("shop_a", "SELECT id FROM users"), "2");
+
+    // Rows from the client, and to it.
+    let file = tenants.pooler.folder().join("rows");
+    std::fs::write(&file, "41\n42\n").unwrap();
+    let copied = psql(&tenants.url(), &format!("\\copy tenant_2.made FROM '{}'", file.display()));
+    assert_eq!(copied.stderr, "");
+    assert_eq!(psql(&tenants.url(), "COPY tenant_2.made TO STDOUT").stdout, "41\n42\n");
+    assert_eq!(tenants.on("shop_b", "SELECT sum(n) FROM tenant_2.made"), "83");
+}
+
+#[tokio::test]
+async fn search_path_says_the_shard_of_names_without_a_schema() {
+    let tenants = tenants();
+    let client = tenants.client("").await;
+    for (path, note) in [
+        ("SET search_path = tenant_2", "t2"),
+        ("SET search_path TO 'tenant_1', public", "t1"),
+        ("SET SESSION search_path TO \"$user\", Tenant_3", "t3"),
+        ("SELECT set_config('search_path', 'tenant_2, public', false)", "t2"),
+    ] {
+        client.batch_execute(path).await.unwrap();
+        assert_eq!(simple(&client, NOTE).await, [note], "{path}");
+        // The same text, prepared under each path anew.
+        let row = client.query_one("SELECT note FROM orders WHERE id = $1", &[&1]).await.unwrap();
+        assert_eq!(row.get::<_, &str>(0), note, "{path}");
+        // Other schemas are where they were.
+        assert_eq!(simple(&client, "SELECT note FROM public.notes").await, ["one"]);
+        assert_eq!(simple(&client, "SELECT note FROM tenant_1.orders").await, ["t1"]);
+        client.batch_execute("UPDATE public.notes SET note = 'one'").await.unwrap();
+        client.batch_execute("INSERT INTO public.users (id) VALUES (3)").await.unwrap();
+    }
+    assert_eq!(tenants.on("shop_b", "SELECT note FROM notes"), "wrong");
+    assert_refused(client.simple_query("SELECT 1 FROM orders, public.notes").await, "two shards");
+    assert_refused(
+        client.simple_query("SELECT 1 FROM orders, tenant_1.orders").await,
+        "two shards",
+    );
+    assert_refused(client.simple_query("SET search_path = tenant_1, tenant_2").await, "two shards");
+    assert_refused(client.simple_query("TRUNCATE public.notes, orders").await, "two shards");
+    assert_eq!(simple(&client, NOTE).await, ["t2"]);
+    client.batch_execute("CREATE TABLE own (n int); INSERT INTO own VALUES (5)").await.unwrap();
+    assert_eq!(tenants.on("shop_b", "SELECT n FROM tenant_2.own"), "5");
+    client.batch_execute("CREATE VIEW seen AS SELECT o.n FROM own o").await.unwrap();
+    assert_eq!(simple(&client, "SELECT n FROM seen").await, ["5"]);
+    let moved = "ALTER TABLE public.notes SET SCHEMA tenant_2";
+    assert_refused(client.simple_query(moved).await, moved);
+    // Who names the shard knows better than the path.
+    let by_hand = "/* pgweir: shard=a */ SELECT note FROM notes";
+    assert_eq!(simple(&client, by_hand).await, ["one"]);
+    client.batch_execute("RESET search_path").await.unwrap();
+    assert_eq!(simple(&client, "SELECT note FROM notes").await, ["one"]);
+
+    let of_startup = tenants.client("?options=-csearch_path%3Dtenant_3,public").await;
+    assert_eq!(simple(&of_startup, NOTE).await, ["t3"]);
+    of_startup.batch_execute("SET search_path = tenant_1").await.unwrap();
+    assert_eq!(simple(&of_startup, NOTE).await, ["t1"]);
+    for reset in ["RESET search_path", "RESET ALL", "DISCARD ALL"] {
+        of_startup.batch_execute("SET search_path = tenant_1").await.unwrap();
+        of_startup.batch_execute(reset).await.unwrap();
+        assert_eq!(simple(&of_startup, NOTE).await, ["t3"], "{reset}");
+    }
+}
+
+#[tokio::test]
+async fn search_path_of_a_transaction_ends_with_it() {
+    let tenants = tenants();
+    let client = tenants.client("").await;
+    client.batch_execute("SET search_path = tenant_1").await.unwrap();
+    for end in ["COMMIT", "ROLLBACK"] {
+        client.batch_execute("BEGIN").await.unwrap();
+        client.batch_execute("SET LOCAL search_path = tenant_2, public").await.unwrap();
+        assert_eq!(simple(&client, NOTE).await, ["t2"]);
+        client.batch_execute("SET LOCAL search_path = tenant_3").await.unwrap();
+        assert_eq!(simple(&client, NOTE).await, ["t3"]);
+        assert_eq!(simple(&client, "SELECT note FROM tenant_2.orders").await, ["t2"]);
+        client.batch_execute(end).await.unwrap();
+        assert_eq!(simple(&client, NOTE).await, ["t1"], "{end}");
+    }
+    // Of the session, and rolled back.
+    for (end, after) in [("ROLLBACK", "t1"), ("COMMIT", "t2")] {
+        client.batch_execute("BEGIN; SET search_path = tenant_2").await.unwrap();
+        assert_refused(client.simple_query(NOTE).await, "it was said among others");
+        client.batch_execute("ROLLBACK").await.unwrap();
+        client.batch_execute("BEGIN").await.unwrap();
+        client.batch_execute("SET search_path = tenant_2").await.unwrap();
+        assert_eq!(simple(&client, NOTE).await, ["t2"]);
+        client.batch_execute(end).await.unwrap();
+        assert_eq!(simple(&client, NOTE).await, [after], "{end}");
+    }
+    // A transaction is on one shard.
+    client.batch_execute("BEGIN").await.unwrap();
+    assert_eq!(simple(&client, NOTE).await, ["t2"]);
+    assert_refused(client.simple_query("SET LOCAL search_path = tenant_1").await, "another shard");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    // What may have changed it is not guessed.
+    for change in ["RESET search_path", "SELECT set_config('search_path', 'tenant_3', true)"] {
+        client.batch_execute("BEGIN").await.unwrap();
+        assert_eq!(simple(&client, NOTE).await, ["t2"]);
+        client.batch_execute(change).await.unwrap();
+        assert_eq!(simple(&client, "SELECT note FROM tenant_3.orders").await, ["t3"]);
+        assert_refused(client.simple_query(NOTE).await, change);
+        client.batch_execute("ROLLBACK").await.unwrap();
+        assert_eq!(simple(&client, NOTE).await, ["t2"], "{change}");
+    }
+    client.batch_execute("BEGIN").await.unwrap();
+    client.batch_execute("SAVEPOINT one").await.unwrap();
+    client.batch_execute("SET LOCAL search_path = tenant_3").await.unwrap();
+    client.batch_execute("ROLLBACK TO one").await.unwrap();
+    assert_refused(client.simple_query(NOTE).await, "it may be gone");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(simple(&client, NOTE).await, ["t2"]);
+}
+
+#[test]
+fn schemas_are_shown_with_their_shards() {
+    let tenants = tenants();
+    assert_eq!(
+        tenants.console("SHOW SHARD FOR 'tenant_2'"),
+        "shop|users|bigint|||the shard key is no bigint\nshop|schemas|text||b|"
+    );
+    let missing = tenants.console("SHOW SHARD FOR 'tenant_7'");
+    assert!(missing.contains("shop|schemas|text|||the shard key is not on the list"), "{missing}");
+    assert!(!tenants.console("SHOW SHARD FOR '7'").contains("schemas"));
+    let shards = tenants.console("SHOW SHARDS");
+    assert!(shards.contains("users: 1 of 2 buckets; schemas: 2 of 3 values"), "{shards}");
+    let route = tenants.console("EXPLAIN ROUTE shop SELECT note FROM tenant_2.orders");
+    assert!(route.contains("shard|b\nshard because|of the schema that it names"), "{route}");
+}
+
+#[test]
+fn schemas_that_are_elsewhere_are_told_by_check() {
+    let tenants = tenants();
+    let told = || {
+        let boss = format!("[users.boss]\npassword = \"{PASSWORD}\"\n");
+        let ended = check(&tenants.toml.replace(&boss, ""), &["--connect"]);
+        let of_shards = |line: &&str| line.contains(": shard ") && !line.starts_with("ok");
+        let lines: Vec<_> = ended.stdout.lines().filter(of_shards).map(str::to_owned).collect();
+        (lines, ended.status.code())
+    };
+    let (lines, code) = told();
+    assert_eq!((lines.len(), code), (2, Some(0)), "{lines:#?}");
+    let copy = "warning: shard schemas databases.shop: shard a has schemas of other shards as well: tenant_2";
+    assert!(lines[0].starts_with(copy), "{lines:#?}");
+    assert!(
+        lines[1]
+            .contains("shard b has tables of no group, of which those on a count: public.notes")
+    );
+    tenants.on("shop_b", "DROP SCHEMA tenant_2 CASCADE");
+    tenants.on("shop_b", "CREATE SCHEMA tenant_7");
+    let (lines, code) = told();
+    assert_eq!(code, Some(1));
+    let wanted = [
+        "error: shard schemas databases.shop: schema tenant_2 is on shard a, and looked for on b",
+        "error: shard schemas databases.shop: schema tenant_7 is on shard b, and on none by the configuration",
+        "warning: shard tables",
+    ];
+    for (line, wanted) in lines.iter().zip(wanted) {
+        assert!(line.starts_with(wanted), "{lines:#?}");
+    }
+    tenants.on("shop_a", "DROP SCHEMA tenant_2 CASCADE");
+    let (lines, _) = told();
+    let missing = "warning: shard schemas databases.shop: schema tenant_2 is on no shard, and looked for on b";
+    assert!(lines.iter().any(|line| line.starts_with(missing)), "{lines:#?}");
+}
