@@ -27,9 +27,10 @@ pub(super) fn shards(registry: &dyn Registry) -> Vec<Row> {
             let hosts = config.databases.get(&name).map(|database| database.all_hosts());
             let hosts =
                 hosts.unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>();
-            let parts = sharding
-                .groups()
-                .map(|(group, _, placement)| format!("{group}: {}", placement.part(ShardId(at))));
+            let parts = sharding.groups().map(|(group, keys)| match keys {
+                Ok((_, placement)) => format!("{group}: {}", placement.part(ShardId(at))),
+                Err(_) => format!("{group}: unknown"),
+            });
             let schemas = sharding.schemas().map(|schemas| schemas.placement().part(ShardId(at)));
             let parts = parts.chain(schemas.map(|part| format!("schemas: {part}")));
             let paused = registry.is_paused(Some(&database)) || registry.is_paused(Some(&name));
@@ -61,12 +62,17 @@ pub(super) fn of_key(registry: &dyn Registry, written: &str) -> Vec<Row> {
     for (database, sharding) in registry.shardings() {
         // Of schemas, only what may be one.
         let schemas = sharding.schemas().filter(|schemas| schemas.has(written));
-        let schemas = schemas.map(|schemas| ("schemas", KeyType::Text, schemas.placement()));
-        for (group, kind, placement) in sharding.groups().chain(schemas) {
+        let schemas = schemas.map(|schemas| ("schemas", Ok((KeyType::Text, schemas.placement()))));
+        for (group, keys) in sharding.groups().chain(schemas) {
             let (mut bucket, mut shard, mut error) = (Value::Null, Value::Null, Value::Null);
-            match Key::of_text(kind, written.as_bytes()) {
-                Err(why) => error = text(why.to_string()),
-                Ok(key) => {
+            let mut kind = Value::Null;
+            match keys.map_err(|why| why.to_string()).and_then(|(known, placement)| {
+                kind = text(known.to_string());
+                let key = Key::of_text(known, written.as_bytes());
+                Ok((key.map_err(|why| why.to_string())?, placement))
+            }) {
+                Err(why) => error = text(why),
+                Ok((key, placement)) => {
                     let found = placement.bucket(&key).and_then(|it| usize::try_from(it).ok());
                     bucket = found.map_or(Value::Null, number);
                     match placement.shard(&key) {
@@ -78,7 +84,7 @@ pub(super) fn of_key(registry: &dyn Registry, written: &str) -> Vec<Row> {
                     }
                 }
             }
-            let start = [text(database.as_str()), text(group), text(kind.to_string())];
+            let start = [text(database.as_str()), text(group), kind];
             rows.push(start.into_iter().chain([bucket, shard, error]).collect());
         }
     }

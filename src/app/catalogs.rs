@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::App;
+use super::shards::open_columns;
 use super::topologies::Plan;
 use crate::catalog::{Catalog, Current, Imprint, Overrides, Reader};
 use crate::config::{Config, Database};
@@ -33,6 +34,7 @@ pub(super) fn overrides(config: &Config, database: &Database) -> Overrides {
         read_only: own(&database.read_only_functions, &general.read_only_functions),
         primary: own(&database.primary_functions, &general.primary_functions),
         primary_tables: own(&database.primary_tables, &general.primary_tables),
+        columns: database.shards.as_deref().map(open_columns).unwrap_or_default(),
     }
 }
 
@@ -205,7 +207,7 @@ async fn see(
     overrides: &Overrides,
 ) -> Result<Seen, AskError> {
     let mut reader = Reader::connect(target).await?;
-    let imprint = reader.imprint().await?;
+    let imprint = reader.imprint(overrides).await?;
     if before == Some(&imprint) {
         return Ok(Seen::Unchanged);
     }

@@ -212,8 +212,10 @@ impl Registry for App {
 
     fn shardings(&self) -> Vec<(String, Arc<Sharding>)> {
         let setup = self.setup();
-        let of =
-            |(name, layout): (&String, &Arc<Layout>)| (name.clone(), Arc::clone(&layout.sharding));
+        let of = |(name, layout): (&String, &Arc<Layout>)| {
+            let known = self.house.catalogs.of(name).latest();
+            (name.clone(), layout.typed(known.as_deref()))
+        };
         setup.shardings.iter().map(of).collect()
     }
 

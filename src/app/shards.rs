@@ -48,6 +48,17 @@ pub(super) fn shardings(
     }
 }
 
+/// The columns whose types the catalog has to say: tables without their schemas, with their keys.
+pub(super) fn open_columns(shards: &Shards) -> Vec<(String, String)> {
+    let open = shards.groups.iter().filter(|group| group.key_type.is_empty());
+    let tables = open.flat_map(|group| &group.tables);
+    let bare = |table: &String| match table.split_once('.') {
+        Some((_, name)) => name.to_owned(),
+        None => table.clone(),
+    };
+    tables.map(|(table, key)| (bare(table), key.clone())).collect()
+}
+
 /// Which shard a text would run on, and why, by what is known now of the default shard.
 pub(super) async fn explain(
     layout: &Layout,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{Catalog, Manners, Orders};
 use crate::route::Judgement;
 use crate::server::schema::{Schema, Schemas};
+use crate::shard::KeyColumn;
 use crate::sql::facts::{Facts, Name};
 
 /// Those of all databases.
@@ -255,6 +256,11 @@ impl Known {
     /// What transactions of this role are like where nobody says anything.
     pub fn manners(&self, role: &str) -> Manners {
         self.catalog.manners(role)
+    }
+
+    /// The columns whose types somebody wants to know.
+    pub fn columns(&self) -> &[KeyColumn] {
+        &self.catalog.columns
     }
 
     /// How values are ordered.

@@ -4,8 +4,9 @@ use super::{
     Behind, By, Catalog, Defaults, Function, Hidden, Loaded, Oid, Orders, Overrides, Relation,
     RelationKind, Volatility, orders,
 };
-use crate::server::ask::{AskError, Asker, Row};
+use crate::server::ask::{AskError, Asker, Row, array};
 use crate::server::connect::Target;
+use crate::shard::KeyColumn;
 
 /// What a connection starts with: names mean what they say, whatever a role has been set to.
 const SETTINGS: [(&[u8], &[u8]); 3] = [
@@ -86,6 +87,18 @@ const DEFAULTS: &str = "SELECT role, name, value FROM (SELECT '' AS role, name, 
      WHERE c ~ '^default_transaction_(isolation|read_only)=' AND (s.setdatabase = 0 OR s.setdatabase = \
      (SELECT oid FROM pg_database WHERE datname = current_database()))) x ORDER BY rank";
 
+/// Columns of tables, as pairs of names; a domain is what is below it.
+const COLUMNS: &str = "SELECT n.nspname, c.relname, a.attname, \
+     format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, NULL), \
+     coalesce(to_jsonb(l) ->> 'collisdeterministic', 'true') = 'false' \
+     FROM unnest($1::text[], $2::text[]) AS asked (relation, name) \
+     JOIN pg_class c ON c.relname = asked.relation AND c.relkind IN ('r', 'p', 'f') \
+     AND c.relpersistence <> 't' JOIN pg_namespace n ON n.oid = c.relnamespace \
+     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = asked.name AND a.attnum > 0 \
+     AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid \
+     LEFT JOIN pg_collation l ON l.oid = a.attcollation \
+     WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2, 3";
+
 /// A number that is another when something of that which is loaded has changed. Rows are told apart by
 /// who has written them (`xmin`) but for relations, whose rows change for other reasons, too.
 const IMPRINT: &str = "SELECT concat((SELECT sum(hashtext(concat(oid, ' ', xmin))::bigint) FROM pg_proc), ' ', \
@@ -112,7 +125,7 @@ const ROWS_MAX: usize = 500_000;
 
 /// What tells whether a catalog is as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Imprint(String, Orders);
+pub struct Imprint(String, Orders, Vec<KeyColumn>);
 
 /// A connection over which a catalog is read, all of it as of the moment at which its imprint is
 /// taken.
@@ -136,12 +149,22 @@ impl Reader {
     ///
     /// # Errors
     /// As [`AskError`] says. There is no limit on time.
-    pub async fn imprint(&mut self) -> Result<Imprint, AskError> {
+    pub async fn imprint(&mut self, overrides: &Overrides) -> Result<Imprint, AskError> {
         self.asker.ask(BEGIN, &[]).await?;
         let rows = self.asker.ask(IMPRINT, &[]).await?;
         let imprint = rows.first().and_then(|row| value(row, 0)).ok_or_else(unreadable)?;
         let imprint = imprint.to_owned();
-        Ok(Imprint(imprint, self.orders().await?))
+        Ok(Imprint(imprint, self.orders().await?, self.columns(&overrides.columns).await?))
+    }
+
+    async fn columns(&mut self, asked: &[(String, String)]) -> Result<Vec<KeyColumn>, AskError> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let relations = array(asked.iter().map(|(relation, _)| relation));
+        let names = array(asked.iter().map(|(_, name)| name));
+        let rows = self.asker.ask_for(COLUMNS, &[&relations, &names], ROWS_MAX).await?;
+        rows.iter().map(|row| key_column(row).ok_or_else(unreadable)).collect()
     }
 
     async fn orders(&mut self) -> Result<Orders, AskError> {
@@ -174,6 +197,7 @@ impl Reader {
         let setting = |row| Some((value(row, 0)?, value(row, 1)?, value(row, 2)?));
         loaded.defaults = Defaults::new(rows.iter().filter_map(setting));
         loaded.orders = self.orders().await?;
+        loaded.columns = self.columns(&overrides.columns).await?;
         Ok(Catalog::new(loaded, overrides))
     }
 }
@@ -185,7 +209,7 @@ impl Catalog {
     /// As [`AskError`] says. There is no other limit on time than that of connecting.
     pub async fn load(target: &Target, overrides: &Overrides) -> Result<Self, AskError> {
         let mut reader = Reader::connect(target).await?;
-        reader.imprint().await?;
+        reader.imprint(overrides).await?;
         reader.catalog(overrides).await
     }
 }
@@ -200,6 +224,16 @@ fn value(row: &Row, column: usize) -> Option<&str> {
 
 fn oid(row: &Row, column: usize) -> Option<Oid> {
     value(row, column)?.parse().ok()
+}
+
+fn key_column(row: &Row) -> Option<KeyColumn> {
+    Some(KeyColumn {
+        schema: value(row, 0)?.into(),
+        table: value(row, 1)?.into(),
+        column: value(row, 2)?.into(),
+        kind: value(row, 3)?.into(),
+        merges: value(row, 4)? == "t",
+    })
 }
 
 fn function(row: &Row) -> Option<Function> {

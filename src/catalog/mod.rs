@@ -25,6 +25,7 @@ pub use readings::{Kept, Reading, Readings};
 
 use self::kin::Kin;
 use crate::route::{Judgement, Reason};
+use crate::shard::KeyColumn;
 use crate::sql::facts::{Builtin, Certainty, Facts, Name, builtin};
 
 /// The number of an object in its catalog.
@@ -39,6 +40,8 @@ pub struct Overrides {
     pub primary: Vec<String>,
     /// Relations that are for the primary.
     pub primary_tables: Vec<String>,
+    /// Tables, without their schemas, and their columns, whose types somebody wants to know.
+    pub columns: Vec<(String, String)>,
 }
 
 /// One function, aggregate or window function.
@@ -147,6 +150,8 @@ pub struct Loaded {
     pub defaults: Defaults,
     /// How values are ordered.
     pub orders: Orders,
+    /// The columns that were asked for.
+    pub columns: Vec<KeyColumn>,
 }
 
 /// Why something may do more than read, and what it is.
@@ -166,6 +171,7 @@ pub struct Catalog {
     implicit_cast: Option<Doubt>,
     defaults: Defaults,
     orders: Orders,
+    columns: Vec<KeyColumn>,
 }
 
 /// What a name stands for in one schema.
@@ -188,8 +194,12 @@ struct Doubtful {
 impl Catalog {
     /// What follows from what was loaded.
     pub fn new(loaded: Loaded, overrides: &Overrides) -> Self {
-        let mut catalog =
-            Self { defaults: loaded.defaults, orders: loaded.orders, ..Self::default() };
+        let mut catalog = Self {
+            defaults: loaded.defaults,
+            orders: loaded.orders,
+            columns: loaded.columns,
+            ..Self::default()
+        };
         let by_oid: HashMap<Oid, Option<Doubt>> = loaded
             .functions
             .iter()

@@ -93,7 +93,7 @@ pub(crate) static GROUP: &[Key<ShardGroup>] = &[
         key_type,
         Kind::Name,
         "The type of the key columns: smallint, integer, bigint, text, uuid, bytea or date.",
-        "it is needed",
+        "that of the columns on the default shard",
         "\"bigint\""
     ),
     key!(

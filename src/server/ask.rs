@@ -175,6 +175,13 @@ pub async fn ask(target: &Target, sql: &str, limit: Duration) -> Result<Answer, 
     }
 }
 
+/// Texts as Postgres reads an array of them.
+pub fn array<'a>(texts: impl Iterator<Item = &'a String>) -> String {
+    let quoted =
+        texts.map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")));
+    format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
+}
+
 /// The values of a DataRow; one that is cut short has fewer.
 fn row(body: &[u8]) -> Row {
     let mut fields = Fields::new(body.get(2..).unwrap_or_default());
@@ -195,6 +202,12 @@ fn row(body: &[u8]) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_of_an_array_are_quoted() {
+        let texts = ["a", "b\"c\\d,", ""].map(str::to_owned);
+        assert_eq!(array(texts.iter()), r#"{"a","b\"c\\d,",""}"#);
+    }
 
     #[test]
     fn values_and_nulls_are_read_and_a_cut_row_has_fewer() {

@@ -42,15 +42,16 @@
 //!
 //! Names of tables and columns are as the catalog has them: the schema before the first dot.
 
+mod fault;
+
 use std::collections::{BTreeMap, HashMap};
 
-use thiserror::Error;
-
+pub use self::fault::Fault;
 use super::ShardId;
-use super::key::{Key, KeyType, NotAKey};
+use super::key::{Key, KeyType};
 use super::placement::{Given, Hash, List, Misfit, Placement, Ranges, Rule};
 use super::schemas::Schemas;
-use super::sharding::{Entry, Group, Kind, Sharding};
+use super::sharding::{Entry, Group, Keys, Kind, Sharding};
 use crate::sql::facts::Name;
 
 /// A sharding that has not been checked.
@@ -113,93 +114,6 @@ pub struct DraftRange {
     pub shard: String,
 }
 
-/// What is wrong with a draft.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[expect(missing_docs, reason = "each says itself what it is")]
-pub enum Fault {
-    #[error("there are no shards")]
-    NoShards,
-    #[error("there are {0} shards, and {max} at most are possible", max = ShardId::COUNT_MAX)]
-    TooManyShards(usize),
-    #[error("two shards are called {0}")]
-    ShardTwice(String),
-    #[error("{at}: there is no shard {name}")]
-    NoShard { at: String, name: String },
-    #[error("two groups are called {0}")]
-    GroupTwice(String),
-    #[error("there are more than {max} groups", max = GROUPS_MAX)]
-    TooManyGroups,
-    #[error(
-        "{at}: {name} is no type of keys; types are smallint, integer, bigint, text, uuid, bytea, date"
-    )]
-    KeyType { at: String, name: String },
-    #[error(
-        "{at}: {name} is no function; functions are postgres, md5_hex8_mod, modulo, range, list"
-    )]
-    Function { at: String, name: String },
-    #[error("{at}: {function} does not go with keys of type {key_type}")]
-    FunctionOfType { at: String, function: String, key_type: KeyType },
-    #[error("{at}: {key} does not go with {function}")]
-    Unused { at: String, key: &'static str, function: String },
-    #[error("{at}: {key} is missing")]
-    Absent { at: String, key: &'static str },
-    #[error("{at}: there are no {key}")]
-    Missing { at: String, key: &'static str },
-    #[error("{at}: there may be 1 to {max} buckets", max = BUCKETS_MAX)]
-    BucketCount { at: String },
-    #[error("{at}: {span} is no bucket, nor are they several, of those from 0 to {last}")]
-    BucketSpan { at: String, span: String, last: usize },
-    #[error("{at}: bucket {bucket} is on two shards")]
-    BucketTwice { at: String, bucket: usize },
-    #[error("{at}: bucket {bucket} is on no shard")]
-    BucketNowhere { at: String, bucket: usize },
-    #[error("{at}: {text:?}: {why}")]
-    Key { at: String, text: String, why: NotAKey },
-    #[error("{at}: the key {text} is there twice")]
-    KeyTwice { at: String, text: String },
-    #[error("{at}: range {range} is empty")]
-    RangeEmpty { at: String, range: String },
-    #[error("{at}: ranges {first} and {second} overlap")]
-    RangesOverlap { at: String, first: String, second: String },
-    #[error("{at}: between ranges {first} and {second} there is a gap")]
-    RangesGap { at: String, first: String, second: String },
-    #[error("{at}: table {table} is there twice")]
-    TableTwice { at: String, table: Name },
-    #[error("{at}: {table:?} is no name of a table with its key column")]
-    Table { at: String, table: String },
-}
-
-impl Fault {
-    /// The key that it is about, as it is written below the database's table, and what is wrong.
-    pub fn told(&self) -> (String, String) {
-        let at = match self {
-            Self::NoShards | Self::TooManyShards(_) | Self::ShardTwice(_) => "shards",
-            Self::GroupTwice(_) | Self::TooManyGroups => "groups",
-            Self::NoShard { at, .. }
-            | Self::KeyType { at, .. }
-            | Self::Function { at, .. }
-            | Self::FunctionOfType { at, .. }
-            | Self::Unused { at, .. }
-            | Self::Absent { at, .. }
-            | Self::Missing { at, .. }
-            | Self::TableTwice { at, .. }
-            | Self::BucketCount { at }
-            | Self::BucketSpan { at, .. }
-            | Self::BucketTwice { at, .. }
-            | Self::BucketNowhere { at, .. }
-            | Self::Key { at, .. }
-            | Self::KeyTwice { at, .. }
-            | Self::RangeEmpty { at, .. }
-            | Self::RangesOverlap { at, .. }
-            | Self::RangesGap { at, .. }
-            | Self::Table { at, .. } => at,
-        };
-        let text = self.to_string();
-        let what = text.strip_prefix(&format!("{at}: ")).unwrap_or(&text);
-        (at.to_owned(), what.to_owned())
-    }
-}
-
 const GROUPS_MAX: usize = 1000;
 const BUCKETS_MAX: u32 = 65_536;
 
@@ -213,6 +127,20 @@ impl Draft {
         let mut check = Check { draft: self, faults: Vec::new() };
         let sharding = check.sharding();
         if check.faults.is_empty() { Ok(sharding) } else { Err(check.faults) }
+    }
+}
+
+impl DraftGroup {
+    /// Where its keys are among these shards, if they are of this type.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with that.
+    pub(super) fn placed(&self, shards: &[String], kind: KeyType) -> Result<Placement, Vec<Fault>> {
+        let draft = Draft { shards: shards.to_vec(), ..Draft::default() };
+        let mut check = Check { draft: &draft, faults: Vec::new() };
+        let placement = check.placement(&format!("groups.{}", self.name), self, kind);
+        if check.faults.is_empty() { Ok(placement) } else { Err(check.faults) }
     }
 }
 
@@ -261,19 +189,34 @@ impl Check<'_> {
                 let kind = Kind::Sharded { group: number, key, columns: None };
                 self.add(&mut tables, &at_tables, table, kind);
             }
-            let key_type = KeyType::of(&group.key_type).unwrap_or_else(|| {
-                let name = group.key_type.clone();
-                self.faults.push(match name.is_empty() {
-                    true => Fault::Absent { at: at.clone(), key: "key_type" },
-                    false => Fault::KeyType { at: format!("{at}.key_type"), name },
-                });
-                KeyType::Text
-            });
-            let placement = self.placement(&at, group, key_type);
-            checked.push(Group { name: group.name.clone(), key_type, placement });
+            let keys = match KeyType::of(&group.key_type) {
+                Some(kind) => Keys::Known(kind, self.placement(&at, group, kind)),
+                None if group.key_type.is_empty() => {
+                    self.of_some_type(&at, group);
+                    Keys::Open(Box::new(group.clone()))
+                }
+                None => {
+                    let name = group.key_type.clone();
+                    self.faults.push(Fault::KeyType { at: format!("{at}.key_type"), name });
+                    Keys::Known(KeyType::Text, self.placement(&at, group, KeyType::Text))
+                }
+            };
+            checked.push(Group { name: group.name.clone(), keys });
         }
         let schemas = schemas.as_ref().map(|schemas| self.schemas(schemas));
         Sharding { shards: shards.clone(), default_shard, groups: checked, tables, schemas }
+    }
+
+    /// Whether there is a type for which a group is right: what is wrong with it for the one that goes
+    /// best.
+    fn of_some_type(&mut self, at: &str, group: &DraftGroup) {
+        let faults = KeyType::ALL.map(|kind| {
+            let mut check = Check { draft: self.draft, faults: Vec::new() };
+            check.placement(at, group, kind);
+            check.faults
+        });
+        let least = faults.into_iter().min_by_key(Vec::len);
+        self.faults.extend(least.unwrap_or_default());
     }
 
     fn schemas(&mut self, schemas: &DraftSchemas) -> Schemas {

@@ -70,6 +70,10 @@ pub enum NotAKey {
 }
 
 impl KeyType {
+    /// All of them.
+    pub(super) const ALL: [Self; 7] =
+        [Self::Int8, Self::Int4, Self::Int2, Self::Text, Self::Uuid, Self::Bytea, Self::Date];
+
     /// The type of this name; the names are Postgres's.
     pub fn of(name: &str) -> Option<Self> {
         Some(match name.to_ascii_lowercase().as_str() {
@@ -100,6 +104,15 @@ impl KeyType {
     /// Whether it is one of the integers, which are equal where their numbers are.
     pub fn is_integer(self) -> bool {
         matches!(self, Self::Int2 | Self::Int4 | Self::Int8)
+    }
+
+    /// Of integers, how many bytes they have.
+    pub fn width(self) -> usize {
+        match self {
+            Self::Int2 => 2,
+            Self::Int4 => 4,
+            _ => 8,
+        }
     }
 
     /// The numbers that Postgres knows it by, and those of types that are compared as it is.

@@ -17,6 +17,7 @@ pub mod merge;
 mod placement;
 mod schemas;
 mod sharding;
+mod types;
 
 use std::fmt;
 
@@ -25,6 +26,7 @@ pub use key::{Format, Key, KeyType, NotAKey, each_key};
 pub use placement::{Fit, Given, Hash, List, Misfit, Placement, Ranges, Rule, Unplaced};
 pub use schemas::Schemas;
 pub use sharding::{NoShard, Sharding, Target, Values};
+pub use types::KeyColumn;
 
 /// A shard, by its place among those of its database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use thiserror::Error;
 
+use super::draft::DraftGroup;
 use super::key::{Key, KeyType, NotAKey, each_key};
 use super::placement::{Placement, Unplaced};
 use super::schemas::Schemas;
@@ -28,8 +29,31 @@ pub struct Sharding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Group {
     pub(super) name: String,
-    pub(super) key_type: KeyType,
-    pub(super) placement: Placement,
+    pub(super) keys: Keys,
+}
+
+/// What keys are, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Keys {
+    /// Of this type.
+    Known(KeyType, Placement),
+    /// The catalog says of which type they are.
+    Open(Box<DraftGroup>),
+    /// What the catalog says can't be; it was of that type `earlier`.
+    Wrong { why: Box<str>, earlier: Option<KeyType> },
+}
+
+impl Group {
+    /// The type of its keys, and where they are.
+    fn keys(&self) -> Result<(KeyType, &Placement), NoShard> {
+        match &self.keys {
+            Keys::Known(kind, placement) => Ok((*kind, placement)),
+            Keys::Open(_) => Err(NoShard::Untyped(self.name.clone())),
+            Keys::Wrong { why, .. } => {
+                Err(NoShard::WrongType { group: self.name.clone(), why: why.to_string() })
+            }
+        }
+    }
 }
 
 /// A table that is configured, or that a catalog has told of.
@@ -90,6 +114,17 @@ pub enum NoShard {
     /// described by the server, it would be (0A000).
     #[error("the type of the shard key in ${0} is not known")]
     UnknownType(u16),
+    /// The type of the group's keys is left to the catalog, which has not been read yet (57P03).
+    #[error("the type of keys of group {0} is not known yet")]
+    Untyped(String),
+    /// The type of the group's keys is left to the catalog, which has none for it (0A000).
+    #[error("the type of keys of group {group} is not known: {why}")]
+    WrongType {
+        /// The group.
+        group: String,
+        /// Why.
+        why: String,
+    },
 }
 
 /// The values of one execution of a text.
@@ -173,9 +208,9 @@ impl Sharding {
     ///
     /// It is no key, or has no shard.
     pub fn of_text(&self, group: u16, key: Option<&[u8]>) -> Result<ShardId, NoShard> {
-        let group = self.group(group)?;
-        let key = key.map_or(Ok(Key::Null), |key| Key::of_text(group.key_type, key))?;
-        Ok(group.placement.shard(&key)?)
+        let (kind, placement) = self.group(group)?.keys()?;
+        let key = key.map_or(Ok(Key::Null), |key| Key::of_text(kind, key))?;
+        Ok(placement.shard(&key)?)
     }
 
     /// The shard of a key of a group, in this format, as a field of COPY has it; `None` is NULL.
@@ -189,8 +224,8 @@ impl Sharding {
         format: Format,
         key: Option<&[u8]>,
     ) -> Result<ShardId, NoShard> {
-        let group = self.group(group)?;
-        Ok(group.placement.shard(&Key::of_parameter(group.key_type, 0, format, key)?)?)
+        let (kind, placement) = self.group(group)?.keys()?;
+        Ok(placement.shard(&Key::of_parameter(kind, 0, format, key)?)?)
     }
 
     /// The shard of a key that a person has written: `42`, or `group:42`, which has to be where there are
@@ -242,8 +277,8 @@ impl Sharding {
     }
 
     /// The groups: their names, the type of their keys, and where these are.
-    pub fn groups(&self) -> impl Iterator<Item = (&str, KeyType, &Placement)> {
-        self.groups.iter().map(|group| (group.name.as_str(), group.key_type, &group.placement))
+    pub fn groups(&self) -> impl Iterator<Item = (&str, Result<(KeyType, &Placement), NoShard>)> {
+        self.groups.iter().map(|group| (group.name.as_str(), group.keys()))
     }
 
     /// The columns of a sharded table in their order, as a catalog has them, for what names none.
@@ -293,10 +328,10 @@ impl Sharding {
         values: &mut Values<'_>,
         set: &mut ShardSet,
     ) -> Result<(), NoShard> {
-        let kind = group.key_type;
+        let (kind, placement) = group.keys()?;
         let mut add = |key: Key<'_>| {
             if stored || key != Key::Null {
-                set.insert(group.placement.shard(&key)?);
+                set.insert(placement.shard(&key)?);
             }
             Ok(())
         };
@@ -380,7 +415,8 @@ impl Tables for Sharding {
     }
 
     fn keeps(&self, group: u16, type_name: &str) -> bool {
-        let kind = self.groups.get(usize::from(group)).map(|group| group.key_type);
+        let group = self.groups.get(usize::from(group));
+        let kind = group.and_then(|group| Some(group.keys().ok()?.0));
         let same = |kind: KeyType, to: KeyType| kind == to || kind.is_integer() && to.is_integer();
         kind.zip(KeyType::of(type_name)).is_some_and(|(kind, to)| same(kind, to))
     }

@@ -12,6 +12,7 @@ mod messages;
 mod sessions;
 mod tenants;
 mod through;
+mod types;
 mod writes;
 
 use pgweir::shard::{Format, Hash, Key, KeyType, Placement, Rule, ShardId};

@@ -14,7 +14,8 @@ use tokio::time::timeout;
 pub(super) use self::compare::compare;
 use super::LIMIT;
 use crate::config::{Database, HostPort, Shards};
-use crate::server::ask::{AskError, Asker, Row};
+use crate::server::ask::{AskError, Asker, Row, array};
+use crate::shard::KeyColumn;
 
 /// Columns, partitions and other tables that a shard may have; what has more is not compared.
 const ROWS_MAX: usize = 200_000;
@@ -178,15 +179,33 @@ impl Held {
     }
 }
 
+impl Held {
+    /// All columns that may have keys.
+    fn key_columns(&self) -> Vec<KeyColumn> {
+        let Some(Ok(tables)) = &self.tables else { return Vec::new() };
+        let of_table = |((schema, name), table): (&TableName, &Table)| {
+            let column = |column: &Column| KeyColumn {
+                schema: schema.as_str().into(),
+                table: name.as_str().into(),
+                column: column.name.as_str().into(),
+                kind: column.base.as_str().into(),
+                merges: column.merges,
+            };
+            table.columns.iter().map(column).collect::<Vec<_>>()
+        };
+        // Views have none of their own.
+        let tables =
+            tables.named.iter().filter(|(_, table)| matches!(&*table.kind, "r" | "p" | "f"));
+        tables.flat_map(of_table).collect()
+    }
+}
+
 /// The names of the tables that are configured, without their schemas, as an array.
 fn names(shards: &Shards, home: &Database) -> String {
     let keyed = shards.groups.iter().flat_map(|group| group.tables.iter().map(|(name, _)| name));
     let names = keyed.chain(home.reference_tables.iter().flatten());
-    let quoted = names.map(|name| {
-        let name = split(name).1.replace('\\', "\\\\").replace('"', "\\\"");
-        format!("\"{name}\"")
-    });
-    format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
+    let names: Vec<String> = names.map(|name| split(name).1.to_owned()).collect();
+    array(names.iter())
 }
 
 /// A table as it is configured: its schema, if it has one there, and its name.

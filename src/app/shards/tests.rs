@@ -79,7 +79,6 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "6: groups.users.key_type: money is no type of keys; types are smallint, integer, bigint, \
          text, uuid, bytea, date",
     ),
-    ("key_type = \"bigint\"\n", "", "5: groups.users: key_type is missing"),
     (
         "function = \"postgres\"",
         "function = \"crc32\"",

@@ -143,10 +143,12 @@ impl Session {
         under: &mut Under,
     ) -> Result<(), Vain> {
         let Some(sharded) = self.sharded() else { return Err(Vain::Refused(super::changed())) };
+        let layout = sharded.layout();
+        let known = sharded.known_of(layout.sharding.default_shard());
         let of = |shard: u8| under.legs.iter().position(|leg| leg.shard == ShardId(shard));
         let mut copying = Copying {
             splitting,
-            sharding: Arc::clone(&sharded.layout().sharding),
+            sharding: layout.typed(known.as_deref()),
             parts: vec![Vec::new(); under.legs.len()],
             at: (0..=u8::MAX).map(of).collect(),
             message_max: self.tenancy.terms.message_max,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::doubt::{Doubt, Forced, Named, Said};
 use super::plans::{Layout, Planned};
-use super::refusals::{BY_HAND, about, not_utf8, refusal_of, refused, too_long};
+use super::refusals::{BY_HAND, about, not_utf8, refusal_of, refused, too_long, without_shard};
 use crate::catalog::Known;
 use crate::client::condition;
 use crate::server::manner::Manner;
@@ -250,7 +250,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn target(&self, keyed: &Keyed, values: &mut Values<'_>) -> Placed {
-        match self.layout.sharding.target(keyed, values) {
+        match self.layout.typed(self.known.as_deref()).target(keyed, values) {
             Ok(Target::Any) => Ok(Demand::Anywhere),
             Ok(Target::One(shard)) => Ok(Demand::On(shard)),
             Ok(Target::Parts(set) | Target::Rows(set)) => Ok(Demand::Parts(set, keyed.access)),
@@ -259,8 +259,7 @@ impl Planner<'_> {
                 NoShard::UnknownType(number),
                 "Declare the parameter's type, or cast the key column's value nowhere else.",
             )),
-            Err(NoShard::Encoding) => Err(not_utf8()),
-            Err(other) => Err(refused(other, "")),
+            Err(other) => Err(without_shard(&other)),
         }
     }
 
@@ -482,7 +481,8 @@ impl Planner<'_> {
 
     /// `42`, or `group:42` where there are several groups.
     pub(super) fn shard_of_key(&self, key: &[u8]) -> Result<ShardId, Box<Report>> {
-        self.layout.sharding.of_written(key).map_err(|why| refused(why, ""))
+        let sharding = self.layout.typed(self.known.as_deref());
+        sharding.of_written(key).map_err(|why| without_shard(&why))
     }
 }
 

@@ -23,8 +23,10 @@ use crate::sql::{Bracket, Changes, ShardHint, WrongHint, bracket, changes, shard
 /// The shards of a database, and what is known of texts there.
 #[derive(Debug)]
 pub struct Layout {
-    /// What is configured.
+    /// What is configured. Types of keys may be left to the catalog there; [`Self::typed`] has them.
     pub sharding: Arc<Sharding>,
+    /// With the types of the catalog of this number.
+    typed: RwLock<Option<(u64, Arc<Sharding>)>>,
     kept: RwLock<Generations>,
     /// Whose turn it is to wait for what several shards have no servers for.
     pub(in crate::session) turns: Arc<Semaphore>,
@@ -72,6 +74,7 @@ impl Layout {
     pub fn new(sharding: Sharding, bytes_max: usize) -> Self {
         let layout = Self {
             sharding: Arc::new(sharding),
+            typed: RwLock::default(),
             kept: RwLock::default(),
             turns: Arc::new(Semaphore::new(1)),
             generation_max: AtomicUsize::new(0),
@@ -85,9 +88,40 @@ impl Layout {
         self.generation_max.store(bytes_max / 2, Ordering::Relaxed);
     }
 
+    /// What is configured, with the types of keys that the catalog of the default shard has, as far as it
+    /// is known. What they were when they were first known, they stay: rows are where that says.
+    pub fn typed(&self, known: Option<&Known>) -> Arc<Sharding> {
+        if !self.sharding.is_open() {
+            return Arc::clone(&self.sharding);
+        }
+        {
+            let typed = self.typed.read();
+            match (&*typed, known.map(Known::number)) {
+                (Some((_, typed)), None) => return Arc::clone(typed),
+                (Some((by, typed)), Some(number)) if *by >= number => return Arc::clone(typed),
+                (None, None) => return Arc::clone(&self.sharding),
+                (_, Some(_)) => {}
+            }
+        }
+        let Some(known) = known else { return Arc::clone(&self.sharding) };
+        let mut typed = self.typed.write();
+        let before = typed.as_ref().map(|(_, before)| &**before);
+        let next = Arc::new(self.sharding.typed(known.columns(), before));
+        if before != Some(&*next) {
+            for (group, keys) in next.groups() {
+                match keys {
+                    Ok((kind, _)) => tracing::info!(group, "keys of shards are of type {kind}"),
+                    Err(why) => tracing::warn!("statements by key are refused: {why}"),
+                }
+            }
+        }
+        *typed = Some((known.number(), Arc::clone(&next)));
+        next
+    }
+
     /// What a query over several shards becomes. It has values of its text in it: it is for that alone.
     pub(super) fn fan(&self, text: &[u8], known: Option<&Known>) -> Result<Fan, Refusal> {
-        fan(text, &Seen { sharding: &self.sharding, known }, &Builtins)
+        fan(text, &Seen { sharding: &self.typed(known), known }, &Builtins)
     }
 
     /// Whether a change of rows may run on several shards as it is; `copies`: of rows that all of them have.
@@ -97,7 +131,7 @@ impl Layout {
         known: Option<&Known>,
         copies: bool,
     ) -> Result<(), Refusal> {
-        changes_rows(text, &Seen { sharding: &self.sharding, known }, &Builtins, copies)
+        changes_rows(text, &Seen { sharding: &self.typed(known), known }, &Builtins, copies)
     }
 
     /// The plan of a text, by what is known of the default shard.
@@ -151,7 +185,8 @@ impl Planned {
     /// Of a text, and of what stands for all that differ from it in literals: nothing here may hang on
     /// those.
     fn new(layout: &Layout, text: &[u8], common: &[u8], known: Option<&Known>) -> Self {
-        let seen = Seen { sharding: &layout.sharding, known };
+        let sharding = layout.typed(known);
+        let seen = Seen { sharding: &sharding, known };
         let plan = plan(text, &seen);
         let facts = facts(text);
         let schemas = layout.sharding.schemas().map(|schemas| {

@@ -1,6 +1,7 @@
 //! What clients are told whose requests can't be run on shards.
 
 use crate::client::condition;
+use crate::shard::NoShard;
 use crate::sql::facts::Name;
 use crate::sql::keys::Refusal;
 use crate::wire::reply::Report;
@@ -28,6 +29,18 @@ pub(super) const BY_HAND: &str = "Compare its key column with a value, or say wh
 
 pub(super) fn too_long() -> Box<Report> {
     refused("a statement that is longer than max_statement_size", "Raise max_statement_size.")
+}
+
+/// Why a key has no shard.
+pub(super) fn without_shard(why: &NoShard) -> Box<Report> {
+    match why {
+        NoShard::Encoding => not_utf8(),
+        NoShard::Untyped(_) => Box::new(condition::SHARDS_UNKNOWN.report()),
+        NoShard::WrongType { .. } => {
+            refused(why, "Make the columns agree, or set key_type in the group's configuration.")
+        }
+        _ => refused(why, ""),
+    }
 }
 
 pub(super) fn not_utf8() -> Box<Report> {

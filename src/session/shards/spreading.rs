@@ -1,7 +1,7 @@
 //! What becomes of a statement that is for several shards.
 
 use super::planner::Planner;
-use super::refusals::{not_utf8, refusal_of, refused};
+use super::refusals::{not_utf8, refusal_of, refused, without_shard};
 use crate::shard::copy::Format;
 use crate::shard::{ShardId, Values};
 use crate::sql::fan::{Defining, Fan, Rows, defining};
@@ -70,6 +70,10 @@ impl Planner<'_> {
         let format = std::str::from_utf8(text)
             .map_err(|_not_utf8| Construct::Text)
             .and_then(|text| Format::read(text, key, self.strings));
+        let sharding = self.layout.typed(self.known.as_deref());
+        if let Some((_, keys)) = sharding.groups().nth(usize::from(to.group)) {
+            keys.map_err(|why| without_shard(&why))?;
+        }
         let about = |construct| refusal_of(&Refusal { table: Some(to.table.clone()), construct });
         let format = format.map_err(about)?;
         if !self.utf8 && !format.utf8 {
@@ -85,10 +89,11 @@ impl Planner<'_> {
         values: &mut Values<'_>,
     ) -> Result<Spreading<'t>, Box<Report>> {
         let rows = Rows::read(text).map_err(|why| refusal_of(&why))?;
-        let shard = |row| self.layout.sharding.row(keyed, row, values);
+        let sharding = self.layout.typed(self.known.as_deref());
+        let shard = |row| sharding.row(keyed, row, values);
         let shards = (0..rows.count()).map(shard).collect::<Result<Option<Vec<_>>, _>>();
         let slots = keyed.roots.first().and_then(|root| root.among.first());
-        match shards.map_err(|why| refused(why, ""))? {
+        match shards.map_err(|why| without_shard(&why))? {
             Some(shards) if slots.is_some_and(|one| one.slots.len() == rows.count()) => {
                 Ok(Spreading::Rows(rows, shards))
             }

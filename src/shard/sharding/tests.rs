@@ -48,7 +48,12 @@ fn shown(target: Result<Target, NoShard>) -> String {
         Err(NoShard::Several { shards, .. }) => format!("several {shards}"),
         Err(NoShard::NoParameter(number)) => format!("no ${number}"),
         Err(NoShard::UnknownType(number)) => format!("type of ${number}"),
-        Err(NoShard::Encoding | NoShard::NoGroup(_)) => "not here".to_owned(),
+        Err(
+            NoShard::Encoding
+            | NoShard::NoGroup(_)
+            | NoShard::Untyped(_)
+            | NoShard::WrongType { .. },
+        ) => "not here".to_owned(),
     }
 }
 

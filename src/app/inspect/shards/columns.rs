@@ -88,18 +88,13 @@ pub(super) fn key(table: &Table, column: &str, kind: KeyType) -> Option<Fault> {
         let hint = "equal keys may be on different shards: give the column another COLLATE";
         return Some((text, Level::Error, hint));
     }
-    let width = |kind: KeyType| match kind {
-        KeyType::Int2 => 2,
-        KeyType::Int4 => 4,
-        _ => 8,
-    };
     let both = kind.is_integer() && own.is_integer();
     if own != kind && !both {
         let text = format!("its key {column} is {is}, and key_type is {kind}");
         let hint = "keys are looked for on the wrong shards: correct key_type, or the column";
         return Some((text, Level::Error, hint));
     }
-    if both && width(own) > width(kind) {
+    if both && own.width() > kind.width() {
         let text = format!("its key {column} is {is}, and key_type is {kind}");
         let hint = "keys that are too large for key_type are refused: correct it";
         return Some((text, Level::Error, hint));

@@ -39,6 +39,8 @@ pub(in crate::app::inspect) fn compare(
     held: &BTreeMap<String, Held>,
 ) -> Vec<Check> {
     let place = format!("databases.{}", home.name);
+    let columns = held.get(&home.name).map(Held::key_columns).unwrap_or_default();
+    let sharding = &sharding.typed(&columns, None);
     let mut compared = Compared { home, sharding, tables: Vec::new(), checks: Vec::new() };
     let mut asked: Vec<(&str, &Held)> = Vec::new();
     for (name, at) in shards.names.iter().zip((0..=u8::MAX).map(ShardId)) {
@@ -63,6 +65,7 @@ pub(in crate::app::inspect) fn compare(
     }
     compared.checks.extend(settings::compare(home, &asked));
     compared.schemas(shards);
+    compared.types();
     compared.tables(shards);
     compared.checks
 }
@@ -131,7 +134,7 @@ impl Compared<'_> {
             };
             add("shard tables", relation(own, table.keyed.is_some()));
             if let Some((group, column)) = table.keyed
-                && let Some((_, kind, placement)) = self.sharding.groups().nth(group)
+                && let Some((_, Ok((kind, placement)))) = self.sharding.groups().nth(group)
             {
                 add("shard keys", columns::key(own, column, kind));
                 let by = By { column, kind, placement, shard: *at };
@@ -203,6 +206,17 @@ impl Compared<'_> {
     /// Whether a schema says where its tables are.
     fn is_tenant(&self, schema: &str) -> bool {
         self.sharding.schemas().is_some_and(|schemas| schemas.has(schema))
+    }
+
+    /// Groups whose keys are of a type that the catalog does not say.
+    fn types(&mut self) {
+        let wrong = self.sharding.groups().filter_map(|(_, keys)| keys.err());
+        let wrong: Vec<String> = wrong.map(|why| why.to_string()).collect();
+        for text in wrong {
+            let hint =
+                "statements by these keys are refused: make the columns agree, or set key_type";
+            self.push("shard keys", None, text, Some((Level::Error, hint)));
+        }
     }
 
     /// Schemas that say where their tables are.
