@@ -89,7 +89,8 @@ const DEFAULTS: &str = "SELECT role, name, value FROM (SELECT '' AS role, name, 
 
 /// Columns of tables, as pairs of names; a domain is what is below it.
 const COLUMNS: &str = "SELECT n.nspname, c.relname, a.attname, \
-     format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, NULL), \
+     format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, \
+     CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END), \
      coalesce(to_jsonb(l) ->> 'collisdeterministic', 'true') = 'false' \
      FROM unnest($1::text[], $2::text[]) AS asked (relation, name) \
      JOIN pg_class c ON c.relname = asked.relation AND c.relkind IN ('r', 'p', 'f') \

@@ -21,7 +21,9 @@ pub use commands::{Command, Discarded, command, commands};
 pub use effects::{Effects, Leaves, Mentions, Prepare, Resets, effects, prepare, prepares};
 pub use fingerprint::fingerprint;
 pub use names::{defines, names_any};
-pub use schemas::{PathSetting, Qualifiers, path_setting, qualifiers, relations, search_path};
+pub use schemas::{
+    PathSetting, Qualifiers, begins_with, path_setting, qualifiers, relations, search_path,
+};
 pub use shards::{
     Bracket, Changes, ShardHint, ShardSetting, WrongHint, bracket, changes, is_prelude, names_path,
     names_shards, shard_hint, shard_setting,

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    CopySource, Cte, Ident, ObjectName, ObjectNamePart, Query, SetExpr, Statement, Visit, Visitor,
+    CopySource, Cte, Delete, FromTable, Ident, Insert, Merge, ObjectName, ObjectNamePart, Query,
+    SetExpr, Statement, TableFactor, TableObject, TableWithJoins, Update, Visit, Visitor,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -49,6 +50,12 @@ pub fn qualifiers(text: &[u8]) -> Option<Qualifiers> {
         found.before_dots.insert(name);
     }
     Some(found)
+}
+
+/// Whether a text begins with one of these words.
+pub fn begins_with(text: &[u8], words: &[&str]) -> bool {
+    let first = Scanner::new(text).token().ok().flatten();
+    first.is_some_and(|first| words.iter().any(|word| first.is(word)))
 }
 
 fn tokens(text: &[u8]) -> Result<Vec<Token<'_>>, Unclear> {
@@ -209,27 +216,58 @@ impl Visitor for Walk {
         if names_table { ControlFlow::Break(NotOurs) } else { ControlFlow::Continue(()) }
     }
 
+    /// What is written to is a table, whatever else has its name.
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<NotOurs> {
+        let target = match statement {
+            Statement::Insert(Insert { table: TableObject::TableName(name), .. })
+            | Statement::Update(Update {
+                table: TableWithJoins { relation: TableFactor::Table { name, .. }, .. },
+                ..
+            })
+            | Statement::Merge(Merge { table: TableFactor::Table { name, .. }, .. }) => name,
+            Statement::Delete(Delete {
+                from: FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from),
+                ..
+            }) => match from.as_slice() {
+                [TableWithJoins { relation: TableFactor::Table { name, .. }, .. }] => name,
+                _ => return ControlFlow::Break(NotOurs),
+            },
+            Statement::Insert(_) | Statement::Update(_) | Statement::Merge(_) => {
+                return ControlFlow::Break(NotOurs);
+            }
+            _ => return ControlFlow::Continue(()),
+        };
+        match relation(target) {
+            Some(name) => drop(self.relations.insert(name)),
+            None => return ControlFlow::Break(NotOurs),
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_query(&mut self, _: &Query) -> ControlFlow<NotOurs> {
         self.scopes.pop();
         ControlFlow::Continue(())
     }
 
     fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<NotOurs> {
-        let mut parts = Vec::new();
-        for part in &name.0 {
-            let ObjectNamePart::Identifier(part) = part else {
-                return ControlFlow::Break(NotOurs);
-            };
-            parts.push(fold(part));
-        }
-        let Some(name) = parts.pop() else { return ControlFlow::Break(NotOurs) };
-        let schema = parts.pop();
+        let Some(name) = relation(name) else { return ControlFlow::Break(NotOurs) };
         let is_cte = |name: &str| self.scopes.iter().flatten().any(|cte| **cte == *name);
-        if schema.is_some() || !is_cte(&name) {
-            self.relations.insert(Name { schema, name });
+        if name.schema.is_some() || !is_cte(&name.name) {
+            self.relations.insert(name);
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The name of a relation.
+fn relation(name: &ObjectName) -> Option<Name> {
+    let mut parts = Vec::new();
+    for part in &name.0 {
+        let ObjectNamePart::Identifier(part) = part else { return None };
+        parts.push(fold(part));
+    }
+    let name = parts.pop()?;
+    Some(Name { schema: parts.pop(), name })
 }
 
 impl Walk {
@@ -356,6 +394,9 @@ mod tests {
             ("WITH RECURSIVE x AS (SELECT 1 FROM x) SELECT * FROM x", Some("")),
             ("WITH x AS (DELETE FROM a RETURNING 1) INSERT INTO b SELECT * FROM x", Some("a b")),
             ("SELECT 1; DELETE FROM a", Some("a")),
+            ("WITH a AS (SELECT 1 FROM b) INSERT INTO a SELECT * FROM a", Some("a b")),
+            ("WITH a AS (SELECT 1) UPDATE a SET x = 1", Some("a")),
+            ("WITH a AS (SELECT 1) DELETE FROM a", Some("a")),
             ("CREATE TABLE a (b int)", None),
             ("SELECT 1 INTO a", None),
             ("COPY (SELECT * FROM a JOIN b.c ON true) TO STDOUT", Some("a b.c")),

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::doubt::{Doubt, Forced, Named, Said};
+use super::doubt::{Doubt, Forced, Named, Said, SaidPath};
 use super::plans::{Layout, Planned};
 use super::refusals::{BY_HAND, about, not_utf8, refusal_of, refused, too_long, without_shard};
 use crate::catalog::Known;
@@ -280,6 +280,9 @@ impl Planner<'_> {
         }
         if changes.ends && doubt.said != Said::Settled {
             doubt.said = Said::Unclear;
+        }
+        if changes.ends && doubt.path != SaidPath::Settled {
+            doubt.path = SaidPath::Unclear;
         }
         // Whatever is wrong, a transaction can be ended.
         if matches!(planned.bracket, Some(Bracket::Commit | Bracket::Rollback)) {

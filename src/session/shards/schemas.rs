@@ -14,7 +14,7 @@ use crate::server::manner::Manner;
 use crate::shard::ShardId;
 use crate::sql::facts::{Builtin, Certainty, Facts, Name, builtin};
 use crate::sql::keys::{Plan, Table, Tables};
-use crate::sql::{names_path, path_setting, qualifiers, relations, search_path};
+use crate::sql::{begins_with, names_path, path_setting, qualifiers, relations, search_path};
 use crate::wire::reply::Report;
 
 /// What a text names, as far as it decides that.
@@ -31,9 +31,29 @@ pub(super) struct BySchema {
     elsewhere: bool,
     /// It names what is without a schema, and on the default shard alone if it is in none of those.
     plain: bool,
+    /// It asks what is found in `search_path`.
+    asks: bool,
     /// What it names can't be read.
     unclear: bool,
 }
+
+/// Texts that begin so define something, or are about one table: names without a schema in them are looked up
+/// where they run.
+const DEFINING: [&str; 13] = [
+    "alter", "analyse", "analyze", "cluster", "comment", "copy", "create", "drop", "grant",
+    "refresh", "reindex", "revoke", "vacuum",
+];
+/// Functions that say what is found in `search_path`.
+const ASKING: [&str; 8] = [
+    "current_schema",
+    "current_schemas",
+    "pg_get_serial_sequence",
+    "pg_table_is_visible",
+    "to_regclass",
+    "to_regproc",
+    "to_regprocedure",
+    "to_regtype",
+];
 
 impl BySchema {
     /// Of a text with this plan and these facts.
@@ -54,7 +74,9 @@ impl BySchema {
                 let own = is_one(schema) || matches!(schema, "pg_catalog" | "information_schema");
                 !own && tables.known.is_none_or(|known| !known.all_of_name(name, |_| false))
             });
-            return Self { named, looks_up: true, elsewhere, ..Self::default() };
+            // What is no definition may be about what the default shard has.
+            let plain = facts.statements > 1 || !begins_with(text, &DEFINING);
+            return Self { named, looks_up: true, elsewhere, plain, ..Self::default() };
         };
         let is_default = |name: &Name| tables.all.table(name) == Table::Default;
         let plain = |name: &&Name| name.schema.is_none();
@@ -66,13 +88,19 @@ impl BySchema {
         });
         let (sets, calls): (Vec<_>, Vec<_>) =
             calls.partition(|(name, _)| &*name.name == "set_config");
-        let looks_up = !calls.is_empty() || relations.iter().any(|name| name.schema.is_none());
+        let in_path = |name: &Name| match name.schema.as_deref() {
+            None | Some("pg_catalog" | "information_schema") => true,
+            Some(_) => false,
+        };
+        let asks = facts.calls.keys().any(|name| ASKING.contains(&&*name.name));
+        let looks_up = asks || !calls.is_empty() || relations.iter().any(in_path);
         Self {
             named,
             only_sets: !looks_up,
             looks_up: looks_up || !sets.is_empty(),
             elsewhere: relations.iter().filter(other).any(is_default),
             plain: relations.iter().filter(plain).any(is_default),
+            asks,
             unclear: false,
         }
     }
@@ -131,11 +159,15 @@ impl Planner<'_> {
     ) -> Result<Option<ShardId>, Box<Report>> {
         let changes = planned.changes;
         let before = doubt.path;
-        if changes.ends && before != SaidPath::Settled {
-            doubt.path = SaidPath::Unclear;
+        // Behind the end of a transaction another path may count.
+        let is_told = before != SaidPath::Settled || self.manner.search_path.is_some();
+        if changes.ends && is_told && by.looks_up && !by_hand {
+            return Err(behind_setting());
         }
         if changes.path || changes.by_function && names_path(text) {
-            if let Some(setting) = path_setting(text) {
+            let is_read =
+                |names: &[Box<str>]| self.utf8 || names.iter().all(|name| name.is_ascii());
+            if let Some(setting) = path_setting(text).filter(|it| is_read(&it.schemas)) {
                 let shard = self.of_path(&setting.schemas)?;
                 doubt.path = match doubt.inside || !setting.local {
                     true => SaidPath::Here(shard),
@@ -150,7 +182,8 @@ impl Planner<'_> {
                 return Err(behind_setting());
             }
         }
-        if planned.free || matches!(planned.plan, Plan::Session) {
+        let is_free = planned.free && by.named.is_empty() && !by.asks;
+        if is_free || matches!(planned.plan, Plan::Session) {
             return Ok(None);
         }
         if by.unclear {

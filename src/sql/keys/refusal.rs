@@ -89,6 +89,8 @@ constructs! {
         Into, "a table that is made of a sharded one", "CREATE the table, and INSERT into it.";
         Code, "code that can't be looked into", "Run its statements one by one.";
         Prepare, "PREPARE of a statement about sharded tables", "Prepare it by the protocol.";
+        Execute, "EXECUTE of what may be about any shard",
+            "Execute it by the protocol, or name the shard: /* pgweir: shard=… */.";
         TwoPhase, "a prepared transaction", "Use a transaction on one shard.";
         ServerFile, "COPY from or to a file of the server", "Use STDIN or STDOUT.";
         Several, "statements in one text that belong to different shards", "Send them one by one.";

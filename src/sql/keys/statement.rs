@@ -83,6 +83,10 @@ impl Command<'_> {
             }
             "commit" | "rollback" => return Ok(Plan::Session),
             "do" | "call" => return Err(Refusal::of(Construct::Code)),
+            "execute" => return Err(Refusal::of(Construct::Execute)),
+            "create" if self.find("execute").is_some_and(|at| self.statement.is(at - 1, "as")) => {
+                return Err(Refusal::of(Construct::Execute));
+            }
             // Whatever table it is of: where it is not on all shards, one of them says so.
             "drop" | "alter" | "reindex" if self.is(1, "index") => return Ok(Plan::Defines),
             // They are of a server, and have names of their own.
@@ -100,7 +104,7 @@ impl Command<'_> {
             },
             "prepare" => Err(Refusal::of(Construct::Prepare)),
             "create" if self.fills() => Err(Refusal::of(Construct::Into)),
-            "execute" | "notify" | "checkpoint" => Ok(Plan::Default),
+            "notify" | "checkpoint" => Ok(Plan::Default),
             "create" | "alter" | "drop" | "grant" | "revoke" | "comment" | "reindex" | "vacuum"
             | "analyze" | "analyse" | "cluster" | "refresh" | "import" | "security"
             | "reassign" | "truncate" | "lock" | "repack" => Ok(Plan::Defines),

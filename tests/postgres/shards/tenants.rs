@@ -6,6 +6,7 @@ use super::sessions::{assert_refused, simple};
 use crate::support::{
     APP_USER, Cluster, LIMIT, PASSWORD, Pooler, check, cluster, eventually, psql, psql_rows,
 };
+use crate::wire;
 
 /// A database over two others of one server: `a` has tenant_1, `b` has tenant_2 and tenant_3. What stands where it
 /// is not looked for says "wrong".
@@ -305,4 +306,47 @@ fn schemas_that_are_elsewhere_are_told_by_check() {
     let (lines, _) = told();
     let missing = "warning: shard schemas databases.shop: schema tenant_2 is on no shard, and looked for on b";
     assert!(lines.iter().any(|line| line.starts_with(missing)), "{lines:#?}");
+}
+
+#[test]
+fn path_of_a_transaction_is_not_that_of_what_comes_behind_it() {
+    let tenants = tenants();
+    let parameters = [("user", APP_USER), ("database", "shop")];
+    let count = "SELECT count(*) FROM notes";
+    for (script, heard) in [
+        // All of it comes at once.
+        (
+            "Q BEGIN / Q SET LOCAL search_path = tenant_2, public / Q SELECT note FROM orders / Q COMMIT / \
+             Q SELECT note FROM notes",
+            "C[BEGIN] ZT C[SET] ZT T D[t2] C[SELECT 1] ZT C[COMMIT] ZI T D[one] C[SELECT 1] ZI",
+        ),
+        (
+            "Q BEGIN / Q SET LOCAL search_path = tenant_2, public / Q SELECT note FROM orders / \
+             Q COMMIT; INSERT INTO notes VALUES ('lost')",
+            "C[BEGIN] ZT C[SET] ZT T D[t2] C[SELECT 1] ZT E[0A000] ZE",
+        ),
+        (
+            "Q BEGIN; INSERT INTO tenant_2.orders VALUES (2, 'x'); INSERT INTO notes VALUES ('lost'); COMMIT",
+            "E[0A000] ZI",
+        ),
+        (
+            "Q WITH notes AS (SELECT note FROM tenant_2.orders) INSERT INTO notes SELECT note FROM notes",
+            "E[0A000] ZI",
+        ),
+        // What stands in a statement that is prepared by SQL can't be seen.
+        (
+            "Q PREPARE p AS SELECT note FROM tenant_2.orders / Q PREPARE q AS SELECT 1 / Q EXECUTE q",
+            "E[0A000] ZI C[PREPARE] ZI E[0A000] ZI",
+        ),
+        ("Q TRUNCATE notes, tenant_2.orders", "E[0A000] ZI"),
+        (
+            "Q SET search_path = tenant_2, public / Q SELECT current_schema() / \
+             Q SELECT relname FROM pg_catalog.pg_class WHERE relname = 'orders' AND pg_table_is_visible(oid)",
+            "C[SET] ZI T D[tenant_2] C[SELECT 1] ZI T D[orders] C[SELECT 1] ZI",
+        ),
+    ] {
+        let mut client = wire::Client::login_with(tenants.pooler.port(), &parameters, PASSWORD);
+        client.talk(script, heard);
+    }
+    assert_eq!([tenants.on("shop_a", count), tenants.on("shop_b", count)], ["1", "1"]);
 }
