@@ -82,6 +82,7 @@ use crate::server::prepared::StatementTable;
 use crate::server::receive::Fault;
 use crate::server::reported::Reported;
 use crate::server::schema::Schemas;
+use crate::shard::ShardSet;
 use crate::sql::Command;
 use crate::traffic::{ErrorBook, Figure, Queries, Side, Traffics};
 use crate::wire::frame::{self};
@@ -395,7 +396,7 @@ impl Session {
                     Err(end) if self.reads_elsewhere(&end) => continue,
                     Err(end) => break end,
                 },
-                Next::Across(len) => match Box::pin(self.across(len)).await {
+                Next::Across(len, shards) => match Box::pin(self.across(len, shards)).await {
                     Ok(()) => continue,
                     Err(end) => break end,
                 },
@@ -502,8 +503,8 @@ impl Session {
                     match self.place(rest, output)? {
                         Placing::Goes => {}
                         Placing::Waits => return Ok(used),
-                        Placing::Across(len) => {
-                            next = Some(Next::Across(len));
+                        Placing::Across(len, shards) => {
+                            next = Some(Next::Across(len, shards));
                             return Ok(used);
                         }
                         Placing::Answered(count) => {
@@ -731,8 +732,8 @@ enum Next {
     Attached,
     /// The request waits for a server.
     Queue,
-    /// It runs on all shards, and has so many bytes.
-    Across(usize),
+    /// It has so many bytes, and runs on these shards.
+    Across(usize, ShardSet),
 }
 
 impl Client {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::budget::{Granted, Turn};
 use super::parting::ask_for_code;
-use super::{End, ServerPool, Session, Tenancy, client_gone, report};
+use super::{Client, End, ServerPool, Session, Tenancy, client_gone, report};
 use crate::client::condition;
 use crate::net::scratch;
 use crate::pool::{CheckoutError, Connector, Lease, Snapshot};
@@ -201,23 +201,8 @@ impl Session {
         if self.seat.poll_cancelled(cx).is_ready() {
             return Poll::Ready(Ok(Waited::Cancelled));
         }
-        let client = &mut self.client;
-        if !client.outbox.is_empty() {
-            client.outbox.flush(&mut client.socket, cx).map_err(client_gone)?;
-        }
-        while client.inbox.len() < HELD_MAX {
-            let read = scratch::with(|scratch| {
-                let read = client.socket.poll_read(cx, &mut scratch.input);
-                if let Poll::Ready(Ok(count)) = read {
-                    client.inbox.hold(scratch.input.get(..count).unwrap_or_default());
-                }
-                read
-            });
-            match read {
-                Poll::Pending => break,
-                Poll::Ready(Ok(count)) if count > 0 => {}
-                Poll::Ready(_) => return Poll::Ready(Ok(Waited::ClientGone)),
-            }
+        if !self.client.meanwhile(cx)? {
+            return Poll::Ready(Ok(Waited::ClientGone));
         }
         alarm.poll(cx).map(|()| Ok(Waited::Alarm))
     }
@@ -305,4 +290,29 @@ impl Session {
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Instant {
     const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
     a.into_iter().chain(b).min().unwrap_or_else(|| Instant::now() + FAR)
+}
+
+impl Client {
+    /// Sends a client that waits for its request what there is for it, and reads what it sends behind that,
+    /// up to a limit; `false` if it is gone.
+    pub(super) fn meanwhile(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        if !self.outbox.is_empty() {
+            self.outbox.flush(&mut self.socket, cx).map_err(client_gone)?;
+        }
+        while self.inbox.len() < HELD_MAX {
+            let read = scratch::with(|scratch| {
+                let read = self.socket.poll_read(cx, &mut scratch.input);
+                if let Poll::Ready(Ok(count)) = read {
+                    self.inbox.hold(scratch.input.get(..count).unwrap_or_default());
+                }
+                read
+            });
+            match read {
+                Poll::Pending => break,
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
 }

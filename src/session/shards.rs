@@ -21,7 +21,7 @@ use parking_lot::RwLock;
 pub(super) use self::ahead::Ahead;
 pub(super) use self::doubt::Doubt;
 pub use self::explain::ShardRoute;
-pub(super) use self::planner::{Demand, Found, Planner};
+pub(super) use self::planner::{Demand, Found, Planner, declared};
 pub use self::plans::Layout;
 pub(super) use self::refusals::refused;
 pub(super) use self::spreading::Spreading;
@@ -34,7 +34,7 @@ use crate::config::PoolMode;
 use crate::route::Role;
 use crate::server::params::Params;
 use crate::server::reported::Reported;
-use crate::shard::ShardId;
+use crate::shard::{ShardId, ShardSet};
 use crate::sql::copy::Strings;
 use crate::sql::keys::Access;
 use crate::sql::{Bracket, bracket};
@@ -99,8 +99,8 @@ pub(super) enum Placing {
     Answered(usize),
     /// It is not whole yet.
     Waits,
-    /// It runs on all shards, and has so many bytes.
-    Across(usize),
+    /// It has so many bytes, and runs on these shards.
+    Across(usize, ShardSet),
 }
 
 impl Sharded {
@@ -264,8 +264,10 @@ impl Session {
         match demand {
             Ok(Demand::Anywhere) => self.hop(default)?,
             Ok(Demand::On(shard)) => self.hop(shard)?,
-            Ok(Demand::Parts(_, access)) if !holds || access == Access::Reads && in_between => {
-                return Ok(Placing::Across(len));
+            Ok(Demand::Parts(shards, access))
+                if !holds || access == Access::Reads && in_between =>
+            {
+                return Ok(Placing::Across(len, shards));
             }
             // It is refused there.
             Ok(Demand::Parts(..)) => self.hop(default)?,

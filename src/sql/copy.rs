@@ -378,6 +378,18 @@ fn undoubled(inside: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What a letter behind a backslash stands for, in strings and in rows.
+pub fn control(letter: u8) -> Option<u8> {
+    Some(match letter {
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        _ => return None,
+    })
+}
+
 /// The inside of `E'…'`. What only some versions know, or nobody needs, is `None`.
 fn unescaped(inside: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
@@ -392,18 +404,13 @@ fn unescaped(inside: &[u8]) -> Option<Vec<u8>> {
             (b'\\', [escaped, behind @ ..]) => {
                 rest = behind;
                 out.push(match *escaped {
-                    b'b' => 0x08,
-                    b'f' => 0x0c,
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
                     b'x' | b'0'..=b'7' => {
                         let (value, behind) = number(*escaped, behind)?;
                         rest = behind;
                         value
                     }
                     byte if byte.is_ascii_punctuation() => byte,
-                    _ => return None,
+                    letter => control(letter)?,
                 });
             }
             (b'\'' | b'\\', _) => return None,

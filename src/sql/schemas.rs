@@ -10,17 +10,13 @@ use sqlparser::ast::{
     CopySource, Cte, Delete, FromTable, Ident, Insert, Merge, ObjectName, ObjectNamePart, Query,
     SetExpr, Statement, TableFactor, TableObject, TableWithJoins, Update, Visit, Visitor,
 };
-use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::parser::Parser;
 
 use super::facts::{Name, TEXT_MAX};
+use super::keys;
 use super::scan::{Scanner, Token, Unclear};
 
 /// Postgres cuts longer names off.
 const NAME_MAX: usize = 63;
-
-/// How deep the parser may go; what its stack takes then is bounded.
-const RECURSION: usize = 60;
 
 /// What a text names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,9 +75,10 @@ fn name_of(token: Token<'_>) -> Option<Option<Box<str>>> {
 }
 
 /// A name as long as Postgres keeps it.
-fn cut(name: String) -> Box<str> {
+fn cut(name: impl Into<Box<str>>) -> Box<str> {
+    let name = name.into();
     match name.len() {
-        0..=NAME_MAX => name.into(),
+        0..=NAME_MAX => name,
         _ => {
             let end = (0..=NAME_MAX).rev().find(|at| name.is_char_boundary(*at));
             name.get(..end.unwrap_or_default()).unwrap_or_default().into()
@@ -162,8 +159,7 @@ pub fn path_setting(text: &[u8]) -> Option<PathSetting> {
 /// anything else in the text, or it can't be taken apart.
 pub fn relations(text: &[u8]) -> Option<BTreeSet<Name>> {
     let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= TEXT_MAX)?;
-    let parser = Parser::new(&PostgreSqlDialect {}).with_recursion_limit(RECURSION);
-    let statements = parser.try_with_sql(text).ok()?.parse_statements().ok()?;
+    let statements = keys::parser(text)?.parse_statements().ok()?;
     let mut walk = Walk::default();
     for statement in &statements {
         if !is_known(statement) || statement.visit(&mut walk).is_break() {
@@ -259,15 +255,10 @@ impl Visitor for Walk {
     }
 }
 
-/// The name of a relation.
-fn relation(name: &ObjectName) -> Option<Name> {
-    let mut parts = Vec::new();
-    for part in &name.0 {
-        let ObjectNamePart::Identifier(part) = part else { return None };
-        parts.push(fold(part));
-    }
-    let name = parts.pop()?;
-    Some(Name { schema: parts.pop(), name })
+/// The name of a relation, as long as Postgres keeps it.
+fn relation(written: &ObjectName) -> Option<Name> {
+    let Name { schema, name } = keys::name(written).ok()?;
+    Some(Name { schema: schema.map(cut), name: cut(name) })
 }
 
 impl Walk {
@@ -300,10 +291,7 @@ impl Visitor for Plain {
 }
 
 fn fold(name: &Ident) -> Box<str> {
-    match name.quote_style {
-        None => cut(name.value.to_ascii_lowercase()),
-        Some(_) => cut(name.value.clone()),
-    }
+    cut(keys::fold(name))
 }
 
 #[cfg(test)]

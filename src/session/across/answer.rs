@@ -53,7 +53,7 @@ impl Answer {
         (parameters, columns): (&[u8], &[u8]),
         held_max: usize,
     ) -> Result<Self, Fault> {
-        let given = if columns.is_empty() { &NO_COLUMNS[..] } else { columns };
+        let given = if columns.is_empty() { &NONE[..] } else { columns };
         Ok(Self {
             steps: asked.steps.clone().into(),
             is_query: asked.is_query,
@@ -109,29 +109,41 @@ impl Answer {
     }
 
     fn tell(&self, step: Step, out: &mut Vec<u8>) {
-        match step {
-            // A Query is not told that there are none.
-            Step::Columns if self.columns.is_empty() && self.is_query => {}
-            Step::Columns if self.columns.is_empty() => reply::raw(out, b'n', &[]),
-            Step::Described if self.columns.is_empty() => {
-                reply::raw(out, b't', &[&self.parameters]);
-                reply::raw(out, b'n', &[]);
-            }
-            Step::Parsed => reply::raw(out, b'1', &[]),
-            Step::Bound => reply::raw(out, b'2', &[]),
-            Step::Closed => out.extend_from_slice(&reply::CLOSE_COMPLETE),
-            Step::Described => {
-                reply::raw(out, b't', &[&self.parameters]);
-                reply::raw(out, b'T', &[&unformatted(&self.columns)]);
-            }
-            Step::Columns => reply::raw(out, b'T', &[&self.columns]),
-            Step::Rows => {}
-        }
+        tell(step, self.is_query, (&self.parameters, &self.columns), out);
     }
 }
 
-/// A RowDescription without columns.
-const NO_COLUMNS: [u8; 2] = [0; 2];
+/// Answers a message, but an Execute: of a statement with these parameters (as in a ParameterDescription) and
+/// columns (as in a RowDescription; empty for none).
+pub(super) fn tell(
+    step: Step,
+    is_query: bool,
+    (parameters, columns): (&[u8], &[u8]),
+    out: &mut Vec<u8>,
+) {
+    match step {
+        Step::Parsed => reply::raw(out, b'1', &[]),
+        Step::Bound => reply::raw(out, b'2', &[]),
+        Step::Closed => out.extend_from_slice(&reply::CLOSE_COMPLETE),
+        Step::Described => {
+            reply::raw(out, b't', &[parameters]);
+            match columns {
+                [] => reply::raw(out, b'n', &[]),
+                columns => reply::raw(out, b'T', &[&unformatted(columns)]),
+            }
+        }
+        Step::Columns => match columns {
+            // A Query is not told that there are none.
+            [] if is_query => {}
+            [] => reply::raw(out, b'n', &[]),
+            columns => reply::raw(out, b'T', &[columns]),
+        },
+        Step::Rows => {}
+    }
+}
+
+/// A description without parameters, or columns.
+pub(super) const NONE: [u8; 2] = [0; 2];
 
 /// The tag of a statement, without the NUL behind it.
 pub(super) fn worded(tag: &[u8]) -> String {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
 use super::asked::{Asked, LIMITED};
-use super::leg::{Leg, State};
+use super::leg::Leg;
 use super::work::{Kind, Work};
 use super::{Under, Vain, changed, faulty};
 use crate::session::shards::refused;
@@ -128,23 +128,8 @@ impl Session {
         let mut leg = self.begin_plain(first)?;
         work.ask_for_whole(&mut leg);
         under.legs.push(leg);
-        let mut parameters = Vec::new();
-        loop {
-            let heard = under.next(0, |tag, body| {
-                if tag == b't' {
-                    parameters = body.to_vec();
-                }
-                Ok(())
-            })?;
-            match heard {
-                Some((leg, b'Z')) => {
-                    leg.state = State::Done;
-                    break;
-                }
-                Some(_) => {}
-                None => self.more_of(under, Some(0)).await?,
-            }
-        }
+        let parameters = self.body_of(under, 0, b't').await?;
+        self.finish_leg(under, 0).await?;
         Under::put_away(under.legs.drain(..), &self.tenancy.house.cancels);
         work.declare(&parameters).ok_or_else(|| Vain::Refused(changed()))?;
         Ok(parameters)

@@ -41,11 +41,7 @@ impl Session {
             leg.state = State::Runs;
             self.begun(under, at).await?;
         }
-        self.merge(under, merge).await?;
-        for at in 0..under.legs.len() {
-            self.finish_leg(under, at).await?;
-        }
-        Ok(())
+        self.merge(under, merge).await
     }
 
     /// Waits for the first row or the end of a statement: a change has been carried out by then, as Postgres

@@ -69,7 +69,7 @@ impl Session {
             let Some(leg) = under.legs.get_mut(at) else { break };
             leg.query(work.text());
             leg.state = State::Copies;
-            let body = self.takes_rows(under, at).await?;
+            let body = self.body_of(under, at, b'G').await?;
             if begun.get_or_insert_with(|| body.clone()) != &body {
                 return Err(Vain::Refused(Box::new(condition::SHARDS_DIFFER.report())));
             }
@@ -87,7 +87,10 @@ impl Session {
             leg.state = State::Runs;
         }
         for at in 0..under.legs.len() {
-            self.stored(under, at).await?;
+            let tag = self.body_of(under, at, b'C').await?;
+            if let Some(leg) = under.legs.get_mut(at) {
+                (leg.tag, leg.state) = (tag, State::Ended);
+            }
             self.finish_leg(under, at).await?;
         }
         let tag = sum(under.legs.iter().map(|leg| &*leg.tag))
@@ -95,45 +98,6 @@ impl Session {
         self.commit(under).await?;
         reply::command_complete(&mut under.out, &tag);
         Ok(())
-    }
-
-    /// Waits until a leg takes rows; how it wants them.
-    async fn takes_rows(&mut self, under: &mut Under, at: usize) -> Result<Vec<u8>, Vain> {
-        let mut begun = Vec::new();
-        loop {
-            let heard = under.next(at, |tag, body| {
-                if tag == b'G' {
-                    begun.extend_from_slice(body);
-                }
-                Ok(())
-            })?;
-            match heard {
-                Some((_, b'G')) => return Ok(begun),
-                Some(_) => {}
-                None => self.more_of(under, Some(at)).await?,
-            }
-        }
-    }
-
-    /// Waits until a leg has stored its rows.
-    async fn stored(&mut self, under: &mut Under, at: usize) -> Result<(), Vain> {
-        let mut tag = Vec::new();
-        loop {
-            let heard = under.next(at, |kind, body| {
-                if kind == b'C' {
-                    tag.extend_from_slice(body);
-                }
-                Ok(())
-            })?;
-            match heard {
-                Some((leg, b'C')) => {
-                    (leg.tag, leg.state) = (tag, State::Ended);
-                    return Ok(());
-                }
-                Some(_) => {}
-                None => self.more_of(under, Some(at)).await?,
-            }
-        }
     }
 
     /// Passes the client's rows on to their end.

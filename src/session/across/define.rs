@@ -1,6 +1,6 @@
 //! Definitions on all shards: run as they are, one shard after the other, with a report of each.
 
-use super::answer::worded;
+use super::answer::{NONE, tell, worded};
 use super::asked::{Asked, Step};
 use super::leg::State;
 use super::work::Work;
@@ -138,17 +138,8 @@ impl Session {
 pub(super) fn tell_all(asked: &Asked, under: &mut Under, executed: impl Fn(&mut Under)) {
     for step in &asked.steps {
         match step {
-            Step::Parsed => reply::raw(&mut under.out, b'1', &[]),
-            Step::Bound => reply::raw(&mut under.out, b'2', &[]),
-            Step::Closed => under.out.extend_from_slice(&reply::CLOSE_COMPLETE),
-            Step::Described => {
-                reply::raw(&mut under.out, b't', &[&[0; 2]]);
-                reply::raw(&mut under.out, b'n', &[]);
-            }
-            // A Query is not asked for its columns.
-            Step::Columns if asked.is_query => {}
-            Step::Columns => reply::raw(&mut under.out, b'n', &[]),
             Step::Rows => executed(under),
+            step => tell(*step, asked.is_query, (&NONE, &[]), &mut under.out),
         }
     }
 }

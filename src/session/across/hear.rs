@@ -6,9 +6,8 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, timeout_at};
 
 use super::leg::{Leg, Silent, State};
-use super::{CHUNK, HELD_MAX, Under, Vain, faulty};
-use crate::net::scratch;
-use crate::session::{End, Session, client_gone};
+use super::{CHUNK, Under, Vain, faulty};
+use crate::session::{End, Session};
 use crate::shard::ShardId;
 use crate::shard::merge::{Fault, Merge, Step};
 use crate::wire::reply;
@@ -143,7 +142,7 @@ impl Session {
         }
     }
 
-    /// Puts the rows of all legs together.
+    /// Puts the rows of all legs together, and hears these out.
     pub(super) async fn merge(&mut self, under: &mut Under, merge: &mut Merge) -> Result<(), Vain> {
         loop {
             if under.out.len() >= CHUNK {
@@ -156,10 +155,37 @@ impl Session {
                 }
                 Step::Need(at) => Some(at),
                 Step::NeedAny => None,
-                Step::Done => return Ok(()),
+                Step::Done => break,
             };
             while !under.take_row(at, merge)? {
                 self.more_of(under, at).await?;
+            }
+        }
+        for at in 0..under.legs.len() {
+            self.finish_leg(under, at).await?;
+        }
+        Ok(())
+    }
+
+    /// The body of the next message of this type that a leg sends.
+    pub(super) async fn body_of(
+        &mut self,
+        under: &mut Under,
+        at: usize,
+        wanted: u8,
+    ) -> Result<Vec<u8>, Vain> {
+        let mut found = Vec::new();
+        loop {
+            let heard = under.next(at, |tag, body| {
+                if tag == wanted {
+                    found.extend_from_slice(body);
+                }
+                Ok(())
+            })?;
+            match heard {
+                Some((_, tag)) if tag == wanted => return Ok(found),
+                Some(_) => {}
+                None => self.more_of(under, Some(at)).await?,
             }
         }
     }
@@ -240,24 +266,9 @@ impl Session {
         if self.seat.poll_cancelled(cx).is_ready() {
             return Err(Vain::Cancelled);
         }
-        let client = &mut self.client;
-        if !client.outbox.is_empty() {
-            client.outbox.flush(&mut client.socket, cx).map_err(client_gone)?;
+        match self.client.meanwhile(cx)? {
+            true => Ok(()),
+            false => Err(End::ClientGone.into()),
         }
-        while client.inbox.len() < HELD_MAX {
-            let read = scratch::with(|scratch| {
-                let read = client.socket.poll_read(cx, &mut scratch.input);
-                if let Poll::Ready(Ok(count)) = read {
-                    client.inbox.hold(scratch.input.get(..count).unwrap_or_default());
-                }
-                read
-            });
-            match read {
-                Poll::Pending => break,
-                Poll::Ready(Ok(count)) if count > 0 => {}
-                Poll::Ready(_) => return Err(End::ClientGone.into()),
-            }
-        }
-        Ok(())
     }
 }

@@ -29,7 +29,7 @@ use self::asked::{Asked, Naming};
 use self::leg::{Leg, State};
 use self::work::{Kind, Work};
 use super::names::{NamesUndo, Unnamed};
-use super::shards::{Demand, Doubt, Sharded, refused};
+use super::shards::{Sharded, refused};
 use super::steering::{flushed, lazy, lazy_by_default};
 use super::{End, Session};
 use crate::cancel::Cancels;
@@ -71,8 +71,6 @@ impl From<End> for Vain {
 
 /// So much is put together before the client is sent it.
 const CHUNK: usize = 32 * 1024;
-/// A client may send this much meanwhile, before it is not read any more.
-const HELD_MAX: usize = 1024 * 1024;
 
 /// What is under way.
 #[derive(Default)]
@@ -106,14 +104,14 @@ impl Under {
 }
 
 impl Session {
-    /// Runs the request that the client's inbox begins with, of so many bytes, on all shards.
-    pub(super) async fn across(&mut self, len: usize) -> Result<(), End> {
+    /// Runs the request that the client's inbox begins with, of so many bytes, on these shards.
+    pub(super) async fn across(&mut self, len: usize, shards: ShardSet) -> Result<(), End> {
         let request: Box<[u8]> = self.client.inbox.held().get(..len).unwrap_or_default().into();
         self.client.inbox.join(&[], |_| Ok::<_, End>(len))?;
         self.seat.spread();
         let message_max = self.tenancy.terms.fan_out_max;
         let mut under = Under { message_max, ..Under::default() };
-        let ran = self.run_across(&request, &mut under).await;
+        let ran = self.run_across(&request, shards, &mut under).await;
         drop(self.seat.leave());
         let now = Instant::now();
         let seen = flushed(&self.tenancy, lazy_by_default(&self.tenancy), now);
@@ -199,11 +197,16 @@ impl Session {
         self.sharded().map_or("", |sharded| sharded.name(shard))
     }
 
-    async fn run_across(&mut self, request: &[u8], under: &mut Under) -> Result<(), Vain> {
+    async fn run_across(
+        &mut self,
+        request: &[u8],
+        shards: ShardSet,
+        under: &mut Under,
+    ) -> Result<(), Vain> {
         let asked = Asked::read(request, &self.names)
             .map_err(|what| Vain::Refused(refused(what, "Send the statement by itself.")))?;
         self.is_free(&asked)?;
-        let mut work = self.plan_across(request, &asked)?;
+        let mut work = self.plan_across(&asked, shards)?;
         if self.tenancy.terms.mode == PoolMode::Statement && work.transacts() {
             let what = "a change over several shards where pool_mode is statement";
             return Err(Vain::Refused(refused(what, "Use pool_mode = \"transaction\".")));
@@ -257,11 +260,7 @@ impl Session {
             leg.ask(&execute, 1);
             leg.state = if runs { State::Runs } else { State::Ended };
         }
-        self.merge(under, merge).await?;
-        for at in 0..under.legs.len() {
-            self.finish_leg(under, at).await?;
-        }
-        Ok(())
+        self.merge(under, merge).await
     }
 
     /// Whether the name that it gives to a statement is free.
@@ -281,14 +280,9 @@ impl Session {
     }
 
     /// What each shard is asked of it.
-    fn plan_across(&self, request: &[u8], asked: &Asked) -> Result<Work, Vain> {
+    fn plan_across(&self, asked: &Asked, shards: ShardSet) -> Result<Work, Vain> {
         let Some(sharded) = self.sharded() else { return Err(Vain::Refused(changed())) };
         let planner = sharded.planner(&self.tenancy, &self.params, &self.known);
-        let found = planner.request(request, &self.names, Doubt::default());
-        let demand = found.map_or_else(|| Err(changed()), |found| found.demand);
-        let Demand::Parts(shards, _) = demand.map_err(Vain::Refused)? else {
-            return Err(Vain::Refused(changed()));
-        };
         let terms = &self.tenancy.terms;
         let own = self.params.get(b"lock_timeout").is_some();
         let lock_timeout = terms.fan_out_lock_timeout.filter(|_| !own);

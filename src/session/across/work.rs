@@ -6,7 +6,7 @@ use super::Vain;
 use super::asked::{Asked, Step};
 use super::leg::{Leg, State};
 use crate::server::prepared::text_of;
-use crate::session::shards::{Planner, Spreading, refused};
+use crate::session::shards::{Planner, Spreading, declared, refused};
 use crate::shard::copy;
 use crate::shard::merge::Joined;
 use crate::shard::{ShardId, ShardSet, Values};
@@ -78,10 +78,10 @@ impl Work {
     ) -> Result<Self, Vain> {
         let text = text_of(&asked.identity);
         let types = asked.identity.get(text.len() + 1..).unwrap_or_default();
-        let declared = declared(types);
+        let known = declared(types);
         let given = Parameters::read(&asked.parameters);
         let mut values = match given {
-            Some(given) => Values::of_bind(text, given, &declared),
+            Some(given) => Values::of_bind(text, given, &known),
             None => Values::of_query(text),
         };
         if !planner.utf8 {
@@ -108,12 +108,12 @@ impl Work {
                 // in several places is of one type in all.
                 let is_open = |number: &u16| {
                     let at = usize::from(*number).checked_sub(1);
-                    matches!(at.and_then(|at| declared.get(at)), None | Some(0))
+                    matches!(at.and_then(|at| known.get(at)), None | Some(0))
                 };
                 learns = rows.computes
                     || asked.steps.contains(&Step::Described)
                     || rows.shared().iter().any(is_open);
-                each = parts(&rows, &of, shards, &declared, given)
+                each = parts(&rows, &of, shards, &known, given)
                     .ok_or_else(|| Vain::Refused(refused("a Bind that is cut", "")))?;
                 let place = |shard: &ShardId| shards.iter().position(|other| other == *shard);
                 Kind::Changes(Joined::Turns(of.iter().rev().filter_map(place).collect()))
@@ -204,12 +204,6 @@ impl Work {
     pub(super) fn text(&self) -> &[u8] {
         &self.all.text
     }
-}
-
-/// The types that a Parse declares.
-fn declared(types: &[u8]) -> Vec<u32> {
-    let types = types.get(2..).unwrap_or_default();
-    types.as_chunks().0.iter().map(|oid| u32::from_be_bytes(*oid)).collect()
 }
 
 /// The rows of each shard, with their values.

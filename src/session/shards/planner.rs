@@ -240,7 +240,7 @@ impl Planner<'_> {
         self.place(text, &planned, doubt, |planner, keyed| {
             let cut = || refusal_of(&Refusal { table: None, construct: Construct::Text });
             let parameters = Parameters::read(values).ok_or_else(cut)?;
-            let types = types(identity.get(text.len()..).unwrap_or_default());
+            let types = declared(identity.get(text.len() + 1..).unwrap_or_default());
             let mut values = Values::of_bind(text, parameters, &types);
             if ascii {
                 values = values.in_ascii();
@@ -375,6 +375,7 @@ impl Planner<'_> {
     /// Where a text has to run that has no key.
     fn unkeyed(&self, planned: &Planned, forced: Option<Forced>, everywhere: bool) -> Placed {
         let default = self.layout.sharding.default_shard();
+        let all = |access| Demand::Parts(self.layout.sharding.all(), access);
         match (&planned.plan, forced) {
             // A key says nothing of what is not spread by keys.
             (Plan::Default, Some(Forced { shard, by_name: false }))
@@ -387,11 +388,7 @@ impl Planner<'_> {
                 "Leave the key out, or name the shard: /* pgweir: shard=… */.",
             )),
             (_, Some(forced)) => Ok(Demand::On(forced.shard)),
-            (Plan::Default | Plan::Defines | Plan::Reference(Access::Writes), None)
-                if everywhere || !matches!(planned.plan, Plan::Default) =>
-            {
-                Ok(Demand::Parts(self.layout.sharding.all(), Access::Writes))
-            }
+            (Plan::Default, None) if everywhere => Ok(all(Access::Writes)),
             (Plan::Default, None) if planned.free => Ok(Demand::Anywhere),
             (Plan::Default, None) if planned.relations && self.known.is_none() => {
                 Err(Box::new(condition::SHARDS_UNKNOWN.report()))
@@ -402,15 +399,12 @@ impl Planner<'_> {
             {
                 Err(about(table, "a change without a value of the key column", BY_HAND))
             }
-            (Plan::AllShards(Everywhere { access, .. }), None) => {
-                Ok(Demand::Parts(self.layout.sharding.all(), *access))
-            }
-            (Plan::CopyIn(_), None) => {
-                Ok(Demand::Parts(self.layout.sharding.all(), Access::Writes))
+            (Plan::AllShards(Everywhere { access, .. }), None) => Ok(all(*access)),
+            (Plan::CopyIn(_) | Plan::Defines | Plan::Reference(Access::Writes), None) => {
+                Ok(all(Access::Writes))
             }
             (Plan::Refused(why), None) => Err(refusal_of(why)),
-            // They have no key, or are about no rows.
-            (Plan::Session | Plan::Keyed(_) | Plan::Reference(_) | Plan::Defines, None) => {
+            (Plan::Session | Plan::Keyed(_) | Plan::Reference(Access::Reads), None) => {
                 Ok(Demand::Anywhere)
             }
         }
@@ -489,8 +483,8 @@ impl Planner<'_> {
     }
 }
 
-/// The types that a Parse declares, from behind its text on.
-fn types(rest: &[u8]) -> Vec<u32> {
-    let types = rest.get(3..).unwrap_or_default();
+/// The types that a Parse declares, or a ParameterDescription tells.
+pub(in crate::session) fn declared(types: &[u8]) -> Vec<u32> {
+    let types = types.get(2..).unwrap_or_default();
     types.as_chunks().0.iter().map(|oid| u32::from_be_bytes(*oid)).collect()
 }

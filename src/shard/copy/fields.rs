@@ -1,5 +1,6 @@
 //! One field of a line: where it is, whether it is NULL, and what it says.
 
+use crate::sql::copy::control;
 use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
@@ -77,15 +78,10 @@ fn unescaped(raw: &[u8]) -> Vec<u8> {
         };
         rest = behind;
         out.push(match *escaped {
-            b'b' => 0x08,
-            b'f' => 0x0c,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
             b'v' => 0x0b,
             digit @ b'0'..=b'7' => number(&mut rest, digit - b'0', 8),
             b'x' if rest.first().is_some_and(u8::is_ascii_hexdigit) => number(&mut rest, 0, 16),
-            other => other,
+            other => control(other).unwrap_or(other),
         });
     }
     out

@@ -4,7 +4,8 @@ use super::Functions;
 use super::source::Source;
 use super::varying::{Freedom, asks_time};
 use crate::sql::keys::{
-    Construct, Found, Numbered, Refusal, Tables, one_statement, piece, readable, statements,
+    Construct, DEFINITIONS, Found, Numbered, Refusal, Tables, one_statement, piece, readable,
+    statements,
 };
 
 /// Whether an UPDATE, DELETE, MERGE, or INSERT … SELECT means on each shard what it would mean where all
@@ -64,11 +65,6 @@ pub fn defining(text: &[u8]) -> Found<Defining> {
         (true, _) => Err(Refusal::of(Construct::Several)),
     }
 }
-
-const DEFINITIONS: [&str; 17] = [
-    "alter", "analyse", "analyze", "cluster", "comment", "create", "drop", "grant", "import",
-    "reassign", "refresh", "reindex", "revoke", "security", "truncate", "vacuum", "repack",
-];
 
 fn has(statement: &Numbered<'_>, word: &str) -> bool {
     (0..statement.tokens.len()).any(|at| statement.is(at, word))

@@ -11,6 +11,12 @@ use super::{Access, Construct, CopyIn, Everywhere, Plan, Refusal, Slot, Table, T
 use crate::sql::facts::Name;
 use crate::sql::scan::Token;
 
+/// Statements that begin so define something, or are about tables as a whole.
+pub(in crate::sql) const DEFINITIONS: [&str; 17] = [
+    "alter", "analyse", "analyze", "cluster", "comment", "create", "drop", "grant", "import",
+    "reassign", "refresh", "reindex", "repack", "revoke", "security", "truncate", "vacuum",
+];
+
 /// How deep the parser may go; what its stack takes then is bounded.
 const RECURSION: usize = 60;
 
@@ -105,9 +111,8 @@ impl Command<'_> {
             "prepare" => Err(Refusal::of(Construct::Prepare)),
             "create" if self.fills() => Err(Refusal::of(Construct::Into)),
             "notify" | "checkpoint" => Ok(Plan::Default),
-            "create" | "alter" | "drop" | "grant" | "revoke" | "comment" | "reindex" | "vacuum"
-            | "analyze" | "analyse" | "cluster" | "refresh" | "import" | "security"
-            | "reassign" | "truncate" | "lock" | "repack" => Ok(Plan::Defines),
+            "lock" => Ok(Plan::Defines),
+            word if DEFINITIONS.contains(&word) => Ok(Plan::Defines),
             _ => Err(Refusal::of(Construct::Grammar)),
         }
     }
@@ -287,7 +292,7 @@ impl Command<'_> {
     }
 }
 
-pub(super) fn parser(text: &str) -> Option<Parser<'static>> {
+pub(in crate::sql) fn parser(text: &str) -> Option<Parser<'static>> {
     let parser = Parser::new(&PostgreSqlDialect {}).with_recursion_limit(RECURSION);
     parser.try_with_sql(text).ok()
 }

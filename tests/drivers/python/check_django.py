@@ -5,10 +5,11 @@ import decimal
 from urllib.parse import urlsplit
 
 import django
-from checks import CLIENTS, ROUNDS, SCHEMA, URL, check, equal, in_threads, main, raises
+from checks import CLIENTS, ROUNDS, SCHEMA, URL, check, equal, main
 from django.conf import settings
 from django.db import connection, connections, models, transaction
 from django.db.models import Count, F, Q, Sum
+from in_django import fails, in_connections
 
 NOON = datetime.datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=datetime.UTC)
 address = urlsplit(URL)
@@ -64,30 +65,6 @@ class Book(models.Model):
 
     class Meta:
         db_table = "books"
-
-
-def in_connections(fn, count=CLIENTS):
-    """Runs fn(number) in as many threads, each of which has connections of its own."""
-
-    def client(number):
-        try:
-            fn(number)
-        finally:
-            connections.close_all()
-
-    in_threads(client, count)
-
-
-def fails(sqlstate, fn, *args):
-    """Django's errors have the driver's as their cause."""
-
-    def unwrapped():
-        try:
-            fn(*args)
-        except django.db.Error as error:
-            raise error.__cause__ from error
-
-    raises(sqlstate, unwrapped)
 
 
 def value(query, *params, using="default"):

@@ -5,10 +5,11 @@ from decimal import Decimal
 from urllib.parse import urlsplit
 
 import django
-from checks import URL, check, equal, in_threads, main, raises
+from checks import URL, check, equal, main
 from django.conf import settings
-from django.db import connection, connections, models, transaction
+from django.db import connection, models, transaction
 from django.db.models import Avg, Count, Exists, F, Max, OuterRef, Sum
+from in_django import fails, in_connections
 from shards import COUNTRIES, LINES, ORDERS, USERS, country, eventually, price, server
 
 address = urlsplit(URL)
@@ -83,28 +84,6 @@ class Item(models.Model):
 
     class Meta:
         db_table = "items"
-
-
-def in_connections(fn, count):
-    def client(number):
-        try:
-            fn(number)
-        finally:
-            connections.close_all()
-
-    in_threads(client, count)
-
-
-def fails(sqlstate, fn, *args):
-    """Django's errors have the driver's as their cause."""
-
-    def unwrapped():
-        try:
-            fn(*args)
-        except django.db.Error as error:
-            raise error.__cause__ from error
-
-    raises(sqlstate, unwrapped)
 
 
 def users_of(shard):

@@ -478,13 +478,7 @@ fn what_comes_around_a_request_is_answered_as_by_one_server() {
 #[test]
 fn transaction_that_has_no_shard_yet_may_read_over_several() {
     let spread = spread();
-    let before = format!("[databases.{APP_DATABASE}]\n");
-    let with = super::through::configuration(&spread.shards, "").replacen(
-        &before,
-        &format!("{before}allow_fan_out_in_transactions = true\n"),
-        1,
-    );
-    super::changes::reload(&spread, &with);
+    spread.reload_with("allow_fan_out_in_transactions = true");
     let mut client = super::writes::login(&spread);
     let (read, id) = ("SELECT count(*) FROM users", one_each()[1]);
     client.talk(&format!("Q BEGIN / Q {read}"), "C[BEGIN] ZT T D[0] C[SELECT 1] ZT");

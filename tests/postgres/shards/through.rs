@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use pgweir::shard::{ShardId, Sharding};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use super::changes::reload;
 use super::exact;
 use crate::support::{
     APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, SUPERUSER, cluster, eventually, psql,
@@ -113,6 +114,13 @@ impl Spread {
             psql_rows(&shard.primary().url(SUPERUSER, PASSWORD, APP_DATABASE), sql)
         };
         self.shards.iter().map(on).collect()
+    }
+
+    /// Has these keys of the database read anew.
+    pub fn reload_with(&self, keys: &str) {
+        let table = format!("[databases.{APP_DATABASE}]\n");
+        let with = configuration(&self.shards, "").replacen(&table, &format!("{table}{keys}\n"), 1);
+        reload(self, &with);
     }
 
     pub fn console(&self, command: &str) -> String {

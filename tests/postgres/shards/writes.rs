@@ -3,12 +3,9 @@
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::through::{Spread, home, one_each, owned, rows, spread, spread_by};
+use super::through::{Spread, home, one_each, owned, rows, spread};
 use crate::support::{APP_DATABASE, APP_USER, LIMIT, PASSWORD, SUPERUSER, eventually, psql};
 use crate::wire;
-
-/// Adds to the database's own keys.
-pub const ALLOWED: &str = "allow_fan_out_writes = true";
 
 pub fn login(spread: &Spread) -> wire::Client {
     let parameters = [("user", APP_USER), ("database", APP_DATABASE)];
@@ -211,14 +208,8 @@ async fn change_without_a_key_needs_a_word() {
 
 #[tokio::test]
 async fn configuration_may_allow_changes_without_a_key() {
-    let spread = spread_by("bigint", "");
-    let before = format!("[databases.{APP_DATABASE}]\n");
-    let with = super::through::configuration(&spread.shards, "").replacen(
-        &before,
-        &format!("{before}{ALLOWED}\n"),
-        1,
-    );
-    super::changes::reload(&spread, &with);
+    let spread = spread();
+    spread.reload_with("allow_fan_out_writes = true");
     let client = spread.client().await;
     client
         .batch_execute(&format!("INSERT INTO users (id, name) VALUES {}", values(1..=40)))
