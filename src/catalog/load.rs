@@ -2,9 +2,9 @@
 
 use super::{
     Behind, By, Catalog, Defaults, Function, Hidden, Loaded, Oid, Orders, Overrides, Relation,
-    RelationKind, Volatility, orders,
+    RelationKind, Volatility, key_columns, orders,
 };
-use crate::server::ask::{AskError, Asker, Row, array};
+use crate::server::ask::{AskError, Asker, Row};
 use crate::server::connect::Target;
 use crate::shard::KeyColumn;
 
@@ -87,19 +87,6 @@ const DEFAULTS: &str = "SELECT role, name, value FROM (SELECT '' AS role, name, 
      WHERE c ~ '^default_transaction_(isolation|read_only)=' AND (s.setdatabase = 0 OR s.setdatabase = \
      (SELECT oid FROM pg_database WHERE datname = current_database()))) x ORDER BY rank";
 
-/// Columns of tables, as pairs of names; a domain is what is below it.
-const COLUMNS: &str = "SELECT n.nspname, c.relname, a.attname, \
-     format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, \
-     CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END), \
-     coalesce(to_jsonb(l) ->> 'collisdeterministic', 'true') = 'false' \
-     FROM unnest($1::text[], $2::text[]) AS asked (relation, name) \
-     JOIN pg_class c ON c.relname = asked.relation AND c.relkind IN ('r', 'p', 'f') \
-     AND c.relpersistence <> 't' JOIN pg_namespace n ON n.oid = c.relnamespace \
-     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = asked.name AND a.attnum > 0 \
-     AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid \
-     LEFT JOIN pg_collation l ON l.oid = a.attcollation \
-     WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2, 3";
-
 /// A number that is another when something of that which is loaded has changed. Rows are told apart by
 /// who has written them (`xmin`) but for relations, whose rows change for other reasons, too.
 const IMPRINT: &str = "SELECT concat((SELECT sum(hashtext(concat(oid, ' ', xmin))::bigint) FROM pg_proc), ' ', \
@@ -122,7 +109,7 @@ const IMPRINT: &str = "SELECT concat((SELECT sum(hashtext(concat(oid, ' ', xmin)
      current_setting('default_transaction_read_only'))";
 
 /// Rows that an answer may have. A database with more objects than that stays unknown.
-const ROWS_MAX: usize = 500_000;
+pub(super) const ROWS_MAX: usize = 500_000;
 
 /// What tells whether a catalog is as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,17 +142,8 @@ impl Reader {
         let rows = self.asker.ask(IMPRINT, &[]).await?;
         let imprint = rows.first().and_then(|row| value(row, 0)).ok_or_else(unreadable)?;
         let imprint = imprint.to_owned();
-        Ok(Imprint(imprint, self.orders().await?, self.columns(&overrides.columns).await?))
-    }
-
-    async fn columns(&mut self, asked: &[(String, String)]) -> Result<Vec<KeyColumn>, AskError> {
-        if asked.is_empty() {
-            return Ok(Vec::new());
-        }
-        let relations = array(asked.iter().map(|(relation, _)| relation));
-        let names = array(asked.iter().map(|(_, name)| name));
-        let rows = self.asker.ask_for(COLUMNS, &[&relations, &names], ROWS_MAX).await?;
-        rows.iter().map(|row| key_column(row).ok_or_else(unreadable)).collect()
+        let columns = key_columns(&mut self.asker, &overrides.columns).await?;
+        Ok(Imprint(imprint, self.orders().await?, columns))
     }
 
     async fn orders(&mut self) -> Result<Orders, AskError> {
@@ -198,7 +176,7 @@ impl Reader {
         let setting = |row| Some((value(row, 0)?, value(row, 1)?, value(row, 2)?));
         loaded.defaults = Defaults::new(rows.iter().filter_map(setting));
         loaded.orders = self.orders().await?;
-        loaded.columns = self.columns(&overrides.columns).await?;
+        loaded.columns = key_columns(&mut self.asker, &overrides.columns).await?;
         Ok(Catalog::new(loaded, overrides))
     }
 }
@@ -215,26 +193,16 @@ impl Catalog {
     }
 }
 
-fn unreadable() -> AskError {
+pub(super) fn unreadable() -> AskError {
     AskError::Refused("its catalog is not as expected".to_owned())
 }
 
-fn value(row: &Row, column: usize) -> Option<&str> {
+pub(super) fn value(row: &Row, column: usize) -> Option<&str> {
     row.get(column)?.as_deref()
 }
 
 fn oid(row: &Row, column: usize) -> Option<Oid> {
     value(row, column)?.parse().ok()
-}
-
-fn key_column(row: &Row) -> Option<KeyColumn> {
-    Some(KeyColumn {
-        schema: value(row, 0)?.into(),
-        table: value(row, 1)?.into(),
-        column: value(row, 2)?.into(),
-        kind: value(row, 3)?.into(),
-        merges: value(row, 4)? == "t",
-    })
 }
 
 fn function(row: &Row) -> Option<Function> {

@@ -7,6 +7,7 @@
 
 mod current;
 mod defaults;
+mod keys;
 mod kin;
 mod load;
 mod orders;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 pub use current::{Attempt, Catalogs, Current, Figures, Known};
 pub use defaults::{Defaults, Manners};
+pub use keys::key_columns;
 pub use load::{Imprint, Reader};
 pub use orders::Orders;
 pub use readings::{Kept, Reading, Readings};

@@ -14,7 +14,7 @@ pub struct KeyColumn {
     pub table: Box<str>,
     /// The column.
     pub column: Box<str>,
-    /// Its type, without a length, and what is below a domain.
+    /// Its type with its length, and what is below a domain.
     pub kind: Box<str>,
     /// Texts of different bytes may be equal.
     pub merges: bool,
@@ -59,7 +59,13 @@ impl Sharding {
             }
             let shown = format!("{schema}.{table}.{column}");
             let Some(own) = KeyType::of(kind) else {
-                return Err(format!("{shown} is {kind}, which is no type of keys"));
+                let bare = kind.split_once('(').and_then(|(bare, _)| KeyType::of(bare));
+                return Err(match bare {
+                    Some(_) => {
+                        format!("{shown} is {kind}, which cuts off blanks beyond its length")
+                    }
+                    None => format!("{shown} is {kind}, which is no type of keys"),
+                });
             };
             if *merges {
                 return Err(format!("{shown} has a collation for which different texts are equal"));
@@ -184,6 +190,16 @@ mod tests {
             (
                 &[("public", "users", "id", "numeric")],
                 Err("public.users.id is numeric, which is no type of keys"),
+            ),
+            (
+                &[("public", "users", "id", "character varying(9)")],
+                Err(
+                    "public.users.id is character varying(9), which cuts off blanks beyond its length",
+                ),
+            ),
+            (
+                &[("public", "users", "id", "character(9)")],
+                Err("public.users.id is character(9), which is no type of keys"),
             ),
             (&[], Err("the default shard's catalog has none of its key columns")),
         ] {

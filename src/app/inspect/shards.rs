@@ -13,6 +13,8 @@ use tokio::time::timeout;
 
 pub(super) use self::compare::compare;
 use super::LIMIT;
+use crate::app::shards::open_columns;
+use crate::catalog::key_columns;
 use crate::config::{Database, HostPort, Shards};
 use crate::server::ask::{AskError, Asker, Row, array};
 use crate::shard::KeyColumn;
@@ -43,6 +45,8 @@ pub(super) struct Tables {
     others: Vec<TableName>,
     /// Its schemas.
     schemas: BTreeSet<String>,
+    /// The columns whose types the configuration leaves to the catalog.
+    open: Vec<KeyColumn>,
 }
 
 /// A schema, and a name in it.
@@ -174,29 +178,18 @@ impl Held {
         self.settings.push((user.to_owned(), settings));
         if !matches!(self.tables, Some(Ok(_))) {
             let names = names(shards, home);
-            self.tables = Some(tables(asker, &names, has_partitions).await);
+            self.tables = Some(tables(asker, &names, &open_columns(shards), has_partitions).await);
         }
     }
 }
 
 impl Held {
-    /// All columns that may have keys.
-    fn key_columns(&self) -> Vec<KeyColumn> {
-        let Some(Ok(tables)) = &self.tables else { return Vec::new() };
-        let of_table = |((schema, name), table): (&TableName, &Table)| {
-            let column = |column: &Column| KeyColumn {
-                schema: schema.as_str().into(),
-                table: name.as_str().into(),
-                column: column.name.as_str().into(),
-                kind: column.base.as_str().into(),
-                merges: column.merges,
-            };
-            table.columns.iter().map(column).collect::<Vec<_>>()
-        };
-        // Views have none of their own.
-        let tables =
-            tables.named.iter().filter(|(_, table)| matches!(&*table.kind, "r" | "p" | "f"));
-        tables.flat_map(of_table).collect()
+    /// The columns that give keys their types, as the catalog of a default shard has them.
+    fn open_columns(&self) -> &[KeyColumn] {
+        match &self.tables {
+            Some(Ok(tables)) => &tables.open,
+            Some(Err(_)) | None => &[],
+        }
     }
 }
 
@@ -216,7 +209,12 @@ fn split(configured: &str) -> (Option<&str>, &str) {
     }
 }
 
-async fn tables(asker: &mut Asker, names: &str, has_partitions: bool) -> Result<Tables, AskError> {
+async fn tables(
+    asker: &mut Asker,
+    names: &str,
+    open: &[(String, String)],
+    has_partitions: bool,
+) -> Result<Tables, AskError> {
     rows(asker, PLAIN, &[]).await?;
     let mut tables = Tables::default();
     for row in rows(asker, TABLES, &[names]).await? {
@@ -248,6 +246,8 @@ async fn tables(asker: &mut Asker, names: &str, has_partitions: bool) -> Result<
             });
         }
     }
+    let open = timeout(LIMIT, key_columns(asker, open)).await;
+    tables.open = open.map_err(|_elapsed| AskError::TimedOut)??;
     let others = rows(asker, OTHERS, &[names]).await?;
     tables.others = others.iter().map(|row| (text(row, 0), text(row, 1))).collect();
     let schemas = rows(asker, SCHEMAS, &[]).await?;

@@ -173,3 +173,35 @@ async fn types_that_do_not_agree_are_told_and_never_guessed() {
     eventually("they are what they were", LIMIT, works);
     assert_eq!(simple(&client, by_key).await, ["1"]);
 }
+
+#[tokio::test]
+async fn what_check_says_of_types_is_what_comes_of_them() {
+    for (types, wrong) in [
+        ("CREATE DOMAIN name AS text", None),
+        ("CREATE DOMAIN name AS varchar(9)", Some("character varying(9), which cuts off blanks")),
+        ("CREATE DOMAIN name AS name", Some("name, which is no type of keys")),
+    ] {
+        let tables = "CREATE TABLE users (id public.name); CREATE TABLE orders (user_id text)";
+        let cluster = shards(&format!("{types}; {tables}"));
+        let toml = file(&cluster, &read_by(APP_USER), "");
+        let ended = check(&toml, &["--connect"]);
+        let pooler = Pooler::start(&toml);
+        let by_key = "SELECT id FROM public.users WHERE id = '1'";
+        let said = "can't be run on shards: the type of keys of group users is not known: \
+                    public.users.id is ";
+        match wrong {
+            None => {
+                assert!(!ended.stdout.contains("error: shard"), "{}", ended.stdout);
+                eventually("it runs", LIMIT, || psql(&url(&pooler), by_key).stderr.is_empty());
+            }
+            Some(wrong) => {
+                let told = format!("error: shard keys databases.shop: {}{wrong}", &said[24..]);
+                assert!(ended.stdout.contains(&told), "{told}\n{}", ended.stdout);
+                let refusal = format!("{said}{wrong}");
+                eventually("it is refused", LIMIT, || {
+                    psql(&url(&pooler), by_key).stderr.contains(&refusal)
+                });
+            }
+        }
+    }
+}

@@ -39,8 +39,8 @@ pub(in crate::app::inspect) fn compare(
     held: &BTreeMap<String, Held>,
 ) -> Vec<Check> {
     let place = format!("databases.{}", home.name);
-    let columns = held.get(&home.name).map(Held::key_columns).unwrap_or_default();
-    let sharding = &sharding.typed(&columns, None);
+    let columns = held.get(&home.name).map(Held::open_columns).unwrap_or_default();
+    let sharding = &sharding.typed(columns, None);
     let mut compared = Compared { home, sharding, tables: Vec::new(), checks: Vec::new() };
     let mut asked: Vec<(&str, &Held)> = Vec::new();
     for (name, at) in shards.names.iter().zip((0..=u8::MAX).map(ShardId)) {
