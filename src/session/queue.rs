@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::budget::{Granted, Turn};
 use super::parting::ask_for_code;
+use super::shards::Sharded;
 use super::{Client, End, ServerPool, Session, Tenancy, client_gone, report};
 use crate::client::condition;
 use crate::net::scratch;
@@ -75,13 +76,16 @@ impl Session {
                 Err(Vain::NoServer(_) | Vain::Nowhere) if self.tries_elsewhere() => continue,
                 Err(vain) => {
                     let side = vain.side();
-                    if self.is_moving() {
+                    // One that no server has yet fails, as by any other error.
+                    let holds = self.sharded().is_some_and(Sharded::holds);
+                    if self.is_moving() && !holds {
                         // Were it only refused, what comes next would run outside of it.
                         return Err(End::NeverServed(vain.report(Severity::Fatal)));
                     }
                     if let Some(course) = &mut self.course {
                         course.refused();
                     }
+                    self.client.ignore.failed = holds;
                     self.refuse(side, &vain.report(Severity::Error)).await?;
                     return Ok(false);
                 }
@@ -213,9 +217,11 @@ impl Session {
         let mut out = Vec::new();
         let mut inbox = std::mem::take(&mut self.client.inbox);
         let message_max = self.tenancy.terms.message_max;
-        let Self { client, names, .. } = self;
-        inbox
-            .join(&[], |bytes| client.ignore.refuse(bytes, message_max, names, report, &mut out))?;
+        inbox.join(&[], |bytes| {
+            let bytes = self.failed_with(bytes);
+            let Self { client, names, .. } = self;
+            client.ignore.refuse(bytes, message_max, names, report, &mut out)
+        })?;
         self.client.inbox = inbox;
         poll_fn(|cx| Poll::Ready(self.client.send(cx, &out))).await
     }

@@ -26,6 +26,7 @@ pub use self::plans::Layout;
 pub(super) use self::refusals::refused;
 pub(super) use self::spreading::Spreading;
 use super::gate::check_reading;
+use super::incoming;
 use super::routing::{Course, Moving};
 use super::{ClientFault, End, Session, Tenancy};
 use crate::catalog::Known;
@@ -251,8 +252,8 @@ impl Session {
             let parse = parse.filter(|(header, _)| header.tag == b'P');
             let parse = parse.and_then(|(_, body)| view::Parse::read(body));
             let ends = parse.and_then(|parse| bracket(parse.text));
-            if let Some(Bracket::Commit | Bracket::Rollback) = ends {
-                // By the extended protocol a server ends it, in which nothing has run.
+            if let Some(Bracket::Rollback) = ends {
+                // Without a Sync a server ends it, in which nothing has run.
                 self.client.ignore.failed = false;
                 self.hop(default)?;
                 return Ok(Placing::Goes);
@@ -320,14 +321,11 @@ impl Session {
                 out.extend_from_slice(&reply::ready(b'T'));
             }
             (true, Some(end @ (Bracket::Commit | Bracket::Rollback))) => {
-                sharded.holds = false;
-                course.moving = None;
                 self.names.drop_unnamed();
-                let failed = std::mem::take(&mut self.client.ignore.failed);
-                let end = if failed { Bracket::Rollback } else { end };
-                reply::command_complete(out, end.tag());
+                self.end_held(end, out);
                 out.extend_from_slice(&reply::ready(b'I'));
             }
+            (true, None) if header.tag != b'Q' && self.ends_held(request, out) => {}
             (true, None) if header.tag == b'X' => return Err(End::Goodbye),
             (true, None) if header.tag == b'S' => {
                 out.extend_from_slice(&reply::ready(self.client.ignore.held()));
@@ -335,6 +333,41 @@ impl Session {
             _ => return Ok(None),
         }
         Ok(Some(Placing::Answered(request.len())))
+    }
+
+    /// The transaction that no server has yet ends so, or, where it has failed, is rolled back: the client is
+    /// told what has been done.
+    pub(super) fn end_held(&mut self, end: Bracket, out: &mut Vec<u8>) {
+        if let Some(course) = &mut self.course {
+            course.moving = None;
+            if let Some(sharded) = &mut course.sharded {
+                sharded.holds = false;
+            }
+        }
+        if !std::mem::take(&mut self.client.ignore.failed) {
+            return reply::command_complete(out, end.tag());
+        }
+        reply::command_complete(out, Bracket::Rollback.tag());
+        // What was set on a server that it has left is undone with it.
+        if let Some(reported) = self.params.proven() {
+            incoming::tell(out, &mut self.known, reported);
+        }
+    }
+
+    /// The transaction that no server has yet has failed; as long as that is so, how much of these bytes, which
+    /// it has failed with, its client is told that of at once: the first request.
+    pub(super) fn failed_with<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        let mut len = 0;
+        while self.client.ignore.failed
+            && let Some(rest) = bytes.get(len..)
+            && let Ok(Some(header)) = frame::header(rest, self.tenancy.terms.message_max)
+        {
+            len += header.message_len();
+            if matches!(header.tag, b'Q' | b'S' | b'H' | b'F' | b'X') {
+                return bytes.get(..len).unwrap_or(bytes);
+            }
+        }
+        bytes
     }
 
     /// Goes to a shard. What names of statements stand for on servers has to be the same there.

@@ -1,6 +1,7 @@
 //! Keys and their shards, held against what a server says of the same values.
 
 mod across;
+mod away;
 mod changes;
 mod check;
 mod copies;

@@ -14,6 +14,7 @@ mod bind;
 mod change;
 mod copy;
 mod define;
+mod ended;
 mod hear;
 mod leg;
 mod work;

@@ -5,7 +5,7 @@ use super::through::{Spread, configuration, one_each, spread, spread_by};
 use crate::support::{APP_DATABASE, APP_USER, PASSWORD};
 use crate::wire::Client;
 
-fn login(spread: &Spread) -> Client {
+pub fn login(spread: &Spread) -> Client {
     let parameters = [("user", APP_USER), ("database", APP_DATABASE)];
     Client::login_with(spread.pooler.port(), &parameters, PASSWORD)
 }
