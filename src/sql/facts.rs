@@ -7,6 +7,7 @@
 //! than happens, never less.
 
 mod builtins;
+mod chains;
 mod common;
 mod hint;
 mod keywords;
@@ -20,10 +21,11 @@ use std::sync::Arc;
 
 use super::{Command, command};
 pub use builtins::{Builtin, builtin};
+pub(super) use chains::by_word;
 pub use common::common;
 pub use hint::Hint;
-pub(super) use tokens::{CHAINS, is_operator, is_plain_value};
 use tokens::{Kind, Look};
+pub(super) use tokens::{is_operator, is_plain_value};
 use tree::Tree;
 pub(in crate::sql) use tree::has_no_foreign_clause;
 

@@ -11,7 +11,7 @@ use sqlparser::ast::{
     SetExpr, Statement, TableFactor, TableObject, TableWithJoins, Update, Visit, Visitor,
 };
 
-use super::facts::{Name, TEXT_MAX};
+use super::facts::Name;
 use super::keys;
 use super::scan::{Scanner, Token, Unclear};
 
@@ -158,11 +158,12 @@ pub fn path_setting(text: &[u8]) -> Option<PathSetting> {
 /// The relations that queries and writes name; common table expressions are none. `None` where there is
 /// anything else in the text, or it can't be taken apart.
 pub fn relations(text: &[u8]) -> Option<BTreeSet<Name>> {
-    let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= TEXT_MAX)?;
-    let statements = keys::parser(text)?.parse_statements().ok()?;
+    let text = keys::readable(text).ok()?;
     let mut walk = Walk::default();
-    for statement in &statements {
-        if !is_known(statement) || statement.visit(&mut walk).is_break() {
+    // Bounded before they are parsed.
+    for statement in keys::statements(text).ok()? {
+        let trees = keys::parser(&statement.text)?.parse_statements().ok()?;
+        if !trees.iter().all(is_known) || trees.visit(&mut walk).is_break() {
             return None;
         }
     }

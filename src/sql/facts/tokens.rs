@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::chains::by_word;
 use super::keywords;
 use super::plain::Plain;
 use super::{Access, Certainty, Isolation, Modes, Name, OF_A_TRANSACTION, Opaque};
@@ -284,7 +285,7 @@ impl<'a> Walk<'a> {
                 Token::Symbol(b'[' | b':') => chain += 1,
                 Token::Word(word) if !after_dot => {
                     look.word(word, self);
-                    chain += usize::from(CHAINS.iter().any(|chains| token.is(chains)));
+                    chain += by_word(token);
                 }
                 _ => {}
             }
@@ -462,25 +463,3 @@ pub(in crate::sql) fn is_operator(byte: u8) -> bool {
 const DEPTH_MAX: usize = 24;
 /// What makes a tree deeper without brackets: operators, above all.
 const CHAIN_MAX: usize = 400;
-
-/// Words that work as operators do.
-pub(in crate::sql) const CHAINS: [&str; 18] = [
-    "and",
-    "or",
-    "not",
-    "is",
-    "in",
-    "like",
-    "ilike",
-    "similar",
-    "between",
-    "collate",
-    "at",
-    "union",
-    "except",
-    "intersect",
-    "isnull",
-    "notnull",
-    "overlaps",
-    "case",
-];

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::sql::facts::{CHAINS, is_operator, is_plain_value};
+use crate::sql::facts::{by_word, is_operator, is_plain_value};
 use crate::sql::scan::{Scanner, Token, Unclear};
 
 use super::Construct;
@@ -37,7 +37,7 @@ pub(super) fn statements(text: &str) -> Result<Vec<Numbered<'_>>, Construct> {
     let mut scanner = Scanner::new(text.as_bytes());
     let mut statements = Vec::new();
     let mut current = Numbered::default();
-    let mut chains = vec![0_usize];
+    let mut chains = Chains::default();
     let mut next = 0;
     let mut string_before = false;
     loop {
@@ -48,7 +48,7 @@ pub(super) fn statements(text: &str) -> Result<Vec<Numbered<'_>>, Construct> {
         let Some(token) = scanner.token()? else { break };
         if token == Token::Symbol(b';') {
             statements.push(std::mem::take(&mut current));
-            (chains, string_before) = (vec![0], false);
+            (chains, string_before) = (Chains::default(), false);
             continue;
         }
         let raw = start.get(..start.len() - scanner.rest().len()).unwrap_or_default();
@@ -78,19 +78,8 @@ pub(super) fn statements(text: &str) -> Result<Vec<Numbered<'_>>, Construct> {
             _ => current.text.push_str(&String::from_utf8_lossy(raw)),
         }
         string_before = is_string;
-        match token {
-            Token::Symbol(b'(' | b'[') => chains.push(0),
-            Token::Symbol(b')' | b']') => drop(chains.pop()),
-            Token::Symbol(b',') => chains.last_mut().into_iter().for_each(|chain| *chain = 0),
-            Token::Word(_) | Token::Symbol(_) => {
-                chains
-                    .last_mut()
-                    .into_iter()
-                    .for_each(|chain| *chain += usize::from(deepens(token)));
-            }
-            Token::Quoted(_) | Token::Value => {}
-        }
-        if chains.len() > DEPTH_MAX || chains.iter().sum::<usize>() > CHAIN_MAX {
+        chains.add(token);
+        if !chains.are_short() {
             return Err(Construct::Size);
         }
     }
@@ -99,11 +88,49 @@ pub(super) fn statements(text: &str) -> Result<Vec<Numbered<'_>>, Construct> {
     Ok(statements)
 }
 
-/// Whether a token may have what is before it, or behind, one level deeper in a tree.
-fn deepens(token: Token<'_>) -> bool {
+/// What makes the tree of a statement deeper.
+#[derive(Debug, Default)]
+struct Chains {
+    /// Outside of brackets, from the last comma on.
+    outside: usize,
+    /// In each of those that are open, from its last comma on.
+    inside: Vec<usize>,
+    /// All that goes on behind commas of its own.
+    sets: usize,
+}
+
+/// Words between queries, which have lists.
+const SETS: [&str; 4] = ["union", "except", "intersect", "minus"];
+
+impl Chains {
+    fn add(&mut self, token: Token<'_>) {
+        let here = self.inside.last_mut().unwrap_or(&mut self.outside);
+        match token {
+            Token::Symbol(b'(') => self.inside.push(0),
+            // An array's type may have any number of them.
+            Token::Symbol(b'[') => {
+                *here += 1;
+                self.inside.push(0);
+            }
+            Token::Symbol(b')' | b']') => drop(self.inside.pop()),
+            Token::Symbol(b',') => *here = 0,
+            Token::Word(_) if SETS.iter().any(|word| token.is(word)) => self.sets += 1,
+            token => *here += deepens(token),
+        }
+    }
+
+    fn are_short(&self) -> bool {
+        let all = self.outside + self.sets + self.inside.iter().sum::<usize>();
+        self.inside.len() < DEPTH_MAX && all <= CHAIN_MAX
+    }
+}
+
+/// By how much a token may have what is before it, or behind, deeper in a tree.
+fn deepens(token: Token<'_>) -> usize {
     match token {
-        Token::Symbol(byte) => byte == b':' || is_operator(byte),
-        token => CHAINS.iter().any(|word| token.is(word)),
+        Token::Symbol(byte) => usize::from(byte == b':' || is_operator(byte)),
+        Token::Word(_) => by_word(token),
+        Token::Quoted(_) | Token::Value => 0,
     }
 }
 

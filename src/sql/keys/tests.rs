@@ -1,5 +1,7 @@
 //! Texts and their plans, as `tests/corpus/shards/plans.tsv` has them: the plan, and the text.
 
+mod depth;
+
 use super::*;
 
 /// Users with their orders and items; tenants with their documents; countries on every shard.
