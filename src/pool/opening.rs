@@ -20,6 +20,8 @@ use crate::net::loops::LoopId;
 
 /// The pause after the first failure; each further one doubles it.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// The next attempt is waited for if it is no further away: what the last one was told may be over by now.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How often a server that is starting up is tried.
 const PAUSE_STARTING: Duration = Duration::from_millis(100);
 
@@ -45,6 +47,11 @@ impl<E> Default for Retry<E> {
 impl<E> Retry<E> {
     pub(super) fn is_pausing(&self, now: Instant) -> bool {
         self.at.is_some_and(|at| now < at)
+    }
+
+    /// Whether the next attempt is too far away to be waited for by who asks now.
+    pub(super) fn is_far(&self, now: Instant) -> bool {
+        self.at.is_some_and(|at| now + PATIENCE < at)
     }
 
     /// An attempt failed. `luck` in 0..1 spreads attempts over the second half of the pause.

@@ -174,6 +174,23 @@ fn server_s_own_refusals_keep_their_sqlstate() {
 }
 
 #[test]
+fn what_a_server_refuses_only_once_is_refused_only_once() {
+    // As a database that is created between the two: nobody is told what was true before.
+    let fake = Fake::start(|_, before, server| {
+        if before == 0 {
+            server.send(&error("SFATAL|VFATAL|C3D000|Mno such luck|"));
+            return server.wait_for_end();
+        }
+        server.let_in();
+        server.behave();
+    });
+    let pooler = Pooler::start(&file(fake.port(), "", ""));
+    assert_eq!(refused_login(&pooler).0, "3D000");
+    let mut client = Client::login(pooler.port());
+    client.talk("Q select 42", "T D[42] C[SELECT 1] ZI");
+}
+
+#[test]
 fn server_that_starts_up_is_waited_for() {
     let fake = Fake::start(|_, before, server| {
         if before < 5 {

@@ -292,7 +292,8 @@ pub(crate) static GENERAL: &[Group] = &[
                 server_login_retry,
                 time(1, HOUR),
                 "Ceiling of the pause between failed attempts to connect, which doubles from a \
-                 short one. Meanwhile clients are told the true cause at once."
+                 short one. Meanwhile clients are told the true cause at once, unless the next \
+                 attempt is less than 0.1 s away: then its outcome."
             ),
             key!(
                 server_check_delay,

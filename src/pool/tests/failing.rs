@@ -37,7 +37,11 @@ async fn all_waiters_learn_the_true_error_at_once() {
             assert_eq!(refused(&outcome), Some(verdict));
         }
         assert!(started.elapsed() < Duration::from_millis(30), "{verdict:?}");
-        // While it backs off, new ones are told at once.
+        // The pauses grow until they are not waited for.
+        for _ in 0..5 {
+            assert_eq!(refused(&fake::checkout(&bench.pool, ask(0, 1)).await), Some(verdict));
+        }
+        // Then new ones are told at once.
         let outcome = bench.pool.try_checkout(&ask(0, 1));
         assert_eq!(refused(&outcome), Some(verdict));
         assert_eq!(bench.pool.last_error().unwrap().0, verdict);
@@ -54,6 +58,19 @@ async fn server_that_comes_back_is_found_at_the_next_ask() {
     assert_eq!(bench.world.attempts(), 1, "nobody asks, nobody tries");
     assert!(fake::checkout(&bench.pool, ask(0, 1)).await.is_ok());
     assert!(bench.pool.last_error().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ask_just_after_a_failure_waits_for_the_next_attempt() {
+    for verdict in [Verdict::Unreachable, Verdict::Rejected] {
+        let bench = Bench::new(1, |_| {});
+        bench.world.next(&[verdict]);
+        assert_eq!(refused(&fake::checkout(&bench.pool, ask(0, 1)).await), Some(verdict));
+        // What was missing is there by now, so the old answer is no longer true.
+        let asked = Instant::now();
+        assert!(fake::checkout(&bench.pool, ask(0, 2)).await.is_ok(), "{verdict:?}");
+        assert!(asked.elapsed() < Duration::from_millis(65), "{:?}", asked.elapsed());
+    }
 }
 
 #[tokio::test(start_paused = true)]
