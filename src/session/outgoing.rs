@@ -224,7 +224,7 @@ impl Outgoing<'_, '_> {
         if let Some(why) = text.and_then(|text| self.refuses_on_replica(text, Leaves::NOTHING)) {
             return self.refuse_query(why);
         }
-        let effects = text.map_or(Effects::WORST, |text| self.effects(text));
+        let effects = text.map_or(Effects::WORST, |text| self.effects_of_next(text));
         self.flow.may_define(&effects);
         if effects.leaves.is_empty() && !effects.asks_route {
             self.begin_query()?;
@@ -314,7 +314,7 @@ impl Outgoing<'_, '_> {
             return self.verbatim(Awaited::Parse);
         };
         if parse.name.is_empty() {
-            let effects = self.effects(parse.text);
+            let effects = self.effects_of_next(parse.text);
             self.flow.may_define(&effects);
             if let Some(why) = self.refuses(parse.text, effects.leaves) {
                 return self.refuse_parse(why, parse.name);

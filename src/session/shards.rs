@@ -11,6 +11,7 @@ mod explain;
 mod planner;
 mod plans;
 mod refusals;
+mod requests;
 mod schemas;
 mod spreading;
 
@@ -21,9 +22,10 @@ use parking_lot::RwLock;
 pub(super) use self::ahead::Ahead;
 pub(super) use self::doubt::Doubt;
 pub use self::explain::ShardRoute;
-pub(super) use self::planner::{Demand, Found, Planner, declared};
+pub(super) use self::planner::{Demand, Planner};
 pub use self::plans::Layout;
 pub(super) use self::refusals::refused;
+pub(super) use self::requests::{Found, declared};
 pub(super) use self::spreading::Spreading;
 use super::gate::check_reading;
 use super::incoming;
@@ -36,7 +38,6 @@ use crate::route::Role;
 use crate::server::params::Params;
 use crate::server::reported::Reported;
 use crate::shard::{ShardId, ShardSet};
-use crate::sql::copy::Strings;
 use crate::sql::keys::Access;
 use crate::sql::{Bracket, bracket};
 use crate::traffic::Side;
@@ -117,22 +118,17 @@ impl Sharded {
         &'a self,
         tenancy: &Tenancy,
         params: &'a Params,
-        known: &Reported,
+        known: &'a Reported,
     ) -> Planner<'a> {
-        let encoding = known.get("client_encoding");
         Planner {
             layout: &self.shards.layout,
             known: self.home.catalog.latest(),
             manner: params.manner(),
-            utf8: encoding.is_some_and(|encoding| encoding == b"UTF8"),
+            reported: Some(known),
             message_max: tenancy.terms.message_max,
             statement_max: tenancy.terms.statement_max,
             follows_names: tenancy.terms.follows_names(),
             fan_out_writes: tenancy.terms.fan_out_writes,
-            strings: match known.get("standard_conforming_strings") {
-                Some(b"on") => Strings::Conforming,
-                _ => Strings::Unknown,
-            },
         }
     }
 

@@ -71,6 +71,30 @@ pub fn effects(text: &[u8]) -> Effects {
     }
 }
 
+/// Whether a text leaves nothing, and asks for nothing of ours, and so does every other that differs from it
+/// in plain literals alone.
+pub fn leaves_nothing(text: &[u8]) -> bool {
+    effects(text) == Effects::default() && !names_a_setting(text)
+}
+
+/// Whether it may call a function that is known by its arguments.
+fn names_a_setting(text: &[u8]) -> bool {
+    let mut scanner = Scanner::new(text);
+    loop {
+        match scanner.token() {
+            Ok(Some(Token::Word(word) | Token::Quoted(word)))
+                if word.eq_ignore_ascii_case(b"current_setting")
+                    || word.eq_ignore_ascii_case(b"set_config") =>
+            {
+                return true;
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => return false,
+            Err(Unclear) => return true,
+        }
+    }
+}
+
 /// Which words and calls in a statement of this kind matter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {

@@ -18,7 +18,9 @@ mod shards;
 mod words;
 
 pub use commands::{Command, Discarded, command, commands};
-pub use effects::{Effects, Leaves, Mentions, Prepare, Resets, effects, prepare, prepares};
+pub use effects::{
+    Effects, Leaves, Mentions, Prepare, Resets, effects, leaves_nothing, prepare, prepares,
+};
 pub use fingerprint::fingerprint;
 pub use names::{defines, names_any};
 pub use schemas::{

@@ -62,46 +62,60 @@ impl<'a> Scanner<'a> {
     /// The same of comments of both kinds.
     #[inline]
     pub(super) fn next_remark(&mut self) -> Result<Option<&'a [u8]>, Unclear> {
-        loop {
-            match self.rest {
-                [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, ..] => self.advance(1),
-                [b'-', b'-', ..] => {
-                    let start = self.rest;
-                    self.line_comment();
-                    return Ok(start.get(..start.len() - self.rest.len()));
-                }
-                [b'/', b'*', ..] => {
-                    let start = self.rest;
-                    self.comment()?;
-                    return Ok(start.get(..start.len() - self.rest.len()));
-                }
-                _ => return Ok(None),
-            }
+        match self.skip_blank() {
+            Some((_, Class::Remark)) => self.remark(),
+            _ => Ok(None),
         }
     }
 
     /// The next token, or `None` at the end.
     #[inline]
     pub(super) fn token(&mut self) -> Result<Option<Token<'a>>, Unclear> {
-        self.skip_blank()?;
-        let Some(&first) = self.rest.first() else {
-            return Ok(None);
+        let (first, class) = loop {
+            match self.skip_blank() {
+                None => return Ok(None),
+                Some((_, Class::Remark)) if self.remark()?.is_some() => {}
+                Some(found) => break found,
+            }
         };
-        let token = match first {
-            b'\'' => self.string(Backslash::Doubtful)?,
-            b'"' => self.quoted_identifier()?,
-            b'$' => self.dollar()?,
-            b'0'..=b'9' => {
+        let token = match class {
+            Class::Word => self.word()?,
+            Class::Digit => {
                 self.take_while(|byte| is_word(byte) || byte == b'.');
                 Token::Value
             }
-            byte if is_word(byte) => self.word()?,
-            byte => {
+            Class::Quote => self.string(Backslash::Doubtful)?,
+            Class::DoubleQuote => self.quoted_identifier()?,
+            Class::Dollar => self.dollar()?,
+            Class::Blank | Class::Remark | Class::Symbol => {
                 self.advance(1);
-                Token::Symbol(byte)
+                Token::Symbol(first)
             }
         };
         Ok(Some(token))
+    }
+
+    /// The next byte that is not blank, which is not taken.
+    #[inline]
+    fn skip_blank(&mut self) -> Option<(u8, Class)> {
+        loop {
+            let &first = self.rest.first()?;
+            match class(first) {
+                Class::Blank => self.advance(1),
+                class => return Some((first, class)),
+            }
+        }
+    }
+
+    /// The comment that begins here, if one does.
+    fn remark(&mut self) -> Result<Option<&'a [u8]>, Unclear> {
+        let start = self.rest;
+        match start {
+            [b'-', b'-', ..] => self.line_comment(),
+            [b'/', b'*', ..] => self.comment()?,
+            _ => return Ok(None),
+        }
+        Ok(start.get(..start.len() - self.rest.len()))
     }
 
     fn advance(&mut self, count: usize) {
@@ -113,11 +127,6 @@ impl<'a> Scanner<'a> {
         let (taken, rest) = self.rest.split_at(end);
         self.rest = rest;
         taken
-    }
-
-    fn skip_blank(&mut self) -> Result<(), Unclear> {
-        while self.next_comment()?.is_some() {}
-        Ok(())
     }
 
     fn line_comment(&mut self) {
@@ -225,8 +234,52 @@ enum Backslash {
     Doubtful,
 }
 
+/// What a token begins with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Blank,
+    /// It goes on as a word.
+    Word,
+    Digit,
+    Quote,
+    DoubleQuote,
+    Dollar,
+    /// It may begin a comment.
+    Remark,
+    Symbol,
+}
+
+#[expect(clippy::indexing_slicing, reason = "it is made when it is compiled")]
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Symbol; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "it is below 256")]
+        let character = byte as u8;
+        classes[byte] = match character {
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Class::Blank,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => Class::Word,
+            b'0'..=b'9' => Class::Digit,
+            b'\'' => Class::Quote,
+            b'"' => Class::DoubleQuote,
+            b'$' => Class::Dollar,
+            b'-' | b'/' => Class::Remark,
+            _ => Class::Symbol,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+#[inline]
+fn class(byte: u8) -> Class {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Symbol)
+}
+
+/// Whether a word that has begun goes on with this byte.
+#[inline]
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+    matches!(class(byte), Class::Word | Class::Digit | Class::Dollar)
 }
 
 #[cfg(test)]

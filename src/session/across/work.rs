@@ -84,7 +84,7 @@ impl Work {
             Some(given) => Values::of_bind(text, given, &known),
             None => Values::of_query(text),
         };
-        if !planner.utf8 {
+        if !planner.utf8() {
             values = values.in_ascii();
         }
         let mut all = Statement {

@@ -33,6 +33,8 @@ pub(in crate::session) struct AtShard<'a> {
 pub(in crate::session) struct OfShard {
     /// So many of the client's next bytes belong to a request that may go to this server.
     pub judged: usize,
+    /// No text in it leaves anything.
+    pub clean: bool,
     /// What was found of the first request before this server was there.
     pub ahead: Option<Ahead>,
     /// A request was refused: what comes before a Sync is skipped by the server.
@@ -126,7 +128,7 @@ impl Outgoing<'_, '_> {
         }
         doubt.inside = quiet && self.server.receiver.status() == b'T';
         let ahead = self.flow.shard.ahead.take();
-        let Some(Found { len, demand, runs, doubt }) =
+        let Some(Found { len, demand, runs, clean, doubt }) =
             shard.planner.request_after(ahead, rest, self.names, *doubt)
         else {
             return self.half(header, rest);
@@ -150,7 +152,7 @@ impl Outgoing<'_, '_> {
             Err(report) => return self.refuse_on_shard(header, rest, *report),
         };
         if to == Some(shard.at) {
-            self.flow.shard.judged = len;
+            (self.flow.shard.judged, self.flow.shard.clean) = (len, clean);
             self.flow.shard.settled = false;
             self.flow.shard.doubt = doubt;
             let open = self.server.ledger.is_open();

@@ -82,6 +82,17 @@ impl Outgoing<'_, '_> {
         effects
     }
 
+    /// The same of a text of the message that is next.
+    pub(super) fn effects_of_next(&mut self, text: &[u8]) -> Effects {
+        let shard = &self.flow.shard;
+        if shard.judged == 0 || !shard.clean {
+            return self.effects(text);
+        }
+        self.note_text(text);
+        let unseen = if self.runs_unseen(text) { Leaves::UNSEEN } else { Leaves::NOTHING };
+        Effects { leaves: unseen, ..Effects::default() }
+    }
+
     /// This text may become a reason to keep the server; the first one is remembered.
     pub(super) fn suspect(&mut self, leaves: Leaves, text: &[u8]) {
         if self.flow.pins.is_empty() && leaves.has_any(PINNING) {

@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use ahash::RandomState;
 
 use super::doubt::Doubt;
-use super::planner::{Demand, Found, Planner};
+use super::planner::{Demand, Planner};
+use super::requests::Found;
 use crate::catalog::Known;
 use crate::session::names::Names;
 use crate::shard::ShardId;
@@ -18,8 +19,10 @@ pub(in crate::session) struct Ahead {
     len: usize,
     to: Option<ShardId>,
     runs: bool,
+    clean: bool,
     catalog: Option<u64>,
-    utf8: bool,
+    /// Whether texts are in UTF-8, where that may count.
+    utf8: Option<bool>,
 }
 
 static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -39,7 +42,9 @@ impl Planner<'_> {
             to,
             runs: found.runs,
             catalog: self.known.as_deref().map(Known::number),
-            utf8: self.utf8,
+            clean: found.clean,
+            utf8: (!request.is_ascii() || self.layout.sharding.schemas().is_some())
+                .then(|| self.utf8()),
         })
     }
 
@@ -54,14 +59,14 @@ impl Planner<'_> {
         let known = ahead.filter(|ahead| {
             // That a transaction is open counts for settings alone, and there are none in it.
             doubt == Doubt { inside: doubt.inside, ..Doubt::default() }
-                && ahead.utf8 == self.utf8
+                && ahead.utf8.is_none_or(|utf8| utf8 == self.utf8())
                 && ahead.catalog == self.known.as_deref().map(Known::number)
                 && bytes.get(..ahead.len).is_some_and(|it| KEYS.hash_one(it) == ahead.hash)
         });
         match known {
-            Some(Ahead { len, to, runs, .. }) => {
+            Some(Ahead { len, to, runs, clean, .. }) => {
                 let demand = Ok(to.map_or(Demand::Anywhere, Demand::On));
-                Some(Found { len, demand, runs, doubt })
+                Some(Found { len, demand, runs, clean, doubt })
             }
             None => self.request(bytes, names, doubt),
         }

@@ -9,7 +9,6 @@ use crate::catalog::Known;
 use crate::server::manner::Manner;
 use crate::shard::{ShardId, Values};
 use crate::sql::ShardHint;
-use crate::sql::copy::Strings;
 use crate::sql::keys::{Access, Everywhere, Keyed, Plan, Slot};
 use crate::wire::reply::Report;
 
@@ -37,12 +36,11 @@ impl Layout {
             layout: self,
             known,
             manner: &Manner::default(),
-            utf8: true,
+            reported: None,
             message_max: u32::MAX,
             statement_max: usize::MAX,
             follows_names: true,
             fan_out_writes,
-            strings: Strings::Conforming,
         };
         let planned = self.planned(text, planner.known.as_deref());
         let mut open = Vec::new();

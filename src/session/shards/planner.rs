@@ -1,4 +1,4 @@
-//! Which shard a request runs on, when all of it is there and none of it has been sent.
+//! Which shard a text runs on, before any of it has been sent.
 //!
 //! What can't be said with certainty is refused, never guessed.
 
@@ -6,20 +6,16 @@ use std::sync::Arc;
 
 use super::doubt::{Doubt, Forced, Named, Said, SaidPath};
 use super::plans::{Layout, Planned};
-use super::refusals::{BY_HAND, about, not_utf8, refusal_of, refused, too_long, without_shard};
+use super::refusals::{BY_HAND, about, refusal_of, refused, without_shard};
 use crate::catalog::Known;
 use crate::client::condition;
 use crate::server::manner::Manner;
-use crate::server::prepared::text_of;
-use crate::session::names::{Names, Unnamed};
+use crate::server::reported::Reported;
 use crate::shard::{NoShard, ShardId, ShardSet, Target, Values};
 use crate::sql::copy::Strings;
-use crate::sql::keys::{Access, Construct, Everywhere, Keyed, Plan, Refusal};
+use crate::sql::keys::{Access, Everywhere, Keyed, Plan};
 use crate::sql::{Bracket, ShardHint, WrongHint, names_shards, shard_setting};
-use crate::wire::frame;
-use crate::wire::parameters::Parameters;
 use crate::wire::reply::Report;
-use crate::wire::view;
 
 /// What decides about the requests of a session.
 #[derive(Clone)]
@@ -28,8 +24,9 @@ pub(in crate::session) struct Planner<'a> {
     /// What is known of the default shard.
     pub known: Option<Arc<Known>>,
     pub manner: &'a Manner,
-    /// Strings of the client are in UTF-8.
-    pub utf8: bool,
+    /// What servers have told of how the client's texts are read; `None` = in UTF-8, with strings as
+    /// the standard has them.
+    pub reported: Option<&'a Reported>,
     pub message_max: u32,
     /// Texts up to this many bytes are followed.
     pub statement_max: usize,
@@ -37,8 +34,6 @@ pub(in crate::session) struct Planner<'a> {
     pub follows_names: bool,
     /// What has no key may change rows on all shards.
     pub fan_out_writes: bool,
-    /// What a backslash in a string stands for.
-    pub strings: Strings,
 }
 
 /// Where a request has to run.
@@ -52,141 +47,9 @@ pub(in crate::session) enum Demand {
     Parts(ShardSet, Access),
 }
 
-/// What was found of a request that is whole.
-#[derive(Debug)]
-pub(in crate::session) struct Found {
-    /// So many bytes.
-    pub len: usize,
-    /// Where it has to run, or why that can't be.
-    pub demand: Result<Demand, Box<Report>>,
-    /// Something is run by it.
-    pub runs: bool,
-    /// What is in doubt behind it.
-    pub doubt: Doubt,
-}
-
 pub(super) type Placed = Result<Demand, Box<Report>>;
 
 impl Planner<'_> {
-    /// Plans the request that these bytes begin with; `None` where it is not whole. `doubt` is
-    /// what is not settled before it.
-    pub(in crate::session) fn request(
-        &self,
-        bytes: &[u8],
-        names: &Names,
-        mut doubt: Doubt,
-    ) -> Option<Found> {
-        let mut parsed: Vec<(&[u8], Option<&[u8]>)> = Vec::new();
-        let (mut len, mut demand, mut runs) = (0, Ok(Demand::Anywhere), false);
-        loop {
-            let rest = bytes.get(len..).unwrap_or_default();
-            let (header, body) = match frame::message(rest, self.message_max) {
-                Ok(Some(message)) => message,
-                Ok(None) => return None,
-                // Who sends it on will say what is wrong.
-                Err(_) => return Some(Found { len: len.max(1), demand, runs: true, doubt }),
-            };
-            len += header.message_len();
-            runs |= matches!(header.tag, b'Q' | b'B' | b'E' | b'F');
-            let next = match header.tag {
-                b'Q' => Some(match view::query_text(body) {
-                    Some(text) => self.query(text, &mut doubt),
-                    None => Err(refusal_of(&Refusal { table: None, construct: Construct::Text })),
-                }),
-                b'P' => {
-                    let parse = view::Parse::read(body);
-                    parsed.extend(parse.as_ref().map(|parse| (parse.name, Some(parse.identity))));
-                    parse.map(|parse| match body.len() > self.statement_max {
-                        true => Err(too_long()),
-                        false => self.prepared(parse.text, &mut doubt),
-                    })
-                }
-                b'B' => view::Bind::read(body).and_then(|bind| {
-                    let values = body.get(bind.names_len..).unwrap_or_default();
-                    match self.identity(bind.statement, &parsed, names) {
-                        Ok(Some(identity)) => Some(self.bound(identity, values, &mut doubt)),
-                        Ok(None) => None,
-                        Err(report) => Some(Err(report)),
-                    }
-                }),
-                b'D' => match view::Target::read(body) {
-                    Some(view::Target::Statement(name)) => {
-                        match self.identity(name, &parsed, names) {
-                            Ok(Some(identity)) => {
-                                Some(self.prepared(text_of(identity), &mut doubt))
-                            }
-                            Ok(None) => None,
-                            Err(report) => Some(Err(report)),
-                        }
-                    }
-                    _ => None,
-                },
-                b'C' => {
-                    if let Some(view::Target::Statement(name)) = view::Target::read(body) {
-                        parsed.push((name, None));
-                    }
-                    None
-                }
-                // Whatever function that is: it sees what is there.
-                b'F' => Some(Ok(Demand::On(self.layout.sharding.default_shard()))),
-                _ => None,
-            };
-            if let Some(next) = next {
-                demand = demand.and_then(|before| self.both(before, next?));
-            }
-            if matches!(header.tag, b'Q' | b'S' | b'H' | b'F' | b'X') {
-                // What a request of several messages has set goes with it where one of them fails.
-                if header.tag != b'Q' && !doubt.inside {
-                    doubt.may_fail();
-                }
-                return Some(Found { len, demand, runs, doubt });
-            }
-        }
-    }
-
-    /// What a name stands for by then: text and types. `None` is nothing.
-    fn identity<'n>(
-        &self,
-        name: &[u8],
-        parsed: &[(&[u8], Option<&'n [u8]>)],
-        names: &'n Names,
-    ) -> Result<Option<&'n [u8]>, Box<Report>> {
-        if let Some((_, own)) = parsed.iter().rev().find(|(own, _)| *own == name) {
-            return Ok(*own);
-        }
-        if !name.is_empty() {
-            if !self.follows_names {
-                return Err(refused(
-                    "a named statement that is not followed (max_prepared_statements is 0)",
-                    "Raise max_prepared_statements.",
-                ));
-            }
-            return Ok(names.get(name).map(|statement| &*statement.identity));
-        }
-        match names.unnamed() {
-            Unnamed::Here(identity) | Unnamed::Elsewhere(identity) => Ok(Some(identity)),
-            Unnamed::None => Ok(None),
-            Unnamed::OnlyHere => Err(too_long()),
-        }
-    }
-
-    fn both(&self, one: Demand, other: Demand) -> Placed {
-        match (one, other) {
-            (Demand::Anywhere, other) => Ok(other),
-            (one, Demand::Anywhere) => Ok(one),
-            (parts @ Demand::Parts(..), other) if parts == other => Ok(parts),
-            (Demand::Parts(..), _) | (_, Demand::Parts(..)) => Err(refused(
-                "several statements in a request for several shards",
-                "Send its statements one by one, each with a Sync behind it.",
-            )),
-            (Demand::On(one), Demand::On(other)) if one == other => Ok(Demand::On(one)),
-            (Demand::On(one), Demand::On(other)) => Err(refused(
-                format!("a request for shards {} and {}", self.name(one), self.name(other)),
-                "Send its statements one by one, each with a Sync behind it.",
-            )),
-        }
-    }
-
     /// What a shard is called.
     pub(in crate::session) fn name(&self, shard: ShardId) -> &str {
         let name = self.layout.sharding.shards().get(usize::from(shard.0));
@@ -197,56 +60,19 @@ impl Planner<'_> {
         self.layout.planned(text, self.known.as_deref())
     }
 
-    fn query(&self, text: &[u8], doubt: &mut Doubt) -> Placed {
-        let planned = self.planned(text);
-        // All of it is decoded before any of it runs.
-        self.is_decoded(text, &planned, doubt)?;
-        self.place(text, &planned, doubt, |planner, keyed| {
-            planner.target(keyed, &mut Values::of_query(text))
-        })
+    /// Strings of the client are in UTF-8.
+    pub(in crate::session) fn utf8(&self) -> bool {
+        let encoding = |reported: &Reported| reported.get("client_encoding") == Some(b"UTF8");
+        self.reported.is_none_or(encoding)
     }
 
-    /// A statement that is prepared, or described: where its tables are.
-    fn prepared(&self, text: &[u8], doubt: &mut Doubt) -> Placed {
-        let planned = self.planned(text);
-        self.is_decoded(text, &planned, doubt)?;
-        // It does not run yet.
-        match self.place(text, &planned, &mut doubt.clone(), |_, _| Ok(Demand::Anywhere))? {
-            Demand::Parts(..) => Ok(Demand::Anywhere),
-            placed => Ok(placed),
+    /// What a backslash in a string stands for.
+    pub(super) fn strings(&self) -> Strings {
+        let Some(reported) = self.reported else { return Strings::Conforming };
+        match reported.get("standard_conforming_strings") {
+            Some(b"on") => Strings::Conforming,
+            _ => Strings::Unknown,
         }
-    }
-
-    /// Notes what a text may change of the encoding; an error where it can't be said what a key in it is.
-    fn is_decoded(
-        &self,
-        text: &[u8],
-        planned: &Planned,
-        doubt: &mut Doubt,
-    ) -> Result<(), Box<Report>> {
-        let ascii = doubt.recodes || !self.utf8;
-        doubt.recodes |= planned.changes.encoding;
-        match ascii && !text.is_ascii() && matches!(planned.plan, Plan::Keyed(_)) {
-            true => Err(not_utf8()),
-            false => Ok(()),
-        }
-    }
-
-    fn bound(&self, identity: &[u8], values: &[u8], doubt: &mut Doubt) -> Placed {
-        let text = text_of(identity);
-        let planned = self.planned(text);
-        let ascii = doubt.recodes || !self.utf8;
-        doubt.recodes |= planned.changes.encoding;
-        self.place(text, &planned, doubt, |planner, keyed| {
-            let cut = || refusal_of(&Refusal { table: None, construct: Construct::Text });
-            let parameters = Parameters::read(values).ok_or_else(cut)?;
-            let types = declared(identity.get(text.len() + 1..).unwrap_or_default());
-            let mut values = Values::of_bind(text, parameters, &types);
-            if ascii {
-                values = values.in_ascii();
-            }
-            planner.target(keyed, &mut values)
-        })
     }
 
     pub(super) fn target(&self, keyed: &Keyed, values: &mut Values<'_>) -> Placed {
@@ -481,10 +307,4 @@ impl Planner<'_> {
         let sharding = self.layout.typed(self.known.as_deref());
         sharding.of_written(key).map_err(|why| without_shard(&why))
     }
-}
-
-/// The types that a Parse declares, or a ParameterDescription tells.
-pub(in crate::session) fn declared(types: &[u8]) -> Vec<u32> {
-    let types = types.get(2..).unwrap_or_default();
-    types.as_chunks().0.iter().map(|oid| u32::from_be_bytes(*oid)).collect()
 }

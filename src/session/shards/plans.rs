@@ -18,7 +18,9 @@ use crate::shard::Sharding;
 use crate::sql::facts::{Builtin, Certainty, Does, Facts, Name, builtin, common, facts};
 use crate::sql::fan::{Fan, Functions, changes as changes_rows, fan};
 use crate::sql::keys::{Keyed, OneOf, Plan, Refusal, Slot, Table, Tables, plan};
-use crate::sql::{Bracket, Changes, ShardHint, WrongHint, bracket, changes, shard_hint};
+use crate::sql::{
+    Bracket, Changes, ShardHint, WrongHint, bracket, changes, leaves_nothing, shard_hint,
+};
 
 /// The shards of a database, and what is known of texts there.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ struct Generations {
 
 /// What there is to know of a text, but for the values in it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is about something else")]
 pub(super) struct Planned {
     /// The number of the catalog that it goes by; `None` = there was none.
     by: Option<u64>,
@@ -57,6 +60,8 @@ pub(super) struct Planned {
     pub unqualified: bool,
     /// What it may change.
     pub changes: Changes,
+    /// It leaves nothing in the session that runs it, whatever its values.
+    pub clean: bool,
     /// What it is, where it does nothing but begin or end a transaction.
     pub bracket: Option<Bracket>,
     /// The schemas that it names, where those say where their tables are.
@@ -66,8 +71,9 @@ pub(super) struct Planned {
     weight: usize,
 }
 
-/// Texts up to this many bytes are found without an allocation.
+/// Texts up to this many bytes are found without an allocation, and those up to so many faster.
 const SHORT: usize = 1024;
+const SHORTER: usize = 128;
 
 impl Layout {
     /// No text is known yet; they may take so many bytes.
@@ -137,9 +143,24 @@ impl Layout {
     /// The plan of a text, by what is known of the default shard.
     pub(super) fn planned(&self, text: &[u8], known: Option<&Known>) -> Arc<Planned> {
         match text.len() {
+            len if len <= SHORTER => self.find_or_plan(text, known, &mut [0; SHORTER]),
             len if len <= SHORT => self.find_or_plan(text, known, &mut [0; SHORT]),
             len => self.find_or_plan(text, known, &mut vec![0; len]),
         }
+    }
+
+    /// The same, sooner where there are no literals in it.
+    pub(super) fn planned_as_is(&self, text: &[u8], known: Option<&Known>) -> Arc<Planned> {
+        let by = known.map(Known::number);
+        let found = self.kept.read().young.get(text).filter(|it| it.by == by).map(Arc::clone);
+        found.unwrap_or_else(|| self.planned(text, known))
+    }
+
+    /// How many texts are known.
+    #[cfg(test)]
+    pub(super) fn texts(&self) -> usize {
+        let kept = self.kept.read();
+        kept.young.len() + kept.old.len()
     }
 
     fn find_or_plan(&self, text: &[u8], known: Option<&Known>, buffer: &mut [u8]) -> Arc<Planned> {
@@ -153,7 +174,7 @@ impl Layout {
             }
             of(&kept.old)
         };
-        let planned = old.unwrap_or_else(|| Arc::new(Planned::new(self, text, key, known)));
+        let planned = old.unwrap_or_else(|| Arc::new(Planned::new(self, key, known)));
         self.keep(key, &planned);
         planned
     }
@@ -182,13 +203,13 @@ impl Layout {
 }
 
 impl Planned {
-    /// Of a text, and of what stands for all that differ from it in literals: nothing here may hang on
-    /// those.
-    fn new(layout: &Layout, text: &[u8], common: &[u8], known: Option<&Known>) -> Self {
+    /// Of what stands for all texts that differ from it in literals: nothing here hangs on those, not even
+    /// on how long they are.
+    fn new(layout: &Layout, common: &[u8], known: Option<&Known>) -> Self {
         let sharding = layout.typed(known);
         let seen = Seen { sharding: &sharding, known };
-        let plan = plan(text, &seen);
-        let facts = facts(text);
+        let plan = plan(common, &seen);
+        let facts = facts(common);
         let schemas = layout.sharding.schemas().map(|schemas| {
             let tables = schemas::Known { all: &seen, known, schemas };
             Box::new(BySchema::new(common, &plan, &facts, &tables))
@@ -208,6 +229,7 @@ impl Planned {
             unqualified: may_name_others
                 || facts.relations.iter().any(|name| name.schema.is_none()),
             changes: changes(common),
+            clean: leaves_nothing(common),
             bracket: bracket(common),
             weight: size_of::<Self>()
                 + 64

@@ -166,7 +166,7 @@ impl Planner<'_> {
         }
         if changes.path || changes.by_function && names_path(text) {
             let is_read =
-                |names: &[Box<str>]| self.utf8 || names.iter().all(|name| name.is_ascii());
+                |names: &[Box<str>]| self.utf8() || names.iter().all(|name| name.is_ascii());
             if let Some(setting) = path_setting(text).filter(|it| is_read(&it.schemas)) {
                 let shard = self.of_path(&setting.schemas)?;
                 doubt.path = match doubt.inside || !setting.local {
@@ -192,7 +192,7 @@ impl Planner<'_> {
                 "Write strings with a backslash as E'…'.",
             ));
         }
-        if by.named.iter().any(|name| !name.is_ascii()) && (doubt.recodes || !self.utf8) {
+        if by.named.iter().any(|name| !name.is_ascii()) && (doubt.recodes || !self.utf8()) {
             return Err(not_utf8());
         }
         let named = self.of_path(&by.named)?;
@@ -254,7 +254,7 @@ impl Planner<'_> {
                 let names = search_path(value).ok_or_else(|| {
                     refused("a search_path that can't be read", "Set it to a list of schemas.")
                 })?;
-                if names.iter().any(|name| !name.is_ascii()) && !self.utf8 {
+                if names.iter().any(|name| !name.is_ascii()) && !self.utf8() {
                     return Err(not_utf8());
                 }
                 self.of_path(&names)

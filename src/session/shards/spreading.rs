@@ -69,14 +69,14 @@ impl Planner<'_> {
         };
         let format = std::str::from_utf8(text)
             .map_err(|_not_utf8| Construct::Text)
-            .and_then(|text| Format::read(text, key, self.strings));
+            .and_then(|text| Format::read(text, key, self.strings()));
         let sharding = self.layout.typed(self.known.as_deref());
         if let Some((_, keys)) = sharding.groups().nth(usize::from(to.group)) {
             keys.map_err(|why| without_shard(&why))?;
         }
         let about = |construct| refusal_of(&Refusal { table: Some(to.table.clone()), construct });
         let format = format.map_err(about)?;
-        if !self.utf8 && !format.utf8 {
+        if !self.utf8() && !format.utf8 {
             return Err(not_utf8());
         }
         Ok(Spreading::CopyIn { format, to: to.clone() })

@@ -363,3 +363,21 @@ fn question_for_the_last_route_is_seen_in_its_forms() {
         assert!(effects(text.as_bytes()).leaves.is_empty(), "{text}");
     }
 }
+
+#[test]
+fn what_its_values_say_is_never_taken_for_nothing() {
+    for (text, nothing) in [
+        ("SELECT abalance FROM pgbench_accounts WHERE aid = 0", true),
+        ("BEGIN", true),
+        ("SET LOCAL a.b = ''", true),
+        ("SELECT current_setting('')", false),
+        ("SELECT pg_catalog.CURRENT_SETTING('')", false),
+        ("SELECT \"current_setting\"('')", false),
+        ("SELECT set_config('', '', true)", false),
+        ("SET a.b = ''", false),
+        ("SELECT f('')", false),
+        ("SELECT '", false),
+    ] {
+        assert_eq!(leaves_nothing(text.as_bytes()), nothing, "{text}");
+    }
+}

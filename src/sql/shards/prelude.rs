@@ -8,6 +8,10 @@ use crate::sql::scan::{Scanner, Token};
 /// have failed.
 pub fn is_prelude(text: &[u8]) -> bool {
     let mut scanner = Scanner::new(text);
+    let may_be = |first: Token<'_>| ["savepoint", "release", "set"].iter().any(|it| first.is(it));
+    if !matches!(scanner.peek(), Ok(Some(first)) if may_be(first)) {
+        return false;
+    }
     let mut words = Vec::new();
     loop {
         match scanner.token() {

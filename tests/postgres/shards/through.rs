@@ -189,3 +189,17 @@ async fn rows_are_where_their_keys_are_in_every_protocol() {
         [""; 0]
     );
 }
+
+#[test]
+fn long_value_is_no_matter_for_short_ones() {
+    let spread = spread();
+    let [long, short, ..] = one_each();
+    for (id, length) in [(long, 300_000), (short, 5)] {
+        let name = "x".repeat(length);
+        psql_rows(&spread.url(), &format!("INSERT INTO users (id, name) VALUES ({id}, '{name}')"));
+        let there = spread.shards[home(id)].primary();
+        let sql = format!("SELECT length(name) FROM users WHERE id = {id}");
+        let count = there.sql(APP_DATABASE, &sql).unwrap();
+        assert_eq!(count, length.to_string());
+    }
+}
