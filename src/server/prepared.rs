@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::held::{OnServer, Prepared};
 use super::undo::UndoLog;
+use super::unseen::MayRun;
 use crate::sql::{self, Effects, Prepare};
 
 /// A statement that clients have prepared by name.
@@ -35,6 +36,8 @@ pub struct Statement {
     pub version: u64,
     /// What it may leave in the session that runs it.
     pub effects: Effects,
+    /// Whether it may run code that nobody sees.
+    pub unseen: MayRun,
     /// Its parameters and columns, once a server has said them.
     pub shape: OnceLock<Box<[u8]>>,
     /// How many servers have it.
@@ -203,6 +206,7 @@ impl StatementTable {
             lookup: lookup.into(),
             version,
             effects: effects(),
+            unseen: MayRun::default(),
             shape: OnceLock::new(),
             servers: AtomicUsize::new(0),
             uses: AtomicU64::new(0),

@@ -7,11 +7,11 @@
 //! nothing, as is whatever a name that means something else elsewhere leads to.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use ahash::RandomState;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::schema::Schema;
 use crate::sql;
@@ -29,6 +29,10 @@ pub struct Unseen {
     /// How often it may have changed since it was asked for.
     changes: AtomicU64,
 }
+
+/// Whether a text may run such code, by what was known when it was asked last.
+#[derive(Debug, Default)]
+pub struct MayRun(Mutex<Option<(Weak<Leads>, bool)>>);
 
 type Names = HashSet<Box<[u8]>, RandomState>;
 
@@ -73,6 +77,23 @@ impl Unseen {
                 leads.has(text)
             }
             _ => true,
+        }
+    }
+
+    /// The same of a text that is run again and again.
+    pub fn may_run_again(&self, text: &[u8], known: &MayRun) -> bool {
+        if self.state.load(Ordering::Acquire) != SOME {
+            return self.may_run(text);
+        }
+        let leads = Arc::clone(&self.leads.read());
+        let mut known = known.0.lock();
+        match &*known {
+            Some((by, may)) if by.as_ptr() == Arc::as_ptr(&leads) => *may,
+            _ => {
+                let may = leads.has(text);
+                *known = Some((Arc::downgrade(&leads), may));
+                may
+            }
         }
     }
 
@@ -250,3 +271,35 @@ pub const QUESTION: &str = "SELECT pg_catalog.set_config('statement_timeout','0'
     1255::pg_catalog.oid AND d.refobjid OPERATOR(pg_catalog.=) h.oid)) UNION ALL SELECT 'd','' \
     FROM hidden h JOIN pg_catalog.pg_event_trigger e ON e.evtfoid OPERATOR(pg_catalog.=) h.oid \
     WHERE h.kind OPERATOR(pg_catalog.=) 'f'";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(schema: &Arc<Schema>, relation: Option<&[u8]>) {
+        let mut asking = Asking::take(schema).unwrap();
+        asking.leads.relations.extend(relation.map(Box::from));
+        asking.answered();
+    }
+
+    #[test]
+    fn what_is_run_again_is_as_the_last_answer_has_it() {
+        let (schema, known) = (Arc::new(Schema::default()), MayRun::default());
+        let text = b"INSERT INTO jobs VALUES (1)";
+        let may = || schema.unseen.may_run_again(text, &known);
+        assert!(may(), "nothing is known");
+        for (relation, expected) in
+            [(Some(&b"jobs"[..]), true), (Some(&b"users"[..]), false), (None, false)]
+        {
+            answer(&schema, relation);
+            assert_eq!((may(), may()), (expected, expected), "{relation:?}");
+            schema.unseen.changed();
+            assert!(may(), "it is not known any more");
+        }
+        // Of another database with other code.
+        let other = Arc::new(Schema::default());
+        answer(&other, Some(b"jobs"));
+        answer(&schema, Some(b"users"));
+        assert_eq!((may(), other.unseen.may_run_again(text, &known), may()), (false, true, false));
+    }
+}

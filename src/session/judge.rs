@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::names::{Names, Unnamed};
+use super::whole::{Once, ends_request, is_whole};
 use crate::catalog::{Current, Reading, Readings};
 use crate::config::ReadRouting;
 use crate::route::{self, Judgement, Reason, Role, route};
@@ -76,6 +77,7 @@ impl Judge<'_> {
         let mut judging = Judging {
             judge: *self,
             names,
+            seen: Once::default(),
             found: Request::default(),
             parsed: None,
             movable: within == Within::Movable,
@@ -86,6 +88,10 @@ impl Judge<'_> {
             stays: false,
         };
         let mut len = 0;
+        // Nothing is looked at twice because it comes slowly.
+        if !is_whole(bytes, self.message_max) {
+            return Judged::Incomplete;
+        }
         loop {
             let rest = bytes.get(len..).unwrap_or_default();
             let (header, body) = match frame::message(rest, self.message_max) {
@@ -100,7 +106,7 @@ impl Judge<'_> {
             };
             len += header.message_len();
             judging.message(header.tag, body);
-            if matches!(header.tag, b'Q' | b'S' | b'H' | b'F' | b'X') {
+            if ends_request(header.tag) {
                 return Judged::Whole(judging.whole(bytes.get(..len).unwrap_or_default()));
             }
         }
@@ -127,7 +133,7 @@ impl Judge<'_> {
 
     /// The texts that a request runs; `None` is one that is not known.
     fn texts(&self, request: &[u8], names: &Names, mut each: impl FnMut(Option<&[u8]>)) {
-        let (mut rest, mut parsed) = (request, None);
+        let (mut rest, mut parsed, mut seen) = (request, None, Once::default());
         while let Ok(Some((header, body))) = frame::message(rest, self.message_max) {
             match header.tag {
                 b'Q' => each(view::query_text(body)),
@@ -139,7 +145,13 @@ impl Judge<'_> {
                 b'B' => match view::Bind::read(body) {
                     // What the request itself has prepared last has been told.
                     Some(bind) if parsed == Some(bind.statement) => {}
-                    bind => each(bind.and_then(|bind| self.named(bind.statement, names))),
+                    bind => {
+                        let text = bind.and_then(|bind| self.named(bind.statement, names));
+                        let looked = text.and_then(|text| seen.of(text, |text| each(Some(text))));
+                        if looked.is_none() {
+                            each(None);
+                        }
+                    }
                 },
                 _ => {}
             }
@@ -198,6 +210,7 @@ impl Judge<'_> {
 struct Judging<'a> {
     judge: Judge<'a>,
     names: &'a Names,
+    seen: Once<Arc<Reading>>,
     found: Request,
     /// What the request itself has prepared last: a Bind of that has been judged with it.
     parsed: Option<&'a [u8]>,
@@ -261,10 +274,12 @@ impl<'a> Judging<'a> {
 
     /// A text that is run; `None` is one that can't be read.
     fn text(&mut self, text: Option<&[u8]>) {
-        let Some(text) = text else { return self.add((Reason::Opaque, true)) };
-        self.texts += 1;
         let judge = self.judge;
-        let reading = judge.readings.of(text);
+        let mut reading = |text| self.seen.of(text, |text| judge.readings.of(text));
+        let Some((text, reading)) = text.and_then(|text| Some((text, reading(text)?))) else {
+            return self.add((Reason::Opaque, true));
+        };
+        self.texts += 1;
         let (reason, writes) = match self.movable {
             false => judge.text(&reading),
             true if says_a_time(text) => (Reason::GoesOn, true),

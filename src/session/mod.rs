@@ -36,6 +36,7 @@ mod steering;
 mod tenancy;
 mod tentative;
 mod terms;
+mod whole;
 
 use std::future::poll_fn;
 use std::io;

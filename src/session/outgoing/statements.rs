@@ -141,7 +141,7 @@ impl Outgoing<'_, '_> {
         let effects = &statement.effects;
         let text = statement.text();
         self.note_text(text);
-        if self.runs_unseen(text) {
+        if self.statement_runs_unseen(statement) {
             self.suspect(Leaves::UNSEEN, text);
             self.note(Leaves::UNSEEN, &[]);
         }

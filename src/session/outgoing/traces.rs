@@ -3,6 +3,7 @@
 use super::lending::{For, Lending};
 use super::{ClientFault, Outgoing, Restore, Stop};
 use crate::server::ledger::{Awaited, Local};
+use crate::server::prepared::Statement;
 use crate::session::flow::OwnReset;
 use crate::session::pins::OTHERS;
 use crate::session::terms::UnseenCode;
@@ -53,6 +54,13 @@ impl Outgoing<'_, '_> {
         // What has just been defined may be such code.
         self.terms.unseen_code == UnseenCode::ReckonedWith
             && (self.flow.alters || self.schema.unseen.may_run(text))
+    }
+
+    /// The same of a statement that is prepared.
+    pub(super) fn statement_runs_unseen(&self, statement: &Statement) -> bool {
+        let unseen = &self.schema.unseen;
+        self.terms.unseen_code == UnseenCode::ReckonedWith
+            && (self.flow.alters || unseen.may_run_again(statement.text(), &statement.unseen))
     }
 
     /// The server is about to be given this text, and the request begins with it, if with none before.

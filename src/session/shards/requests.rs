@@ -1,6 +1,9 @@
 //! A request that is whole: which texts of it are looked at, and how what they demand goes together.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use ahash::RandomState;
 
 use super::doubt::Doubt;
 use super::planner::{Demand, Placed, Planner};
@@ -8,6 +11,7 @@ use super::plans::Planned;
 use super::refusals::{not_utf8, refusal_of, refused, too_long};
 use crate::server::prepared::text_of;
 use crate::session::names::{Names, Unnamed};
+use crate::session::whole::{Once, ends_request, is_whole};
 use crate::shard::Values;
 use crate::sql::keys::{Construct, Plan, Refusal};
 use crate::wire::frame;
@@ -30,16 +34,19 @@ pub(in crate::session) struct Found {
     pub doubt: Doubt,
 }
 
-/// A statement that is prepared: text and types, and its plan, if it was just looked for.
-#[derive(Clone)]
+/// A statement that is prepared, with its plan.
 struct Text<'a> {
-    identity: &'a [u8],
-    planned: Option<Arc<Planned>>,
+    text: &'a [u8],
+    /// The types of its parameters, as far as they were declared.
+    types: &'a [u8],
+    planned: Arc<Planned>,
 }
 
-fn ends_request(tag: u8) -> bool {
-    matches!(tag, b'Q' | b'S' | b'H' | b'F' | b'X')
-}
+/// What the request itself has prepared, by name: text and types; `None` is nothing.
+type Parsed<'a> = HashMap<&'a [u8], Option<&'a [u8]>, RandomState>;
+
+/// The plans of texts, and how long those are.
+type Seen = Once<(usize, Arc<Planned>)>;
 
 impl Planner<'_> {
     /// Plans the request that these bytes begin with; `None` where it is not whole. `doubt` is
@@ -51,8 +58,11 @@ impl Planner<'_> {
         mut doubt: Doubt,
     ) -> Option<Found> {
         // Nothing is looked at twice because it comes slowly.
-        self.is_whole(bytes)?;
-        let mut parsed: Vec<(&[u8], Option<Text<'_>>)> = Vec::new();
+        if !is_whole(bytes, self.message_max) {
+            return None;
+        }
+        let mut parsed = Parsed::default();
+        let mut seen = Seen::default();
         let (mut len, mut demand) = (0, Ok(Demand::Anywhere));
         let (mut runs, mut clean) = (false, true);
         loop {
@@ -78,38 +88,31 @@ impl Planner<'_> {
                     None => Err(refusal_of(&Refusal { table: None, construct: Construct::Text })),
                 }),
                 b'P' => view::Parse::read(body).map(|parse| {
-                    let is_long = body.len() > self.statement_max;
-                    let planned = (!is_long).then(|| self.planned_as_is(parse.text));
-                    clean &= planned.as_ref().is_some_and(|planned| planned.clean);
-                    let text = Text { identity: parse.identity, planned };
-                    let placed = match is_long {
+                    let text = match body.len() > self.statement_max {
                         true => Err(too_long()),
-                        false => self.prepared(&text, &mut doubt),
+                        false => self.text(parse.identity, &mut seen),
                     };
-                    parsed.push((parse.name, Some(text)));
-                    placed
+                    clean &= text.as_ref().is_ok_and(|text| text.planned.clean);
+                    parsed.insert(parse.name, Some(parse.identity));
+                    self.prepared(&text?, &mut doubt)
                 }),
                 b'B' => view::Bind::read(body).and_then(|bind| {
                     let values = body.get(bind.names_len..).unwrap_or_default();
-                    match self.identity(bind.statement, &parsed, names) {
-                        Ok(Some(text)) => Some(self.bound(&text, values, &mut doubt)),
-                        Ok(None) => None,
-                        Err(report) => Some(Err(report)),
-                    }
+                    let text = self.prepared_as(bind.statement, &parsed, names, &mut seen);
+                    let bound =
+                        text.transpose()?.and_then(|text| self.bound(&text, values, &mut doubt));
+                    Some(bound)
                 }),
                 b'D' => match view::Target::read(body) {
                     Some(view::Target::Statement(name)) => {
-                        match self.identity(name, &parsed, names) {
-                            Ok(Some(text)) => Some(self.prepared(&text, &mut doubt)),
-                            Ok(None) => None,
-                            Err(report) => Some(Err(report)),
-                        }
+                        let text = self.prepared_as(name, &parsed, names, &mut seen).transpose();
+                        text.map(|text| self.prepared(&text?, &mut doubt))
                     }
                     _ => None,
                 },
                 b'C' => {
                     if let Some(view::Target::Statement(name)) = view::Target::read(body) {
-                        parsed.push((name, None));
+                        parsed.insert(name, None);
                     }
                     None
                 }
@@ -130,28 +133,16 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether all of a request is there, or so much of it that it can't be one.
-    fn is_whole(&self, mut bytes: &[u8]) -> Option<()> {
-        loop {
-            let Ok(message) = frame::message(bytes, self.message_max) else { return Some(()) };
-            let (header, _) = message?;
-            if ends_request(header.tag) {
-                return Some(());
-            }
-            bytes = bytes.get(header.message_len()..)?;
-        }
-    }
-
     /// What a name stands for by then. `None` is nothing.
-    fn identity<'n>(
+    fn prepared_as<'n>(
         &self,
         name: &[u8],
-        parsed: &[(&[u8], Option<Text<'n>>)],
+        parsed: &Parsed<'n>,
         names: &'n Names,
+        seen: &mut Seen,
     ) -> Result<Option<Text<'n>>, Box<Report>> {
-        let text = |identity| Text { identity, planned: None };
-        if let Some((_, own)) = parsed.iter().rev().find(|(own, _)| *own == name) {
-            return Ok(own.clone());
+        if let Some(own) = parsed.get(name) {
+            return own.map(|identity| self.text(identity, seen)).transpose();
         }
         if !name.is_empty() {
             if !self.follows_names {
@@ -160,13 +151,27 @@ impl Planner<'_> {
                     "Raise max_prepared_statements.",
                 ));
             }
-            return Ok(names.get(name).map(|statement| text(&statement.identity)));
+            let statement = names.get(name);
+            return statement.map(|own| self.text(&own.identity, seen)).transpose();
         }
         match names.unnamed() {
-            Unnamed::Here(identity) | Unnamed::Elsewhere(identity) => Ok(Some(text(identity))),
+            Unnamed::Here(identity) | Unnamed::Elsewhere(identity) => {
+                self.text(identity, seen).map(Some)
+            }
             Unnamed::None => Ok(None),
             Unnamed::OnlyHere => Err(too_long()),
         }
+    }
+
+    /// What there is to know of a text with its types.
+    fn text<'n>(&self, identity: &'n [u8], seen: &mut Seen) -> Result<Text<'n>, Box<Report>> {
+        let found = seen.of(identity, |identity| {
+            let text = text_of(identity);
+            (text.len(), self.layout.planned_as_is(text, self.known.as_deref()))
+        });
+        let (len, planned) = found.ok_or_else(too_much)?;
+        let (text, types) = (identity.get(..len), identity.get(len + 1..));
+        Ok(Text { text: text.unwrap_or_default(), types: types.unwrap_or_default(), planned })
     }
 
     fn both(&self, one: Demand, other: Demand) -> Placed {
@@ -186,18 +191,6 @@ impl Planner<'_> {
         }
     }
 
-    /// The plan of a text that has parameters, as a rule, in the place of literals.
-    fn planned_as_is(&self, text: &[u8]) -> Arc<Planned> {
-        self.layout.planned_as_is(text, self.known.as_deref())
-    }
-
-    fn plan_of(&self, text: &Text<'_>) -> Arc<Planned> {
-        match &text.planned {
-            Some(planned) => Arc::clone(planned),
-            None => self.planned_as_is(text_of(text.identity)),
-        }
-    }
-
     fn query(&self, text: &[u8], planned: &Planned, doubt: &mut Doubt) -> Placed {
         // All of it is decoded before any of it runs.
         self.is_decoded(text, planned, doubt)?;
@@ -208,11 +201,10 @@ impl Planner<'_> {
 
     /// A statement that is prepared, or described: where its tables are.
     fn prepared(&self, text: &Text<'_>, doubt: &mut Doubt) -> Placed {
-        let planned = self.plan_of(text);
-        let text = text_of(text.identity);
-        self.is_decoded(text, &planned, doubt)?;
+        let Text { text, planned, .. } = text;
+        self.is_decoded(text, planned, doubt)?;
         // It does not run yet.
-        match self.place(text, &planned, &mut doubt.clone(), |_, _| Ok(Demand::Anywhere))? {
+        match self.place(text, planned, &mut doubt.clone(), |_, _| Ok(Demand::Anywhere))? {
             Demand::Parts(..) => Ok(Demand::Anywhere),
             placed => Ok(placed),
         }
@@ -235,15 +227,13 @@ impl Planner<'_> {
     }
 
     fn bound(&self, statement: &Text<'_>, values: &[u8], doubt: &mut Doubt) -> Placed {
-        let planned = self.plan_of(statement);
-        let identity = statement.identity;
-        let text = text_of(identity);
+        let Text { text, types, planned } = statement;
         let recoded = doubt.recodes;
         doubt.recodes |= planned.changes.encoding;
-        self.place(text, &planned, doubt, |planner, keyed| {
+        self.place(text, planned, doubt, |planner, keyed| {
             let cut = || refusal_of(&Refusal { table: None, construct: Construct::Text });
             let parameters = Parameters::read(values).ok_or_else(cut)?;
-            let types = declared(identity.get(text.len() + 1..).unwrap_or_default());
+            let types = declared(types);
             let mut values = Values::of_bind(text, parameters, &types);
             if recoded || !planner.utf8() {
                 values = values.in_ascii();
@@ -251,6 +241,14 @@ impl Planner<'_> {
             planner.target(keyed, &mut values)
         })
     }
+}
+
+/// Each look at a text takes the time of everybody's.
+fn too_much() -> Box<Report> {
+    refused(
+        "a request whose texts, each as often as it is bound, are longer than 32 MiB together",
+        "Send a Sync more often.",
+    )
 }
 
 /// The types that a Parse declares, or a ParameterDescription tells.
@@ -261,25 +259,33 @@ pub(in crate::session) fn declared(types: &[u8]) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::super::plans::Layout;
     use super::*;
     use crate::server::manner::Manner;
+    use crate::session::names::NamesUndo;
     use crate::shard::Sharding;
     use crate::wire::request;
 
-    #[test]
-    fn nothing_is_planned_before_a_request_is_whole() {
-        let layout = Layout::new(Sharding::default(), 1 << 20);
-        let planner = Planner {
-            layout: &layout,
+    fn planner(layout: &Layout) -> Planner<'_> {
+        static MANNER: LazyLock<Manner> = LazyLock::new(Manner::default);
+        Planner {
+            layout,
             known: None,
-            manner: &Manner::default(),
+            manner: &MANNER,
             reported: None,
             message_max: 1 << 20,
             statement_max: 1 << 20,
             follows_names: true,
             fan_out_writes: false,
-        };
+        }
+    }
+
+    #[test]
+    fn nothing_is_planned_before_a_request_is_whole() {
+        let layout = Layout::new(Sharding::default(), 1 << 20);
+        let planner = planner(&layout);
         let mut bytes = Vec::new();
         request::parse(&mut bytes, b"", b"SELECT 1\0\0\0");
         request::sync(&mut bytes);
@@ -291,5 +297,21 @@ mod tests {
         assert_eq!(layout.texts(), 0);
         let found = planner.request(&bytes, &names, Doubt::default()).unwrap();
         assert_eq!((found.len, layout.texts()), (bytes.len(), 1));
+    }
+
+    #[test]
+    fn long_text_is_not_bound_all_the_time() {
+        let layout = Layout::new(Sharding::default(), 1 << 20);
+        let text = format!("SELECT {}1", "a, ".repeat(60_000));
+        let mut names = Names::default();
+        let identity = [text.as_bytes(), b"\0\0\0"].concat();
+        names.set_unnamed(&mut NamesUndo::default(), 1, Unnamed::Here(identity.into()));
+        for (binds, refused) in [(100, false), (10_000, true)] {
+            let bind = b"B\0\0\0\x0c\0\0\0\0\0\0\0\0";
+            let mut bytes = bind.repeat(binds);
+            request::sync(&mut bytes);
+            let found = planner(&layout).request(&bytes, &names, Doubt::default()).unwrap();
+            assert_eq!((found.len, found.demand.is_err()), (bytes.len(), refused));
+        }
     }
 }

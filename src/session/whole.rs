@@ -1,0 +1,114 @@
+//! Requests that are whole, and what is found of the texts in them: each is looked at once, however often
+//! it is bound, and all together up to a bound, so that nobody's request holds up those of others.
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+
+use crate::wire::frame;
+
+/// How many bytes of texts are looked at for one request: what is prepared by name is not part of it.
+const TEXTS_MAX: usize = 4 * 1024 * 1024;
+/// How many there may be with each text as often as it is bound. Requests of honest clients, which are at
+/// most `request_buffer_size` long, stay far below.
+const ALL_TEXTS_MAX: usize = 32 * 1024 * 1024;
+
+/// Whether a request ends with a message of this kind.
+pub(super) fn ends_request(tag: u8) -> bool {
+    matches!(tag, b'Q' | b'S' | b'H' | b'F' | b'X')
+}
+
+/// Whether all of a request is there, or what can't be one.
+pub(super) fn is_whole(mut bytes: &[u8], message_max: u32) -> bool {
+    loop {
+        match frame::message(bytes, message_max) {
+            Ok(Some((header, _))) if !ends_request(header.tag) => {
+                bytes = bytes.get(header.message_len()..).unwrap_or_default();
+            }
+            Ok(Some(_)) | Err(_) => return true,
+            Ok(None) => return false,
+        }
+    }
+}
+
+/// What was found of the texts of one request, by where they are.
+#[derive(Debug)]
+pub(super) struct Once<T> {
+    last: Option<(Place, T)>,
+    /// Those before the last.
+    more: HashMap<Place, T, RandomState>,
+    bytes: usize,
+    all_bytes: usize,
+}
+
+/// Where a text begins, and how long it is: all of them are there as long as the request.
+type Place = (usize, usize);
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self { last: None, more: HashMap::default(), bytes: 0, all_bytes: 0 }
+    }
+}
+
+impl<T: Clone> Once<T> {
+    /// What there is to find of a text; `None` if the request has too many.
+    pub(super) fn of(&mut self, text: &[u8], find: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let place = (text.as_ptr().addr(), text.len());
+        self.all_bytes += text.len();
+        if self.all_bytes > ALL_TEXTS_MAX {
+            return None;
+        }
+        if let Some((known, found)) = &self.last
+            && *known == place
+        {
+            return Some(found.clone());
+        }
+        if let Some(found) = self.more.get(&place) {
+            return Some(found.clone());
+        }
+        self.bytes += text.len();
+        if self.bytes > TEXTS_MAX {
+            return None;
+        }
+        let found = find(text);
+        if let Some((before, other)) = self.last.replace((place, found.clone())) {
+            self.more.insert(before, other);
+        }
+        Some(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_text_is_looked_at_once() {
+        let texts: Vec<Vec<u8>> = (0..3_u8).map(|n| vec![n; 10]).collect();
+        let (mut once, mut looks) = (Once::default(), 0);
+        for text in texts.iter().cycle().take(3000) {
+            let found = once.of(text, |text| {
+                looks += 1;
+                text.first().copied()
+            });
+            assert_eq!(found, Some(text.first().copied()));
+        }
+        assert_eq!(looks, 3);
+    }
+
+    #[test]
+    fn text_that_is_bound_all_the_time_is_looked_at_up_to_a_bound() {
+        let text = vec![0; 250_000];
+        let mut once = Once::default();
+        let found = (0..15_000).filter(|_| once.of(&text, |_| ()).is_some()).count();
+        assert_eq!(found, ALL_TEXTS_MAX / text.len());
+    }
+
+    #[test]
+    fn texts_are_looked_at_up_to_a_bound() {
+        let texts: Vec<Vec<u8>> = (0..6_u8).map(|n| vec![n; 1024 * 1024]).collect();
+        let mut once = Once::default();
+        let found: Vec<_> = texts.iter().map(|text| once.of(text, |_| ()).is_some()).collect();
+        assert_eq!(found, [true, true, true, true, false, false]);
+    }
+}
