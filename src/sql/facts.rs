@@ -24,6 +24,7 @@ pub use builtins::{Builtin, builtin};
 pub(super) use chains::by_word;
 pub use common::common;
 pub use hint::Hint;
+pub(super) use keywords::is_reserved;
 use tokens::{Kind, Look};
 pub(super) use tokens::{is_operator, is_plain_value};
 use tree::Tree;

@@ -5,6 +5,7 @@
 
 mod commands;
 pub mod copy;
+mod ctes;
 mod effects;
 pub mod facts;
 pub mod fan;
@@ -24,7 +25,8 @@ pub use effects::{
 pub use fingerprint::fingerprint;
 pub use names::{defines, names_any};
 pub use schemas::{
-    PathSetting, Qualifiers, begins_with, path_setting, qualifiers, relations, search_path,
+    LookedUp, PathSetting, Qualifiers, defines_alone, looked_up, path_setting, qualifiers,
+    search_path,
 };
 pub use shards::{
     Bracket, Changes, ShardHint, ShardSetting, WrongHint, bracket, changes, is_prelude, names_path,

@@ -3,17 +3,13 @@
 //! Names before a dot are taken for schemas, whatever they are: aliases among them are for the caller to
 //! tell apart, who knows what schemas there are.
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
+mod looked_up;
 
-use sqlparser::ast::{
-    CopySource, Cte, Delete, FromTable, Ident, Insert, Merge, ObjectName, ObjectNamePart, Query,
-    SetExpr, Statement, TableFactor, TableObject, TableWithJoins, Update, Visit, Visitor,
-};
+use std::collections::BTreeSet;
 
 use super::facts::Name;
-use super::keys;
 use super::scan::{Scanner, Token, Unclear};
+pub use looked_up::{LookedUp, looked_up};
 
 /// Postgres cuts longer names off.
 const NAME_MAX: usize = 63;
@@ -48,10 +44,15 @@ pub fn qualifiers(text: &[u8]) -> Option<Qualifiers> {
     Some(found)
 }
 
-/// Whether a text begins with one of these words.
-pub fn begins_with(text: &[u8], words: &[&str]) -> bool {
-    let first = Scanner::new(text).token().ok().flatten();
-    first.is_some_and(|first| words.iter().any(|word| first.is(word)))
+/// Whether all statements of a text begin with one of these words, or are COPY of a table.
+pub fn defines_alone(text: &[u8], words: &[&str]) -> bool {
+    let Ok(tokens) = tokens(text) else { return false };
+    let statements = tokens.split(|token| *token == Token::Symbol(b';'));
+    statements.filter(|statement| !statement.is_empty()).all(|statement| match statement {
+        [first, second, ..] if first.is("copy") => *second != Token::Symbol(b'('),
+        [first, ..] => words.iter().any(|word| first.is(word)),
+        [] => true,
+    })
 }
 
 fn tokens(text: &[u8]) -> Result<Vec<Token<'_>>, Unclear> {
@@ -155,146 +156,6 @@ pub fn path_setting(text: &[u8]) -> Option<PathSetting> {
     }
 }
 
-/// The relations that queries and writes name; common table expressions are none. `None` where there is
-/// anything else in the text, or it can't be taken apart.
-pub fn relations(text: &[u8]) -> Option<BTreeSet<Name>> {
-    let text = keys::readable(text).ok()?;
-    let mut walk = Walk::default();
-    // Bounded before they are parsed.
-    for statement in keys::statements(text).ok()? {
-        let trees = keys::parser(&statement.text)?.parse_statements().ok()?;
-        if !trees.iter().all(is_known) || trees.visit(&mut walk).is_break() {
-            return None;
-        }
-    }
-    Some(walk.relations)
-}
-
-/// Whether all relations of a statement are shown by its tree.
-fn is_known(statement: &Statement) -> bool {
-    match statement {
-        Statement::Query(_)
-        | Statement::Insert(_)
-        | Statement::Update(_)
-        | Statement::Delete(_)
-        | Statement::Merge(_)
-        | Statement::Copy { source: CopySource::Query(_), .. } => true,
-        Statement::Explain { statement, .. } => is_known(statement),
-        _ => false,
-    }
-}
-
-#[derive(Default)]
-struct Walk {
-    relations: BTreeSet<Name>,
-    /// Names of common table expressions, by query, the innermost last.
-    scopes: Vec<Vec<Box<str>>>,
-}
-
-struct NotOurs;
-
-impl Visitor for Walk {
-    type Break = NotOurs;
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<NotOurs> {
-        let mut scope = Vec::new();
-        if let Some(with) = &query.with {
-            if !with.recursive {
-                self.hidden(&with.cte_tables);
-            }
-            scope = with.cte_tables.iter().map(|cte| fold(&cte.alias.name)).collect();
-        }
-        self.scopes.push(scope);
-        let mut names_table = matches!(*query.body, SetExpr::Table(_));
-        if let SetExpr::Select(select) = &*query.body {
-            names_table |= select.into.is_some();
-        }
-        // Their names are no relations to the visitor.
-        if names_table { ControlFlow::Break(NotOurs) } else { ControlFlow::Continue(()) }
-    }
-
-    /// What is written to is a table, whatever else has its name.
-    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<NotOurs> {
-        let target = match statement {
-            Statement::Insert(Insert { table: TableObject::TableName(name), .. })
-            | Statement::Update(Update {
-                table: TableWithJoins { relation: TableFactor::Table { name, .. }, .. },
-                ..
-            })
-            | Statement::Merge(Merge { table: TableFactor::Table { name, .. }, .. }) => name,
-            Statement::Delete(Delete {
-                from: FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from),
-                ..
-            }) => match from.as_slice() {
-                [TableWithJoins { relation: TableFactor::Table { name, .. }, .. }] => name,
-                _ => return ControlFlow::Break(NotOurs),
-            },
-            Statement::Insert(_) | Statement::Update(_) | Statement::Merge(_) => {
-                return ControlFlow::Break(NotOurs);
-            }
-            _ => return ControlFlow::Continue(()),
-        };
-        match relation(target) {
-            Some(name) => drop(self.relations.insert(name)),
-            None => return ControlFlow::Break(NotOurs),
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<NotOurs> {
-        self.scopes.pop();
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<NotOurs> {
-        let Some(name) = relation(name) else { return ControlFlow::Break(NotOurs) };
-        let is_cte = |name: &str| self.scopes.iter().flatten().any(|cte| **cte == *name);
-        if name.schema.is_some() || !is_cte(&name.name) {
-            self.relations.insert(name);
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// The name of a relation, as long as Postgres keeps it.
-fn relation(written: &ObjectName) -> Option<Name> {
-    let Name { schema, name } = keys::name(written).ok()?;
-    Some(Name { schema: schema.map(cut), name: cut(name) })
-}
-
-impl Walk {
-    /// Without RECURSIVE, a common table expression sees neither itself nor those behind it.
-    fn hidden(&mut self, ctes: &[Cte]) {
-        let mut behind = BTreeSet::new();
-        for cte in ctes.iter().rev() {
-            behind.insert(fold(&cte.alias.name));
-            let mut names = Plain::default();
-            let ControlFlow::Continue(()) = cte.query.visit(&mut names);
-            let hidden = names.0.into_iter().filter(|name| behind.contains(name));
-            self.relations.extend(hidden.map(|name| Name { schema: None, name }));
-        }
-    }
-}
-
-/// Every relation that is named without a schema.
-#[derive(Default)]
-struct Plain(BTreeSet<Box<str>>);
-
-impl Visitor for Plain {
-    type Break = std::convert::Infallible;
-
-    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<Self::Break> {
-        if let [ObjectNamePart::Identifier(name)] = name.0.as_slice() {
-            self.0.insert(fold(name));
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-fn fold(name: &Ident) -> Box<str> {
-    cut(keys::fold(name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,38 +225,6 @@ mod tests {
             let found = path_setting(text.as_bytes());
             let found = found.map(|it| (it.schemas.join("|"), it.local));
             assert_eq!(found, wanted.map(|(names, local)| (names.to_owned(), local)), "{text}");
-        }
-    }
-
-    #[test]
-    fn relations_are_those_of_queries_and_writes() {
-        let read = |text: &str| {
-            let found = relations(text.as_bytes())?;
-            Some(found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
-        };
-        for (text, wanted) in [
-            ("SELECT * FROM a.b JOIN c ON true WHERE x IN (SELECT 1 FROM d)", Some("c d a.b")),
-            ("INSERT INTO a.b SELECT * FROM c", Some("c a.b")),
-            ("UPDATE a SET x = 1 FROM b.c", Some("a b.c")),
-            ("DELETE FROM a USING b", Some("a b")),
-            ("WITH x AS (SELECT 1 FROM a) SELECT * FROM x", Some("a")),
-            ("WITH x AS (SELECT 1 FROM x) SELECT * FROM x", Some("x")),
-            ("WITH RECURSIVE x AS (SELECT 1 FROM x) SELECT * FROM x", Some("")),
-            ("WITH x AS (DELETE FROM a RETURNING 1) INSERT INTO b SELECT * FROM x", Some("a b")),
-            ("SELECT 1; DELETE FROM a", Some("a")),
-            ("WITH a AS (SELECT 1 FROM b) INSERT INTO a SELECT * FROM a", Some("a b")),
-            ("WITH a AS (SELECT 1) UPDATE a SET x = 1", Some("a")),
-            ("WITH a AS (SELECT 1) DELETE FROM a", Some("a")),
-            ("CREATE TABLE a (b int)", None),
-            ("SELECT 1 INTO a", None),
-            ("COPY (SELECT * FROM a JOIN b.c ON true) TO STDOUT", Some("a b.c")),
-            ("COPY a FROM STDIN", None),
-            ("EXPLAIN SELECT 1 FROM a", Some("a")),
-            ("EXPLAIN CREATE TABLE a AS SELECT 1", None),
-            ("TABLE a", None),
-            ("SELECT * FROM (", None),
-        ] {
-            assert_eq!(read(text).as_deref(), wanted, "{text}");
         }
     }
 }

@@ -212,7 +212,7 @@ impl Planned {
         let facts = facts(common);
         let schemas = layout.sharding.schemas().map(|schemas| {
             let tables = schemas::Known { all: &seen, known, schemas };
-            Box::new(BySchema::new(common, &plan, &facts, &tables))
+            Box::new(BySchema::new(common, &plan, &tables))
         });
         let hint = shard_hint(common);
         let said = hint.as_ref().map_or(0, |hint| hint.as_ref().map_or(0, ShardHint::len));

@@ -12,9 +12,11 @@ use crate::catalog;
 use crate::client::condition;
 use crate::server::manner::Manner;
 use crate::shard::ShardId;
-use crate::sql::facts::{Builtin, Certainty, Facts, Name, builtin};
+use crate::sql::facts::{Builtin, Name, builtin};
 use crate::sql::keys::{Plan, Table, Tables};
-use crate::sql::{begins_with, names_path, path_setting, qualifiers, relations, search_path};
+use crate::sql::{
+    LookedUp, defines_alone, looked_up, names_path, path_setting, qualifiers, search_path,
+};
 use crate::wire::reply::Report;
 
 /// What a text names, as far as it decides that.
@@ -37,11 +39,11 @@ pub(super) struct BySchema {
     unclear: bool,
 }
 
-/// Texts that begin so define something, or are about one table: names without a schema in them are looked up
+/// Statements that begin so define something: names without a schema in them are looked up
 /// where they run.
-const DEFINING: [&str; 13] = [
-    "alter", "analyse", "analyze", "cluster", "comment", "copy", "create", "drop", "grant",
-    "refresh", "reindex", "revoke", "vacuum",
+const DEFINING: [&str; 12] = [
+    "alter", "analyse", "analyze", "cluster", "comment", "create", "drop", "grant", "refresh",
+    "reindex", "revoke", "vacuum",
 ];
 /// Functions that say what is found in `search_path`.
 const ASKING: [&str; 8] = [
@@ -56,8 +58,8 @@ const ASKING: [&str; 8] = [
 ];
 
 impl BySchema {
-    /// Of a text with this plan and these facts.
-    pub(super) fn new(text: &[u8], plan: &Plan, facts: &Facts, tables: &Known<'_>) -> Self {
+    /// Of a text with this plan.
+    pub(super) fn new(text: &[u8], plan: &Plan, tables: &Known<'_>) -> Self {
         // Before the dot of a setting there is no schema.
         if matches!(plan, Plan::Session) {
             return Self::default();
@@ -67,7 +69,7 @@ impl BySchema {
         };
         let is_one = |name: &str| tables.is_schema(name);
         let named = found.before_dots.iter().filter(|name| is_one(name)).cloned().collect();
-        let Some(relations) = relations(text) else {
+        let Some(LookedUp { relations, calls }) = looked_up(text) else {
             // Of what has a dot, tables are those that the default shard has.
             let elsewhere = found.pairs.iter().any(|name| {
                 let schema = name.schema.as_deref().unwrap_or_default();
@@ -75,24 +77,24 @@ impl BySchema {
                 !own && tables.known.is_none_or(|known| !known.all_of_name(name, |_| false))
             });
             // What is no definition may be about what the default shard has.
-            let plain = facts.statements > 1 || !begins_with(text, &DEFINING);
-            return Self { named, looks_up: true, elsewhere, plain, ..Self::default() };
+            let plain = !defines_alone(text, &DEFINING);
+            return Self { named, looks_up: true, elsewhere, plain, asks: true, ..Self::default() };
         };
         let is_default = |name: &Name| tables.all.table(name) == Table::Default;
         let plain = |name: &&Name| name.schema.is_none();
         let other = |name: &&Name| name.schema.as_ref().is_some_and(|schema| !is_one(schema));
         // Functions that read take no names, as far as is known here; others may, in strings.
-        let calls = facts.calls.iter().filter(|(name, certainty)| {
-            let known = builtin(&name.name) == Some(Builtin::Reads);
-            name.schema.is_none() && !known && **certainty != Certainty::Syntax
-        });
-        let (sets, calls): (Vec<_>, Vec<_>) =
-            calls.partition(|(name, _)| &*name.name == "set_config");
+        let asks = calls.iter().any(|name| ASKING.contains(&&*name.name));
+        let may_look_up =
+            |name: &Name| name.schema.is_none() && builtin(&name.name) != Some(Builtin::Reads);
+        let (sets, calls): (Vec<_>, Vec<_>) = calls
+            .iter()
+            .filter(|name| may_look_up(name))
+            .partition(|name| &*name.name == "set_config");
         let in_path = |name: &Name| match name.schema.as_deref() {
             None | Some("pg_catalog" | "information_schema") => true,
             Some(_) => false,
         };
-        let asks = facts.calls.keys().any(|name| ASKING.contains(&&*name.name));
         let looks_up = asks || !calls.is_empty() || relations.iter().any(in_path);
         Self {
             named,
@@ -165,8 +167,8 @@ impl Planner<'_> {
             return Err(behind_setting());
         }
         if changes.path || changes.by_function && names_path(text) {
-            let is_read =
-                |names: &[Box<str>]| self.utf8() || names.iter().all(|name| name.is_ascii());
+            let is_utf8 = self.utf8() && !doubt.recodes;
+            let is_read = |names: &[Box<str>]| is_utf8 || names.iter().all(|name| name.is_ascii());
             if let Some(setting) = path_setting(text).filter(|it| is_read(&it.schemas)) {
                 let shard = self.of_path(&setting.schemas)?;
                 doubt.path = match doubt.inside || !setting.local {

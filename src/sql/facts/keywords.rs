@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 /// Whether nobody's function has this name without quotes.
-pub(super) fn is_reserved(word: &str) -> bool {
+pub(in crate::sql) fn is_reserved(word: &str) -> bool {
     KEYWORDS.reserved.contains(word)
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Cte, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableAlias, TableFactor,
+    ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableAlias, TableFactor,
     TableFunctionArgs, Visit, Visitor,
 };
 use sqlparser::dialect::PostgreSqlDialect;
@@ -15,6 +15,8 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::Name;
+use crate::sql::ctes::Ctes;
+use crate::sql::keys::fold;
 
 /// What a query names.
 #[derive(Debug, Default)]
@@ -48,8 +50,7 @@ struct NotOurs;
 #[derive(Default)]
 struct Walk {
     tree: Tree,
-    /// Names of common table expressions, by query, the innermost last.
-    scopes: Vec<Vec<Box<str>>>,
+    ctes: Ctes,
 }
 
 /// Whether it has no clause that Postgres does not have.
@@ -76,17 +77,11 @@ impl Visitor for Walk {
         {
             return ControlFlow::Break(NotOurs);
         }
-        let mut scope = Vec::new();
-        if let Some(with) = with {
-            if !with.recursive {
-                self.hidden(&with.cte_tables);
-            }
-            for cte in &with.cte_tables {
-                self.alias(Some(&cte.alias));
-                scope.push(fold(&cte.alias.name));
-            }
+        let relations = self.ctes.enter(query);
+        self.tree.relations.extend(relations.iter().map(|name| Name::plain(name)));
+        for cte in with.iter().flat_map(|with| &with.cte_tables) {
+            self.alias(Some(&cte.alias));
         }
-        self.scopes.push(scope);
         match **body {
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
                 ControlFlow::Break(NotOurs)
@@ -101,7 +96,7 @@ impl Visitor for Walk {
     }
 
     fn post_visit_query(&mut self, _: &Query) -> ControlFlow<NotOurs> {
-        self.scopes.pop();
+        self.ctes.leave();
         ControlFlow::Continue(())
     }
 
@@ -166,45 +161,8 @@ impl Walk {
     }
 
     fn named(&mut self, name: Name) {
-        let is_cte = |name: &str| self.scopes.iter().flatten().any(|cte| **cte == *name);
-        if name.schema.is_some() || !is_cte(&name.name) {
+        if name.schema.is_some() || !self.ctes.has(&name.name) {
             self.tree.relations.insert(name);
         }
-    }
-
-    /// Without RECURSIVE, a common table expression does not see itself nor those behind it: what
-    /// has such a name there is a relation.
-    fn hidden(&mut self, ctes: &[Cte]) {
-        let mut behind = BTreeSet::new();
-        for cte in ctes.iter().rev() {
-            behind.insert(fold(&cte.alias.name));
-            let mut names = Names::default();
-            let ControlFlow::Continue(()) = cte.query.visit(&mut names);
-            let hidden = names.0.into_iter().filter(|name| behind.contains(name));
-            self.tree.relations.extend(hidden.map(|name| Name { schema: None, name }));
-        }
-    }
-}
-
-/// Every relation that is named without a schema.
-#[derive(Default)]
-struct Names(BTreeSet<Box<str>>);
-
-impl Visitor for Names {
-    type Break = std::convert::Infallible;
-
-    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<Self::Break> {
-        if let [ObjectNamePart::Identifier(name)] = name.0.as_slice() {
-            self.0.insert(fold(name));
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// A name as Postgres folds it.
-fn fold(name: &sqlparser::ast::Ident) -> Box<str> {
-    match name.quote_style {
-        None => name.value.to_ascii_lowercase().into(),
-        Some(_) => name.value.as_str().into(),
     }
 }

@@ -25,7 +25,7 @@ use crate::sql::facts::Name;
 pub use numbered::Literals;
 pub(super) use numbered::Numbered;
 pub use refusal::{Construct, Refusal};
-pub(super) use statement::{DEFINITIONS, parser};
+pub(super) use statement::DEFINITIONS;
 pub(super) use walk::{Found, fold, name};
 pub(super) use whole::{Whole, one_statement, piece, readable, statements, whole};
 

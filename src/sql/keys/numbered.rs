@@ -155,6 +155,55 @@ impl Numbered<'_> {
         self.text.get(at..).unwrap_or_default()
     }
 
+    /// The text between two tokens.
+    pub(in crate::sql) fn text_between(&self, start: usize, end: usize) -> &str {
+        let end = self.tokens.get(end).map_or(self.text.len(), |(_, at)| *at);
+        let start = self.tokens.get(start + 1).map_or(end, |(_, at)| *at);
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// The symbol that the token of this place is.
+    pub(in crate::sql) fn symbol(&self, at: usize) -> Option<u8> {
+        match self.tokens.get(at)?.0 {
+            Token::Symbol(byte) => Some(byte),
+            Token::Word(_) | Token::Quoted(_) | Token::Value => None,
+        }
+    }
+
+    /// The bracket that closes the one here.
+    pub(in crate::sql) fn closing(&self, open: usize) -> Option<usize> {
+        let mut depth = 0_usize;
+        (open..self.tokens.len()).find(|at| {
+            match self.symbol(*at) {
+                Some(b'(') => depth += 1,
+                Some(b')') => depth = depth.saturating_sub(1),
+                _ => return false,
+            }
+            depth == 0
+        })
+    }
+
+    /// Where what EXPLAIN and its options stand before begins.
+    pub(in crate::sql) fn behind_explain(&self) -> usize {
+        const QUERIES: [&str; 4] = ["select", "with", "values", "table"];
+        let mut at = 0;
+        while self.is(at, "explain") {
+            at += 1;
+            let is_query = QUERIES.iter().any(|word| self.is(at + 1, word));
+            let opens = |at| self.symbol(at) == Some(b'(');
+            if opens(at) && !is_query && !opens(at + 1) {
+                while !matches!(self.symbol(at), Some(b')')) && at < self.tokens.len() {
+                    at += 1;
+                }
+                at += 1;
+            }
+            while ["analyze", "analyse", "verbose"].iter().any(|word| self.is(at, word)) {
+                at += 1;
+            }
+        }
+        at
+    }
+
     fn ends_with_any(&self, words: &[&str]) -> bool {
         self.tokens.last().is_some_and(|(last, _)| words.iter().any(|word| last.is(word)))
     }

@@ -71,7 +71,7 @@ struct Command<'s> {
 
 impl Command<'_> {
     fn plan(mut self) -> Found<Plan> {
-        self.explained();
+        self.at = self.statement.behind_explain();
         let Some(word) = self.word() else {
             return Ok(Plan::Default);
         };
@@ -90,9 +90,7 @@ impl Command<'_> {
             "commit" | "rollback" => return Ok(Plan::Session),
             "do" | "call" => return Err(Refusal::of(Construct::Code)),
             "execute" => return Err(Refusal::of(Construct::Execute)),
-            "create" if self.find("execute").is_some_and(|at| self.statement.is(at - 1, "as")) => {
-                return Err(Refusal::of(Construct::Execute));
-            }
+            "create" if self.runs_prepared() => return Err(Refusal::of(Construct::Execute)),
             // Whatever table it is of: where it is not on all shards, one of them says so.
             "drop" | "alter" | "reindex" if self.is(1, "index") => return Ok(Plan::Defines),
             // They are of a server, and have names of their own.
@@ -131,13 +129,6 @@ impl Command<'_> {
         self.statement.is(self.at + ahead, word)
     }
 
-    fn symbol(&self, at: usize) -> Option<u8> {
-        match self.statement.tokens.get(at)?.0 {
-            Token::Symbol(byte) => Some(byte),
-            Token::Word(_) | Token::Quoted(_) | Token::Value => None,
-        }
-    }
-
     fn defines_for_server(&self) -> bool {
         const OF_SERVER: [&str; 6] = ["database", "group", "role", "system", "tablespace", "user"];
         OF_SERVER.iter().any(|word| self.is(1, word)) && !self.is(2, "mapping")
@@ -147,33 +138,16 @@ impl Command<'_> {
         (self.at..self.statement.tokens.len()).find(|at| self.statement.is(*at, word))
     }
 
+    /// CREATE TABLE … AS EXECUTE. It may be the name of something before that, too.
+    fn runs_prepared(&self) -> bool {
+        let is_as = |at: usize| self.statement.is(at, "as") && self.statement.is(at + 1, "execute");
+        (self.at..self.statement.tokens.len()).any(is_as)
+    }
+
     /// CREATE TABLE … AS, CREATE MATERIALIZED VIEW.
     fn fills(&self) -> bool {
         let plain_view = |at: usize| !self.statement.is(at.saturating_sub(1), "materialized");
         self.find("as").is_some() && !self.find("view").is_some_and(plain_view)
-    }
-
-    /// Goes behind EXPLAIN and its options.
-    fn explained(&mut self) {
-        while self.is(0, "explain") {
-            self.at += 1;
-            let is_query =
-                ["select", "with", "values", "table"].iter().any(|word| self.is(1, word));
-            if self.symbol(self.at) == Some(b'(')
-                && !is_query
-                && self.symbol(self.at + 1) != Some(b'(')
-            {
-                while !matches!(self.symbol(self.at), Some(b')'))
-                    && self.at < self.statement.tokens.len()
-                {
-                    self.at += 1;
-                }
-                self.at += 1;
-            }
-            while ["analyze", "analyse", "verbose"].iter().any(|word| self.is(0, word)) {
-                self.at += 1;
-            }
-        }
     }
 
     /// Whether a name in it may stand for something that is not on the default shard alone.
@@ -221,21 +195,19 @@ impl Command<'_> {
         let mut at = self.at + 1;
         // COPY BINARY t, as it once was written; no table has this name without quotes.
         at += usize::from(self.statement.is(at, "binary"));
-        if self.symbol(at) == Some(b'(') {
-            let end = self.closing(at).ok_or(Refusal::of(Construct::Grammar))?;
+        if self.statement.symbol(at) == Some(b'(') {
+            let end = self.statement.closing(at).ok_or(Refusal::of(Construct::Grammar))?;
             if !self.statement.is(end + 1, "to") || !self.statement.is(end + 2, "stdout") {
                 return Err(Refusal::of(Construct::ServerFile));
             }
-            let end = self.statement.tokens.get(end).map_or(0, |(_, at)| *at);
-            let start = self.statement.tokens.get(at + 1).map_or(end, |(_, at)| *at);
-            return self.query_in(self.statement.text.get(start..end).unwrap_or_default());
+            return self.query_in(self.statement.text_between(at, end));
         }
         let mut parts = Vec::new();
         while let Some(name) = self.statement.tokens.get(at).and_then(|(token, _)| name_of(*token))
         {
             parts.push(name);
             at += 1;
-            if self.symbol(at) != Some(b'.') {
+            if self.statement.symbol(at) != Some(b'.') {
                 break;
             }
             at += 1;
@@ -243,8 +215,8 @@ impl Command<'_> {
         let name = parts.pop().ok_or(Refusal::of(Construct::Grammar))?;
         let table = Name { schema: parts.pop().map(Into::into), name: name.into() };
         let mut columns = Vec::new();
-        if self.symbol(at) == Some(b'(') {
-            let end = self.closing(at).ok_or(Refusal::of(Construct::Grammar))?;
+        if self.statement.symbol(at) == Some(b'(') {
+            let end = self.statement.closing(at).ok_or(Refusal::of(Construct::Grammar))?;
             let inside = self.statement.tokens.get(at..end).unwrap_or_default();
             columns = inside.iter().filter_map(|(token, _)| name_of(*token)).collect();
             at = end + 1;
@@ -277,22 +249,9 @@ impl Command<'_> {
             }
         }
     }
-
-    /// The bracket that closes the one here.
-    fn closing(&self, open: usize) -> Option<usize> {
-        let mut depth = 0_usize;
-        (open..self.statement.tokens.len()).find(|at| {
-            match self.symbol(*at) {
-                Some(b'(') => depth += 1,
-                Some(b')') => depth = depth.saturating_sub(1),
-                _ => return false,
-            }
-            depth == 0
-        })
-    }
 }
 
-pub(in crate::sql) fn parser(text: &str) -> Option<Parser<'static>> {
+pub(super) fn parser(text: &str) -> Option<Parser<'static>> {
     let parser = Parser::new(&PostgreSqlDialect {}).with_recursion_limit(RECURSION);
     parser.try_with_sql(text).ok()
 }

@@ -19,11 +19,13 @@ struct Tenants {
 const HERE: &str = "CREATE SCHEMA tenant_1; CREATE TABLE tenant_1.orders AS SELECT 1 AS id, 't1' AS note; \
      CREATE SCHEMA tenant_2; CREATE TABLE tenant_2.orders AS SELECT 1 AS id, 'wrong' AS note; \
      CREATE TABLE notes AS SELECT 'one' AS note; CREATE TABLE plans AS SELECT 1 AS id, 'free' AS name; \
-     CREATE TABLE users (id bigint)";
+     CREATE TABLE users (id bigint); \
+     CREATE FUNCTION tenant_2.tag(delete boolean) RETURNS text LANGUAGE sql AS $$SELECT 'wrong'$$";
 const THERE: &str = "CREATE SCHEMA tenant_2; CREATE TABLE tenant_2.orders AS SELECT 1 AS id, 't2' AS note; \
      CREATE SCHEMA tenant_3; CREATE TABLE tenant_3.orders AS SELECT 1 AS id, 't3' AS note; \
      CREATE TABLE notes AS SELECT 'wrong' AS note; CREATE TABLE plans AS SELECT 1 AS id, 'free' AS name; \
-     CREATE TABLE users (id bigint)";
+     CREATE TABLE users (id bigint); \
+     CREATE FUNCTION tenant_2.tag(delete boolean) RETURNS text LANGUAGE sql AS $$SELECT 't2'$$";
 
 fn tenants() -> Tenants {
     let cluster = cluster();
@@ -349,4 +351,96 @@ fn path_of_a_transaction_is_not_that_of_what_comes_behind_it() {
         client.talk(script, heard);
     }
     assert_eq!([tenants.on("shop_a", count), tenants.on("shop_b", count)], ["1", "1"]);
+}
+
+/// Whatever a text is written like, what it names is looked for where its path has it.
+#[tokio::test]
+async fn nothing_that_a_text_looks_up_goes_unseen() {
+    let tenants = tenants();
+    let client = tenants.client("").await;
+    client.batch_execute("SET search_path = tenant_2, public").await.unwrap();
+    let casts = "'a'::text, ".repeat(210);
+    for sql in [
+        "SELECT note FROM (SELECT 0 AS id, 'x' AS note UNION ALL TABLE orders) s WHERE id = 1",
+        "SELECT note FROM (SELECT 7 AS id, 'x' AS note EXCEPT SELECT 7, 'x' UNION TABLE orders) s",
+        "SELECT tag(true)",
+        "SELECT tag(delete => true)",
+        "SELECT tag(true) FOR UPDATE",
+        &format!("SELECT tag((ARRAY[{casts} 'b'])[1] = 'a')"),
+        "SELECT * FROM tag(true) AS merge",
+    ] {
+        assert_eq!(simple(&client, sql).await, ["t2"], "{sql}");
+    }
+    for sql in [
+        "SELECT note FROM public.notes UNION ALL TABLE orders",
+        "SELECT note INTO fresh FROM public.notes UNION ALL SELECT 'x'",
+        "INSERT INTO public.notes SELECT tag(true)",
+        "INSERT INTO public.notes VALUES (tag(true))",
+        "UPDATE public.notes SET note = note RETURNING tag(true)",
+        "WITH old AS (DELETE FROM public.notes RETURNING note) SELECT tag(true) FROM old",
+    ] {
+        assert_refused(client.simple_query(sql).await, sql);
+    }
+    client.batch_execute("SET search_path = tenant_3, public").await.unwrap();
+    assert_eq!(simple(&client, "SELECT current_schema").await, ["tenant_3"]);
+
+    client.batch_execute("RESET search_path").await.unwrap();
+    for sql in [
+        "SELECT note FROM tenant_2.orders UNION ALL TABLE notes",
+        "SELECT note INTO fresh FROM tenant_2.orders UNION ALL SELECT 'x'",
+        "INSERT INTO tenant_2.orders SELECT 5, note FROM (SELECT 'x' AS note UNION TABLE notes) s",
+        "COPY (SELECT note FROM tenant_2.orders UNION ALL (TABLE notes)) TO STDOUT",
+        "COPY (SELECT n.note FROM tenant_2.orders, notes n FOR NO KEY UPDATE) TO STDOUT",
+        "COPY (INSERT INTO notes OVERRIDING USER VALUE SELECT note FROM tenant_2.orders \
+         RETURNING note) TO STDOUT",
+        "TRUNCATE tenant_2.orders, public.notes",
+    ] {
+        assert_refused(client.simple_query(sql).await, sql);
+    }
+    for database in ["shop_a", "shop_b"] {
+        let found =
+            tenants.on(database, "SELECT count(*), to_regclass('fresh') IS NULL FROM notes");
+        assert_eq!(found, "1|t", "{database}");
+    }
+}
+
+#[tokio::test]
+async fn tables_of_a_schema_are_on_its_shard_however_they_are_named() {
+    let tenants = tenants();
+    let client = tenants.client("").await;
+    for sql in [
+        "SELECT note FROM tenant_2.orders FOR NO KEY UPDATE",
+        "SELECT note FROM tenant_2.orders o FOR KEY SHARE OF o SKIP LOCKED",
+        "SELECT note FROM ONLY tenant_2.orders",
+        "SELECT note FROM (TABLE tenant_2.orders) s",
+        "SELECT o.note FROM tenant_2.orders o, generate_series(1, 1)",
+        "BEGIN; DECLARE c CURSOR FOR SELECT note FROM tenant_2.orders; FETCH c; COMMIT",
+        "BEGIN; LOCK TABLE tenant_2.orders IN SHARE MODE; TABLE tenant_2.orders; COMMIT",
+    ] {
+        let found = simple(&client, sql).await;
+        assert_eq!(found.last().map(|row| row.trim_start_matches("1|")), Some("t2"), "{sql}");
+    }
+    let made = "CREATE TABLE tenant_2.more (n int); CREATE INDEX ON tenant_2.more (n)";
+    client.batch_execute(made).await.unwrap();
+    client.batch_execute("TRUNCATE tenant_2.orders, tenant_2.more RESTART IDENTITY").await.unwrap();
+    assert_eq!(tenants.on("shop_b", "SELECT count(*) FROM tenant_2.orders, tenant_2.more"), "0");
+    assert_eq!(tenants.on("shop_a", "SELECT count(*) FROM tenant_2.orders"), "1");
+}
+
+#[test]
+fn names_of_schemas_are_read_in_the_encoding_of_the_client() {
+    let tenants = tenants();
+    let (before, listed) = ("tenant_3 = \"b\"", "tenant_3 = \"b\", \"tenant_é\" = \"b\"");
+    let pooler = Pooler::start(&tenants.toml.replace(before, listed));
+    let url = pooler.url(APP_USER, PASSWORD, "shop");
+    eventually("its tables are known", LIMIT, || {
+        psql(&url, "SELECT note FROM notes").stdout == "one\n"
+    });
+    let parameters = [("user", APP_USER), ("database", "shop")];
+    let mut client = wire::Client::login_with(pooler.port(), &parameters, PASSWORD);
+    client.talk(
+        "P - SET client_encoding = 'LATIN1' / B - / E / P - SET search_path = tenant_é / B - / E / \
+         P - SELECT note FROM orders / B - / E / S",
+        "E[0A000] ZI",
+    );
 }

@@ -4,8 +4,9 @@ use sqlparser::keywords::ALL_KEYWORDS;
 
 use super::Shop;
 use crate::sql::facts::{Does, Opaque, facts};
-use crate::sql::keys::{Construct, Plan, Refusal, parser, plan};
-use crate::sql::relations;
+use crate::sql::keys::statement::parser;
+use crate::sql::keys::{Construct, Plan, Refusal, plan};
+use crate::sql::looked_up;
 
 /// Each begins, goes on as often as one likes, and ends; `{k}` is a word.
 const FORMS: [(&str, &str, &str); 28] = [
@@ -83,7 +84,7 @@ fn check() {
             let does = facts(text.as_bytes()).does;
             let size = Refusal::of(Construct::Size);
             if plan(text.as_bytes(), &Shop) != Plan::Refused(size)
-                || relations(text.as_bytes()).is_some()
+                || looked_up(text.as_bytes()).is_some()
                 || matches!(does, Does::Reads | Does::Opaque(Opaque::Grammar))
             {
                 uncounted.push(text.get(..40).unwrap().to_owned());
@@ -103,7 +104,7 @@ fn longest_chains_fit_into_a_small_stack() {
                 for times in [74, 299, 399, 10_000] {
                     let text = text(form, word, times);
                     plan(text.as_bytes(), &Shop);
-                    relations(text.as_bytes());
+                    looked_up(text.as_bytes());
                     facts(text.as_bytes());
                 }
             }
