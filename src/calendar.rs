@@ -4,44 +4,83 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// `YYYY-MM-DD HH:MM:SS UTC`, as the console has it.
 pub fn utc(time: SystemTime) -> String {
-    let (date, clock, _) = parts(time);
-    format!("{date} {clock} UTC")
+    let mut text = String::with_capacity(LEN);
+    write(&mut text, time, ' ');
+    text.push_str(" UTC");
+    text
 }
 
 /// `YYYY-MM-DDTHH:MM:SS.mmmZ`, as JSON has it (RFC 3339).
 pub fn rfc3339(time: SystemTime) -> String {
-    let (date, clock, millis) = parts(time);
-    format!("{date}T{clock}.{millis:03}Z")
+    let mut text = String::with_capacity(LEN);
+    let millis = write(&mut text, time, 'T');
+    text.push('.');
+    digits(&mut text, millis, 100);
+    text.push('Z');
+    text
 }
 
-/// Date, time of day and milliseconds.
-fn parts(time: SystemTime) -> (String, String, u32) {
+/// What a moment takes at most, until the year 9999.
+const LEN: usize = "YYYY-MM-DDTHH:MM:SS.mmmZ".len();
+
+/// Date, `between`, and time of day; gives the milliseconds.
+fn write(text: &mut String, time: SystemTime, between: char) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let secs = since.as_secs();
-    let (mut days, rest) = (secs / 86_400, secs % 86_400);
+    let (year, month, day) = date(secs / 86_400);
+    let rest = secs % 86_400;
+    let parts = [
+        (year, 1000, '-'),
+        (month, 10, '-'),
+        (day, 10, between),
+        (rest / 3600, 10, ':'),
+        (rest / 60 % 60, 10, ':'),
+    ];
+    for (number, highest, behind) in parts {
+        digits(text, number, highest);
+        text.push(behind);
+    }
+    digits(text, rest % 60, 10);
+    since.subsec_millis().into()
+}
+
+/// The date of a day, by how many came before it since 1970.
+fn date(days: u64) -> (u64, u64, u64) {
     let is_leap = |year: u64| {
         year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
     };
-    let mut year = 1970;
-    loop {
-        let len = 365 + u64::from(is_leap(year));
-        if days < len {
-            break;
-        }
-        days -= len;
-        year += 1;
+    let days_before = |year: u64| {
+        let full = year - 1;
+        full * 365 + full / 4 - full / 100 + full / 400
+    };
+    let since_first = days.saturating_add(days_before(1970));
+    // At most one too many, as no year is shorter than that.
+    let mut year = since_first / 365 + 1;
+    while days_before(year) > since_first {
+        year -= 1;
     }
+    let mut rest = since_first - days_before(year);
     let mut month = 1;
     for len in [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < len {
+        if rest < len {
             break;
         }
-        days -= len;
+        rest -= len;
         month += 1;
     }
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    let date = format!("{year}-{month:02}-{:02}", days + 1);
-    (date, format!("{hour:02}:{minute:02}:{second:02}"), since.subsec_millis())
+    (year, month, rest + 1)
+}
+
+/// A number with as many digits as the highest power of ten has, or more where it needs them.
+fn digits(text: &mut String, number: u64, mut highest: u64) {
+    while number / highest >= 10 {
+        highest *= 10;
+    }
+    while highest > 0 {
+        let digit = u8::try_from(number / highest % 10).unwrap_or_default();
+        text.push(char::from(b'0' + digit));
+        highest /= 10;
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +96,11 @@ mod tests {
             (951_782_399, "2000-02-28 23:59:59 UTC"),
             (951_868_799, "2000-02-29 23:59:59 UTC"),
             (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+            (4_107_542_399, "2100-02-28 23:59:59 UTC"),
+            (1_735_603_200, "2024-12-31 00:00:00 UTC"),
+            (1_735_689_600, "2025-01-01 00:00:00 UTC"),
+            (253_402_300_799, "9999-12-31 23:59:59 UTC"),
+            (253_402_300_800, "10000-01-01 00:00:00 UTC"),
             (1_798_761_599, "2026-12-31 23:59:59 UTC"),
         ] {
             assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(secs)), date);

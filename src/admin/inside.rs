@@ -119,12 +119,11 @@ pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
             page.sample(name, &[("key", setting.key)], setting.value);
         }
     }
-    let statements = registry.statements();
+    let (statements, texts) = registry.statement_totals();
     let help = "Prepared statements that clients or servers have.";
-    page.gauge("pgweir_prepared_statements", help, statements.len());
+    page.gauge("pgweir_prepared_statements", help, statements);
     let name = "pgweir_memory_bytes";
     page.head(name, "Memory by what it is for; `resident` is all of the process.");
-    let texts: usize = statements.iter().map(|statement| statement.bytes).sum();
     let waiting: usize = registry.listeners().iter().map(|listener| listener.queued).sum();
     page.sample(name, &[("for", "statements")], texts);
     page.sample(name, &[("for", "notifications")], waiting);

@@ -54,9 +54,12 @@ static POOL_GAUGES: &[PoolGauge] = &[
     }),
 ];
 
+/// What a page has at least, with a few pools.
+const PAGE_LEN: usize = 64 * 1024;
+
 /// What `/metrics` answers.
 pub fn text(registry: &dyn Registry) -> String {
-    let mut page = Page::default();
+    let mut page = Page(String::with_capacity(PAGE_LEN));
     page.gauge("pgbouncer_up", "Whether the pooler answers.", 1);
     exporter::version(&mut page, registry);
     page.head("pgweir_build_info", "The version of pgweir.");
@@ -153,7 +156,8 @@ impl Page {
 
     /// Of a metric of this type.
     pub(super) fn head_of(&mut self, kind: &str, name: &str, help: &str) {
-        self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+        let parts = ["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n"];
+        self.0.extend(parts);
     }
 
     /// Of times, in seconds.
@@ -171,12 +175,28 @@ impl Page {
     pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.0.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
-            let text = text.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
-            let before = if index == 0 { '{' } else { ',' };
-            self.0.push_str(&format!("{before}{label}=\"{text}\""));
+            let before = if index == 0 { "{" } else { "," };
+            self.0.extend([before, label, "=\""]);
+            self.quoted(text);
+            self.0.push('"');
         }
-        let after = if labels.is_empty() { "" } else { "}" };
-        self.0.push_str(&format!("{after} {value}\n"));
+        let after = if labels.is_empty() { " " } else { "} " };
+        self.0.push_str(after);
+        self.0.push_str(&value.to_string());
+        self.0.push('\n');
+    }
+
+    fn quoted(&mut self, text: &str) {
+        for part in text.split_inclusive(['\\', '"', '\n']) {
+            match part.as_bytes() {
+                [.., b'\n'] => self.0.extend([part.trim_end_matches('\n'), "\\n"]),
+                [.., b'\\' | b'"'] => {
+                    let (plain, last) = part.split_at(part.len() - 1);
+                    self.0.extend([plain, "\\", last]);
+                }
+                _ => self.0.push_str(part),
+            }
+        }
     }
 }
 

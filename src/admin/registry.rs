@@ -56,6 +56,8 @@ pub trait Registry: Send + Sync + 'static {
     fn events(&self) -> Vec<Event>;
     /// Every prepared statement that somebody has, in the order of their numbers.
     fn statements(&self) -> Vec<Prepared>;
+    /// How many there are, and how many bytes their texts take.
+    fn statement_totals(&self) -> (usize, usize);
     /// How often clients began to keep their servers, by reason.
     fn pins(&self) -> Vec<(&'static str, u64)>;
     /// What is told of servers beside what they know themselves.

@@ -85,6 +85,8 @@ struct Scene {
     now: SystemTime,
     clients: Vec<Arc<Seat>>,
     servers: Vec<Arc<ServerCard>>,
+    /// The same, by where their processes are.
+    by_process: HashMap<(Address, u32), Arc<ServerCard>>,
     marks: Marks,
     /// Clients that have a server, by where its process is.
     linked: HashMap<(Address, u32), Arc<Seat>>,
@@ -149,13 +151,22 @@ impl Scene {
             Some(((key.address.clone(), key.pid), Arc::clone(seat)))
         });
         let linked = linked.collect();
-        Self { now: SystemTime::now(), clients, servers, marks: registry.marks(), linked }
+        let by_process =
+            servers.iter().map(|card| ((card.address.clone(), card.pid), Arc::clone(card)));
+        let by_process = by_process.collect();
+        Self {
+            by_process,
+            now: SystemTime::now(),
+            clients,
+            servers,
+            marks: registry.marks(),
+            linked,
+        }
     }
 
     fn server_of(&self, seat: &Seat) -> Option<&ServerCard> {
         let key = seat.server()?;
-        let is = |card: &&Arc<ServerCard>| card.pid == key.pid && card.address == key.address;
-        self.servers.iter().find(is).map(|card| &**card)
+        self.by_process.get(&(key.address.clone(), key.pid)).map(|card| &**card)
     }
 
     fn client_of(&self, card: &ServerCard) -> Option<&Arc<Seat>> {

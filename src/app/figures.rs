@@ -141,6 +141,10 @@ impl Registry for App {
         self.house.statements.list()
     }
 
+    fn statement_totals(&self) -> (usize, usize) {
+        self.house.statements.totals()
+    }
+
     fn pins(&self) -> Vec<(&'static str, u64)> {
         self.house.pins.list()
     }

@@ -21,8 +21,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use self::client::{PostError, post};
 
@@ -54,14 +54,15 @@ pub trait Pages: Send + Sync + 'static {
 pub async fn serve(listener: std::net::TcpListener, pages: Arc<dyn Pages>) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let turn = Arc::new(Mutex::new(()));
     // Never closed, so there is always a place in the end.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let pages = Arc::clone(&pages);
+                let (pages, turn) = (Arc::clone(&pages), Arc::clone(&turn));
                 // Ends by its deadline, or with the runtime.
                 tokio::spawn(async move {
-                    connection(stream, pages).await;
+                    connection(stream, pages, turn).await;
                     drop(place);
                 });
             }
@@ -74,10 +75,9 @@ pub async fn serve(listener: std::net::TcpListener, pages: Arc<dyn Pages>) -> io
     Ok(())
 }
 
-async fn connection(stream: TcpStream, pages: Arc<dyn Pages>) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &*pages);
-        async move { Ok::<_, Infallible>(answer) }
+async fn connection(stream: TcpStream, pages: Arc<dyn Pages>, turn: Turn) {
+    let service = service_fn(async |request: Request<Incoming>| {
+        Ok::<_, Infallible>(answer(request.method(), request.uri().path(), &*pages, &turn).await)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -92,18 +92,43 @@ async fn connection(stream: TcpStream, pages: Arc<dyn Pages>) {
     }
 }
 
-fn answer(method: &Method, path: &str, pages: &dyn Pages) -> Response<Full<Bytes>> {
+/// Who makes a page that takes time.
+type Turn = Arc<Mutex<()>>;
+
+/// Makes a page. One is made at a time, and others of this thread have as much time before the next.
+async fn made(turn: &Turn, make: impl FnOnce() -> String) -> String {
+    let turn = Arc::clone(turn).lock_owned().await;
+    let begun = Instant::now();
+    let page = make();
+    let took = begun.elapsed();
+    // Ends soon, or with the runtime.
+    tokio::spawn(async move {
+        sleep(took).await;
+        drop(turn);
+    });
+    page
+}
+
+async fn answer(
+    method: &Method,
+    path: &str,
+    pages: &dyn Pages,
+    turn: &Turn,
+) -> Response<Full<Bytes>> {
     if method != Method::GET && method != Method::HEAD {
         return page(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET is served here\n");
     }
     match path {
-        "/" => document(pages.status()),
+        "/" => document(made(turn, || pages.status()).await),
         "/livez" => page(StatusCode::OK, "text/plain", "alive\n"),
         "/readyz" => match pages.unready() {
             None => page(StatusCode::OK, "text/plain", "ready\n"),
             Some(why) => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{why}\n")),
         },
-        "/metrics" => page(StatusCode::OK, "text/plain; version=0.0.4", pages.metrics()),
+        "/metrics" => {
+            let text = made(turn, || pages.metrics()).await;
+            page(StatusCode::OK, "text/plain; version=0.0.4", text)
+        }
         _ => page(StatusCode::NOT_FOUND, "text/plain", "not found\n"),
     }
 }
@@ -156,8 +181,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn pages_answer_with_their_status() {
+    #[tokio::test]
+    async fn pages_answer_with_their_status() {
         for (method, path, ready, status) in [
             (Method::GET, "/livez", false, 200),
             (Method::GET, "/readyz", true, 200),
@@ -167,8 +192,21 @@ mod tests {
             (Method::GET, "/other", true, 404),
             (Method::POST, "/metrics", true, 405),
         ] {
-            let answer = answer(&method, path, &Fixed(ready));
+            let answer = answer(&method, path, &Fixed(ready), &Turn::default()).await;
             assert_eq!(answer.status().as_u16(), status, "{method} {path}");
         }
+    }
+
+    #[tokio::test]
+    async fn pages_leave_as_much_time_to_others_as_they_take() {
+        let (turn, begun) = (Turn::default(), Instant::now());
+        let page = || {
+            std::thread::sleep(Duration::from_millis(30));
+            String::new()
+        };
+        made(&turn, page).await;
+        made(&turn, page).await;
+        // The first one, the pause, the second one.
+        assert!(begun.elapsed() >= Duration::from_millis(90), "{:?}", begun.elapsed());
     }
 }

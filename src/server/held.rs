@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::prepared::Statement;
 
@@ -29,6 +29,42 @@ impl Deref for OnServer {
 impl Drop for OnServer {
     fn drop(&mut self) {
         self.servers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many statements somebody has, and how many bytes of text.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    statements: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Counted {
+    totals: Arc<Totals>,
+    bytes: usize,
+}
+
+impl Totals {
+    /// How many there are now, and their bytes.
+    pub(super) fn now(&self) -> (usize, usize) {
+        (self.statements.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+impl Counted {
+    pub(super) fn new(totals: &Arc<Totals>, bytes: usize) -> Self {
+        totals.statements.fetch_add(1, Ordering::Relaxed);
+        totals.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Self { totals: Arc::clone(totals), bytes }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.totals.statements.fetch_sub(1, Ordering::Relaxed);
+        self.totals.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

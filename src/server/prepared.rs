@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use ahash::RandomState;
 use parking_lot::Mutex;
 
-use super::held::{OnServer, Prepared};
+use super::held::{Counted, OnServer, Prepared, Totals};
 use super::undo::UndoLog;
 use super::unseen::MayRun;
 use crate::sql::{self, Effects, Prepare};
@@ -44,6 +44,7 @@ pub struct Statement {
     pub(super) servers: AtomicUsize,
     /// How often it was bound.
     pub(super) uses: AtomicU64,
+    _counted: Counted,
 }
 
 impl Statement {
@@ -143,6 +144,7 @@ impl StatementName {
 pub struct StatementTable {
     hasher: RandomState,
     inner: Mutex<TableInner>,
+    totals: Arc<Totals>,
 }
 
 #[derive(Debug, Default)]
@@ -210,6 +212,7 @@ impl StatementTable {
             shape: OnceLock::new(),
             servers: AtomicUsize::new(0),
             uses: AtomicU64::new(0),
+            _counted: Counted::new(&self.totals, identity.len() + lookup.len()),
         });
         let entry = (hash, Arc::downgrade(&statement));
         inner.buckets.insert_unique(hash, entry, |(hash, _)| *hash);
@@ -219,11 +222,16 @@ impl StatementTable {
     /// What there is to tell of each that somebody has, in the order of their numbers.
     pub fn list(&self) -> Vec<Prepared> {
         let inner = self.inner.lock();
-        let known = inner.buckets.iter().filter_map(|(_, weak)| weak.upgrade());
-        let mut list: Vec<_> = known.map(|statement| Prepared::of(&statement)).collect();
+        let known: Vec<_> = inner.buckets.iter().filter_map(|(_, weak)| weak.upgrade()).collect();
         drop(inner);
+        let mut list: Vec<_> = known.iter().map(Prepared::of).collect();
         list.sort_by_key(|statement| statement.id);
         list
+    }
+
+    /// How many somebody has, and how many bytes their texts take.
+    pub fn totals(&self) -> (usize, usize) {
+        self.totals.now()
     }
 
     /// How many identities are held, those that nobody has any more but which were not swept

@@ -36,7 +36,7 @@ pub(super) fn is_whole(mut bytes: &[u8], message_max: u32) -> bool {
 pub(super) struct Once<T> {
     last: Option<(Place, T)>,
     /// Those before the last.
-    more: HashMap<Place, T, RandomState>,
+    more: Option<HashMap<Place, T, RandomState>>,
     bytes: usize,
     all_bytes: usize,
 }
@@ -46,7 +46,7 @@ type Place = (usize, usize);
 
 impl<T> Default for Once<T> {
     fn default() -> Self {
-        Self { last: None, more: HashMap::default(), bytes: 0, all_bytes: 0 }
+        Self { last: None, more: None, bytes: 0, all_bytes: 0 }
     }
 }
 
@@ -63,7 +63,7 @@ impl<T: Clone> Once<T> {
         {
             return Some(found.clone());
         }
-        if let Some(found) = self.more.get(&place) {
+        if let Some(found) = self.more.as_ref().and_then(|more| more.get(&place)) {
             return Some(found.clone());
         }
         self.bytes += text.len();
@@ -72,7 +72,7 @@ impl<T: Clone> Once<T> {
         }
         let found = find(text);
         if let Some((before, other)) = self.last.replace((place, found.clone())) {
-            self.more.insert(before, other);
+            self.more.get_or_insert_default().insert(before, other);
         }
         Some(found)
     }

@@ -2,6 +2,7 @@
 //! messages; bytes that are a server's (parameter values) are written as they came.
 
 use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
 
 use bytes::{BufMut, BytesMut};
 use pgwire::messages::Message;
@@ -178,18 +179,15 @@ pub fn row_description<'a>(
 
 /// DataRow with these values, the n-th in the n-th format.
 pub fn data_row(out: &mut Vec<u8>, row: &[Value], format: impl Fn(usize) -> Format) {
-    let mut data = BytesMut::new();
+    let text = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
+    let mut data = BytesMut::with_capacity(row.iter().map(|value| text(value) + FIELD_LEN).sum());
     for (index, value) in row.iter().enumerate() {
         match (value, format(index)) {
             (Value::Null, _) => data.put_i32(-1),
             (Value::Text(text), _) => field(&mut data, text.as_bytes()),
-            (Value::Integer(number), Format::Text) => {
-                field(&mut data, number.to_string().as_bytes())
-            }
+            (Value::Integer(number), Format::Text) => shown(&mut data, number),
             (Value::Integer(number), Format::Binary) => field(&mut data, &number.to_be_bytes()),
-            (Value::Numeric(number), Format::Text) => {
-                field(&mut data, number.to_string().as_bytes())
-            }
+            (Value::Numeric(number), Format::Text) => shown(&mut data, number),
             (Value::Numeric(number), Format::Binary) => field(&mut data, &numeric(*number)),
         }
     }
@@ -212,6 +210,23 @@ fn numeric(number: u64) -> Vec<u8> {
     let count = u16::try_from(digits.len()).unwrap_or_default();
     let head = [count, weight, 0, 0];
     head.into_iter().chain(digits.into_iter().rev()).flat_map(u16::to_be_bytes).collect()
+}
+
+/// What a field takes beside a text: its length, and a number.
+const FIELD_LEN: usize = 4 + 20;
+
+/// A field with a number as it is written.
+fn shown(data: &mut BytesMut, number: impl Display) {
+    let start = data.len();
+    data.put_u32(0);
+    // What is written here grows as it has to.
+    if write!(data, "{number}").is_ok()
+        && let Some(length) =
+            data.len().checked_sub(start + 4).and_then(|len| u32::try_from(len).ok())
+        && let Some(place) = data.get_mut(start..start + 4)
+    {
+        place.copy_from_slice(&length.to_be_bytes());
+    }
 }
 
 fn field(data: &mut BytesMut, bytes: &[u8]) {

@@ -42,8 +42,31 @@ struct Text<'a> {
     planned: Arc<Planned>,
 }
 
-/// What the request itself has prepared, by name: text and types; `None` is nothing.
-type Parsed<'a> = HashMap<&'a [u8], Option<&'a [u8]>, RandomState>;
+/// Text and types of a statement; `None` is nothing.
+type Prepared<'a> = Option<&'a [u8]>;
+
+/// What the request itself has prepared, by name.
+#[derive(Default)]
+struct Parsed<'a> {
+    last: Option<(&'a [u8], Prepared<'a>)>,
+    /// Those before the last.
+    more: Option<HashMap<&'a [u8], Prepared<'a>, RandomState>>,
+}
+
+impl<'a> Parsed<'a> {
+    fn insert(&mut self, name: &'a [u8], identity: Prepared<'a>) {
+        if let Some((before, identity)) = self.last.replace((name, identity)) {
+            self.more.get_or_insert_default().insert(before, identity);
+        }
+    }
+
+    fn get(&self, name: &[u8]) -> Option<Prepared<'a>> {
+        match self.last {
+            Some((last, identity)) if last == name => Some(identity),
+            _ => self.more.as_ref()?.get(name).copied(),
+        }
+    }
+}
 
 /// The plans of texts, and how long those are.
 type Seen = Once<(usize, Arc<Planned>)>;
