@@ -52,11 +52,25 @@ impl Session {
     ) -> Result<Vec<(ShardId, Vec<String>)>, Vain> {
         let mut all = Vec::new();
         for shard in work.shards.iter() {
-            let leg = self.begin_leg(asked, work, shard)?;
+            let leg = self.begin_leg(asked, work, shard).map_err(|vain| {
+                let vain = match vain {
+                    Vain::Lost(_) if !all.is_empty() => {
+                        let what = "no connection was to be had within the process";
+                        Vain::Refused(Box::new(condition::SHARD_LOST.about(what)))
+                    }
+                    vain => vain,
+                };
+                self.stopped(vain, &all, work, shard)
+            })?;
             under.legs.push(leg);
             under.wrote = true;
             match self.defined(work, under, 0).await {
                 Ok(tags) => all.push(tags),
+                Err(Vain::End(end)) => {
+                    // Its end is told, and what was done before it.
+                    self.report(under, &all);
+                    return Err(Vain::End(end));
+                }
                 Err(vain) => return Err(self.stopped(vain, &all, work, shard)),
             }
             Under::put_away(under.legs.drain(..), &self.tenancy.house.cancels);
@@ -111,8 +125,11 @@ impl Session {
             }
             Vain::Cancelled => "it was cancelled".to_owned(),
             Vain::Lost(_) => "the connection was lost, so its outcome there is unknown".to_owned(),
+            Vain::Otherwise(_, what) => {
+                format!("it has another {what}, so its outcome there is unknown")
+            }
             Vain::Refused(report) => report.message.clone(),
-            Vain::End(_) | Vain::Otherwise(..) | Vain::Partly(_) => return vain,
+            Vain::End(_) | Vain::Partly(_) => return vain,
         };
         let names = |shards: &mut dyn Iterator<Item = ShardId>| {
             shards.map(|shard| self.shard_name(shard)).collect::<Vec<_>>().join(", ")

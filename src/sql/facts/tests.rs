@@ -279,3 +279,23 @@ fn what_is_about_its_transaction_is_told() {
         assert_eq!(facts(text.as_bytes()).is_steady(), steady, "{text}");
     }
 }
+
+/// One relation after another is not compared with all common table expressions.
+#[test]
+fn many_relations_and_expressions_take_no_longer_together_than_apart() {
+    // The best of some, so that it does not matter what else the machine does.
+    let takes = |ctes: usize, relations: usize| {
+        let all: String = (0..ctes).map(|at| format!("a{at} AS (SELECT 1), ")).collect();
+        let text =
+            format!("WITH {all} b AS (SELECT 1) SELECT 1 FROM {} b", "x, ".repeat(relations));
+        assert!(text.len() < TEXT_MAX);
+        let take = |_| {
+            let started = std::time::Instant::now();
+            assert!(facts(text.as_bytes()).relations.len() <= 1);
+            started.elapsed()
+        };
+        (0..3).map(take).min().unwrap()
+    };
+    let (together, apart) = (takes(7_000, 30_000), takes(7_000, 0) + takes(0, 30_000));
+    assert!(together < apart * 3, "{together:?} {apart:?}");
+}

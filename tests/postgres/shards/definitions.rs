@@ -77,3 +77,15 @@ fn definition_that_fails_on_a_shard_is_undone_on_all() {
     let (_, report) = told(&spread, "LOCK TABLE users");
     assert!(report.contains("a command of this kind on all shards"), "{report}");
 }
+
+#[test]
+fn what_was_done_is_told_where_a_shard_is_otherwise() {
+    let spread = spread();
+    let sql = format!("ALTER DATABASE {APP_DATABASE} SET TimeZone = 'Asia/Tokyo'");
+    spread.shards[1].primary().sql(APP_DATABASE, &sql).unwrap();
+    spread.console("RECONNECT");
+    let (_, report) = told(&spread, "REINDEX TABLE users");
+    let why = "it was done on a, and failed on b: it has another TimeZone";
+    assert!(report.contains(why), "{report}");
+    assert!(report.contains("it was not tried on c, d"), "{report}");
+}
