@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -83,6 +84,34 @@ impl Clock {
     }
 }
 
+/// How long a session works in one go, while there is always something more for it: then it is the turn
+/// of the others on its loop.
+const SLICE: Duration = Duration::from_millis(2);
+/// So many rounds are taken without a look at the time: as many as an ordinary request has.
+const ROUNDS: u32 = 4;
+
+/// One go of a session.
+#[derive(Debug, Default)]
+pub(super) struct Slice {
+    rounds: u32,
+    begun: Option<Instant>,
+}
+
+impl Slice {
+    /// Whether it has had its time, after one more round; then it is woken again.
+    pub(super) fn is_over(&mut self, cx: &Context<'_>) -> bool {
+        self.rounds += 1;
+        if self.rounds < ROUNDS {
+            return false;
+        }
+        let is_over = self.begun.get_or_insert_with(Instant::now).elapsed() >= SLICE;
+        if is_over {
+            cx.waker().wake_by_ref();
+        }
+        is_over
+    }
+}
+
 impl Session {
     /// Whether a limit has been reached.
     pub(super) fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -100,5 +129,36 @@ impl Session {
             (true, _) => Phase::IdleInTransaction,
         };
         clock.poll(cx, &self.tenancy.terms, phase, pinned).map(End::TimedOut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn session_that_has_always_more_to_do_lets_others_work() {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let cx = Context::from_waker(&waker);
+        let mut slice = Slice::default();
+        assert!((1..ROUNDS).all(|_| !slice.is_over(&cx)));
+        slice.is_over(&cx);
+        std::thread::sleep(SLICE);
+        assert!(slice.is_over(&cx));
+        assert!(woken.0.load(Ordering::Relaxed) > 0);
     }
 }

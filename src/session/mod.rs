@@ -50,7 +50,7 @@ use tokio::time::{Instant, timeout};
 
 pub use self::budget::Budget;
 use self::causal::Writes;
-use self::clock::Clock;
+use self::clock::{Clock, Slice};
 use self::cut::{Need, Standing};
 pub use self::flow::ClientFault;
 use self::flow::Flow;
@@ -441,6 +441,7 @@ impl Session {
         {
             return Poll::Ready(Ok(next));
         }
+        let mut slice = Slice::default();
         loop {
             // It does not take the replies that it has; sending them wakes us.
             if self.client.outbox.len() > scratch::INPUT_LEN {
@@ -457,6 +458,9 @@ impl Session {
             });
             if let Some(next) = ready!(next)? {
                 return Poll::Ready(Ok(next));
+            }
+            if slice.is_over(cx) {
+                return Poll::Pending;
             }
         }
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use super::clock::Clock;
+use super::clock::{Clock, Slice};
 use super::cut::{self, Need};
 use super::flow::{ClientFault, Flow, Stop};
 use super::incoming::{self, Incoming, Numbers};
@@ -54,6 +54,7 @@ impl Session {
     /// # Cancel safety
     /// Safe: all state is in the session.
     pub(super) fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let mut slice = Slice::default();
         let relayed = scratch::with(|scratch| {
             loop {
                 self.tell_at_rest(cx)?;
@@ -71,7 +72,8 @@ impl Session {
                     }
                 }
                 self.find_out_where(cx)?;
-                if !self.pull_client(cx, scratch)? && !received {
+                let sent = self.pull_client(cx, scratch)?;
+                if !sent && !received || slice.is_over(cx) {
                     return Ok(ControlFlow::Continue(()));
                 }
             }

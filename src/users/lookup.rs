@@ -24,7 +24,7 @@ use crate::server::connect::Target;
 
 /// The longest name of a role on a server; a longer one is nobody's.
 const NAME_LEN_MAX: usize = 63;
-/// Questions in line; who asks beyond that is told that it is not possible now.
+/// Questions in each line; who asks beyond that is told that it is not possible now.
 const LINE_MAX: usize = 1000;
 /// A connection without a question is closed after this.
 const IDLE: Duration = Duration::from_secs(30);
@@ -73,7 +73,10 @@ pub(super) struct Source {
 #[derive(Debug, Default)]
 struct Desk {
     answers: HashMap<String, Entry>,
+    /// About users who were there when they were asked for last: their questions come first.
     line: VecDeque<Question>,
+    /// About anybody else: whoever is not logged in may ask for any name.
+    strangers: VecDeque<Question>,
     workers: usize,
     idle: usize,
     /// What the user was asked for under md5 who was found last.
@@ -213,12 +216,14 @@ impl Source {
             Some(Entry::Kept(known, _)) => Some(Arc::clone(known)),
             None => None,
         };
-        if desk.line.len() >= LINE_MAX {
+        let was_there = before.as_ref().is_some_and(|before| before.exists);
+        let line = if was_there { &mut desk.line } else { &mut desk.strangers };
+        if line.len() >= LINE_MAX {
             return Found::Full;
         }
         let (sender, answer) = watch::channel(None);
+        line.push_back(Question { user: user.to_owned(), answer: sender, before });
         desk.answers.insert(user.to_owned(), Entry::Asked(answer.clone()));
-        desk.line.push_back(Question { user: user.to_owned(), answer: sender, before });
         if desk.idle > 0 {
             self.called.notify_one();
         } else if desk.workers < self.connections_max {
@@ -241,7 +246,7 @@ impl Source {
         loop {
             {
                 let mut desk = self.desk.lock();
-                if let Some(question) = desk.line.pop_front() {
+                if let Some(question) = desk.next() {
                     return Some(question);
                 }
                 desk.idle += 1;
@@ -250,7 +255,7 @@ impl Source {
             let mut desk = self.desk.lock();
             desk.idle -= 1;
             // Who asked in between has seen this worker idle.
-            if called.is_err() && desk.line.is_empty() {
+            if called.is_err() && desk.line.is_empty() && desk.strangers.is_empty() {
                 desk.workers -= 1;
                 return None;
             }
@@ -345,8 +350,7 @@ impl Source {
                     if let Some(secret) = &known.stored {
                         desk.under_md5 = Some(secret.stored().under_md5());
                     }
-                    desk.make_room(self.answers_max, now);
-                    desk.answers.insert(user, Entry::Kept(Arc::clone(known), now + self.keep));
+                    desk.keep(user, known, now + self.keep, (self.answers_max, now));
                 }
                 Err(Unanswered) => drop(desk.answers.remove(&user)),
             }
@@ -364,17 +368,83 @@ enum Found {
 }
 
 impl Desk {
-    /// Makes room for one more answer: first those go that are no good any more, then all.
-    fn make_room(&mut self, max: usize, now: Instant) {
-        if self.answers.len() < max {
-            return;
+    /// The question that is next.
+    fn next(&mut self) -> Option<Question> {
+        self.line.pop_front().or_else(|| self.strangers.pop_front())
+    }
+
+    /// Keeps an answer. Where there is no room, first those go that are about nobody, for which no others
+    /// do, then those that are no good any more, then all.
+    fn keep(
+        &mut self,
+        user: String,
+        known: &Arc<Known>,
+        until: Instant,
+        (max, now): (usize, Instant),
+    ) {
+        self.answers.remove(&user);
+        if self.answers.len() >= max {
+            self.forget(|known, _| known.exists);
+            if !known.exists {
+                return;
+            }
         }
+        if self.answers.len() >= max {
+            self.forget(|_, until| now < until);
+        }
+        if self.answers.len() >= max {
+            self.forget(|_, _| false);
+        }
+        self.answers.insert(user, Entry::Kept(Arc::clone(known), until));
+    }
+
+    /// Keeps of the answers only these.
+    fn forget(&mut self, stays: impl Fn(&Known, Instant) -> bool) {
         self.answers.retain(|_, entry| match entry {
             Entry::Asked(_) => true,
-            Entry::Kept(_, until) => now < *until,
+            Entry::Kept(known, until) => stays(known, *until),
         });
-        if self.answers.len() >= max {
-            self.answers.retain(|_, entry| matches!(entry, Entry::Asked(_)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_nobody_take_no_room_of_users() {
+        let (now, mut desk) = (Instant::now(), Desk::default());
+        let until = now + Duration::from_secs(60);
+        let there = Arc::new(Known { exists: true, ..Known::default() });
+        for n in 0..3 {
+            desk.keep(format!("user {n}"), &there, until, (4, now));
         }
+        for n in 0..100 {
+            desk.keep(format!("nobody {n}"), &Arc::default(), until, (4, now));
+        }
+        for n in 0..3 {
+            assert!(desk.answers.contains_key(&format!("user {n}")), "{n}");
+        }
+        // Users take the room of nobody, then of each other.
+        desk.keep("user 3".to_owned(), &there, until, (4, now));
+        assert_eq!(desk.answers.len(), 4);
+        desk.keep("nobody".to_owned(), &Arc::default(), until, (4, now));
+        assert_eq!(desk.answers.len(), 4);
+        desk.keep("user 4".to_owned(), &there, until, (4, now));
+        assert_eq!(desk.answers.len(), 1);
+    }
+
+    #[test]
+    fn who_was_there_is_asked_for_before_strangers() {
+        let question = |user: &str| Question {
+            user: user.to_owned(),
+            answer: watch::channel(None).0,
+            before: None,
+        };
+        let mut desk = Desk::default();
+        desk.strangers.extend((0..3).map(|n| question(&format!("stranger {n}"))));
+        desk.line.push_back(question("user"));
+        let order: Vec<_> = std::iter::from_fn(|| desk.next()).map(|it| it.user).collect();
+        assert_eq!(order, ["user", "stranger 0", "stranger 1", "stranger 2"]);
     }
 }
