@@ -21,6 +21,7 @@ mod journal;
 mod json;
 mod listening;
 mod owner;
+mod places;
 mod reload;
 mod setup;
 pub mod shards;

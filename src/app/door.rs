@@ -3,12 +3,12 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
 use super::identify::{Attempt, Identified, side_of};
+use super::places::{Places, Ticket};
 use super::setup::Setup;
 use super::strangers::{Strangers, Visit};
 use super::walsender::Walsender;
@@ -37,7 +37,7 @@ const CATALOG_WAIT: Duration = Duration::from_secs(5);
 /// Counts of those inside, and of those who have not logged in.
 #[derive(Debug)]
 pub(crate) struct Door {
-    clients: AtomicUsize,
+    clients: Arc<Places>,
     strangers: Arc<Strangers>,
     lobby: Arc<Lobby>,
     /// Logins, by address and by user.
@@ -47,26 +47,13 @@ pub(crate) struct Door {
     user_queries: Paces<String>,
     database_queries: Paces<String>,
     application_queries: Paces<String>,
-    replications: AtomicUsize,
-}
-
-/// The right to be counted; gives it back when dropped.
-#[derive(Debug)]
-pub(crate) struct Ticket {
-    door: Arc<Door>,
-    counts: fn(&Door) -> &AtomicUsize,
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        (self.counts)(&self.door).fetch_sub(1, Ordering::Relaxed);
-    }
+    replications: Arc<Places>,
 }
 
 impl Door {
     pub(crate) fn new(general: &General) -> Self {
         Self {
-            clients: AtomicUsize::new(0),
+            clients: Arc::default(),
             strangers: Strangers::new(general.max_unauthenticated_clients),
             lobby: Lobby::new(general.unauthenticated_memory.len(), cores().unwrap_or(1)),
             address_pace: Paces::new(general.login_rate_per_address),
@@ -74,7 +61,7 @@ impl Door {
             user_queries: Paces::new(general.query_rate_per_user),
             database_queries: Paces::new(general.query_rate_per_database),
             application_queries: Paces::new(general.query_rate_per_application_name),
-            replications: AtomicUsize::new(0),
+            replications: Arc::default(),
         }
     }
 
@@ -100,21 +87,6 @@ impl Door {
         let paces = paces.into_iter().filter_map(|(key, pace)| Some((key, pace?)));
         let paces: Vec<_> = paces.collect();
         (!paces.is_empty()).then(|| Box::new(Gate { paces }))
-    }
-
-    fn client(self: &Arc<Self>, general: &General) -> Option<Ticket> {
-        self.ticket(|door| &door.clients, general.max_client_conn)
-    }
-
-    fn replication(self: &Arc<Self>, general: &General) -> Option<Ticket> {
-        self.ticket(|door| &door.replications, general.max_replication_connections)
-    }
-
-    fn ticket(self: &Arc<Self>, counts: fn(&Door) -> &AtomicUsize, max: usize) -> Option<Ticket> {
-        let count = counts(self);
-        let ticket = Ticket { door: Arc::clone(self), counts };
-        // Counted before it is compared: dropping the ticket takes it back.
-        (count.fetch_add(1, Ordering::Relaxed) < max).then_some(ticket)
     }
 }
 
@@ -282,16 +254,19 @@ impl App {
         attempt.names = Some((Arc::clone(&user), Arc::clone(&name)));
         let console = admin::is_console(&name);
         let replication = if console { None } else { asks_for_replication(startup) };
-        let ticket = if replication.is_some() {
-            self.door.replication(&config.general).ok_or("max_replication_connections").map(Some)
-        } else if console {
-            // An operator gets in when nobody else does.
-            Ok(None)
-        } else {
-            self.door.client(&config.general).ok_or("max_client_conn").map(Some)
+        let General { max_client_conn, max_replication_connections, .. } = config.general;
+        let (places, max, limit) = match replication {
+            Some(_) => {
+                let max = max_replication_connections;
+                (&self.door.replications, max, "max_replication_connections")
+            }
+            None => (&self.door.clients, max_client_conn, "max_client_conn"),
         };
-        let ticket =
-            ticket.map_err(|limit| Refused::Told(condition::TOO_MANY_CLIENTS.about(limit)))?;
+        let full = || Refused::Told(condition::TOO_MANY_CLIENTS.about(limit));
+        // An operator gets in when nobody else does.
+        if !console && !places.has_room(max) {
+            return Err(full());
+        }
         if let Some(address) = attempt.peer.ip().map(neighbourhood) {
             let paces = &self.door.address_pace;
             paces.keep(address, "login_rate_per_address").map_err(Refused::Told)?;
@@ -315,11 +290,13 @@ impl App {
         // After the proof: nobody can use up another's logins.
         let paces = &self.door.user_pace;
         paces.keep(user.to_string(), "login_rate_per_user").map_err(Refused::Told)?;
-        let Some(ticket) = ticket else {
+        if console {
             let role = Role::of(&user, &config.general);
             let role = role.ok_or_else(|| Refused::Told(condition::NO_CONSOLE.report()))?;
             return Ok(Entered::Console(role, identified.greeting));
-        };
+        }
+        // Not before: strangers take nobody's place.
+        let ticket = places.take(max).ok_or_else(full)?;
         let database = config.database(&name).or_else(|| {
             // Physical replication is of a whole server: any name stands for the only one.
             let mut all = config.databases.values();

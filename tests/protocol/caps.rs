@@ -41,6 +41,22 @@ fn clients_are_limited_and_there_is_room_again_when_one_leaves() {
 }
 
 #[test]
+fn strangers_take_nobody_s_place() {
+    let pooler = pooler("auth_type = \"scram-sha-256\"; max_client_conn = 2");
+    let mut strangers = Vec::new();
+    for _ in 0..5 {
+        let mut stranger = Client::connect(pooler.port());
+        stranger.send(&startup(196_608, &USER));
+        // It is asked for a proof, and gives none.
+        assert!(stranger.hear().text().starts_with("R10"));
+        strangers.push(stranger);
+    }
+    let login = || Client::login_with(pooler.port(), &USER, PASSWORD);
+    let _inside = [login(), login()];
+    check_full(&pooler, &USER, "max_client_conn");
+}
+
+#[test]
 fn client_that_leaves_while_its_login_waits_for_a_server_is_gone_at_once() {
     let pooler = pooler("default_pool_size = 1; max_client_conn = 2");
     let mut holder = Client::login(pooler.port());
