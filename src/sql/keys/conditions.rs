@@ -8,6 +8,7 @@ use sqlparser::ast::{
 };
 
 use super::walk::{Block, Found, Given, Holds, Nullable, Place, Walk};
+use super::work::LOOK;
 use super::{Construct, Refusal, Slot};
 
 /// Which rows a condition leaves out.
@@ -207,7 +208,15 @@ impl Walk<'_> {
             }
             _ => None,
         };
-        parts(condition, &BinaryOperator::And).iter().filter_map(value).collect()
+        let parts = parts(condition, &BinaryOperator::And);
+        let values = parts.iter().map(|part| match part {
+            Expr::InList { list, .. } => list.len(),
+            _ => 1,
+        });
+        match self.work.take(values.sum()) {
+            Ok(()) => parts.iter().filter_map(value).collect(),
+            Err(_) => Vec::new(),
+        }
     }
 
     /// Two columns are equal.
@@ -263,7 +272,7 @@ impl Walk<'_> {
     /// What a column of a query holds by its expression.
     pub(super) fn holds(&self, expr: &Expr) -> Option<Holds> {
         let place = self.place(expr).map(|place| place.holds);
-        place.or_else(|| given(expr).map(|given| Holds::Values(vec![given])))
+        place.or_else(|| given(expr).map(|given| Holds::Values([given].into())))
     }
 
     /// A query inside of an expression; it is not to be looked at again.
@@ -302,6 +311,7 @@ impl Visitor for Look<'_, '_> {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Refusal> {
         self.depth += 1;
+        self.walk.work.take(LOOK).map_or_else(ControlFlow::Break, ControlFlow::Continue)?;
         if self.depth > 1 || self.done.contains(&std::ptr::from_ref(query).addr()) {
             return ControlFlow::Continue(());
         }
@@ -317,6 +327,7 @@ impl Visitor for Look<'_, '_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Refusal> {
+        self.walk.work.take(1).map_or_else(ControlFlow::Break, ControlFlow::Continue)?;
         if let (0, Expr::Function(function)) = (self.depth, expr) {
             self.inside.calls = true;
             let is_key = |expr| matches!(self.walk.holds(expr), Some(Holds::Key(_, Nullable::No)));

@@ -14,6 +14,7 @@ use super::select::rename;
 use super::walk::{
     Block, Body, Column, Found, Given, Holds, Nullable, Place, Relation, Walk, fold, name,
 };
+use super::work::LOOK;
 use super::{Construct, Refusal, Slot};
 use crate::sql::facts::Name;
 
@@ -107,11 +108,12 @@ impl Walk<'_> {
     ) -> Found<()> {
         let column = name(column)?.name;
         let Some(scope) = self.scopes.last() else { return Ok(()) };
+        self.work.take(LOOK + scope.relations.len() + scope.merged.len())?;
         let find = |range: &Range<usize>| {
             let relations = scope.relations.iter().enumerate();
             let inside = relations.filter(|(at, _)| range.contains(at));
             let mut found = inside.filter_map(|(at, relation)| {
-                Some(Place { holds: relation.holds(&column)?, relation: Some(at) })
+                Some(Place { holds: self.known(relation, &column)?, relation: Some(at) })
             });
             found.next().filter(|_| found.next().is_none())
         };
@@ -164,7 +166,7 @@ impl Walk<'_> {
                 let beside = if *lateral { None } else { self.scopes.pop() };
                 let block = self.query(subquery)?;
                 self.scopes.extend(beside);
-                Ok(self.derived(start, &block, alias.as_ref(), None))
+                self.derived(start, &block, alias.as_ref(), None)
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 let start = self.relations();
@@ -176,24 +178,25 @@ impl Walk<'_> {
                 Ok(rows)
             }
             TableFactor::UNNEST { alias, array_exprs, .. } => {
+                self.count()?;
                 self.inside(array_exprs)?;
                 // The shorter ones are filled up with NULL.
                 let filled = array_exprs.len() > 1;
                 let columns = array_exprs.iter().map(|expr| Column {
                     name: None,
                     holds: array(expr).map(|given| {
-                        let mut values = vec![given];
-                        values.extend(filled.then_some(Given { slot: Slot::Null, cast: None }));
-                        Holds::Values(values)
+                        let null = filled.then_some(Given { slot: Slot::Null, cast: None });
+                        Holds::Values([given].into_iter().chain(null).collect())
                     }),
                 });
                 let block = Block { columns: columns.collect(), certain: true, ..Block::default() };
-                Ok(self.derived(self.mentions.len(), &block, alias.as_ref(), None))
+                self.derived(self.mentions.len(), &block, alias.as_ref(), None)
             }
             TableFactor::Function { alias, .. }
             | TableFactor::TableFunction { alias, .. }
             | TableFactor::XmlTable { alias, .. }
             | TableFactor::JsonTable { alias, .. } => {
+                self.count()?;
                 self.inside(factor)?;
                 self.add(Relation::named(alias.as_ref().map(|alias| fold(&alias.name))));
                 Ok(Rows::Whole)
@@ -203,6 +206,7 @@ impl Walk<'_> {
     }
 
     fn function(&mut self, args: &TableFunctionArgs, alias: Option<&TableAlias>) -> Found<Rows> {
+        self.count()?;
         self.inside(args)?;
         self.add(Relation::named(alias.map(|alias| fold(&alias.name))));
         Ok(Rows::Whole)
@@ -257,7 +261,7 @@ impl Walk<'_> {
                     parted: block.parted,
                     bad: None,
                 };
-                Ok(self.derived(start, &once, alias, Some(&cte.name)))
+                self.derived(start, &once, alias, Some(&cte.name))
             }
             Body::Query(query) => {
                 *body = Body::Open;
@@ -272,7 +276,7 @@ impl Walk<'_> {
                     block.bad = Some(Refusal::of(Construct::Recursive));
                 }
                 rename(&mut block, Some(&query.alias));
-                Ok(self.derived(start, &block, alias, Some(&cte.name)))
+                self.derived(start, &block, alias, Some(&cte.name))
             }
         }
     }
@@ -305,12 +309,14 @@ impl Walk<'_> {
         block: &Block,
         alias: Option<&TableAlias>,
         name: Option<&str>,
-    ) -> Rows {
+    ) -> Found<Rows> {
         self.close(start, block);
         let mut relation =
             Relation::named(alias.map(|alias| fold(&alias.name)).or(name.map(Into::into)));
         let renamed: Vec<_> = alias.iter().flat_map(|alias| &alias.columns).collect();
+        self.work.take(renamed.len())?;
         for (at, column) in block.columns.iter().enumerate() {
+            self.work.copy(column.name.as_deref())?;
             let name = match renamed.get(at) {
                 _ if renamed.is_empty() => column.name.clone(),
                 // Where columns are not known, nor are their places.
@@ -328,7 +334,7 @@ impl Walk<'_> {
             relation.columns.extend(name.zip(holds));
         }
         self.add(relation);
-        if block.parted { Rows::Parted } else { Rows::Whole }
+        Ok(if block.parted { Rows::Parted } else { Rows::Whole })
     }
 }
 

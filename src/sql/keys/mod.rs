@@ -19,6 +19,7 @@ mod select;
 mod statement;
 mod walk;
 mod whole;
+mod work;
 mod writes;
 
 use crate::sql::facts::Name;
@@ -189,15 +190,32 @@ pub struct CopyIn {
 /// Finds the plan of a text, of one or several statements.
 pub fn plan(text: &[u8], tables: &dyn Tables) -> Plan {
     match readable(text).and_then(statements) {
-        Ok(statements) => {
-            let plans = statements.iter().map(|statement| statement::plan(statement, tables));
-            plans.reduce(together).unwrap_or(Plan::Session)
-        }
+        Ok(statements) => all(&statements, tables),
         Err(refusal) => Plan::Refused(refusal),
     }
 }
 
-/// Two statements of one text are one transaction.
+/// The plan of all statements of a text.
+fn all(statements: &[Numbered<'_>], tables: &dyn Tables) -> Plan {
+    let (work, mut roots) = (work::Work::default(), Vec::new());
+    let mut all = Plan::Session;
+    for (at, statement) in statements.iter().enumerate() {
+        let mut next = statement::plan(statement, tables, &work);
+        if let Plan::Keyed(keyed) = &mut next {
+            roots.extend(std::mem::take(&mut keyed.roots));
+        }
+        all = if at == 0 { next } else { together(all, next) };
+        if matches!(all, Plan::Refused(_)) {
+            return all;
+        }
+    }
+    if let Plan::Keyed(keyed) = &mut all {
+        keyed.roots = roots.into();
+    }
+    all
+}
+
+/// Two statements of one text are one transaction. Their roots are put together elsewhere.
 fn together(first: Plan, second: Plan) -> Plan {
     match (first, second) {
         (refused @ Plan::Refused(_), _) | (_, refused @ Plan::Refused(_)) => refused,
@@ -214,10 +232,9 @@ fn together(first: Plan, second: Plan) -> Plan {
             Plan::Keyed(Keyed { spread: Spread::No(Refusal::several()), ..keyed })
         }
         (Plan::Keyed(first), Plan::Keyed(second)) => {
-            let roots = first.roots.into_iter().chain(second.roots).collect();
             let writes = Access::Writes;
             let access = if first.access == writes { writes } else { second.access };
-            Plan::Keyed(Keyed { roots, spread: Spread::No(Refusal::several()), access })
+            Plan::Keyed(Keyed { spread: Spread::No(Refusal::several()), access, ..first })
         }
         _ => Plan::Refused(Refusal::several()),
     }

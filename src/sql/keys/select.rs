@@ -62,6 +62,7 @@ impl Walk<'_> {
                 rename(&mut block, Some(&cte.alias));
                 Body::Done(Rc::new(block))
             } else {
+                self.work.clone_of(cte)?;
                 Body::Query(Rc::new(cte.clone()))
             };
             if let Some(frame) = self.frames.last_mut() {
@@ -102,11 +103,12 @@ impl Walk<'_> {
     fn values(&mut self, values: &Values) -> Found<Block> {
         self.inside(values)?;
         let rows = || values.rows.iter().map(|row| &row.content);
+        self.work.take(rows().map(Vec::len).sum())?;
         let width = rows().map(Vec::len).next().unwrap_or_default();
         let column = |at: usize| {
             let all: Option<Vec<Given>> = rows().map(|row| row.get(at).and_then(given)).collect();
             let name = Some(format!("column{}", at + 1).into());
-            Column { name, holds: all.map(Holds::Values) }
+            Column { name, holds: all.map(|all| Holds::Values(all.into())) }
         };
         Ok(Block { columns: (0..width).map(column).collect(), certain: true, ..Block::default() })
     }
@@ -129,7 +131,7 @@ impl Walk<'_> {
         self.inside(&select.distinct)?;
         let ordered = order_by.map(|order_by| self.inside(order_by)).transpose()?;
         let inside = [self.inside(&select.projection)?, ordered.unwrap_or_default()];
-        let mut block = self.columns(&select.projection);
+        let mut block = self.columns(&select.projection)?;
         block.closed = self.closes(select, &block, inside);
         self.scopes.pop();
         match rows {
@@ -177,7 +179,8 @@ impl Walk<'_> {
     }
 
     /// The columns that a list of expressions gives.
-    pub(super) fn columns(&self, items: &[SelectItem]) -> Block {
+    pub(super) fn columns(&self, items: &[SelectItem]) -> Found<Block> {
+        self.work.take(items.len())?;
         let mut block = Block { certain: true, ..Block::default() };
         for item in items {
             match item {
@@ -196,29 +199,32 @@ impl Walk<'_> {
                 SelectItem::ExprWithAliases { .. } => block.certain = false,
                 SelectItem::Wildcard(_) => {
                     block.certain = false;
-                    self.all_columns(None, &mut block);
+                    self.all_columns(None, &mut block)?;
                 }
                 SelectItem::QualifiedWildcard(kind, _) => {
                     block.certain = false;
                     if let SelectItemQualifiedWildcardKind::ObjectName(of) = kind
                         && let Ok(of) = name(of)
                     {
-                        self.all_columns(Some(&of.name), &mut block);
+                        self.all_columns(Some(&of.name), &mut block)?;
                     }
                 }
             }
         }
-        block
+        Ok(block)
     }
 
-    fn all_columns(&self, of: Option<&str>, block: &mut Block) {
-        let Some(scope) = self.scopes.last() else { return };
+    fn all_columns(&self, of: Option<&str>, block: &mut Block) -> Found<()> {
+        let Some(scope) = self.scopes.last() else { return Ok(()) };
+        self.work.take(scope.relations.len())?;
         let merged = |name: &str| scope.merged.iter().any(|(merged, _)| **merged == *name);
         for relation in &scope.relations {
             if of.is_some_and(|of| relation.name.as_deref() != Some(of)) {
                 continue;
             }
             for (name, holds) in &relation.columns {
+                self.work.copy(Some(name))?;
+                self.work.take(scope.merged.len())?;
                 if of.is_some() || !merged(name) {
                     let holds = Some(holds.clone());
                     block.columns.push(Column { name: Some(name.clone()), holds });
@@ -227,9 +233,11 @@ impl Walk<'_> {
         }
         if of.is_none() {
             for (name, holds) in &scope.merged {
+                self.work.copy(Some(name))?;
                 block.columns.push(Column { name: Some(name.clone()), holds: holds.clone() });
             }
         }
+        Ok(())
     }
 
     /// Rows of a query that stands inside of another can't be put together from several shards if

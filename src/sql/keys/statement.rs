@@ -1,5 +1,7 @@
 //! What kind of statement it is, by its first words, and from there its plan.
 
+use std::collections::{HashMap, HashSet};
+
 use sqlparser::ast::Statement;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -7,6 +9,7 @@ use sqlparser::tokenizer::Token as Parsed;
 
 use super::numbered::Numbered;
 use super::walk::{Block, Found, Walk};
+use super::work::Work;
 use super::{Access, Construct, CopyIn, Everywhere, Plan, Refusal, Slot, Table, Tables};
 use crate::sql::facts::Name;
 use crate::sql::scan::Token;
@@ -21,8 +24,8 @@ pub(in crate::sql) const DEFINITIONS: [&str; 17] = [
 const RECURSION: usize = 60;
 
 /// The plan of one statement.
-pub(super) fn plan(statement: &Numbered<'_>, tables: &dyn Tables) -> Plan {
-    let found = Command { statement, tables, at: 0 }.plan();
+pub(super) fn plan(statement: &Numbered<'_>, tables: &dyn Tables, work: &Work) -> Plan {
+    let found = Command { statement, tables, work, at: 0 }.plan();
     match found.unwrap_or_else(Plan::Refused) {
         Plan::Keyed(mut keyed) => {
             own(statement, &mut keyed);
@@ -34,29 +37,23 @@ pub(super) fn plan(statement: &Numbered<'_>, tables: &dyn Tables) -> Plan {
 
 /// Tells parameters from literals, and which of them stand nowhere else.
 fn own(statement: &Numbered<'_>, keyed: &mut super::Keyed) {
-    let among = |keyed: &super::Keyed| -> Vec<u32> {
-        let slots = keyed.roots.iter().flat_map(|root| &root.among).flat_map(|one| &one.slots);
-        let at = slots.filter_map(|slot| match slot {
+    let slots = keyed.roots.iter().flat_map(|root| &root.among).flat_map(|one| &one.slots);
+    let places: HashSet<u32> = slots
+        .filter_map(|slot| match slot {
             Slot::Literal { at, .. } => Some(*at),
             Slot::Null | Slot::Parameter { .. } => None,
-        });
-        at.collect()
-    };
-    let places = among(keyed);
-    let number = |at: u32| {
-        let found = statement.parameters.iter().find(|(place, _)| *place == at);
-        found.map(|(_, number)| *number)
-    };
-    let is_own = |number: u16| {
-        let mut all = statement.parameters.iter().filter(|(_, other)| *other == number);
-        all.all(|(place, _)| places.contains(place))
-    };
+        })
+        .collect();
+    let numbers: HashMap<u32, u16> = statement.parameters.iter().copied().collect();
+    let elsewhere = statement.parameters.iter().filter(|(place, _)| !places.contains(place));
+    let elsewhere: HashSet<u16> = elsewhere.map(|(_, number)| *number).collect();
     for root in &mut keyed.roots {
         for slot in root.among.iter_mut().flat_map(|one| &mut one.slots) {
             if let Slot::Literal { at, array, .. } = *slot
-                && let Some(number) = number(at)
+                && let Some(number) = numbers.get(&at).copied()
             {
-                *slot = Slot::Parameter { number, own: is_own(number), array };
+                let own = !elsewhere.contains(&number);
+                *slot = Slot::Parameter { number, own, array };
             }
         }
     }
@@ -66,6 +63,7 @@ fn own(statement: &Numbered<'_>, keyed: &mut super::Keyed) {
 struct Command<'s> {
     statement: &'s Numbered<'s>,
     tables: &'s dyn Tables,
+    work: &'s Work,
     at: usize,
 }
 
@@ -171,7 +169,7 @@ impl Command<'_> {
         if parser.peek_token_ref().token != Parsed::EOF {
             return Err(grammar());
         }
-        let mut walk = Walk::new(self.tables);
+        let mut walk = Walk::new(self.tables, self.work);
         let top = walk.query(&query)?;
         // Rows that are stored by the way are not all there is.
         walk.rows = false;
@@ -185,7 +183,7 @@ impl Command<'_> {
         if parser.peek_token_ref().token != Parsed::EOF {
             return Err(grammar());
         }
-        let mut walk = Walk::new(self.tables);
+        let mut walk = Walk::new(self.tables, self.work);
         let top: Block = walk.write(&statement)?;
         Ok(walk.plan(&top))
     }

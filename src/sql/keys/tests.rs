@@ -1,6 +1,7 @@
 //! Texts and their plans, as `tests/corpus/shards/plans.tsv` has them: the plan, and the text.
 
 mod depth;
+mod work;
 
 use super::*;
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use sqlparser::ast::{Cte, Ident, ObjectName, ObjectNamePart};
 
 use super::links::{Links, Node};
+use super::work::{LOOK, Work};
 use super::{
     Access, Construct, Everywhere, Keyed, OneOf, Plan, Refusal, Root, Slot, Spread, Table, Tables,
 };
@@ -17,6 +18,7 @@ pub(in crate::sql) type Found<T> = Result<T, Refusal>;
 /// The state of a walk.
 pub(super) struct Walk<'t> {
     pub(super) tables: &'t dyn Tables,
+    pub(super) work: &'t Work,
     pub(super) links: Links,
     /// Each mention of a sharded table.
     pub(super) mentions: Vec<Mention>,
@@ -66,12 +68,12 @@ pub(super) struct Relation {
 }
 
 /// What a column holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Holds {
     /// A key; or NULL, where the rows are those that an outer join may leave out.
     Key(Node, Nullable),
     /// One of these.
-    Values(Vec<Given>),
+    Values(Rc<[Given]>),
 }
 
 /// Whether an outer join may have put NULL there.
@@ -82,7 +84,7 @@ pub(super) enum Nullable {
 }
 
 /// A place in the text, and the type that it is cast to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Given {
     pub(super) slot: Slot,
     pub(super) cast: Option<String>,
@@ -142,9 +144,10 @@ const MENTIONS_MAX: usize = 100;
 const QUERIES_MAX: usize = 400;
 
 impl<'t> Walk<'t> {
-    pub(super) fn new(tables: &'t dyn Tables) -> Self {
+    pub(super) fn new(tables: &'t dyn Tables, work: &'t Work) -> Self {
         Self {
             tables,
+            work,
             links: Links::default(),
             mentions: Vec::new(),
             scopes: Vec::new(),
@@ -163,6 +166,7 @@ impl<'t> Walk<'t> {
     /// Counts a query.
     pub(super) fn count(&mut self) -> Found<()> {
         self.queries += 1;
+        self.work.take(LOOK)?;
         if self.queries > QUERIES_MAX || self.mentions.len() > MENTIONS_MAX {
             return Err(Refusal::of(Construct::Size));
         }
@@ -198,6 +202,7 @@ impl<'t> Walk<'t> {
         let (last, qualifiers) = parts.split_last()?;
         let name = fold(last);
         for (depth, scope) in self.scopes.iter().rev().enumerate() {
+            self.work.take(LOOK + scope.relations.len() + scope.merged.len()).ok()?;
             let here = |at: usize| (depth == 0).then_some(at);
             let seen = || scope.relations.iter().enumerate().skip(scope.visible);
             if let Some(qualifier) = qualifiers.last() {
@@ -206,7 +211,7 @@ impl<'t> Walk<'t> {
                 if let Some((at, relation)) = named.next() {
                     // Of the same name there may be one in another schema.
                     let only = named.next().is_none();
-                    let holds = relation.holds(&name).filter(|_| only)?;
+                    let holds = self.known(relation, &name).filter(|_| only)?;
                     return Some(Place { holds, relation: here(at) });
                 }
                 continue;
@@ -215,12 +220,12 @@ impl<'t> Walk<'t> {
             {
                 let merged = holds.as_ref()?;
                 let of = |relation: &Relation| {
-                    relation.holds(&name).filter(|holds| holds.is_same_as(merged))
+                    self.known(relation, &name).filter(|holds| holds.is_same_as(merged))
                 };
                 let (at, holds) = seen().find_map(|(at, relation)| Some((at, of(relation)?)))?;
                 return Some(Place { holds, relation: here(at) });
             }
-            let mut found = seen().filter_map(|(at, of)| Some((at, of.holds(&name)?)));
+            let mut found = seen().filter_map(|(at, of)| Some((at, self.known(of, &name)?)));
             if let Some((at, holds)) = found.next() {
                 return found.next().is_none().then_some(Place { holds, relation: here(at) });
             }
@@ -232,9 +237,17 @@ impl<'t> Walk<'t> {
         None
     }
 
+    /// What a column of a relation holds.
+    pub(super) fn known(&self, relation: &Relation, column: &str) -> Option<Holds> {
+        self.work.take(relation.columns.len()).ok()?;
+        relation.holds(column)
+    }
+
     /// The node's key is one of these values, if casts leave them what they are.
     pub(super) fn fix(&mut self, node: Node, values: &[Given]) {
-        if let Some(slots) = self.slots(node, values) {
+        if self.work.keep(values).is_ok()
+            && let Some(slots) = self.slots(node, values)
+        {
             self.links.fix(node, OneOf { slots, stored: false });
         }
     }
@@ -247,9 +260,11 @@ impl<'t> Walk<'t> {
         values.iter().map(|given| keeps(given).then_some(given.slot)).collect()
     }
 
-    /// The plan of the whole, when all of it was looked at. `own` says which places have a
-    /// parameter that stands nowhere else.
+    /// The plan of the whole, when all of it was looked at.
     pub(super) fn plan(self, top: &Block) -> Plan {
+        if let Err(refusal) = self.work.take(0) {
+            return Plan::Refused(refusal);
+        }
         let Some(first) = self.mentions.first() else {
             return match (&self.default, &self.reference_written, &self.reference) {
                 (Some(_), Some(table), _) => refused(table, Construct::ReferenceWritten),
@@ -298,10 +313,13 @@ impl<'t> Walk<'t> {
 
     /// Whether what several shards give are parts of the whole.
     fn across(&self, top: &Block, roots: &[(Node, &Mention)]) -> Found<()> {
-        for (mentions, refusal) in &self.closed {
-            for mention in self.mentions.get(mentions.clone()).unwrap_or_default() {
-                // Rows that belong to those of a row outside are all on its shard.
-                if self.links.root(mention.node) == self.links.class(mention.node) {
+        // Rows that belong to those of a row outside are all on its shard.
+        let by_itself =
+            |mention: &Mention| self.links.root(mention.node) == self.links.class(mention.node);
+        let mentions: Vec<_> = self.mentions.iter().map(|it| (it, by_itself(it))).collect();
+        for (range, refusal) in &self.closed {
+            for (mention, by_itself) in mentions.get(range.clone()).unwrap_or_default() {
+                if *by_itself {
                     return Err(Refusal { table: Some(mention.table.clone()), ..refusal.clone() });
                 }
             }
@@ -342,7 +360,7 @@ impl Relation {
     }
 
     /// What a column holds. Two of the same name are none.
-    pub(super) fn holds(&self, name: &str) -> Option<Holds> {
+    fn holds(&self, name: &str) -> Option<Holds> {
         let mut found = self.columns.iter().filter(|(known, _)| **known == *name);
         let (_, holds) = found.next()?;
         found.next().is_none().then(|| holds.clone())

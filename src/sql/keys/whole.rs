@@ -7,6 +7,7 @@ use sqlparser::tokenizer::Token as Parsed;
 use super::numbered::{self, Numbered};
 use super::statement::parser;
 use super::walk::Walk;
+use super::work::Work;
 use super::{Construct, Plan, Refusal, Tables};
 use crate::sql::facts::TEXT_MAX;
 
@@ -38,7 +39,8 @@ pub(in crate::sql) fn whole<'a>(text: &'a str, tables: &dyn Tables) -> Result<Wh
     if !at_end(&parser) {
         return Err(refused(Construct::Grammar));
     }
-    let mut walk = Walk::new(tables);
+    let work = Work::default();
+    let mut walk = Walk::new(tables, &work);
     let top = walk.query(&query)?;
     walk.rows = false;
     let limited = Some(Construct::Limit);

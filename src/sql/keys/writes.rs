@@ -74,7 +74,7 @@ impl Walk<'_> {
         for item in items {
             self.inside(item)?;
         }
-        let mut block = self.columns(items);
+        let mut block = self.columns(items)?;
         match rows {
             Rows::Whole => {}
             Rows::Parted => block.parted = true,
@@ -125,6 +125,7 @@ impl Walk<'_> {
             let at = known.iter().position(|column| **column == *key);
             return at.ok_or(target.refused(Construct::InsertWithoutKey));
         }
+        self.work.take(columns.len())?;
         for (at, column) in columns.iter().enumerate() {
             if *name(column)?.name == *key {
                 return Ok(at);
@@ -179,6 +180,7 @@ impl Walk<'_> {
         if let Some(at) = self.mentions.iter().position(of_target) {
             self.closed.push((at..at + 1, target.refused(Construct::RowsApart)));
         }
+        self.work.keep(values)?;
         let slots = self.slots(node, values);
         let slots = slots.ok_or_else(|| target.refused(Construct::KeyNotPlain))?;
         self.links.fix(node, OneOf { slots, stored: true });
@@ -217,6 +219,7 @@ impl Walk<'_> {
                 AssignmentTarget::ColumnName(column) => std::slice::from_ref(column),
                 AssignmentTarget::Tuple(columns) => columns,
             };
+            self.work.take(columns.len())?;
             for column in columns {
                 // With a field of a composite type behind it, it is the first part.
                 let name = name(column)?;
@@ -308,6 +311,7 @@ impl Walk<'_> {
             return Err(target.refused(Construct::InsertWithoutKey));
         };
         let at = self.key_at(target, column, &insert.columns)?;
+        self.count()?;
         let node = self.links.node(self.links.group(*known));
         self.mentions.push(Mention { node, table: target.table.clone() });
         for row in &values.rows {
