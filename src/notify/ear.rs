@@ -4,7 +4,7 @@
 //! it is known whether that took effect. If so the channel is *active*, and what was kept comes
 //! first; if not it is forgotten.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -71,8 +71,9 @@ pub struct Settled {
 /// What client and station share.
 #[derive(Debug)]
 pub(super) struct Inner {
-    active: Vec<Name>,
-    tuned: Vec<Name>,
+    channels: BTreeMap<Name, Known>,
+    /// How many of them are tuned.
+    tuned: usize,
     /// In the order in which it came; what is on a tuned channel keeps back what is behind it.
     queue: VecDeque<Said>,
     bytes: usize,
@@ -83,14 +84,21 @@ pub(super) struct Inner {
     waker: Option<Waker>,
 }
 
+/// What is known of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Tuned,
+    Active,
+}
+
 /// What a notification takes beside its bytes.
 const OVERHEAD: usize = 64;
 
 impl Inner {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            active: Vec::new(),
-            tuned: Vec::new(),
+            channels: BTreeMap::new(),
+            tuned: 0,
             queue: VecDeque::new(),
             bytes: 0,
             limit,
@@ -102,7 +110,7 @@ impl Inner {
     }
 
     pub(super) fn channels(&self) -> impl Iterator<Item = &Name> {
-        self.active.iter().chain(&self.tuned)
+        self.channels.keys()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -172,7 +180,20 @@ impl Inner {
     }
 
     fn is_tuned(&self, channel: &[u8]) -> bool {
-        self.tuned.iter().any(|name| **name == *channel)
+        self.channels.get(channel) == Some(&Known::Tuned)
+    }
+
+    /// Gives those that it has not had.
+    fn tune(&mut self, channels: Vec<Name>) -> Vec<Name> {
+        let mut new = Vec::new();
+        for name in channels {
+            if !self.channels.contains_key(&name) {
+                self.channels.insert(name.clone(), Known::Tuned);
+                new.push(name);
+            }
+        }
+        self.tuned += new.len();
+        new
     }
 
     fn next(&mut self) -> Option<Said> {
@@ -187,20 +208,23 @@ impl Inner {
 
     /// Goes by what a server has said; gives the channels that are given up.
     fn settle(&mut self, found: &[Name], keep: bool) -> (Settled, Vec<Name>) {
-        let unknown = found.iter().any(|name| !self.channels().any(|own| own == name));
-        let (mut active, mut gone) = (Vec::new(), Vec::new());
-        for name in self.active.drain(..).chain(self.tuned.drain(..)) {
-            if active.contains(&name) {
-                continue;
+        let found: HashSet<&[u8]> = found.iter().map(|name| &**name).collect();
+        let unknown = found.iter().any(|name| !self.channels.contains_key(*name));
+        let mut gone = Vec::new();
+        self.channels.retain(|name, known| {
+            *known = Known::Active;
+            let stays = keep || found.contains(&**name);
+            if !stays {
+                gone.push(name.clone());
             }
-            let is_there = found.contains(&name) || keep && !gone.contains(&name);
-            if is_there { active.push(name) } else { gone.push(name) }
-        }
-        self.active = active;
-        let active = self.active.clone();
-        self.forget(|name| !active.iter().any(|active| **active == *name));
+            stays
+        });
+        self.tuned = 0;
+        let channels = std::mem::take(&mut self.channels);
+        self.forget(|name| !channels.contains_key(name));
+        self.channels = channels;
         self.wake();
-        (Settled { silent: self.active.is_empty(), unknown }, gone)
+        (Settled { silent: self.channels.is_empty(), unknown }, gone)
     }
 }
 
@@ -222,32 +246,32 @@ impl Ear {
 
     /// Whether it has this channel, tuned or active.
     pub fn has(&self, channel: &[u8]) -> bool {
-        self.inner.lock().channels().any(|name| **name == *channel)
+        self.inner.lock().channels.contains_key(channel)
     }
 
-    /// Whether it has all of these.
-    pub fn has_all(&self, channels: &[Name]) -> bool {
+    /// How many channels it has, and how many of these it has not.
+    pub fn count(&self, channels: &[Name]) -> (usize, usize) {
         let inner = self.inner.lock();
-        channels.iter().all(|channel| inner.channels().any(|name| name == channel))
+        let lacks: HashSet<_> =
+            channels.iter().filter(|name| !inner.channels.contains_key(*name)).collect();
+        (inner.channels.len(), lacks.len())
     }
 
     /// The active channels.
     pub fn channels(&self) -> Vec<Name> {
-        self.inner.lock().active.clone()
+        let inner = self.inner.lock();
+        let active = inner.channels.iter().filter(|(_, known)| **known == Known::Active);
+        active.map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether there are channels that may become active.
     pub fn is_tuned(&self) -> bool {
-        !self.inner.lock().tuned.is_empty()
+        self.inner.lock().tuned > 0
     }
 
     /// Tunes to these channels. At the moment that it gives they are heard, if anything is.
     pub fn tune(&self, channels: Vec<Name>) -> Ticket {
-        let mut inner = self.inner.lock();
-        let new: Vec<_> =
-            channels.into_iter().filter(|name| !inner.channels().any(|own| own == name)).collect();
-        inner.tuned.extend(new.iter().cloned());
-        drop(inner);
+        let new = self.inner.lock().tune(channels);
         self.station.want(self.id, new);
         self.catch_up()
     }
@@ -260,14 +284,17 @@ impl Ear {
     /// Ready when that moment has come, or nothing is heard.
     pub fn poll_caught_up(&self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<()> {
         self.inner.lock().waker = Some(cx.waker().clone());
-        self.station.poll_caught_up(ticket, &self.inner)
+        self.station.poll_caught_up(ticket, self.id)
     }
 
     /// Forgets what came on these channels before they were active, or on all of them.
     pub fn forget(&self, channels: Option<&[Name]>) {
         let mut inner = self.inner.lock();
-        let tuned = inner.tuned.clone();
-        inner.forget(|name| channels.unwrap_or(&tuned).iter().any(|channel| **channel == *name));
+        let these: HashSet<Name> = match channels {
+            Some(channels) => channels.iter().cloned().collect(),
+            None => inner.channels().filter(|name| inner.is_tuned(name)).cloned().collect(),
+        };
+        inner.forget(|name| these.contains(name));
     }
 
     /// Goes by the channels that a server was found to listen to. With `keep` the others may have
@@ -306,8 +333,8 @@ impl Ear {
     pub fn moved(self, encoding: &[u8]) -> Self {
         let mut inner = self.inner.lock();
         let mut next = Inner::new(inner.limit);
-        next.active = std::mem::take(&mut inner.active);
-        next.tuned = std::mem::take(&mut inner.tuned);
+        next.channels = std::mem::take(&mut inner.channels);
+        next.tuned = inner.tuned;
         next.queue = std::mem::take(&mut inner.queue);
         next.bytes = inner.bytes;
         next.overflowed = inner.overflowed;
@@ -360,8 +387,9 @@ mod tests {
     #[test]
     fn what_came_before_it_was_known_comes_in_its_order_or_is_forgotten() {
         let mut inner = Inner::new(1000);
-        inner.active = names(&["d"]);
-        inner.tuned = names(&["a", "b"]);
+        inner.tune(names(&["d"]));
+        inner.settle(&names(&["d"]), false);
+        inner.tune(names(&["a", "b"]));
         for (channel, text) in [("d", "0"), ("a", "1"), ("b", "2"), ("d", "3"), ("a", "4")] {
             inner.hear(&heard(channel, text));
         }
@@ -374,7 +402,7 @@ mod tests {
         assert_eq!(inner.bytes, 0);
         inner.hear(&heard("a", "6"));
         let (settled, gone) = inner.settle(&[], false);
-        assert_eq!((settled.silent, settled.unknown, gone), (true, false, names(&["d", "a"])));
+        assert_eq!((settled.silent, settled.unknown, gone), (true, false, names(&["a", "d"])));
         assert_eq!((told(&mut inner), inner.bytes), (String::new(), 0));
     }
 
@@ -382,7 +410,8 @@ mod tests {
     fn queue_is_bounded_and_loss_is_told_once() {
         let one = heard("a", "1");
         let mut inner = Inner::new(2 * (one.message.len() + OVERHEAD));
-        inner.active = names(&["a"]);
+        inner.tune(names(&["a"]));
+        inner.settle(&names(&["a"]), false);
         for _ in 0..3 {
             inner.hear(&one);
             inner.lost(&"gone".into());
@@ -394,5 +423,24 @@ mod tests {
         assert_eq!(told(&mut inner), "a1 Lost(\"gone\") a1");
         inner.back();
         assert_eq!(told(&mut inner), "Back");
+    }
+
+    /// What there is to do about channels takes as many steps as there are channels.
+    #[test]
+    fn channels_by_the_ten_thousand_take_no_time() {
+        let begun = std::time::Instant::now();
+        let all: Vec<Name> = (0..60_000).map(|at| format!("c{at}").into_bytes().into()).collect();
+        let mut inner = Inner::new(1 << 20);
+        let tuned = all.get(..45_000).unwrap();
+        assert_eq!(inner.tune(tuned.to_vec()), tuned);
+        assert_eq!(inner.tune(tuned.to_vec()), names(&[]));
+        for name in tuned.iter().take(5_000) {
+            inner.hear(&heard(std::str::from_utf8(name).unwrap(), ""));
+        }
+        let (settled, gone) = inner.settle(all.get(30_000..).unwrap(), false);
+        assert_eq!((settled.silent, settled.unknown, gone.len()), (false, true, 30_000));
+        assert_eq!((inner.channels.len(), inner.queue.len()), (15_000, 0));
+        // Some 10^9 comparisons would take a minute.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10));
     }
 }

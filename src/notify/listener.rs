@@ -1,14 +1,13 @@
 //! The connection of a station: opened when somebody listens, and again when it is lost.
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::ear::Name;
 use super::station::{Station, Step};
 use crate::net::socket::Socket;
 use crate::server::connect::{ConnectError, Target, connect};
@@ -39,6 +38,8 @@ enum Lost {
 
 /// The longest message that is believed.
 const MESSAGE_MAX: u32 = 64 * 1024;
+/// So many are told before others of the loop have their turn: some 0.1 ms.
+const AT_ONCE: usize = 1_000;
 /// A connection on which nothing happens is asked for a sign of life.
 const QUIET_MAX: Duration = Duration::from_secs(30);
 /// Between attempts to connect, doubling.
@@ -89,8 +90,6 @@ struct Listener<'a> {
     /// For each answer.
     limit: Duration,
     held: Vec<u8>,
-    /// The channels that it listens to.
-    told: HashSet<Name>,
     /// By when an answer must be there.
     due: Option<Instant>,
 }
@@ -112,7 +111,6 @@ impl<'a> Listener<'a> {
             pid: login.key.pid,
             limit: target.connect_timeout,
             held: Vec::new(),
-            told: HashSet::new(),
             due: None,
         })
     }
@@ -123,14 +121,11 @@ impl<'a> Listener<'a> {
         self.station.catch_up();
         let mut chunk = [0; 8192];
         loop {
-            match self.station.step(&self.told, self.due.is_none()) {
+            match self.station.step(self.due.is_none()) {
                 Step::Close => return Ok(()),
                 Step::Leave(why) => return Err(Lost::Left(why)),
                 Step::Wait => {}
-                Step::Ask(sql, told) => {
-                    self.told = told;
-                    self.ask(&sql).await?;
-                }
+                Step::Ask(sql) => self.ask(&sql).await?,
             }
             let until = self.due.unwrap_or_else(|| Instant::now() + QUIET_MAX);
             tokio::select! {
@@ -138,7 +133,7 @@ impl<'a> Listener<'a> {
                     0 => return Err(Lost::Closed),
                     count => {
                         self.held.extend_from_slice(chunk.get(..count).unwrap_or_default());
-                        self.take()?;
+                        self.take().await?;
                     }
                 },
                 () = self.station.changed() => {}
@@ -161,15 +156,15 @@ impl<'a> Listener<'a> {
     }
 
     /// Takes the messages that are complete.
-    fn take(&mut self) -> Result<(), Lost> {
-        let mut used = 0;
+    async fn take(&mut self) -> Result<(), Lost> {
+        let (mut used, mut told) = (0, 0);
         while let Some((header, body)) =
             frame::message(self.held.get(used..).unwrap_or_default(), MESSAGE_MAX)?
         {
             match header.tag {
                 b'A' => {
                     let heard = view::notification(body).ok_or(Lost::Lied)?;
-                    self.station.heard(heard, self.processes);
+                    told += self.station.heard(heard, self.processes);
                 }
                 b'Z' if self.due.take().is_some() => self.station.answered(self.pid),
                 b'E' => {
@@ -180,6 +175,11 @@ impl<'a> Listener<'a> {
                 _ => return Err(Lost::Lied),
             }
             used += header.message_len();
+            if told >= AT_ONCE {
+                told = 0;
+                // Those whom it does not concern have their turn.
+                yield_now().await;
+            }
         }
         self.held.drain(..used);
         Ok(())
@@ -192,5 +192,49 @@ impl<'a> Listener<'a> {
         if self.socket.try_write(&out).is_ok() {
             self.socket.farewell();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::notify::tests::{ears, station};
+    use crate::wire::reply;
+
+    /// Whoever shares the loop has a turn every thousand notifications.
+    #[tokio::test]
+    async fn many_who_hear_do_not_hold_up_the_others() {
+        let station = station();
+        let _ears = ears(&station, 500, |_| vec![Box::from(&b"news"[..])]);
+        let (near, _far) = tokio::net::UnixStream::pair().unwrap();
+        let processes = Processes::default();
+        let mut held = Vec::new();
+        for _ in 0..200 {
+            reply::notification(&mut held, 1, b"news", b"");
+        }
+        let mut listener = Listener {
+            station: &station,
+            processes: &processes,
+            socket: Socket::Unix(near),
+            pid: 1,
+            limit: QUIET_MAX,
+            held,
+            due: None,
+        };
+        let turns = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&turns);
+        let other = tokio::spawn(async move {
+            loop {
+                count.fetch_add(1, Ordering::Relaxed);
+                yield_now().await;
+            }
+        });
+        listener.take().await.unwrap();
+        other.abort();
+        assert!(listener.held.is_empty());
+        let turns = turns.load(Ordering::Relaxed);
+        assert!(turns >= 90, "{turns} turns during 100,000 notifications");
     }
 }

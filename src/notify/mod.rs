@@ -147,3 +147,6 @@ impl Hub {
         self.stations.lock().values().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

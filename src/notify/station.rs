@@ -1,6 +1,6 @@
 //! The book of a station: who wants to hear what, and how far it has been heard.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -27,14 +27,17 @@ pub(super) struct Station {
 struct Book {
     ears: HashMap<u64, Member>,
     /// Who wants to hear each channel.
-    channels: HashMap<Name, Vec<u64>>,
-    /// Others than the server was told.
-    changed: bool,
+    channels: HashMap<Name, BTreeSet<u64>>,
+    /// What the server was told to listen to.
+    told: HashSet<Name>,
+    /// Those of which it may have to be told something else.
+    changed: HashSet<Name>,
     /// The last ticket that was asked for, that is under way, and that has come.
     wanted: u64,
     sent: u64,
     done: u64,
-    waiting: Vec<(u64, Arc<Mutex<Inner>>)>,
+    /// Ears, with the tickets that they wait for.
+    waiting: HashMap<u64, u64>,
     /// With which ticket ears are told that they hear again, if some have to be.
     back: Option<u64>,
     state: State,
@@ -48,6 +51,8 @@ struct Book {
 struct Member {
     lead: Arc<dyn Lead>,
     inner: Arc<Mutex<Inner>>,
+    /// What it wants to hear.
+    channels: HashSet<Name>,
 }
 
 /// Whether a station hears.
@@ -84,8 +89,8 @@ pub(super) enum Step {
     Close,
     /// The connection is given up, for this reason.
     Leave(&'static str),
-    /// This is asked of the server, and it listens to these channels then.
-    Ask(Vec<u8>, HashSet<Name>),
+    /// This is asked of the server.
+    Ask(Vec<u8>),
     /// Nothing.
     Wait,
 }
@@ -95,11 +100,12 @@ impl Station {
         let book = Book {
             ears: HashMap::new(),
             channels: HashMap::new(),
-            changed: false,
+            told: HashSet::new(),
+            changed: HashSet::new(),
             wanted: 0,
             sent: 0,
             done: 0,
-            waiting: Vec::new(),
+            waiting: HashMap::new(),
             back: None,
             state: State::Opening,
             since: Instant::now(),
@@ -117,7 +123,7 @@ impl Station {
 
     pub(super) fn join(&self, id: u64, lead: Arc<dyn Lead>, inner: Inner) -> Arc<Mutex<Inner>> {
         let inner = Arc::new(Mutex::new(inner));
-        let member = Member { lead, inner: Arc::clone(&inner) };
+        let member = Member { lead, inner: Arc::clone(&inner), channels: HashSet::new() };
         self.book.lock().ears.insert(id, member);
         inner
     }
@@ -125,8 +131,9 @@ impl Station {
     /// Whether that was the last one: the station ends then.
     pub(super) fn leave(&self, id: u64) -> bool {
         let mut book = self.book.lock();
-        book.ears.remove(&id);
-        book.drop_channels(|_| true, id);
+        let gone = book.ears.remove(&id).map(|member| member.channels);
+        gone.iter().flatten().for_each(|name| book.drop_channel(name, id));
+        book.waiting.remove(&id);
         book.closed = book.ears.is_empty();
         let closed = book.closed;
         drop(book);
@@ -136,21 +143,23 @@ impl Station {
 
     pub(super) fn want(&self, id: u64, channels: Vec<Name>) {
         let mut book = self.book.lock();
-        for name in channels {
-            let ears = book.channels.entry(name).or_default();
-            if !ears.contains(&id) {
-                ears.push(id);
-            }
-        }
-        book.changed = true;
         let next = book.sent + 1;
-        let Book { ears, state, back, .. } = &mut *book;
-        if let Some(member) = ears.get(&id) {
+        let Book { ears, channels: all, changed, state, back, wanted, .. } = &mut *book;
+        if let Some(member) = ears.get_mut(&id) {
+            for name in channels {
+                if member.channels.insert(name.clone()) {
+                    let ears = all.entry(name.clone()).or_default();
+                    if ears.is_empty() {
+                        changed.insert(name);
+                    }
+                    ears.insert(id);
+                }
+            }
             let mut inner = member.inner.lock();
             match state {
                 State::Lost(cause) => inner.lost(cause),
                 // It comes from a station that it had lost.
-                _ if inner.is_told_lost() => *back = Some(next),
+                _ if inner.is_told_lost() => (*back, *wanted) = (Some(next), next),
                 _ => {}
             }
         }
@@ -159,10 +168,17 @@ impl Station {
     }
 
     pub(super) fn give_up(&self, id: u64, channels: &[Name]) {
-        if !channels.is_empty() {
-            self.book.lock().drop_channels(|name| channels.contains(name), id);
-            self.wake.notify_one();
+        if channels.is_empty() {
+            return;
         }
+        let mut book = self.book.lock();
+        for name in channels {
+            if book.ears.get_mut(&id).is_some_and(|member| member.channels.remove(name)) {
+                book.drop_channel(name, id);
+            }
+        }
+        drop(book);
+        self.wake.notify_one();
     }
 
     pub(super) fn catch_up(&self) -> Ticket {
@@ -175,15 +191,12 @@ impl Station {
         Ticket(ticket)
     }
 
-    pub(super) fn poll_caught_up(&self, ticket: Ticket, inner: &Arc<Mutex<Inner>>) -> Poll<()> {
+    pub(super) fn poll_caught_up(&self, ticket: Ticket, id: u64) -> Poll<()> {
         let mut book = self.book.lock();
         if book.done >= ticket.0 || matches!(book.state, State::Lost(_)) {
             return Poll::Ready(());
         }
-        let known = |(_, waiting): &(u64, Arc<Mutex<Inner>>)| Arc::ptr_eq(waiting, inner);
-        if !book.waiting.iter().any(known) {
-            book.waiting.push((ticket.0, Arc::clone(inner)));
-        }
+        book.waiting.entry(id).or_insert(ticket.0);
         Poll::Pending
     }
 
@@ -242,8 +255,8 @@ impl Station {
         open.map(|member| member.lead.target()).find(here)
     }
 
-    /// What to do while the server listens to `told`.
-    pub(super) fn step(&self, told: &HashSet<Name>, idle: bool) -> Step {
+    /// What to do; whether the server has been asked nothing that it has not answered.
+    pub(super) fn step(&self, idle: bool) -> Step {
         let mut book = self.book.lock();
         if book.closed {
             return Step::Close;
@@ -254,19 +267,26 @@ impl Station {
         if book.ears.values().all(|member| member.lead.is_paused()) {
             return Step::Leave("the database is paused");
         }
-        if !idle || book.wanted <= book.sent && !book.changed {
+        if !idle || book.wanted <= book.sent && book.changed.is_empty() {
             return Step::Wait;
         }
         let mut sql = Vec::new();
-        if std::mem::take(&mut book.changed) {
-            let new = book.channels.keys().filter(|name| !told.contains(*name));
-            new.for_each(|name| command(&mut sql, b"LISTEN ", name));
-            let gone = told.iter().filter(|name| !book.channels.contains_key(*name));
-            gone.for_each(|name| command(&mut sql, b"UNLISTEN ", name));
+        let Book { channels, told, changed, .. } = &mut *book;
+        for name in std::mem::take(changed) {
+            match (channels.contains_key(&name), told.contains(&name)) {
+                (true, false) => {
+                    command(&mut sql, b"LISTEN ", &name);
+                    told.insert(name);
+                }
+                (false, true) => {
+                    command(&mut sql, b"UNLISTEN ", &name);
+                    told.remove(&name);
+                }
+                (true, true) | (false, false) => {}
+            }
         }
         book.sent += 1;
-        let wanted = book.channels.keys().cloned().collect();
-        Step::Ask(sql, wanted)
+        Step::Ask(sql)
     }
 
     /// What was asked has been answered, by this process.
@@ -289,40 +309,41 @@ impl Station {
         let mut book = self.book.lock();
         book.enter(State::Lost(Arc::clone(&cause)));
         // All channels, once there is another one.
-        book.changed = true;
+        book.told = HashSet::new();
+        book.changed = book.channels.keys().cloned().collect();
         book.back = Some(book.sent + 1);
         book.ears.values().for_each(|member| member.inner.lock().lost(&cause));
         book.wake_waiting();
     }
 
-    /// A notification for all who want it.
+    /// A notification for all who want it; gives how many these are.
     pub(super) fn heard(
         &self,
         (pid, channel, payload): (u32, &[u8], &[u8]),
         processes: &Processes,
-    ) {
+    ) -> usize {
         let client = processes.client_of(&self.key.address, pid);
         let mut message = Vec::new();
         reply::notification(&mut message, client.unwrap_or(pid), channel, payload);
         let heard = Arc::new(Heard { message: message.into(), foreign: client.is_none() });
         let book = self.book.lock();
-        let ears = book.channels.get(channel).into_iter().flatten();
-        for member in ears.filter_map(|id| book.ears.get(id)) {
+        let Some(ears) = book.channels.get(channel) else { return 0 };
+        for member in ears.iter().filter_map(|id| book.ears.get(id)) {
             member.inner.lock().hear(&heard);
         }
+        ears.len()
     }
 }
 
 impl Book {
-    fn drop_channels(&mut self, of: impl Fn(&Name) -> bool, id: u64) {
-        let before = self.channels.len();
-        self.channels.retain(|name, ears| {
-            if of(name) {
-                ears.retain(|ear| *ear != id);
-            }
-            !ears.is_empty()
-        });
-        self.changed |= self.channels.len() < before;
+    /// An ear wants this channel no more.
+    fn drop_channel(&mut self, name: &Name, id: u64) {
+        let Some(ears) = self.channels.get_mut(name) else { return };
+        ears.remove(&id);
+        if ears.is_empty() {
+            self.channels.remove(name);
+            self.changed.insert(name.clone());
+        }
     }
 
     fn enter(&mut self, state: State) {
@@ -331,10 +352,11 @@ impl Book {
 
     fn wake_waiting(&mut self) {
         let (done, lost) = (self.done, matches!(self.state, State::Lost(_)));
-        self.waiting.retain(|(ticket, inner)| {
+        let ears = &self.ears;
+        self.waiting.retain(|id, ticket| {
             let over = lost || *ticket <= done;
-            if over {
-                inner.lock().wake();
+            if over && let Some(member) = ears.get(id) {
+                member.inner.lock().wake();
             }
             !over
         });

@@ -26,7 +26,7 @@ pub enum Pin {
     LargeStatement,
     /// The server would not say what its session has.
     Unknown,
-    /// A channel that is listened to by code that we don't see.
+    /// A channel that is listened to by code that we don't see, or beside too many others.
     Listener,
 }
 

@@ -28,7 +28,8 @@ pub struct Effects {
     pub settings: Vec<Box<[u8]>>,
     /// Those that it resets, where that is among what it may leave.
     pub resets: Resets,
-    /// The channels that it may listen to, where they are known by name.
+    /// The channels that it may listen to, where they are known by name: at most one more than
+    /// [`CHANNELS_MAX`].
     pub channels: Vec<Box<[u8]>>,
     /// It may change what other statements return, as the columns of a table that they name.
     pub alters: bool,
@@ -144,10 +145,7 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
         Kind::Set => settings::set(*scanner, effects)?,
         Kind::Reset => settings::reset(*scanner, effects)?,
         Kind::Leaves(leaves) => effects.leaves |= leaves,
-        Kind::Listen => {
-            effects.leaves |= Leaves::LISTENER;
-            effects.channels.extend(scanner.peek()?.and_then(identifier));
-        }
+        Kind::Listen => listens(scanner.peek()?, effects),
         Kind::Deallocate => mentions::deallocate(*scanner, effects)?,
         Kind::Prepare => mentions::prepared(*scanner, effects)?,
         Kind::Execute => mentions::executed(scanner, effects)?,
@@ -283,6 +281,14 @@ fn creates_temporary(first: Token<'_>, mut scanner: Scanner<'_>) -> Result<bool,
     Ok(next.is_some_and(|token| token.is("temp") || token.is("temporary")))
 }
 
+/// LISTEN of this channel.
+fn listens(channel: Option<Token<'_>>, effects: &mut Effects) {
+    effects.leaves |= Leaves::LISTENER;
+    if effects.channels.len() <= CHANNELS_MAX {
+        effects.channels.extend(channel.and_then(identifier));
+    }
+}
+
 /// A name as Postgres has it. One that it may cut off or fold in another way than we do is none:
 /// what it stands for is found out by asking.
 fn identifier(name: Token<'_>) -> Option<Box<[u8]>> {
@@ -302,6 +308,10 @@ fn identifier(name: Token<'_>) -> Option<Box<[u8]>> {
     };
     (1..NAME_SIZE).contains(&name.len()).then(|| name.into())
 }
+
+/// Channels that are heard for one client. Who listens to more than some hundreds has a program that
+/// gives each of its own clients a channel, and one connection for all of them.
+pub const CHANNELS_MAX: usize = 1_000;
 
 /// What a name takes on the server at most (NAMEDATALEN), its end included.
 const NAME_SIZE: usize = 64;

@@ -20,7 +20,8 @@ mod words;
 
 pub use commands::{Command, Discarded, command, commands};
 pub use effects::{
-    Effects, Leaves, Mentions, Prepare, Resets, effects, leaves_nothing, prepare, prepares,
+    CHANNELS_MAX, Effects, Leaves, Mentions, Prepare, Resets, effects, leaves_nothing, prepare,
+    prepares,
 };
 pub use fingerprint::fingerprint;
 pub use names::{defines, names_any};

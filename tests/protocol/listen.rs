@@ -435,6 +435,40 @@ fn channel_that_code_listens_to_keeps_the_server() {
 }
 
 #[test]
+fn client_with_too_many_channels_keeps_its_server() {
+    let tables = format!("[users.boss]\npassword = \"{PASSWORD}\"\n");
+    let settings = format!("admin_users = 'boss'; {HOPS}");
+    let pooler = Pooler::start(&file(shared().port(), &settings, &tables));
+    let boss = pooler.url("boss", PASSWORD, "pgweir");
+    let heard = || -> Vec<_> {
+        let shown = psql_rows(&boss, "SHOW LISTENERS");
+        shown.lines().map(|line| line.split('|').nth(4).map(str::to_owned)).collect()
+    };
+    for (first, channels) in [("listen a", vec![Some("1".to_owned())]), ("select 1", Vec::new())] {
+        let mut client = Client::login(pooler.port());
+        let tag = if first == "listen a" { "C[LISTEN] ZI" } else { "T D[1] C[SELECT 1] ZI" };
+        client.talk(&format!("Q {first}"), tag);
+        let all: Vec<_> = (0..1_200).map(|at| format!("listen c{at}")).collect();
+        client.talk(
+            &format!("Q {}", all.join("; ")),
+            &format!("{}ZI", "C[LISTEN] ".repeat(all.len())),
+        );
+        for channel in ["c0", "c1199"] {
+            notify(shared(), &format!("notify {channel}, '1'"));
+            client.hears(&format!("A[{channel} 1 ]"));
+        }
+        client.talk("Q notify c1100, '2'", "C[NOTIFY] A[c1100 2 ] ZI");
+        assert_eq!(heard(), channels);
+        client.talk("Q unlisten *; listen a", "C[UNLISTEN] C[LISTEN] ZI");
+        client.talk(&format!("Q {CHANNELS}"), "T D[a] C[SELECT 1] ZI");
+        notify(shared(), "notify c0; notify a, '3'");
+        client.hears("A[a 3 ]");
+        drop(client);
+        eventually("nobody listens", LIMIT, || heard().is_empty());
+    }
+}
+
+#[test]
 fn client_that_leaves_leaves_nothing() {
     let pooler = pooler("default_pool_size = 1");
     for script in

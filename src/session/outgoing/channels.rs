@@ -5,7 +5,7 @@ use super::{ClientFault, Outgoing, Stop};
 use crate::config::PoolMode;
 use crate::notify;
 use crate::server::ledger::Awaited;
-use crate::sql::Leaves;
+use crate::sql::{CHANNELS_MAX, Leaves};
 use crate::wire::request;
 
 impl Outgoing<'_, '_> {
@@ -22,12 +22,17 @@ impl Outgoing<'_, '_> {
             self.flow.stop = Some(Stop::Settling);
             return true;
         }
-        let heard = self.ear.is_some_and(|ear| ear.has_all(channels));
-        if !heard {
-            self.flow.listening.wanted = channels.to_vec();
-            self.flow.stop = Some(Stop::Hearing);
+        let (has, lacks) = match self.ear {
+            Some(ear) => ear.count(channels),
+            None => (0, channels.len()),
+        };
+        // With more than that it keeps its server, which then says that it listens to others.
+        if lacks == 0 || has + lacks > CHANNELS_MAX {
+            return false;
         }
-        !heard
+        self.flow.listening.wanted = channels.to_vec();
+        self.flow.stop = Some(Stop::Hearing);
+        true
     }
 
     /// A request that is not answered yet may change what the client listens to: what comes
