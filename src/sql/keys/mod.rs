@@ -211,6 +211,9 @@ fn all(statements: &[Numbered<'_>], tables: &dyn Tables) -> Plan {
     }
     if let Plan::Keyed(keyed) = &mut all {
         keyed.roots = roots.into();
+        if let Err(refusal) = work::in_order(keyed) {
+            return Plan::Refused(refusal);
+        }
     }
     all
 }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use sqlparser::ast::Cte;
 
 use super::walk::{Found, Given};
-use super::{Construct, Refusal};
+use super::{Construct, Keyed, Refusal, Slot};
 use crate::sql::facts::TEXT_MAX;
 
 /// Steps, each some nanoseconds. A text as long as texts may be that names nothing twice takes a third
@@ -68,5 +68,61 @@ impl Work {
         self.take(values.len() * SLOT)?;
         let casts = values.iter().filter_map(|given| given.cast.as_ref()).map(String::len);
         self.take(casts.sum())
+    }
+}
+
+/// How often a text may be walked through again for keys that are not asked for in their order, each
+/// time that it is run. It is once for each of the conditions in whose order something is wrong.
+const AGAIN_MAX: usize = 64;
+
+/// Has keys asked for in the order in which they stand in their text, as far as that is needed.
+///
+/// # Errors
+///
+/// It would be walked through too often.
+pub(super) fn in_order(keyed: &mut Keyed) -> Found<()> {
+    if again(keyed) <= AGAIN_MAX {
+        return Ok(());
+    }
+    for one in keyed.roots.iter_mut().flat_map(|root| &mut root.among) {
+        // Of a row that is stored the place tells which it is.
+        if !one.stored {
+            one.slots.sort_unstable_by_key(|slot| place(*slot));
+        }
+    }
+    match again(keyed) <= AGAIN_MAX {
+        true => Ok(()),
+        false => Err(Refusal::of(Construct::Size)),
+    }
+}
+
+/// How often what is asked for stands before what was asked for last.
+fn again(keyed: &Keyed) -> usize {
+    let slots = keyed.roots.iter().flat_map(|root| &root.among).flat_map(|one| &one.slots);
+    let (mut literal, mut parameter, mut again) = (0, 0, 0);
+    for slot in slots {
+        let (last, next) = match place(*slot) {
+            (_, 0) => continue,
+            (Kind::Literal, next) => (&mut literal, next),
+            (Kind::Parameter, next) => (&mut parameter, next),
+        };
+        again += usize::from(next < *last);
+        *last = next;
+    }
+    again
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Literal,
+    Parameter,
+}
+
+/// Which literal it is, or which parameter, from 1; 0 for none.
+fn place(slot: Slot) -> (Kind, u32) {
+    match slot {
+        Slot::Null => (Kind::Literal, 0),
+        Slot::Literal { at, .. } => (Kind::Literal, at.saturating_add(1)),
+        Slot::Parameter { number, .. } => (Kind::Parameter, number.into()),
     }
 }

@@ -182,6 +182,32 @@ fn columns_of_many_values_share_them() {
     assert!(matches!(found, Plan::AllShards(_)), "{:.200}", format!("{found:?}"));
 }
 
+/// Keys are found by as few walks through a text, or through the parameters, as there can be.
+#[test]
+fn keys_are_asked_for_in_their_order() {
+    let parameter = |at| format!("${}", 36_000 - at);
+    let text = list("SELECT 1 FROM users WHERE id IN (", parameter, 36_000, ")");
+    let Plan::Keyed(keyed) = plan(text.as_bytes(), &Shop) else { panic!("no keys") };
+    let slots = keyed.roots[0].among[0].slots.iter();
+    assert!(slots.is_sorted_by_key(|slot| match slot {
+        Slot::Parameter { number, .. } => *number,
+        Slot::Null | Slot::Literal { .. } => 0,
+    }));
+    // Which row each is of has to stay; and columns of rows can't be asked for in their order.
+    let row = |at| format!("(${})", 36_000 - at);
+    let rows = list("INSERT INTO users (id) VALUES ", row, 36_000, "");
+    let columns = list("", |at| format!("c{}", 300 - at), 300, "");
+    let row = list("(", |at| at.to_string(), 300, ")");
+    let values = list("(VALUES ", |_| row.clone(), 200, "");
+    let keys = list("(", same("id"), 300, ")");
+    let columns = format!("SELECT 1 FROM users, {values}) v({columns}) WHERE {keys} = ({columns})");
+    for text in [rows, columns] {
+        let found = format!("{:.60?}", plan(text.as_bytes(), &Shop));
+        let size = format!("{:.60?}", Plan::Refused(Refusal::of(Construct::Size)));
+        assert_eq!(found, size, "{text:.40}");
+    }
+}
+
 /// Which parameters stand nowhere else is known for as many as a text has.
 #[test]
 fn parameters_by_the_thousand_are_told_from_literals_at_once() {
