@@ -154,6 +154,17 @@ struct TableInner {
     last_id: u64,
 }
 
+impl TableInner {
+    fn get(&self, hash: u64, is_one: impl Fn(&Statement) -> bool) -> Option<Arc<Statement>> {
+        let mut found = None;
+        self.buckets.find(hash, |(_, weak)| {
+            found = weak.upgrade().filter(|statement| is_one(statement));
+            found.is_some()
+        });
+        found
+    }
+}
+
 impl StatementTable {
     /// The statement with this identity, lookup and version; what it may leave is asked only for
     /// a new one.
@@ -182,19 +193,20 @@ impl StatementTable {
         effects: impl FnOnce() -> Effects,
     ) -> Arc<Statement> {
         let hash = self.hasher.hash_one((by, identity, lookup, version));
+        let is_one = |statement: &Statement| {
+            statement.by == by
+                && *statement.identity == *identity
+                && *statement.lookup == *lookup
+                && statement.version == version
+        };
+        if let Some(statement) = self.inner.lock().get(hash, is_one) {
+            return statement;
+        }
+        // All event loops come by here, and a text may be long.
+        let effects = effects();
+        let (own_identity, own_lookup) = (identity.into(), lookup.into());
         let mut inner = self.inner.lock();
-        let mut found = None;
-        inner.buckets.find(hash, |(_, weak)| {
-            let same = |statement: &Arc<Statement>| {
-                statement.by == by
-                    && *statement.identity == *identity
-                    && *statement.lookup == *lookup
-                    && statement.version == version
-            };
-            found = weak.upgrade().filter(same);
-            found.is_some()
-        });
-        if let Some(statement) = found {
+        if let Some(statement) = inner.get(hash, is_one) {
             return statement;
         }
         if inner.buckets.len() == inner.buckets.capacity() {
@@ -204,10 +216,10 @@ impl StatementTable {
         let statement = Arc::new(Statement {
             id: inner.last_id,
             by,
-            identity: identity.into(),
-            lookup: lookup.into(),
+            identity: own_identity,
+            lookup: own_lookup,
             version,
-            effects: effects(),
+            effects,
             unseen: MayRun::default(),
             shape: OnceLock::new(),
             servers: AtomicUsize::new(0),
@@ -417,6 +429,20 @@ mod tests {
         let d = table.share(b"select $1\0\0\0", b"elsewhere", 0, Effects::default);
         assert!(Arc::ptr_eq(&a, &b));
         assert!(a.id != c.id && a.id != d.id);
+    }
+
+    #[test]
+    fn what_a_text_leaves_is_found_out_while_others_prepare() {
+        let table = Arc::new(StatementTable::default());
+        let (done, finished) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let effects = || {
+                table.share(b"other\0\0\0", b"", 0, Effects::default);
+                Effects::default()
+            };
+            done.send(table.share(b"select 1\0\0\0", b"", 0, effects).id)
+        });
+        assert_eq!(finished.recv_timeout(std::time::Duration::from_secs(10)), Ok(2));
     }
 
     #[test]

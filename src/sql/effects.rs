@@ -13,7 +13,7 @@ mod mentions;
 pub(super) mod settings;
 
 use super::scan::{Scanner, Token, Unclear};
-use functions::Name;
+use functions::{Name, Walked};
 pub use leaves::Leaves;
 pub use mentions::{Mentions, Prepare, prepare, prepares};
 pub use settings::Resets;
@@ -147,12 +147,13 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
         Kind::Leaves(leaves) => effects.leaves |= leaves,
         Kind::Listen => listens(scanner.peek()?, effects),
         Kind::Deallocate => mentions::deallocate(*scanner, effects)?,
-        Kind::Prepare => mentions::prepared(*scanner, effects)?,
         Kind::Execute => mentions::executed(scanner, effects)?,
         Kind::Plain if first.is("show") => settings::show(*scanner, effects)?,
         Kind::Rows | Kind::Definition | Kind::Plain => {}
-        Kind::Cursor | Kind::Discard => {}
+        Kind::Prepare | Kind::Cursor | Kind::Discard => {}
     }
+    let behind_first = scanner.rest();
+    let mut walked = Walked::up_to(*scanner);
     // What is prepared does not run yet.
     let mut calls_count =
         !matches!(kind, Kind::Definition | Kind::Set | Kind::Reset | Kind::Prepare);
@@ -166,10 +167,8 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
         position += 1;
         match token {
             Token::Symbol(b'(') => {
-                if let Some(name) = name.take()
-                    && calls_count
-                {
-                    name.call(*scanner, effects)?;
+                if let Some(name) = name.take().filter(|_| calls_count) {
+                    name.call(*scanner, &mut walked, effects)?;
                 }
             }
             Token::Word(word) => {
@@ -201,11 +200,7 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
             // Might be any function; case is kept, so it is none of the built-in ones unless
             // written in lower case.
             Token::Quoted(word) => {
-                if word.starts_with(b"pg_temp") {
-                    effects.leaves |= Leaves::TEMPORARY;
-                } else if mentions::is_list(word) {
-                    mentions::all(effects);
-                }
+                quoted(word, effects);
                 name = Some(Name::after(before, name, word));
             }
             Token::Symbol(b'.') => {}
@@ -219,10 +214,23 @@ fn statement(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Result<bool, U
     if on_commit_drop < ON_COMMIT_DROP.len() {
         effects.leaves |= temporary;
     }
+    if kind == Kind::Prepare {
+        let len = behind_first.len() - scanner.rest().len();
+        mentions::prepared(behind_first.get(..len).unwrap_or_default(), effects)?;
+    }
     if matches!(kind, Kind::Prepare | Kind::Discard) && position == 0 {
         effects.leaves |= Leaves::ANYTHING;
     }
     Ok(true)
+}
+
+/// What a quoted name means wherever it is.
+fn quoted(word: &[u8], effects: &mut Effects) {
+    if word.starts_with(b"pg_temp") {
+        effects.leaves |= Leaves::TEMPORARY;
+    } else if mentions::is_list(word) {
+        mentions::all(effects);
+    }
 }
 
 fn kind(first: Token<'_>) -> Kind {

@@ -28,6 +28,21 @@ enum Introduced {
     Otherwise,
 }
 
+/// How far the arguments of a statement's calls have been walked through: what is behind the last of
+/// them. A call among the arguments of another is not, or each byte would be as often as calls nest.
+#[derive(Clone, Copy)]
+pub(super) struct Walked(usize);
+
+impl Walked {
+    pub(super) fn up_to(rest: Scanner<'_>) -> Self {
+        Self(rest.rest().len())
+    }
+
+    fn is_within(self, arguments: Scanner<'_>) -> bool {
+        arguments.rest().len() > self.0
+    }
+}
+
 impl<'a> Name<'a> {
     pub(super) fn after(before: Token<'_>, previous: Option<Name<'_>>, last: &'a [u8]) -> Self {
         match (before, previous) {
@@ -58,7 +73,12 @@ impl<'a> Name<'a> {
     }
 
     /// It is called, with the arguments that come next.
-    pub(super) fn call(self, arguments: Scanner<'_>, effects: &mut Effects) -> Result<(), Unclear> {
+    pub(super) fn call(
+        self,
+        arguments: Scanner<'_>,
+        walked: &mut Walked,
+        effects: &mut Effects,
+    ) -> Result<(), Unclear> {
         if self.introduced_by == Introduced::Table {
             return Ok(());
         }
@@ -80,15 +100,20 @@ impl<'a> Name<'a> {
                 _ => Ok(()),
             };
         }
-        effects.leaves |= match (self.qualifier, &*lower) {
+        let leaves = match (self.qualifier, &*lower) {
             (Qualifier::Other, _) => Leaves::UNSEEN,
-            (_, b"set_config") => return settings::set_config(arguments, effects),
+            (_, b"set_config") if walked.is_within(arguments) => settings::ANY,
+            (_, b"set_config") => {
+                *walked = Walked::up_to(settings::set_config(arguments, effects)?);
+                Leaves::NOTHING
+            }
             (_, b"setseed") => Leaves::SEED,
             (_, name) if name.starts_with(b"pg_advisory_unlock") => Leaves::ENDS,
             (_, b"pg_advisory_lock" | b"pg_advisory_lock_shared") => Leaves::LOCK,
             (_, b"pg_try_advisory_lock" | b"pg_try_advisory_lock_shared") => Leaves::LOCK,
             _ => Leaves::UNSEEN,
         };
+        effects.leaves |= leaves;
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Prepared statements that a text names: those that it prepares, executes and deallocates.
 
+use std::collections::BTreeSet;
+
 use super::{Effects, Leaves, identifier};
 use crate::sql::scan::{Scanner, Token, Unclear};
 
@@ -7,9 +9,9 @@ use crate::sql::scan::{Scanner, Token, Unclear};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mentions {
     /// Those that it executes: what they leave, it leaves.
-    pub executed: Vec<Box<[u8]>>,
+    pub executed: BTreeSet<Box<[u8]>>,
     /// Those that it prepares or deallocates.
-    pub defined: Vec<Box<[u8]>>,
+    pub defined: BTreeSet<Box<[u8]>>,
     /// It may name any, or look at the list of them.
     pub any: bool,
     /// It deallocates all of them.
@@ -17,30 +19,29 @@ pub struct Mentions {
 }
 
 impl Mentions {
-    /// All that are known by name.
+    /// All that are known by name, each once.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.executed.iter().chain(&self.defined).map(|name| &**name)
+        self.executed.union(&self.defined).map(|name| &**name)
+    }
+
+    /// Whether this name is among them.
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.executed.contains(name) || self.defined.contains(name)
     }
 
     /// And what another text names.
     pub fn extend(&mut self, other: Self) {
         let Self { executed, defined, any, frees_all } = other;
-        for (known, more) in [(&mut self.executed, executed), (&mut self.defined, defined)] {
-            for name in more {
-                if !known.contains(&name) {
-                    known.push(name);
-                }
-            }
-        }
+        self.executed.extend(executed);
+        self.defined.extend(defined);
         self.any |= any;
         self.frees_all |= frees_all;
     }
 }
 
-/// `PREPARE`, with what follows the word.
-pub(super) fn prepared(mut scanner: Scanner<'_>, effects: &mut Effects) -> Result<(), Unclear> {
-    let text = scanner.rest();
-    let Some(name) = scanner.token()? else {
+/// `PREPARE`, with what follows the word in its command.
+pub(super) fn prepared(text: &[u8], effects: &mut Effects) -> Result<(), Unclear> {
+    let Some(name) = Scanner::new(text).token()? else {
         return Ok(());
     };
     if name.is("transaction") {
@@ -85,7 +86,7 @@ pub(super) fn deallocate(mut scanner: Scanner<'_>, effects: &mut Effects) -> Res
 
 fn define(name: Token<'_>, effects: &mut Effects) {
     match identifier(name) {
-        Some(name) => effects.mentions().defined.push(name),
+        Some(name) => drop(effects.mentions().defined.insert(name)),
         None => effects.mentions().any = true,
     }
 }
@@ -103,7 +104,7 @@ pub(super) fn executed(scanner: &mut Scanner<'_>, effects: &mut Effects) -> Resu
     match name {
         Some(name) => {
             effects.leaves |= Leaves::EXECUTED;
-            effects.mentions().executed.push(name);
+            effects.mentions().executed.insert(name);
         }
         None => {
             effects.leaves |= Leaves::UNSEEN;

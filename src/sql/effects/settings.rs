@@ -1,6 +1,7 @@
 //! Commands and calls that change settings: which ones, where a text says so.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::{Effects, Leaves};
 use crate::sql::scan::{Scanner, Token, Unclear};
@@ -10,15 +11,15 @@ use crate::sql::scan::{Scanner, Token, Unclear};
 pub struct Resets {
     all: bool,
     /// Where all are reset: but these. Else these.
-    names: Vec<Box<[u8]>>,
+    names: BTreeSet<Box<[u8]>>,
 }
 
 impl Resets {
-    pub(super) const NONE: Self = Self { all: false, names: Vec::new() };
+    pub(super) const NONE: Self = Self { all: false, names: BTreeSet::new() };
 
     /// Whether the setting of this name is among them.
     pub fn has(&self, name: &[u8]) -> bool {
-        self.names.iter().any(|known| **known == *name) != self.all
+        self.names.contains(name) != self.all
     }
 
     /// There are none.
@@ -33,7 +34,7 @@ impl Resets {
     }
 
     pub(super) fn all(&mut self) {
-        *self = Self { all: true, names: Vec::new() };
+        *self = Self { all: true, names: BTreeSet::new() };
     }
 
     fn reset(&mut self, name: &[u8]) {
@@ -49,9 +50,8 @@ impl Resets {
     }
 
     fn turn(&mut self, name: &[u8]) {
-        match self.names.iter().position(|known| **known == *name) {
-            Some(index) => drop(self.names.swap_remove(index)),
-            None => self.names.push(name.into()),
+        if !self.names.remove(name) {
+            self.names.insert(name.into());
         }
     }
 }
@@ -252,30 +252,40 @@ pub(in crate::sql) fn setting_name(
     }
 }
 
-/// `set_config(`, with what follows.
-pub(super) fn set_config(mut scanner: Scanner<'_>, effects: &mut Effects) -> Result<(), Unclear> {
+/// What a setting leaves whose name is not known.
+pub(super) const ANY: Leaves = Leaves::CODE.with(Leaves::ANY_SETTINGS).with(Leaves::SEED);
+
+/// `set_config(`, with what follows; gives what is behind its arguments.
+pub(super) fn set_config<'a>(
+    mut scanner: Scanner<'a>,
+    effects: &mut Effects,
+) -> Result<Scanner<'a>, Unclear> {
     let name = literal(&mut scanner)?;
     let named = scanner.token()? == Some(Token::Symbol(b','));
     // The last argument; nothing that is nested is looked into.
-    let (mut depth, mut commas, mut third) = (0_usize, 0, Vec::new());
-    while let Some(token) = scanner.token()? {
+    let (mut depth, mut commas) = (0_usize, 0);
+    let (mut third, mut third_len) = (None, 0_usize);
+    // No argument goes on behind the end of the statement.
+    while let Some(token) = scanner.token()?.filter(|token| *token != Token::Symbol(b';')) {
         match token {
             Token::Symbol(b'(' | b'[') => depth += 1,
             Token::Symbol(b')' | b']') if depth > 0 => depth -= 1,
             Token::Symbol(b')' | b']') => break,
             Token::Symbol(b',') if depth == 0 => commas += 1,
-            _ if commas == 1 => third.push(token),
+            _ if commas == 1 => {
+                third.get_or_insert(token);
+                third_len += 1;
+            }
             _ => {}
         }
     }
-    if commas == 1 && matches!(third.as_slice(), [token] if token.is("true")) {
-        return Ok(());
-    }
+    let is_local = third_len == 1 && third.is_some_and(|token| token.is("true"));
     match name.filter(|_| named) {
+        _ if named && commas == 1 && is_local => {}
         Some(name) => assigned(&name, effects),
-        None => effects.leaves |= Leaves::CODE | Leaves::ANY_SETTINGS | Leaves::SEED,
+        None => effects.leaves |= ANY,
     }
-    Ok(())
+    Ok(scanner)
 }
 
 /// The next token, if it is a string without anything special in it.

@@ -1,4 +1,8 @@
+use std::collections::BTreeSet;
+
 use super::*;
+
+mod bounds;
 
 #[test]
 fn clean_statements_leave_nothing() {
@@ -266,7 +270,7 @@ fn prepared_statements_are_known_by_name() {
         ("execute caf\u{e9}", "", "", true, false),
     ] {
         let found = effects(text.as_bytes()).mentions.unwrap();
-        let words = |names: &[Box<[u8]>]| {
+        let words = |names: &BTreeSet<Box<[u8]>>| {
             names.iter().map(|name| String::from_utf8_lossy(name)).collect::<Vec<_>>().join(" ")
         };
         let found = (words(&found.executed), words(&found.defined), found.any, found.frees_all);
