@@ -4,8 +4,8 @@ use super::Functions;
 use super::source::Source;
 use super::varying::{Freedom, asks_time};
 use crate::sql::keys::{
-    Construct, DEFINITIONS, Found, Numbered, Refusal, Tables, one_statement, piece, readable,
-    statements,
+    Construct, DEFINITIONS, Found, Numbered, Refusal, Tables, around, one_statement, piece,
+    readable, statements,
 };
 
 /// Whether an UPDATE, DELETE, MERGE, or INSERT … SELECT means on each shard what it would mean where all
@@ -26,7 +26,7 @@ pub fn changes(
     let parsed = is_change
         .then(|| piece(&tokens.text, |parser| parser.parse_statement().ok()))
         .flatten()
-        .ok_or(Refusal::of(Construct::ChangeShape))?;
+        .ok_or_else(|| Refusal::of(around(&tokens).unwrap_or(Construct::ChangeShape)))?;
     let freedom = if copies { Freedom::Copies } else { Freedom::Rows };
     let source = Source { text, tokens: &tokens };
     asks_time(source, &parsed, tables, functions, freedom).map(|_asks_time| ())
@@ -100,10 +100,13 @@ mod tests {
         ] {
             assert_eq!(changed(text, false), Err(Construct::Varying), "{text}");
         }
-        for text in
-            ["WITH x AS (SELECT 1) DELETE FROM users", "SELECT 1", "EXPLAIN DELETE FROM users"]
-        {
-            assert_eq!(changed(text, false), Err(Construct::ChangeShape), "{text}");
+        for (text, construct) in [
+            ("WITH x AS (SELECT 1) DELETE FROM users", Construct::ChangeShape),
+            ("SELECT 1", Construct::ChangeShape),
+            ("EXPLAIN DELETE FROM users", Construct::Explained),
+            ("COPY (DELETE FROM users RETURNING id) TO STDOUT", Construct::CopyOut),
+        ] {
+            assert_eq!(changed(text, false), Err(construct), "{text}");
         }
         assert_eq!(changed("UPDATE countries SET name = 'x'", true), Ok(()));
         for text in ["'now'", "now()", "random()", "current_date", "(SELECT 1 LIMIT 1)"] {

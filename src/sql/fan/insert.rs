@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::source::Source;
-use crate::sql::keys::{Construct, Found, Numbered, Refusal, one_statement, readable};
+use crate::sql::keys::{Construct, Found, Numbered, Refusal, around, one_statement, readable};
 use crate::sql::scan::Token;
 
 /// A text `INSERT INTO … VALUES (…), (…) …`.
@@ -52,7 +52,7 @@ impl<'t> Rows<'t> {
         let source = Source { text, tokens: &tokens };
         let unread = || Refusal::of(Construct::Grammar);
         if !source.is(0, "insert") {
-            return Err(unread());
+            return Err(around(&tokens).map_or_else(unread, Refusal::of));
         }
         let parameters = parameters(source).ok_or_else(unread)?;
         let piece = |span: Range<usize>| {

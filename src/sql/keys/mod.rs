@@ -28,7 +28,7 @@ pub(super) use numbered::Numbered;
 pub use refusal::{Construct, Refusal};
 pub(super) use statement::DEFINITIONS;
 pub(super) use walk::{Found, fold, name};
-pub(super) use whole::{Whole, one_statement, piece, readable, statements, whole};
+pub(super) use whole::{Whole, around, one_statement, piece, readable, statements, whole};
 
 /// What is known of tables.
 pub trait Tables {

@@ -106,6 +106,12 @@ constructs! {
             "Run it on each shard: /* pgweir: shard=… */.";
     }
     FANS {
+        Explained, "EXPLAIN over several shards",
+            "Explain it on each by itself: /* pgweir: shard=… */; or with the keys of one.";
+        Cursor, "a cursor over several shards",
+            "Declare one on each by itself: /* pgweir: shard=… */; or ask for page after page, by LIMIT and the last key.";
+        CopyOut, "COPY … TO over several shards",
+            "Ask with a SELECT, or copy from each by itself: /* pgweir: shard=… */.";
         Shape, "a query of this form over several shards",
             "Write it as one plain SELECT, with columns that are named.";
         Varying, "a function, name or type over several shards that may say different things on each",

@@ -32,7 +32,7 @@ pub(in crate::sql) fn whole<'a>(text: &'a str, tables: &dyn Tables) -> Result<Wh
     let refused = Refusal::of;
     let tokens = one_statement(text)?;
     if !tokens.is(0, "select") && !tokens.is(0, "with") {
-        return Err(refused(Construct::Grammar));
+        return Err(refused(around(&tokens).unwrap_or(Construct::Shape)));
     }
     let mut parser = parser(&tokens.text).ok_or(refused(Construct::Grammar))?;
     let query = parser.parse_query().ok().ok_or(refused(Construct::Grammar))?;
@@ -47,6 +47,16 @@ pub(in crate::sql) fn whole<'a>(text: &'a str, tables: &dyn Tables) -> Result<Wh
     let is_open = top.closed.as_ref().is_none_or(|closed| Some(closed.construct) == limited);
     let plan = walk.plan(&top);
     Ok(Whole { tokens, query: *query, plan, is_open })
+}
+
+/// What is done with a query, or a change of rows, other than to run it by itself.
+pub(in crate::sql) fn around(statement: &Numbered<'_>) -> Option<Construct> {
+    let known = [
+        ("explain", Construct::Explained),
+        ("declare", Construct::Cursor),
+        ("copy", Construct::CopyOut),
+    ];
+    known.into_iter().find_map(|(word, construct)| statement.is(0, word).then_some(construct))
 }
 
 /// A text as it can be taken apart.

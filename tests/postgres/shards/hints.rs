@@ -5,7 +5,7 @@ use tokio_postgres::error::SqlState;
 use super::changes::reload;
 use super::sessions::{add_users, assert_refused, simple, told};
 use super::through::{configuration, one_each, spread};
-use crate::support::APP_USER;
+use crate::support::{APP_USER, psql};
 
 const COUNT: &str = "SELECT count(*) FROM users";
 
@@ -204,4 +204,35 @@ async fn rows_of_arrays_that_are_filled_up_with_null_are_where_null_is() {
         wrong += usize::from(with_null.is_err());
     }
     assert!(wrong >= 6, "{wrong}");
+}
+
+#[tokio::test]
+async fn what_is_done_with_a_query_is_refused_in_its_own_words_and_done_on_a_shard_that_is_named() {
+    let spread = spread();
+    let client = spread.client().await;
+    let ids = one_each();
+    add_users(&client, &ids).await;
+    for (around, said) in [
+        ("EXPLAIN (COSTS off) SELECT name FROM users", "EXPLAIN over several shards"),
+        ("DECLARE c CURSOR FOR SELECT name FROM users", "a cursor over several shards"),
+        ("COPY (SELECT name FROM users) TO STDOUT", "COPY … TO over several shards"),
+    ] {
+        let error = client.simple_query(around).await.unwrap_err();
+        assert_eq!(told(&error).1, format!("can't be run on shards: {said}"));
+        let way_out = error.as_db_error().unwrap().hint().unwrap_or_default().to_owned();
+        assert!(way_out.contains("/* pgweir: shard=… */"), "{way_out}");
+        let named = format!("/* pgweir: shard=b */ {around}");
+        let own = format!("u{}", ids[1]);
+        if around.starts_with("COPY") {
+            assert_eq!(psql(&spread.url(), &named).stdout, format!("{own}\n"));
+            continue;
+        }
+        client.batch_execute("BEGIN").await.unwrap();
+        let found = simple(&client, &named).await;
+        match around.starts_with("EXPLAIN") {
+            true => assert_eq!(found, ["Seq Scan on users"]),
+            false => assert_eq!(simple(&client, "FETCH ALL FROM c").await, [own]),
+        }
+        client.batch_execute("COMMIT").await.unwrap();
+    }
 }
