@@ -139,7 +139,6 @@ fn plain(order: Vec<Order>, extras: u16, groups: Option<Groups>) -> Fan {
         groups,
         limit: Count::None,
         offset: Count::None,
-        asks_time: false,
     }
 }
 

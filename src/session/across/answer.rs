@@ -27,7 +27,7 @@ impl Answer {
         fan: &Fan,
         legs: usize,
         first: &Leg,
-        manner: &Manner<'_>,
+        manner: &Manner,
     ) -> Result<Self, Fault> {
         let Leg { parameters, columns, .. } = first;
         let (types, _) = parameters.get(2..).unwrap_or_default().as_chunks();

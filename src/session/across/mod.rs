@@ -318,7 +318,7 @@ impl Session {
     }
 
     /// How values in its rows are written and ordered.
-    fn manner_of_rows(&self, orders: Orders) -> Manner<'static> {
+    fn manner_of_rows(&self, orders: Orders) -> Manner {
         let known = |name| self.known.get(name).unwrap_or_default();
         let as_stored = known("client_encoding") == known("server_encoding");
         let digits = self.params.get(b"extra_float_digits");
@@ -335,7 +335,6 @@ impl Session {
                 None => orders.exact_floats,
                 Some(digits) => digits.is_ok_and(|digits: i32| digits > 0),
             },
-            enums: &|_| false,
             held_bytes_max: self.tenancy.terms.fan_out_max,
         }
     }

@@ -16,7 +16,7 @@ use super::schemas::{self, BySchema};
 use crate::catalog::Known;
 use crate::shard::Sharding;
 use crate::sql::facts::{Builtin, Certainty, Does, Facts, Name, builtin, common, facts};
-use crate::sql::fan::{Fan, Functions, changes as changes_rows, fan};
+use crate::sql::fan::{Fan, changes as changes_rows, fan};
 use crate::sql::keys::{Keyed, OneOf, Plan, Refusal, Slot, Table, Tables, plan};
 use crate::sql::{
     Bracket, Changes, ShardHint, WrongHint, bracket, changes, leaves_nothing, shard_hint,
@@ -127,7 +127,7 @@ impl Layout {
 
     /// What a query over several shards becomes. It has values of its text in it: it is for that alone.
     pub(super) fn fan(&self, text: &[u8], known: Option<&Known>) -> Result<Fan, Refusal> {
-        fan(text, &Seen { sharding: &self.typed(known), known }, &Builtins)
+        fan(text, &Seen { sharding: &self.typed(known), known })
     }
 
     /// Whether a change of rows may run on several shards as it is; `copies`: of rows that all of them have.
@@ -137,7 +137,7 @@ impl Layout {
         known: Option<&Known>,
         copies: bool,
     ) -> Result<(), Refusal> {
-        changes_rows(text, &Seen { sharding: &self.typed(known), known }, &Builtins, copies)
+        changes_rows(text, &Seen { sharding: &self.typed(known), known }, copies)
     }
 
     /// The plan of a text, by what is known of the default shard.
@@ -288,14 +288,5 @@ impl Tables for Seen<'_> {
 
     fn keeps(&self, group: u16, type_name: &str) -> bool {
         self.sharding.keeps(group, type_name)
-    }
-}
-
-/// What is known of functions: those that Postgres brings alone.
-struct Builtins;
-
-impl Functions for Builtins {
-    fn is_immutable(&self, _: &Name) -> bool {
-        false
     }
 }

@@ -73,7 +73,7 @@ impl Group {
     pub(super) fn new(
         combine: &[Combine],
         columns: &Columns,
-        manner: &Manner<'_>,
+        manner: &Manner,
     ) -> Result<Self, Fault> {
         if combine.len() != columns.fields.len() {
             return Err(Fault::Differs);

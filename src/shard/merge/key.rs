@@ -64,7 +64,7 @@ impl Kind {
         type_oid: u32,
         format: Format,
         texts: Texts,
-        manner: &Manner<'_>,
+        manner: &Manner,
     ) -> Result<Self, Fault> {
         let kind = match type_oid {
             oid::BOOL => Self::Bool,

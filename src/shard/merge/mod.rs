@@ -35,8 +35,8 @@ pub use stored::Joined;
 use crate::sql::fan::{Column, Fan, Order};
 
 /// What is known of a session and its database that does not show in rows.
-#[derive(Clone, Copy)]
-pub struct Manner<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
     /// How text is ordered: the database's collation, and those of columns that are asked for.
     pub texts: Texts,
     /// Text comes in another encoding than the database's (`client_encoding`).
@@ -46,8 +46,6 @@ pub struct Manner<'a> {
     /// Floats that are text are written with all digits that it takes to read them again
     /// (`extra_float_digits` of 1 or more).
     pub exact_floats: bool,
-    /// Whether a type of this number is an enum.
-    pub enums: &'a dyn Fn(u32) -> bool,
     /// How many bytes rows that are held may take, and each single row.
     pub held_bytes_max: usize,
 }
@@ -75,7 +73,6 @@ pub struct Merge {
     /// Shards of which a row is awaited.
     waiting: Vec<usize>,
     window: Window,
-    passes: bool,
     rows: u64,
     held_bytes_max: usize,
     number: Number,
@@ -148,7 +145,7 @@ impl Merge {
         description: &[u8],
         shards: usize,
         bound: &Bound<'_>,
-        manner: &Manner<'_>,
+        manner: &Manner,
     ) -> Result<Self, Fault> {
         let columns = Columns::read(description, fan.extras).ok_or(Fault::Broken)?;
         let window = Window::of(fan, bound)?;
@@ -183,13 +180,8 @@ impl Merge {
             let at = if let Column::At(at) = order.column { at + 1 } else { 0 };
             return Err(Fault::NoColumn(at.to_string()));
         }
-        let passes = fan.order.is_empty()
-            && fan.groups.is_none()
-            && fan.extras == 0
-            && window == Window::default();
         Ok(Self {
             sorted,
-            passes,
             columns,
             way,
             sources: (0..shards).map(|_| Source::default()).collect(),
@@ -209,12 +201,6 @@ impl Merge {
     /// They are not the same.
     pub fn described(&self, description: &[u8]) -> Result<(), Fault> {
         if self.columns.are(description) { Ok(()) } else { Err(Fault::Differs) }
-    }
-
-    /// Whether all rows of all shards are those of the client, in any order, so that they need not
-    /// go through here.
-    pub fn passes(&self) -> bool {
-        self.passes
     }
 
     /// How many rows were given out.
@@ -418,19 +404,6 @@ impl fmt::Debug for Way {
             Self::Kept(..) => "Kept",
             Self::Joined(_) => "Joined",
         })
-    }
-}
-
-impl fmt::Debug for Manner<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { texts, converts, iso_dates, exact_floats, enums: _, held_bytes_max } = self;
-        f.debug_struct("Manner")
-            .field("texts", texts)
-            .field("converts", converts)
-            .field("iso_dates", iso_dates)
-            .field("exact_floats", exact_floats)
-            .field("held_bytes_max", held_bytes_max)
-            .finish_non_exhaustive()
     }
 }
 

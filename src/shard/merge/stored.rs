@@ -33,7 +33,6 @@ impl Merge {
             ready: Vec::with_capacity(shards),
             waiting: (0..shards).rev().collect(),
             window: Window::default(),
-            passes: false,
             rows: 0,
             held_bytes_max,
             number: Number::default(),

@@ -3,12 +3,11 @@ use crate::sql::facts::Name;
 use crate::sql::fan::{Combine, Comparison, Condition, Count, Groups, Operand, Ordered};
 use crate::wire::parameters::Parameters;
 
-const MANNER: Manner<'_> = Manner {
+const MANNER: Manner = Manner {
     texts: Texts::ByBytes,
     converts: false,
     iso_dates: true,
     exact_floats: true,
-    enums: &|_| false,
     held_bytes_max: 400,
 };
 
@@ -21,7 +20,6 @@ fn fan() -> Fan {
         groups: None,
         limit: Count::None,
         offset: Count::None,
-        asks_time: false,
     }
 }
 
@@ -103,7 +101,6 @@ fn rows_come_in_order_and_without_columns_of_ours() {
     };
     let columns = [("a", TEXT), ("b", INT), ("b", BIGINT)];
     let mut merge = start(&fan, &columns, 3).unwrap();
-    assert!(!merge.passes());
     let shards: [&[&str]; 3] = [&["p 1 5", "q 3 0"], &["r 1 6", "s 2 9", "t - 1"], &[]];
     let rows = merged(&mut merge, &shards).unwrap();
     assert_eq!(rows, ["r 1", "s 2", "q 3", "t -"]);
@@ -114,7 +111,6 @@ fn rows_come_in_order_and_without_columns_of_ours() {
 #[test]
 fn rows_without_order_come_as_they_are_there() {
     let mut merge = start(&fan(), &[("a", INT)], 2).unwrap();
-    assert!(merge.passes());
     assert_eq!(merge.step(), Ok(Step::NeedAny));
     merge.feed(1, &row(&[Some("7")])).unwrap();
     merge.feed(0, &row(&[Some("8")])).unwrap();
@@ -220,11 +216,6 @@ fn what_can_not_be_put_together_is_known_from_the_columns() {
     ] {
         assert_eq!(start(&fan, columns, 2).err(), Some(fault), "{columns:?}");
     }
-    // Enums have other numbers in each database, but equal ones have equal names.
-    let fan = Fan { extras: 1, ..of_order(told(0)) };
-    let enums = Manner { enums: &|type_oid| type_oid == 16_400, ..MANNER };
-    let columns = described(&[("a", 16_400), ("ours", TEXT)]);
-    assert!(Merge::new(&fan, &columns, 2, &Bound::none(), &enums).is_ok());
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! Statements that change rows on several shards, and those that define something on all of them.
 
-use super::Functions;
 use super::source::Source;
-use super::varying::{Freedom, asks_time};
+use super::varying::{Freedom, is_alike};
 use crate::sql::keys::{
     Construct, DEFINITIONS, Found, Numbered, Refusal, Tables, around, one_statement, piece,
     readable, statements,
@@ -14,12 +13,7 @@ use crate::sql::keys::{
 /// # Errors
 ///
 /// It may not.
-pub fn changes(
-    text: &[u8],
-    tables: &dyn Tables,
-    functions: &dyn Functions,
-    copies: bool,
-) -> Found<()> {
+pub fn changes(text: &[u8], tables: &dyn Tables, copies: bool) -> Found<()> {
     let text = readable(text)?;
     let tokens = one_statement(text)?;
     let is_change = ["insert", "update", "delete", "merge"].iter().any(|word| tokens.is(0, word));
@@ -29,7 +23,7 @@ pub fn changes(
         .ok_or_else(|| Refusal::of(around(&tokens).unwrap_or(Construct::ChangeShape)))?;
     let freedom = if copies { Freedom::Copies } else { Freedom::Rows };
     let source = Source { text, tokens: &tokens };
-    asks_time(source, &parsed, tables, functions, freedom).map(|_asks_time| ())
+    is_alike(source, &parsed, tables, freedom)
 }
 
 /// How definitions are run.
@@ -76,7 +70,7 @@ mod tests {
     use crate::sql::fan::tests::Shop;
 
     fn changed(text: &str, copies: bool) -> Result<(), Construct> {
-        changes(text.as_bytes(), &Shop, &Shop, copies).map_err(|refusal| refusal.construct)
+        changes(text.as_bytes(), &Shop, copies).map_err(|refusal| refusal.construct)
     }
 
     #[test]

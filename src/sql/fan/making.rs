@@ -219,7 +219,6 @@ impl<'q> Making<'q> {
             groups,
             limit,
             offset: if offset == Count::Number(0) { Count::None } else { offset },
-            asks_time: false,
         })
     }
 

@@ -31,15 +31,7 @@ pub use changes::{Defining, changes, defining};
 pub use insert::{Part, Rows};
 use making::Making;
 use source::Source;
-use varying::Freedom;
-
-/// What is known of functions.
-pub trait Functions {
-    /// Whether everything of this name is a plain function that gives one value, and always the
-    /// same for the same arguments, whatever is in tables: no aggregate, no window function. What
-    /// Postgres brings is known here.
-    fn is_immutable(&self, function: &Name) -> bool;
-}
+use varying::{Freedom, is_alike};
 
 /// A query over several shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +51,6 @@ pub struct Fan {
     pub limit: Count,
     /// How many rows are left out at the start; shards have not done so.
     pub offset: Count,
-    /// It asks for the time, which each shard takes for itself.
-    pub asks_time: bool,
 }
 
 /// Rows of shards that become one.
@@ -202,20 +192,18 @@ pub enum Comparison {
 /// # Errors
 ///
 /// It can't be done exactly, or the plan is another.
-pub fn fan(text: &[u8], tables: &dyn Tables, functions: &dyn Functions) -> Result<Fan, Refusal> {
+pub fn fan(text: &[u8], tables: &dyn Tables) -> Result<Fan, Refusal> {
     let text = readable(text)?;
     let whole = whole(text, tables)?;
     let table = table(&whole.plan)?;
     let about = |refusal: Refusal| Refusal { table: Some(table.clone()), ..refusal };
     let source = Source { text, tokens: &whole.tokens };
-    let free = Freedom::Reads;
-    let asks_time = varying::asks_time(source, &whole.query, tables, functions, free);
-    let asks_time = asks_time.map_err(about)?;
+    is_alike(source, &whole.query, tables, Freedom::Reads).map_err(about)?;
     if strays::has_stray_aggregates(&whole.query) {
         return Err(about(Refusal::of(Construct::Outside)));
     }
     let made = Making::new(text, &whole).and_then(Making::made).map_err(about)?;
-    Ok(Fan { table: table.clone(), asks_time, ..made })
+    Ok(Fan { table: table.clone(), ..made })
 }
 
 /// The table that a plan is about which can be spread.

@@ -8,7 +8,6 @@ use sqlparser::ast::{
     TableFactor, Value, Visit, Visitor,
 };
 
-use super::Functions;
 use super::functions::{Gives, gives, is_aggregate, known};
 use super::source::Source;
 use crate::sql::facts::Name;
@@ -25,30 +24,20 @@ pub(super) enum Freedom {
     Copies,
 }
 
-/// Whether it asks for the time.
+/// That it means the same on each shard.
 ///
 /// # Errors
 ///
-/// Something may be different on each shard.
-pub(super) fn asks_time(
+/// Something may be different there.
+pub(super) fn is_alike(
     source: Source<'_>,
     of: &impl Visit,
     tables: &dyn Tables,
-    functions: &dyn Functions,
     freedom: Freedom,
-) -> Found<bool> {
-    let mut look = Look {
-        source,
-        tables,
-        functions,
-        freedom,
-        conditions: Vec::new(),
-        inside: 0,
-        queries: 0,
-        asks_time: false,
-    };
+) -> Found<()> {
+    let mut look = Look { source, tables, freedom, conditions: Vec::new(), inside: 0, queries: 0 };
     match of.visit(&mut look) {
-        ControlFlow::Continue(()) => Ok(look.asks_time),
+        ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(refusal) => Err(refusal),
     }
 }
@@ -56,7 +45,6 @@ pub(super) fn asks_time(
 struct Look<'a> {
     source: Source<'a>,
     tables: &'a dyn Tables,
-    functions: &'a dyn Functions,
     freedom: Freedom,
     /// Expressions that only leave rows out, by where they are.
     conditions: Vec<usize>,
@@ -64,7 +52,6 @@ struct Look<'a> {
     inside: usize,
     /// How many queries it is in.
     queries: usize,
-    asks_time: bool,
 }
 
 type Flow = ControlFlow<Refusal>;
@@ -206,7 +193,6 @@ impl Look<'_> {
         match known {
             Some(Gives::Time) => self.time(),
             Some(_) => OK,
-            None if self.functions.is_immutable(&name) => OK,
             None if self.freedom == Freedom::Rows
                 && self.queries == 0
                 && name.schema.is_none()
@@ -236,8 +222,7 @@ impl Look<'_> {
 
     /// Each shard takes its own time: it may tell which rows there are, as their own snapshots do,
     /// but not what is in them.
-    fn time(&mut self) -> Flow {
-        self.asks_time = true;
+    fn time(&self) -> Flow {
         let may = match self.freedom {
             Freedom::Reads => self.inside > 0,
             Freedom::Rows => true,

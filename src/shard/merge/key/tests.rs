@@ -1,11 +1,10 @@
 use super::*;
 
-const MANNER: Manner<'_> = Manner {
+const MANNER: Manner = Manner {
     texts: Texts::ByBytes,
     converts: false,
     iso_dates: true,
     exact_floats: true,
-    enums: &|_| false,
     held_bytes_max: 100,
 };
 
@@ -82,8 +81,7 @@ fn values_of_other_types_are_none() {
 
 #[test]
 fn order_depends_on_what_is_known() {
-    let of =
-        |type_oid, format, texts, manner: &Manner<'_>| Kind::of(type_oid, format, texts, manner);
+    let of = |type_oid, format, texts, manner: &Manner| Kind::of(type_oid, format, texts, manner);
     let text = Format::Text;
     assert_eq!(of(oid::TEXT, text, Texts::ByBytes, &MANNER), Ok(Kind::Text));
     for texts in [Texts::Deterministic, Texts::Unknown] {
