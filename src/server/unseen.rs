@@ -109,6 +109,14 @@ impl Unseen {
         }
     }
 
+    /// Whether this text, which runs code that is not seen in it, may change a setting by that: by a function of
+    /// a name that is known for it. Triggers and the like are not looked at.
+    pub fn may_set(&self, text: &[u8]) -> bool {
+        let functions = Arc::clone(&self.functions.read());
+        self.state.load(Ordering::Acquire) == UNKNOWN
+            || !functions.is_empty() && sql::names_any(text, |word| functions.contains(word))
+    }
+
     /// Whether nothing is known, and somebody should ask.
     #[inline]
     pub fn is_unknown(&self) -> bool {

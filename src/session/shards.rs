@@ -116,7 +116,7 @@ impl Sharded {
     /// What decides about its requests.
     pub(super) fn planner<'a>(
         &'a self,
-        tenancy: &Tenancy,
+        tenancy: &'a Tenancy,
         params: &'a Params,
         known: &'a Reported,
     ) -> Planner<'a> {
@@ -129,6 +129,7 @@ impl Sharded {
             statement_max: tenancy.terms.statement_max,
             follows_names: tenancy.terms.follows_names(),
             fan_out_writes: tenancy.terms.fan_out_writes,
+            unseen: tenancy.knows_code().then_some(&tenancy.schema.unseen),
         }
     }
 

@@ -140,6 +140,11 @@ impl Tenancy {
         next
     }
 
+    /// Whether the database is asked of its code.
+    pub(super) fn knows_code(&self) -> bool {
+        self.terms.unseen_code == UnseenCode::ReckonedWith
+    }
+
     /// Whether the database has to be asked of its code before a request follows.
     #[inline]
     pub(super) fn must_ask(&self) -> bool {

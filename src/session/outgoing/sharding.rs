@@ -41,6 +41,8 @@ pub(in crate::session) struct OfShard {
     pub skips: bool,
     /// What is not settled behind the requests that went to this server.
     pub doubt: Doubt,
+    /// The last of them has said something of that, outside of a transaction or in what may be one.
+    pub said: bool,
     /// The text that has begun the transaction under way, as long as nothing has run in it but what is
     /// about itself, which is part of this text: statements were prepared or described at most.
     pub begun: Option<Box<[u8]>>,
@@ -113,6 +115,11 @@ impl Outgoing<'_, '_> {
         let Some(shard) = self.shard.clone() else { return Ok(None) };
         // Replies to us may be owed, or none with a request that is open: for those nobody waits.
         let quiet = self.server.ledger.owes_only_ours() || self.server.ledger.is_empty();
+        // What a SET before it has said counts only where that does not fail.
+        if !quiet && self.flow.shard.said {
+            self.flow.stop = Some(Stop::Replies);
+            return Ok(Some(Taken::Not));
+        }
         self.flow.shard.doubt.recodes &= !quiet;
         let outside = self.server.receiver.status() == b'I' && !self.server.ledger.is_open();
         let doubted = self.flow.asked.is_some() || !self.server.doubted().is_empty();
@@ -127,6 +134,7 @@ impl Outgoing<'_, '_> {
             doubt.settle();
         }
         doubt.inside = quiet && self.server.receiver.status() == b'T';
+        let before = *doubt;
         let ahead = self.flow.shard.ahead.take();
         let Some(Found { len, demand, runs, clean, doubt }) =
             shard.planner.request_after(ahead, rest, self.names, *doubt)
@@ -154,6 +162,8 @@ impl Outgoing<'_, '_> {
         if to == Some(shard.at) {
             (self.flow.shard.judged, self.flow.shard.clean) = (len, clean);
             self.flow.shard.settled = false;
+            self.flow.shard.said =
+                !doubt.inside && (doubt.said, doubt.path) != (before.said, before.path);
             self.flow.shard.doubt = doubt;
             let open = self.server.ledger.is_open();
             self.flow.shard.ran_open = runs || self.flow.shard.ran_open && open;

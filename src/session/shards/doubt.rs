@@ -1,8 +1,11 @@
 //! What the next requests are understood by that is not settled yet.
 
 use super::planner::Planner;
+use super::plans::Planned;
 use crate::server::manner::Manner;
+use crate::server::unseen::Unseen;
 use crate::shard::ShardId;
+use crate::sql::behind;
 
 /// What of a session is not settled yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +77,31 @@ pub(in crate::session) struct Named {
 }
 
 impl Planner<'_> {
+    /// A text is run: where the next ones are for is in doubt where its code may say so.
+    pub(super) fn doubt_code(&self, text: &[u8], planned: &Planned, doubt: &mut Doubt) {
+        if !planned.code {
+            return;
+        }
+        let (by_hand, by_schema) =
+            (self.is_by_hand(doubt.said), self.layout.sharding.schemas().is_some());
+        if (by_hand || by_schema) && self.runs_code(text, planned) {
+            doubt.said = if by_hand { Said::Unclear } else { doubt.said };
+            doubt.path = if by_schema { SaidPath::Unclear } else { doubt.path };
+        }
+    }
+
+    /// Whether code that a text runs may set something that is not seen in it.
+    pub(super) fn runs_code(&self, text: &[u8], planned: &Planned) -> bool {
+        let may_set = |unseen: &Unseen| behind(text, &["do"]).is_some() || unseen.may_set(text);
+        planned.code && self.unseen.is_none_or(may_set)
+    }
+
+    /// Whether settings name a shard.
+    pub(super) fn is_by_hand(&self, said: Said) -> bool {
+        let Manner { shard, shard_key, .. } = self.manner;
+        said != Said::Settled || shard.is_some() || shard_key.is_some()
+    }
+
     /// What has been said when a setting has named this shard; the other one stays as it is.
     pub(super) fn said_behind(&self, said: Said, set: Forced) -> Said {
         let Manner { shard, shard_key, .. } = self.manner;

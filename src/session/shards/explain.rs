@@ -41,6 +41,7 @@ impl Layout {
             statement_max: usize::MAX,
             follows_names: true,
             fan_out_writes,
+            unseen: None,
         };
         let planned = self.planned(text, planner.known.as_deref());
         let mut open = Vec::new();

@@ -11,6 +11,7 @@ use crate::catalog::Known;
 use crate::client::condition;
 use crate::server::manner::Manner;
 use crate::server::reported::Reported;
+use crate::server::unseen::Unseen;
 use crate::shard::{NoShard, ShardId, ShardSet, Target, Values};
 use crate::sql::copy::Strings;
 use crate::sql::keys::{Access, Everywhere, Keyed, Plan};
@@ -34,6 +35,8 @@ pub(in crate::session) struct Planner<'a> {
     pub follows_names: bool,
     /// What has no key may change rows on all shards.
     pub fan_out_writes: bool,
+    /// What code may set that texts run; `None` = nothing is known of that.
+    pub unseen: Option<&'a Unseen>,
 }
 
 /// Where a request has to run.
@@ -123,7 +126,10 @@ impl Planner<'_> {
             (Some(setting), Some(set)) if doubt.inside || !setting.local => {
                 doubt.said = self.said_behind(said, set);
             }
-            _ if changes.shard || changes.by_function && names_shards(text) => {
+            _ if changes.shard
+                || changes.by_function && names_shards(text)
+                || planned.several && self.is_by_hand(said) && self.runs_code(text, planned) =>
+            {
                 doubt.said = Said::Unclear;
                 // What calls a function and sees no table may go where it would have gone before.
                 if changes.shard || planned.relations {

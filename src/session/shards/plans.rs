@@ -19,7 +19,8 @@ use crate::sql::facts::{Builtin, Certainty, Does, Facts, Name, builtin, common, 
 use crate::sql::fan::{Fan, changes as changes_rows, fan};
 use crate::sql::keys::{Keyed, OneOf, Plan, Refusal, Slot, Table, Tables, plan};
 use crate::sql::{
-    Bracket, Changes, ShardHint, WrongHint, bracket, changes, leaves_nothing, shard_hint,
+    Bracket, Changes, Leaves, ShardHint, WrongHint, bracket, changes, effects, leaves_nothing,
+    shard_hint,
 };
 
 /// The shards of a database, and what is known of texts there.
@@ -62,6 +63,10 @@ pub(super) struct Planned {
     pub changes: Changes,
     /// It leaves nothing in the session that runs it, whatever its values.
     pub clean: bool,
+    /// It calls functions whose code is not seen in it, or runs code by itself.
+    pub code: bool,
+    /// There are several statements in it.
+    pub several: bool,
     /// What it is, where it does nothing but begin or end a transaction.
     pub bracket: Option<Bracket>,
     /// The schemas that it names, where those say where their tables are.
@@ -222,6 +227,7 @@ impl Planned {
             Does::Session(by) => &**by != "set_config" || facts.statements > 1,
             Does::Begins(_) | Does::Opaque(_) | Does::Locks(_) | Does::Writes(_) => true,
         };
+        let clean = leaves_nothing(common);
         Self {
             by: known.map(Known::number),
             free: is_free(&facts),
@@ -229,7 +235,9 @@ impl Planned {
             unqualified: may_name_others
                 || facts.relations.iter().any(|name| name.schema.is_none()),
             changes: changes(common),
-            clean: leaves_nothing(common),
+            clean,
+            code: !clean && effects(common).leaves.has(Leaves::CODE),
+            several: facts.statements > 1,
             bracket: bracket(common),
             weight: size_of::<Self>()
                 + 64

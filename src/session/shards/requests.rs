@@ -217,9 +217,11 @@ impl Planner<'_> {
     fn query(&self, text: &[u8], planned: &Planned, doubt: &mut Doubt) -> Placed {
         // All of it is decoded before any of it runs.
         self.is_decoded(text, planned, doubt)?;
-        self.place(text, planned, doubt, |planner, keyed| {
+        let placed = self.place(text, planned, doubt, |planner, keyed| {
             planner.target(keyed, &mut Values::of_query(text))
-        })
+        });
+        self.doubt_code(text, planned, doubt);
+        placed
     }
 
     /// A statement that is prepared, or described: where its tables are.
@@ -253,7 +255,7 @@ impl Planner<'_> {
         let Text { text, types, planned } = statement;
         let recoded = doubt.recodes;
         doubt.recodes |= planned.changes.encoding;
-        self.place(text, planned, doubt, |planner, keyed| {
+        let placed = self.place(text, planned, doubt, |planner, keyed| {
             let cut = || refusal_of(&Refusal { table: None, construct: Construct::Text });
             let parameters = Parameters::read(values).ok_or_else(cut)?;
             let types = declared(types);
@@ -262,7 +264,9 @@ impl Planner<'_> {
                 values = values.in_ascii();
             }
             planner.target(keyed, &mut values)
-        })
+        });
+        self.doubt_code(text, planned, doubt);
+        placed
     }
 }
 
@@ -302,6 +306,7 @@ mod tests {
             statement_max: 1 << 20,
             follows_names: true,
             fan_out_writes: false,
+            unseen: None,
         }
     }
 

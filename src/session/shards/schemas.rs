@@ -166,7 +166,8 @@ impl Planner<'_> {
         if changes.ends && is_told && by.looks_up && !by_hand {
             return Err(behind_setting());
         }
-        if changes.path || changes.by_function && names_path(text) {
+        let by_code = planned.several && self.runs_code(text, planned);
+        if changes.path || changes.by_function && names_path(text) || by_code {
             let is_utf8 = self.utf8() && !doubt.recodes;
             let is_read = |names: &[Box<str>]| is_utf8 || names.iter().all(|name| name.is_ascii());
             if let Some(setting) = path_setting(text).filter(|it| is_read(&it.schemas)) {

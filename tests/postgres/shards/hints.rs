@@ -236,3 +236,21 @@ async fn what_is_done_with_a_query_is_refused_in_its_own_words_and_done_on_a_sha
         client.batch_execute("COMMIT").await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn shard_that_code_may_have_named_is_not_taken_for_what_it_was() {
+    let spread = spread();
+    let client = spread.client().await;
+    let function = "/* pgweir: all_shards */ CREATE FUNCTION use_shard(text) RETURNS text \
+                    LANGUAGE sql AS 'SELECT set_config(''pgweir.shard'', $1, false)'";
+    client.batch_execute(function).await.unwrap();
+    client.batch_execute("SET pgweir.shard = 'a'").await.unwrap();
+    client.batch_execute("BEGIN").await.unwrap();
+    assert_eq!(simple(&client, "SELECT use_shard('b')").await, ["b"]);
+    assert_refused(client.simple_query("SELECT n FROM notes").await, "it may be b");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(simple(&client, "SELECT n FROM notes").await, ["1"]);
+    assert_eq!(simple(&client, "SELECT use_shard('b')").await, ["b"]);
+    let (code, _) = told(&client.simple_query("SELECT n FROM notes").await.unwrap_err());
+    assert_eq!(code, SqlState::UNDEFINED_TABLE);
+}

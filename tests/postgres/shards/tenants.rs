@@ -21,6 +21,10 @@ const HERE: &str = "CREATE SCHEMA tenant_1; CREATE TABLE tenant_1.orders AS SELE
      CREATE TABLE notes AS SELECT 'one' AS note; CREATE TABLE plans AS SELECT 1 AS id, 'free' AS name; \
      CREATE TABLE users (id bigint); \
      CREATE FUNCTION tenant_2.tag(delete boolean) RETURNS text LANGUAGE sql AS $$SELECT 'wrong'$$";
+
+/// On both.
+const USES: &str = "CREATE FUNCTION use_tenant(text) RETURNS text LANGUAGE sql \
+     AS 'SELECT set_config(''search_path'', $1 || '', public'', false)'";
 const THERE: &str = "CREATE SCHEMA tenant_2; CREATE TABLE tenant_2.orders AS SELECT 1 AS id, 't2' AS note; \
      CREATE SCHEMA tenant_3; CREATE TABLE tenant_3.orders AS SELECT 1 AS id, 't3' AS note; \
      CREATE TABLE notes AS SELECT 'wrong' AS note; CREATE TABLE plans AS SELECT 1 AS id, 'free' AS name; \
@@ -33,7 +37,7 @@ fn tenants() -> Tenants {
     for (name, sql) in [("shop_a", HERE), ("shop_b", THERE)] {
         let owned = format!("CREATE DATABASE {name} OWNER {APP_USER}");
         primary.sql("postgres", &owned).unwrap();
-        primary.sql(name, &format!("SET ROLE {APP_USER}; {sql}")).unwrap();
+        primary.sql(name, &format!("SET ROLE {APP_USER}; {sql}; {USES}")).unwrap();
     }
     let port = primary.port();
     let mut toml = format!(
@@ -443,4 +447,47 @@ fn names_of_schemas_are_read_in_the_encoding_of_the_client() {
          P - SELECT note FROM orders / B - / E / S",
         "E[0A000] ZI",
     );
+}
+
+#[test]
+fn path_that_code_may_have_set_is_not_taken_for_what_it_was() {
+    let tenants = tenants();
+    let parameters = [("user", APP_USER), ("database", "shop")];
+    let login = || wire::Client::login_with(tenants.pooler.port(), &parameters, PASSWORD);
+    for (script, heard) in [
+        // What comes at once waits until it is known, outside of a transaction.
+        (
+            "Q SELECT use_tenant('tenant_2') / Q SELECT note FROM orders",
+            "T D[tenant_2, public] C[SELECT 1] ZI T D[t2] C[SELECT 1] ZI",
+        ),
+        (
+            "Q BEGIN / Q SELECT use_tenant('tenant_2') / Q INSERT INTO notes VALUES ('lost') / Q ROLLBACK",
+            "C[BEGIN] ZT T D[tenant_2, public] C[SELECT 1] ZT E[0A000] ZE C[ROLLBACK] ZI",
+        ),
+        (
+            "P - SELECT use_tenant('tenant_2') / B - / E / P - INSERT INTO notes VALUES ('lost') / B - / E / S",
+            "E[0A000] ZI",
+        ),
+        ("Q SELECT use_tenant('tenant_2'); INSERT INTO notes VALUES ('lost')", "E[0A000] ZI"),
+        // A SET that fails has set nothing.
+        (
+            "Q SET search_path = tenant_2, user / Q SELECT note FROM notes",
+            "E[42601] ZI T D[one] C[SELECT 1] ZI",
+        ),
+        (
+            "Q SET search_path = tenant_2 / Q SELECT note FROM orders",
+            "C[SET] ZI T D[t2] C[SELECT 1] ZI",
+        ),
+    ] {
+        login().talk(script, heard);
+    }
+    // What is named needs no path, and one that is said makes it clear.
+    let mut client = login();
+    client.talk("Q BEGIN", "C[BEGIN] ZT");
+    client.talk("Q SELECT use_tenant('tenant_1')", "T D[tenant_1, public] C[SELECT 1] ZT");
+    client.talk("Q SELECT note FROM tenant_1.orders", "T D[t1] C[SELECT 1] ZT");
+    client.talk("Q SET LOCAL search_path = tenant_1", "C[SET] ZT");
+    client.talk("Q SELECT note FROM orders / Q COMMIT", "T D[t1] C[SELECT 1] ZT C[COMMIT] ZI");
+    let count = "SELECT count(*) FROM notes";
+    assert_eq!([tenants.on("shop_a", count), tenants.on("shop_b", count)], ["1", "1"]);
 }
