@@ -31,11 +31,16 @@ impl Gate {
 }
 
 impl Session {
+    /// Why it may not ask for servers now.
+    pub(super) fn objection(&self) -> Option<Report> {
+        self.gate.as_ref().and_then(|gate| gate.objection())
+    }
+
     /// Refuses the requests in `bytes` if their client may not ask for a server now: gives the
     /// number of bytes that this took, and 0 when it may.
     pub(super) fn stop_at_gate(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, End> {
         let message_max = self.tenancy.terms.message_max;
-        let (bytes, side, report) = match self.gate.as_ref().and_then(|gate| gate.objection()) {
+        let (bytes, side, report) = match self.objection() {
             Some(report) => (bytes, Side::Pooler, report),
             None if self.tenancy.terms.read_only => match first_write(bytes, message_max) {
                 Some((end, command)) => {

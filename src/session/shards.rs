@@ -265,6 +265,12 @@ impl Session {
             Ok(Demand::Parts(shards, access))
                 if !holds || access == Access::Reads && in_between =>
             {
+                // Its BEGIN has passed the gate for one server, and this one asks for several.
+                let objection = if holds { self.objection() } else { None };
+                if let Some(report) = objection {
+                    self.client.ignore.failed = true;
+                    return self.refuse_here(request, &report, out).map(Placing::Answered);
+                }
                 return Ok(Placing::Across(len, shards));
             }
             // It is refused there.

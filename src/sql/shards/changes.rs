@@ -43,8 +43,11 @@ fn read_changes(scanner: &mut Scanner<'_>, changes: &mut Changes) -> Result<(), 
                 changes.listens |= token.is("listen");
                 let all = token.is("reset") && scanner.peek()?.is_some_and(|next| next.is("all"));
                 let all = all || token.is("discard");
-                let ends = ["commit", "end", "rollback", "abort", "prepare"];
+                let ends = ["commit", "end", "rollback", "abort"];
                 changes.ends |= ends.iter().any(|word| token.is(word));
+                let next = scanner.peek()?;
+                changes.ends |=
+                    token.is("prepare") && next.is_some_and(|next| next.is("transaction"));
                 changes.encoding |= all || changes.ends;
                 changes.shard |= all;
                 changes.path |= all;
@@ -71,7 +74,8 @@ fn read_changes(scanner: &mut Scanner<'_>, changes: &mut Changes) -> Result<(), 
                 };
                 changes.shard |= names && !begun.is("show");
                 changes.path |= match word.as_slice() {
-                    b"search_path" => !begun.is("show"),
+                    // Elsewhere it is that of a function or role.
+                    b"search_path" => begun.is("set") || begun.is("reset"),
                     b"schema" => begun.is("set"),
                     _ => false,
                 };
@@ -173,6 +177,10 @@ mod tests {
             ("RESET ALL", all),
             ("DISCARD ALL", all),
             ("SELECT set_config('', '', false)", Changes { by_function: true, ..encoding }),
+            ("CREATE FUNCTION f() RETURNS int LANGUAGE sql SET search_path = a AS 'x'", none),
+            ("ALTER ROLE a SET search_path = b", none),
+            ("PREPARE a AS SELECT 1", none),
+            ("PREPARE TRANSACTION 'a'", ends),
             ("COMMIT", ends),
             ("SELECT 1; ROLLBACK TO a", ends),
         ] {

@@ -1,8 +1,8 @@
 //! What sessions over shards are sent, message by message.
 
 use super::changes::reload;
-use super::through::{Spread, configuration, one_each, spread, spread_by};
-use crate::support::{APP_DATABASE, APP_USER, PASSWORD};
+use super::through::{Spread, configuration, knows_catalogs, one_each, spread, spread_by};
+use crate::support::{APP_DATABASE, APP_USER, PASSWORD, Pooler};
 use crate::wire::Client;
 
 pub fn login(spread: &Spread) -> Client {
@@ -96,4 +96,22 @@ fn request_that_begins_with_a_portal_is_refused_as_any_other() {
         }
         client.talk("Q ROLLBACK / Q SELECT 1", "C[ROLLBACK] ZI T D[1] C[SELECT 1] ZI");
     }
+}
+
+#[test]
+fn reads_over_shards_in_a_transaction_count_one_by_one() {
+    let spread = spread();
+    let table = format!("[databases.{APP_DATABASE}]\n");
+    let allowed = format!("{table}allow_fan_out_in_transactions = true\n");
+    let with = configuration(&spread.shards, "query_rate_per_application_name = \"3/1h\"");
+    let pooler = Pooler::start(&with.replacen(&table, &allowed, 1));
+    knows_catalogs(&pooler);
+    let parameters =
+        [("user", APP_USER), ("database", APP_DATABASE), ("application_name", "often")];
+    let mut client = Client::login_with(pooler.port(), &parameters, PASSWORD);
+    let read = "SELECT count(*) FROM users";
+    client.talk(&format!("Q BEGIN / Q {read}"), "C[BEGIN] ZT T D[0] C[SELECT 1] ZT");
+    client.talk(&format!("P - {read} / B - / E / S"), "1 2 D[0] C[SELECT 1] ZT");
+    client.talk(&format!("P - {read} / B - / E / S / Q {read}"), "E[53400] ZE E[25P02] ZE");
+    client.talk("Q ROLLBACK", "C[ROLLBACK] ZI");
 }

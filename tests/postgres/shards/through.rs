@@ -68,13 +68,18 @@ pub fn spread_by(key: &str, general: &str) -> Spread {
     eventually("its tables are known", LIMIT, || {
         psql(&spread.url(), "SELECT n FROM notes").stdout == "1\n"
     });
-    let console = spread.pooler.url("boss", PASSWORD, "pgweir");
+    knows_catalogs(&spread.pooler);
+    spread
+}
+
+/// Waits until it knows the catalogs of all shards.
+pub fn knows_catalogs(pooler: &Pooler) {
+    let console = pooler.url("boss", PASSWORD, "pgweir");
     eventually("all catalogs are read", LIMIT, || {
         let rows = psql_rows(&console, "SHOW CATALOGS");
         let known = |row: &&str| row.starts_with(APP_DATABASE) && row.contains("|known|");
         rows.lines().filter(known).count() == SHARDS
     });
-    spread
 }
 
 pub fn owned(sql: &str) -> String {
