@@ -6,6 +6,7 @@
 
 mod knowledge;
 mod own;
+mod unasked;
 
 use std::future::poll_fn;
 use std::io;
@@ -441,30 +442,6 @@ impl Server {
         }
         let Self { inbox, receiver, ledger, .. } = self;
         Ok(inbox.join(fresh, |bytes| receiver.receive(bytes, ledger, sink))?)
-    }
-
-    /// Whether nothing has come since it was last used: notices and the like are taken in, and
-    /// a server that said goodbye is none any more. A system call only when there was something.
-    pub fn is_quiet(&mut self) -> bool {
-        self.take_unasked(Socket::try_read)
-    }
-
-    fn take_unasked(&mut self, read: fn(&mut Socket, &mut [u8]) -> io::Result<usize>) -> bool {
-        let mut fresh = [0; 1024];
-        loop {
-            match read(&mut self.socket, &mut fresh) {
-                Err(error) => {
-                    return error.kind() == io::ErrorKind::WouldBlock && self.socket.is_drained();
-                }
-                Ok(count) => {
-                    let mut own = Own::default();
-                    let fresh = fresh.get(..count).unwrap_or_default();
-                    if self.take(fresh, &mut own).is_err() || own.failed || !self.is_at_rest() {
-                        return false;
-                    }
-                }
-            }
-        }
     }
 
     /// Moves it to the loop of the calling thread; `None` when the system refused, or when the

@@ -49,10 +49,15 @@ pub struct Writes {
     /// What has to be assumed of a database that is not known: it may have been forgotten.
     floor: AtomicU64,
     tokens: Mutex<Tokens>,
+    hasher: RandomState,
 }
 
-/// A database, and what sessions on it share.
+/// A database, and what sessions on it share, or its digest where that is long.
 type Token = (Box<str>, Box<[u8]>);
+
+/// Of a longer token a keyed digest is kept: those that are remembered take no more memory than their number
+/// says. Two that have the same see each other's writes as well, and nothing else comes of it.
+const TOKEN_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 struct Tokens {
@@ -77,6 +82,7 @@ impl Writes {
             databases: Mutex::default(),
             floor: AtomicU64::new(0),
             tokens: Mutex::default(),
+            hasher: RandomState::new(),
         }
     }
 
@@ -100,8 +106,16 @@ impl Writes {
 
     /// That of the sessions on a database that share a token.
     pub(super) fn of_token(&self, database: &str, token: &[u8]) -> Arc<Moment> {
-        let mut tokens = self.tokens.lock();
+        let digest;
+        let token = match token.len() {
+            ..=TOKEN_MAX => token,
+            _ => {
+                digest = [0_u8, 1].map(|part| self.hasher.hash_one((part, token)).to_be_bytes());
+                digest.as_flattened()
+            }
+        };
         let name: Token = (database.into(), token.into());
+        let mut tokens = self.tokens.lock();
         if let Some(known) = tokens.by_name.get(&name) {
             return Arc::clone(known);
         }
@@ -149,6 +163,19 @@ mod tests {
         let all = writes.of("d");
         all.wrote(now);
         assert_eq!(writes.of("d").get(), Some(now));
+    }
+
+    #[test]
+    fn long_token_is_shared_and_takes_no_more_than_its_digest() {
+        let now = Instant::now();
+        let writes = Writes::new(now);
+        let long = |last: u8| [vec![b'x'; 400_000], vec![last]].concat();
+        let (one, other) = (writes.of_token("d", &long(1)), writes.of_token("d", &long(2)));
+        one.wrote(now);
+        assert_eq!((writes.of_token("d", &long(1)).get(), other.get()), (Some(now), None));
+        let tokens = writes.tokens.lock();
+        let kept = tokens.order.iter().chain(tokens.by_name.keys());
+        assert_eq!(kept.map(|(_, token)| token.len()).sum::<usize>(), 4 * 16);
     }
 
     #[test]
