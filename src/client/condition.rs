@@ -156,6 +156,9 @@ conditions! {
         "Code on the server has left it. Leave it out, or use session mode.";
     /// A client would be given rows of another shape than it was told.
     OTHER_COLUMNS: Error "0A000" "cached plan must not change result type" "";
+    /// `client_statements_size`.
+    STATEMENTS_FULL: Error "53400" "too many prepared statements (client_statements_size)"
+        "Deallocate those that are not needed any more, or raise client_statements_size.";
     /// `max_pinned_clients`.
     PINS_FULL: Fatal "53400" "too many clients keep a server (max_pinned_clients): {}"
         "SHOW PINS, in the console, lists them.";

@@ -227,6 +227,8 @@ pub struct General {
     pub request_buffer_size: ByteSize,
     /// Statement text up to this size is kept, to be prepared again on other servers.
     pub max_statement_size: ByteSize,
+    /// What the prepared statements of a client may take.
+    pub client_statements_size: ByteSize,
     /// What a request over several shards may hold to put their rows together.
     pub fan_out_buffer_size: ByteSize,
     /// How long a change over several shards waits for a lock.
@@ -428,6 +430,7 @@ impl Default for General {
             max_statement_size: ByteSize::from_kib(1024),
             fan_out_buffer_size: ByteSize::from_kib(64 * 1024),
             fan_out_lock_timeout: Some(Duration::from_secs(30)),
+            client_statements_size: ByteSize::from_kib(64 * 1024),
             listen_queue_size: ByteSize::from_kib(1024),
             auth_type: AuthType::Scram,
             auth_file: None,

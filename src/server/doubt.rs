@@ -6,6 +6,7 @@
 //! question, and what it answers is taken for the truth. Names and values travel as hexadecimal
 //! digits of their bytes in the database's encoding, whatever the client's encoding is.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::lent::Listed;
@@ -22,22 +23,25 @@ pub struct Doubt {
     pub(super) settings: Vec<Box<[u8]>>,
 }
 
-/// More names than that are not kept: then all settings are in question.
-const NAMES_MAX: usize = 32;
+/// More names than that are not kept: then all settings are in question, and those of names that no
+/// server lists may be overlooked.
+pub const NAMES_MAX: usize = 500;
 
 impl Doubt {
-    /// These, too.
-    pub fn add(&mut self, leaves: Leaves, settings: &[Box<[u8]>]) {
+    /// These, too; `false` where those are too many to be known by name.
+    #[must_use]
+    pub fn add(&mut self, leaves: Leaves, settings: &[Box<[u8]>]) -> bool {
         self.leaves |= leaves;
         if self.settings.len() + settings.len() > NAMES_MAX {
             self.leaves |= Leaves::ANY_SETTINGS;
-            return;
+            return false;
         }
         for name in settings {
             if !self.settings.contains(name) {
                 self.settings.push(name.clone());
             }
         }
+        true
     }
 
     /// Takes what is of these kinds.
@@ -78,16 +82,12 @@ impl Doubt {
         let all = self.leaves.has(Leaves::ANY_SETTINGS)
             || named && !self.settings.iter().all(|name| known(name));
         let mut sql = Vec::new();
-        let mut names = self.settings.clone();
+        let mut names: BTreeSet<_> = self.settings.iter().cloned().collect();
         if all {
             sql.extend_from_slice(ALL_SETTINGS.as_bytes());
             let own = before.iter().filter(|(name, _)| is_custom(name));
             let own = own.map(|(name, _)| name.as_slice().into());
-            for custom in table.customs().into_iter().chain(own) {
-                if !names.contains(&custom) {
-                    names.push(custom);
-                }
-            }
+            names.extend(table.customs().into_iter().chain(own));
             names.extend([&b"role"[..], b"session_authorization"].map(Box::from));
         }
         if !names.is_empty() {
@@ -109,6 +109,7 @@ impl Doubt {
         }
         if self.asks_for_statements() {
             sql.extend_from_slice(STATEMENTS.as_bytes());
+            sql.extend_from_slice(format!("{};", STATEMENTS_MAX + 1).as_bytes());
         }
         if self.asks_for_channels() {
             sql.extend_from_slice(CHANNELS.as_bytes());
@@ -150,10 +151,20 @@ const OBJECTS: &str = "SELECT 'o',\
     (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statement() p WHERE \
     pg_catalog.starts_with(p.name,'pgweir_'));";
 
-/// Statements under names that are not ours, with the text of those that SQL has prepared.
+/// Statements under names that are not ours, with the text of those that SQL has prepared; how many
+/// follows. The text is that of the whole string which the command was in, once for each of its commands.
 const STATEMENTS: &str = "SELECT 'p',p.name,CASE WHEN p.from_sql THEN CASE WHEN \
-    pg_catalog.octet_length(p.statement) OPERATOR(pg_catalog.<) 262144 THEN p.statement ELSE '' END \
-    END FROM pg_catalog.pg_prepared_statement() p WHERE NOT pg_catalog.starts_with(p.name,'pgweir_');";
+    pg_catalog.octet_length(p.statement) OPERATOR(pg_catalog.<) 65536 THEN p.statement ELSE '' END \
+    END FROM pg_catalog.pg_prepared_statement() p WHERE NOT pg_catalog.starts_with(p.name,'pgweir_') \
+    LIMIT ";
+
+/// Where a session has more of them, they are not learnt, and stay where they are. Who prepares
+/// statements by SQL has dozens.
+const STATEMENTS_MAX: usize = 1000;
+
+/// A longer answer is not taken: settings, channels and texts of statements have some hundred bytes each,
+/// and most sessions a handful of them.
+const ANSWER_MAX: usize = 1024 * 1024;
 
 /// The channels that are listened to, in the client's encoding, in which notifications are told.
 const CHANNELS: &str = "SELECT 'l',c FROM pg_catalog.pg_listening_channels() c";
@@ -202,9 +213,13 @@ pub struct Question {
     named: Vec<Setting>,
     defaults: Vec<Setting>,
     objects: Option<Leaves>,
-    /// Statements under names that are not ours, if they were asked for.
+    /// Statements under names that are not ours, if they were asked for and are not too many.
     pub statements: Option<Vec<Listed>>,
+    /// Whether there are any that can't be prepared elsewhere, if they were asked for.
+    fixed: Option<bool>,
     channels: Option<Vec<Box<[u8]>>>,
+    /// What the answer has taken so far, in bytes.
+    bytes: usize,
     /// The server has as many of our statements as it is believed to have.
     statements_stand: bool,
 }
@@ -212,12 +227,14 @@ pub struct Question {
 /// What a session was found to have.
 #[derive(Debug)]
 pub struct Found {
-    /// Its settings; `None` where they have to be asked for once more, and all of them.
+    /// Its settings; `None` where they have to be asked for once more, and all of them, or are too much.
     pub settings: Option<Arc<Params>>,
+    /// They are too much to be set again elsewhere.
+    pub too_much: bool,
     /// Its objects, if they were asked for.
     pub objects: Option<Leaves>,
-    /// Its prepared statements under names that are not ours, if they were asked for.
-    pub statements: Option<Vec<Listed>>,
+    /// Whether it has statements that can't be prepared elsewhere, if they were asked for.
+    pub fixed: Option<bool>,
     /// The channels that it listens to, if they were asked for.
     pub channels: Option<Vec<Box<[u8]>>>,
     /// The server has the statements that it is believed to have.
@@ -247,8 +264,10 @@ impl Question {
             named: Vec::new(),
             defaults: Vec::new(),
             objects: None,
+            fixed: statements.as_ref().map(|_asked| false),
             statements,
             channels,
+            bytes: 0,
             statements_stand: true,
         };
         Ok((question, sql))
@@ -257,6 +276,10 @@ impl Question {
     /// Takes a row of the answer: the body of a DataRow. One that is none is left out, and the
     /// answer is then not believed.
     pub fn row(&mut self, body: &[u8]) {
+        self.bytes = self.bytes.saturating_add(body.len());
+        if self.is_too_long() {
+            return self.forget();
+        }
         let mut fields = Fields::new(body.get(2..).unwrap_or_default());
         match fields.value() {
             Some(b"s") => {
@@ -274,18 +297,39 @@ impl Question {
                 }
             }
             Some(b"o") => self.take_objects(&mut fields),
-            Some(b"p") => {
-                if let (Some(list), Some(name)) = (&mut self.statements, fields.value()) {
-                    let sql = fields.value().map(Box::from);
-                    list.push(Listed { name: name.into(), sql });
-                }
-            }
+            Some(b"p") => self.take_statement(&mut fields),
             Some(b"l") => {
                 if let (Some(channels), Some(name)) = (&mut self.channels, fields.value()) {
                     channels.push(name.into());
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Whether the answer was longer than what is taken, and is not known.
+    pub fn is_too_long(&self) -> bool {
+        self.bytes > ANSWER_MAX
+    }
+
+    fn forget(&mut self) {
+        for settings in [&mut self.set, &mut self.named, &mut self.defaults] {
+            *settings = Vec::new();
+        }
+        (self.statements, self.channels) = (None, None);
+    }
+
+    fn take_statement(&mut self, fields: &mut Fields<'_>) {
+        let (Some(list), Some(name)) = (&mut self.statements, fields.value()) else {
+            return;
+        };
+        let listed = Listed { name: name.into(), sql: fields.value().map(Box::from) };
+        let fixed = list.len() >= STATEMENTS_MAX || listed.is_fixed();
+        self.fixed = self.fixed.map(|before| before || fixed);
+        if list.len() < STATEMENTS_MAX {
+            list.push(listed);
+        } else {
+            self.statements = None;
         }
     }
 
@@ -299,9 +343,13 @@ impl Question {
         table: &ParamsTable,
     ) -> Found {
         let (objects, channels) = (self.objects, self.channels.take());
-        let (statements, statements_stand) = (self.statements.take(), self.statements_stand);
+        let (fixed, statements_stand) = (self.fixed, self.statements_stand);
         let settings = self.settings(before, startup, user, table);
-        Found { settings, objects, statements, channels, statements_stand }
+        let (settings, too_much) = match settings {
+            Some(settings) if settings.is_too_much() => (None, true),
+            settings => (settings, false),
+        };
+        Found { settings, too_much, objects, fixed, channels, statements_stand }
     }
 
     fn settings(
@@ -315,7 +363,7 @@ impl Question {
         table.learn_defaults(defaults);
         table.learn_customs(named.iter().map(|(name, _)| name).filter(|name| is_custom(name)));
         let kept = |(name, _): &&Setting| scope == Scope::Named || is_hidden(name);
-        let mut settings: Vec<Setting> = before.iter().filter(kept).cloned().collect();
+        let mut settings: BTreeMap<_, _> = before.iter().filter(kept).cloned().collect();
         settings.extend(set.into_iter().filter(|(name, _)| !is_of_transaction(name)));
         for (name, value) in named {
             let own = match name.as_slice() {
@@ -337,9 +385,10 @@ impl Question {
                     false
                 }
             };
-            settings.retain(|(other, _)| *other != name);
             if !own || startup.get(&name).is_some() {
-                settings.push((name, value));
+                settings.insert(name, value);
+            } else {
+                settings.remove(&name);
             }
         }
         Some(table.share(settings))
@@ -371,3 +420,6 @@ fn hex(fields: &mut Fields<'_>) -> Option<Vec<u8>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,11 @@
 //!
 //! They stay when their client leaves, and are closed before a text of another client may name them.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+
+use ahash::RandomState;
 
 use super::held::OnServer;
 use super::prepared::{By, Statement};
@@ -17,7 +20,7 @@ pub type Named = (Box<[u8]>, Arc<Statement>);
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Lent {
-    named: Vec<(Box<[u8]>, OnServer)>,
+    named: HashMap<Box<[u8]>, OnServer, RandomState>,
     undo: UndoLog<Change>,
 }
 
@@ -57,7 +60,7 @@ impl Lent {
 
     /// What goes by this name.
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.named.iter().find(|(own, _)| **own == *name).map(|(_, statement)| &**statement)
+        self.named.get(name).map(|statement| &**statement)
     }
 
     /// The names of all that are not the client's, which this is asked of.
@@ -76,7 +79,7 @@ impl Lent {
     /// The message with this number prepares it.
     pub fn given(&mut self, sequence: u64, name: &[u8], statement: Arc<Statement>) {
         self.taken(sequence, name);
-        self.named.push((name.into(), OnServer::new(statement)));
+        self.named.insert(name.into(), OnServer::new(statement));
         self.undo.record(sequence, Change::Given(name.into()));
     }
 
@@ -89,7 +92,7 @@ impl Lent {
 
     /// The message with this number closes all of them.
     pub fn all_taken(&mut self, sequence: u64) {
-        for (name, statement) in self.named.drain(..) {
+        for (name, statement) in self.named.drain() {
             self.undo.record(sequence, Change::Taken(name, statement));
         }
     }
@@ -99,7 +102,7 @@ impl Lent {
         for (_, change) in self.undo.undo(messages) {
             match change {
                 Change::Given(name) => drop(self.remove(&name)),
-                Change::Taken(name, statement) => self.named.push((name, statement)),
+                Change::Taken(name, statement) => drop(self.named.insert(name, statement)),
             }
         }
     }
@@ -139,7 +142,7 @@ impl Lent {
                 Change::Given(_) => true,
             }
         });
-        self.named.retain(|(name, statement)| changed.contains(name) || judge(name, statement));
+        self.named.retain(|name, statement| changed.contains(name) || judge(name, statement));
         let new = list.into_iter().filter(|listed| !there.contains(&listed.name));
         (gone, new.collect())
     }
@@ -148,13 +151,12 @@ impl Lent {
     pub fn found(&mut self, name: Box<[u8]>, statement: Arc<Statement>) {
         let change = Change::Taken(name.clone(), OnServer::new(Arc::clone(&statement)));
         if !self.undo.precede(|change| change.name() == &*name, change) {
-            self.named.push((name, OnServer::new(statement)));
+            self.named.insert(name, OnServer::new(statement));
         }
     }
 
     fn remove(&mut self, name: &[u8]) -> Option<(Box<[u8]>, OnServer)> {
-        let index = self.named.iter().position(|(own, _)| **own == *name)?;
-        Some(self.named.swap_remove(index))
+        self.named.remove_entry(name)
     }
 }
 

@@ -4,7 +4,7 @@
 //! server match?" is a comparison of pointers. Settings are known to be right (*proven*) once a
 //! server has taken them: only then may they travel in the same write as a client's request.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
@@ -60,8 +60,7 @@ impl Params {
     }
 
     fn label(&self) -> &[u8] {
-        let label = self.settings.iter().find(|(name, _)| name == LABEL);
-        label.map_or(b"", |(_, value)| value)
+        self.get(LABEL).unwrap_or_default()
     }
 
     /// Whether a server has to be asked each time before a request may follow: being some role
@@ -73,8 +72,8 @@ impl Params {
 
     /// The value of a setting, by its name in lower case.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        let found = self.settings.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_slice())
+        let found = self.settings.binary_search_by(|(known, _)| known.as_slice().cmp(name));
+        self.settings.get(found.ok()?).map(|(_, value)| value.as_slice())
     }
 
     /// What decides about the meaning of names in a statement: the search path, and whose it is
@@ -92,6 +91,12 @@ impl Params {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Setting> {
         self.settings.iter()
+    }
+
+    /// Whether they are too much to be set again on each server that their client changes to.
+    pub fn is_too_much(&self) -> bool {
+        let size = |(name, value): &Setting| name.len() + value.len() + SETTING_OVERHEAD;
+        self.settings.iter().map(size).sum::<usize>() > SETTINGS_MAX
     }
 
     /// The SQL that sets those of these names; empty where there are none.
@@ -121,11 +126,19 @@ impl Params {
                 reset(&mut sql, name);
             }
         }
-        let changed = |pair: &&Setting| is_identity(&pair.0) || !own.contains(pair);
+        let changed = |(name, value): &&Setting| {
+            is_identity(name) || self.get(name) != Some(value.as_slice())
+        };
         set_all(&mut sql, wanted.settings.iter().filter(changed));
         sql
     }
 }
+
+/// Most clients set a handful of settings, of some dozen bytes; a startup packet holds up to 10,000 bytes
+/// of them. More than this is set with `SET` one by one, as by nobody who means well.
+const SETTINGS_MAX: usize = 128 * 1024;
+/// What each takes beside its name and value.
+const SETTING_OVERHEAD: usize = 64;
 
 /// Settings that a server may refuse though it has taken them before.
 const PERISHABLE: [&[u8]; 6] = [
@@ -240,16 +253,9 @@ const CUSTOMS_MAX: usize = 200;
 impl ParamsTable {
     /// The shared value for these settings; of a name given twice the last counts.
     pub fn share(&self, settings: impl IntoIterator<Item = Setting>) -> Arc<Params> {
-        let mut sorted: Vec<Setting> = Vec::new();
-        for (name, value) in settings {
-            let name = name.to_ascii_lowercase();
-            match sorted.iter_mut().find(|(known, _)| *known == name) {
-                Some(known) => known.1 = value,
-                None => sorted.push((name, value)),
-            }
-        }
-        sorted.sort();
-        self.share_sorted(sorted)
+        let sorted: BTreeMap<_, _> =
+            settings.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+        self.share_sorted(sorted.into_iter().collect())
     }
 
     /// The settings `base` after a reset; `startup` is what the client brought.
@@ -331,6 +337,23 @@ mod tests {
         assert!(Arc::ptr_eq(&a, &b));
         let c = params(&table, &[("timezone", "CET"), ("search_path", "x")]);
         assert!(!Arc::ptr_eq(&a, &c));
+    }
+
+    #[test]
+    fn settings_in_any_number_are_compared_once() {
+        let (done, finished) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let table = ParamsTable::default();
+            let of = |value: &str| {
+                let name = |index: usize| format!("a.b{index:06}").into_bytes();
+                table.share((0..200_000).map(|index| (name(index), value.as_bytes().to_vec())))
+            };
+            let (one, other) = (of("1"), of("2"));
+            let sql = one.difference(&other);
+            done.send(sql.windows(10).filter(|part| part == b"set_config").count())
+        });
+        let compared = finished.recv_timeout(std::time::Duration::from_secs(10));
+        assert_eq!(compared, Ok(200_000));
     }
 
     #[test]

@@ -69,6 +69,11 @@ impl<T> UndoLog<T> {
         self.records.retain(|(_, undo)| stays(undo));
     }
 
+    /// How many records are held.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// No record is held.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()

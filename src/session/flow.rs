@@ -190,6 +190,8 @@ pub(super) enum Refusal {
     OnReplica(&'static str),
     /// The statement has other columns on this server than its client was told.
     OtherColumns,
+    /// What the client has prepared takes as much as it may.
+    StatementsFull,
     /// It is not for this shard alone; what the client is told.
     OnShards(Arc<Report>),
 }

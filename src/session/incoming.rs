@@ -182,6 +182,9 @@ impl Sink for Incoming<'_, '_> {
             (Some((_, Refusal::OnReplica(what))), Some(REFUSED_CODE | NO_STATEMENT)) => {
                 condition::ON_REPLICA.about(what)
             }
+            (Some((_, Refusal::StatementsFull)), Some(REFUSED_CODE)) => {
+                condition::STATEMENTS_FULL.report()
+            }
             (Some((_, Refusal::OnShards(report))), Some(REFUSED_CODE | NO_STATEMENT)) => {
                 Report::clone(&report)
             }
@@ -265,11 +268,13 @@ impl Sink for Incoming<'_, '_> {
         self.settled = self.flow.beginning.is_none();
         self.flow.resets.retain(|reset| reset.sequence > sequence);
         self.flow.maybe.retain(|maybe| *maybe > sequence);
-        if let Some(question) = self.flow.asked.take_if(|asked| asked.sequence == sequence) {
-            if let Some(list) = &question.statements {
-                self.learn_statements(sequence, list.clone());
+        let answered = self.flow.asked.take_if(|asked| asked.sequence == sequence);
+        if let Some(mut question) = answered {
+            if let Some(list) = question.statements.take() {
+                self.learn_statements(sequence, list);
             }
-            self.learnt = Some((question, Reply::Answered));
+            let reply = if question.is_too_long() { Reply::TooLong } else { Reply::Answered };
+            self.learnt = Some((question, reply));
         }
         let known = &mut *self.known;
         self.out.insert(|out| tell(out, known, reported));

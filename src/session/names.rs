@@ -19,7 +19,39 @@ pub(super) struct Names {
     unnamed: Unnamed,
 }
 
-type Named = HashMap<Box<[u8]>, Arc<Statement>, RandomState>;
+/// Statements by name, and what all of them take.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    statements: HashMap<Box<[u8]>, Arc<Statement>, RandomState>,
+    bytes: usize,
+}
+
+/// What a statement takes beside its name and text.
+const OVERHEAD: usize = 256;
+
+/// What a statement of this text takes under a name.
+pub(super) fn size_of(name: &[u8], identity: &[u8]) -> usize {
+    name.len() + identity.len() + OVERHEAD
+}
+
+impl Named {
+    fn insert(&mut self, name: Box<[u8]>, statement: Arc<Statement>) -> Option<Arc<Statement>> {
+        self.bytes += size_of(&name, &statement.identity);
+        let before = self.statements.insert(name.clone(), statement);
+        if let Some(before) = &before {
+            self.bytes -= size_of(&name, &before.identity);
+        }
+        before
+    }
+
+    fn remove(&mut self, name: &[u8]) -> Option<(Box<[u8]>, Arc<Statement>)> {
+        let removed = self.statements.remove_entry(name);
+        if let Some((name, statement)) = &removed {
+            self.bytes -= size_of(name, &statement.identity);
+        }
+        removed
+    }
+}
 
 /// How to undo what messages did that are not answered yet. Belongs to one attachment.
 pub(super) type NamesUndo = UndoLog<Undo>;
@@ -71,17 +103,22 @@ impl Undo {
 impl Names {
     /// How many statements have names.
     pub(super) fn count(&self) -> usize {
-        self.named.as_ref().map_or(0, |named| named.len())
+        self.named.as_ref().map_or(0, |named| named.statements.len())
+    }
+
+    /// What the statements that have names take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.named.as_ref().map_or(0, |named| named.bytes)
     }
 
     /// The statement that the client prepared under this name.
     pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.named.as_ref()?.get(name)
+        self.named.as_ref()?.statements.get(name)
     }
 
     /// Those that SQL has prepared.
     pub(super) fn sql(&self) -> impl Iterator<Item = (Box<[u8]>, Arc<Statement>)> {
-        let all = self.named.iter().flat_map(|named| named.iter());
+        let all = self.named.iter().flat_map(|named| named.statements.iter());
         let sql = all.filter(|(_, statement)| statement.by == By::Sql);
         sql.map(|(name, statement)| (name.clone(), Arc::clone(statement)))
     }
@@ -91,7 +128,9 @@ impl Names {
         let before = undo.iter_mut().find(|later| later.is_of(name));
         match before {
             Some(Undo::Name { before, .. }) => drop(before.take_if(|own| own.id == gone)),
-            Some(Undo::All(named)) if named.get(name).is_some_and(|own| own.id == gone) => {
+            Some(Undo::All(named))
+                if named.statements.get(name).is_some_and(|own| own.id == gone) =>
+            {
                 named.remove(name);
             }
             None if self.get(name).is_some_and(|own| own.id == gone) => {
@@ -110,10 +149,10 @@ impl Names {
         before: u64,
         now: &Arc<Statement>,
     ) {
-        let named = self.named.as_mut().and_then(|named| named.get_mut(name));
+        let named = self.named.as_mut().and_then(|named| named.statements.get_mut(name));
         let undone = undo.iter_mut().filter_map(|undo| match undo {
             Undo::Name { name: own, before } if **own == *name => before.as_mut(),
-            Undo::All(named) => named.get_mut(name),
+            Undo::All(named) => named.statements.get_mut(name),
             _ => None,
         });
         for statement in named.into_iter().chain(undone).filter(|own| own.id == before) {
@@ -141,7 +180,7 @@ impl Names {
     /// The message with this number frees a name.
     pub(super) fn close(&mut self, undo: &mut NamesUndo, sequence: u64, name: &[u8]) {
         let named = self.named.as_mut();
-        if let Some((name, statement)) = named.and_then(|named| named.remove_entry(name)) {
+        if let Some((name, statement)) = named.and_then(|named| named.remove(name)) {
             undo.record(sequence, Undo::Name { name, before: Some(statement) });
         }
     }
@@ -194,7 +233,7 @@ impl Names {
                 Undo::Dropped(_) if sequence == messages.start => {}
                 Undo::Name { name, before } => self.restore(undo, name, before),
                 Undo::All(before) => {
-                    for (name, statement) in *before {
+                    for (name, statement) in before.statements {
                         self.restore(undo, name, Some(statement));
                     }
                 }
@@ -272,6 +311,33 @@ mod tests {
         assert_eq!(names.get(b"x").map(|s| s.id), Some(a.id));
         assert!(names.get(b"y").is_none());
         assert_eq!(names.unnamed(), &Unnamed::None);
+    }
+
+    #[test]
+    fn what_statements_take_is_known_whatever_is_undone() {
+        let table = StatementTable::default();
+        let [a, long] =
+            [&b"a"[..], &[b'x'; 1000]].map(|text| table.share(text, b"", 0, Effects::default));
+        let (mut names, mut undo) = (Names::default(), NamesUndo::default());
+        let of = |text: &[u8]| size_of(b"x", text);
+        names.prepare(&mut undo, 0, b"x", Arc::clone(&a));
+        names.prepare(&mut undo, 1, b"x", Arc::clone(&long));
+        assert_eq!(names.bytes(), of(&long.identity));
+        names.prepare(&mut undo, 2, b"y", Arc::clone(&a));
+        assert_eq!(names.bytes(), of(&long.identity) + of(b"a"));
+        names.free_all(&mut undo, 3);
+        assert_eq!(names.bytes(), 0);
+        names.undo(&mut undo, 3..4);
+        assert_eq!(names.bytes(), of(&long.identity) + of(b"a"));
+        names.prepare(&mut undo, 5, b"x", Arc::clone(&long));
+        names.close(&mut undo, 6, b"x");
+        assert_eq!(names.bytes(), of(b"a"));
+        names.undo(&mut undo, 6..7);
+        assert_eq!(names.bytes(), of(&long.identity) + of(b"a"));
+        names.deallocate(Some(b"x"));
+        assert_eq!(names.bytes(), of(b"a"));
+        names.deallocate(None);
+        assert_eq!(names.bytes(), 0);
     }
 
     #[test]

@@ -231,7 +231,7 @@ impl Outgoing<'_, '_> {
             return Ok(Taken::Start(0));
         }
         let effects = self.with_executed(&effects).unwrap_or(effects);
-        if let Some(why) = self.refuses(text.unwrap_or_default(), effects.leaves) {
+        if let Some(why) = self.refuses_text(text.unwrap_or_default(), &effects) {
             return self.refuse_query(why);
         }
         if self.has_to_hear(&effects.channels) {
@@ -319,7 +319,7 @@ impl Outgoing<'_, '_> {
             if let Some(why) = self.refuses(parse.text, effects.leaves) {
                 return self.refuse_parse(why, parse.name);
             }
-            if self.has_to_hear(&effects.channels) {
+            if self.has_to_wait() || self.has_to_hear(&effects.channels) {
                 return Ok(Taken::Not);
             }
             if effects.leaves.is_empty() && !effects.asks_route {
@@ -367,7 +367,7 @@ impl Outgoing<'_, '_> {
         let effects = || sql::effects(parse.text);
         let statement = self.statements.share(parse.identity, lookup, version, effects);
         let statement = self.as_it_is_now(statement, Telling::Nothing);
-        if let Some(why) = self.refuses(parse.text, statement.effects.leaves) {
+        if let Some(why) = self.refuses_named(parse.name, &statement) {
             return self.refuse_parse(why, parse.name);
         }
         self.may_run(&statement);

@@ -28,11 +28,13 @@ pub enum Pin {
     Unknown,
     /// A channel that is listened to by code that we don't see, or beside too many others.
     Listener,
+    /// Settings that are too much to be set again on another server.
+    Settings,
 }
 
 impl Pin {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Temporary,
         Self::Cursor,
         Self::Lock,
@@ -42,6 +44,7 @@ impl Pin {
         Self::LargeStatement,
         Self::Unknown,
         Self::Listener,
+        Self::Settings,
     ];
 
     /// What an operator reads.
@@ -56,10 +59,11 @@ impl Pin {
             Self::LargeStatement => "statement above max_statement_size",
             Self::Unknown => "session that the server says nothing of",
             Self::Listener => "channel listened to by code",
+            Self::Settings => "settings above 128 KiB",
         }
     }
 
-    /// What is done about it, and the key that says so. The last three are for want of anything
+    /// What is done about it, and the key that says so. The last four are for want of anything
     /// else that could be done.
     fn policy(self, general: &General) -> (&'static str, PinPolicy) {
         match self {
@@ -71,7 +75,7 @@ impl Pin {
             Self::Seed => ("pin_seed", general.pin_seed),
             Self::LargeStatement => ("max_statement_size", PinPolicy::Pin),
             Self::Unknown => ("server_reset_query_always", PinPolicy::Pin),
-            Self::Listener => ("pool_mode", PinPolicy::Pin),
+            Self::Listener | Self::Settings => ("pool_mode", PinPolicy::Pin),
         }
     }
 

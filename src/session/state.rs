@@ -36,6 +36,8 @@ pub(super) enum Known {
 pub(super) enum Reply {
     Answered,
     Refused,
+    /// It was answered at greater length than is taken.
+    TooLong,
 }
 
 /// How often a question is asked that is refused, as by a late cancel.
@@ -97,7 +99,7 @@ impl Session {
             && lease.outbox.is_empty()
             && lease.receiver.status() == b'I'
             && lease.doubted().has_any(OF_SETTINGS)
-            && !flow.pins.has(Pin::Unknown);
+            && ![Pin::Unknown, Pin::Settings].into_iter().any(|pin| flow.pins.has(pin));
         if keeps && may_ask && *self.names.unnamed() != Unnamed::OnlyHere {
             // What else it leaves does not matter where the server is its client's to the end.
             let kinds = if mode == PoolMode::Session { OF_SETTINGS } else { !Leaves::NOTHING };
@@ -194,10 +196,13 @@ impl Session {
         let Some(Attached { lease, flow, .. }) = self.attached.as_deref_mut() else {
             return;
         };
-        if reply == Reply::Refused {
+        if reply != Reply::Answered {
             lease.unanswered(question);
             flow.refusals += 1;
-            if flow.refusals >= TRIES {
+            if reply == Reply::TooLong {
+                tracing::warn!(client = %*self.seat, "session has more than is taken note of");
+                flow.pins.add(Pin::Unknown);
+            } else if flow.refusals >= TRIES {
                 tracing::warn!(client = %*self.seat, "server does not say what its session has");
                 flow.pins.add(Pin::Unknown);
             }
@@ -217,6 +222,7 @@ impl Session {
         if let Some(objects) = found.objects {
             flow.pins.found(objects);
         }
+        flow.pins.set(Pin::Settings, found.too_much);
         if let Some(channels) = found.channels {
             let unknown = settle(&mut self.ear, &channels, flow.listening.in_vain);
             flow.pins.set(Pin::Listener, unknown);

@@ -66,6 +66,8 @@ pub struct Terms {
     pub request_max: usize,
     /// Statement text up to this many bytes is kept, to be prepared again on other servers.
     pub statement_max: usize,
+    /// What the prepared statements of a client may take, in bytes.
+    pub client_statements_max: usize,
     /// What a request over several shards may hold to put their rows together, in bytes.
     pub fan_out_max: usize,
     /// How long a change over several shards waits for a lock.
@@ -141,6 +143,7 @@ impl Terms {
             message_max: general.max_packet_size,
             request_max: general.request_buffer_size.len(),
             statement_max: general.max_statement_size.len(),
+            client_statements_max: general.client_statements_size.len(),
             fan_out_max: general.fan_out_buffer_size.len(),
             fan_out_lock_timeout: general.fan_out_lock_timeout,
             fan_out_in_transactions: database.allow_fan_out_in_transactions,

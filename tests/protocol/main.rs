@@ -31,6 +31,7 @@ mod defaults;
 mod endings;
 mod exporter;
 mod figures;
+mod floods;
 mod gauges;
 mod listen;
 mod logs;

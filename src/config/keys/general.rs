@@ -352,6 +352,12 @@ pub(crate) static GENERAL: &[Group] = &[
                  other servers."
             ),
             key!(
+                client_statements_size,
+                Kind::Size(64 * KIB, 64 * GIB),
+                "What the prepared statements of one client may take, with their names and 256 \
+                 bytes for each. Another one is refused (53400)."
+            ),
+            key!(
                 fan_out_buffer_size,
                 Kind::Size(64 * KIB, GIB),
                 "What a request over several shards may hold to put their rows together: groups \

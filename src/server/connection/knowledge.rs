@@ -9,7 +9,6 @@ use super::own::Own;
 use super::{Server, ServerError};
 use crate::server::doubt::{Doubt, Found, Question};
 use crate::server::ledger::{Audience, Awaited, Violation};
-use crate::server::lent::Listed;
 use crate::server::params::{Params, ParamsTable, quote_text};
 use crate::server::receive::Fault;
 use crate::server::unseen::{self, Asking};
@@ -37,7 +36,13 @@ impl Server {
             self.taint();
         }
         self.listens |= leaves.has(Leaves::LISTENER);
-        self.doubt.add(leaves, settings);
+        self.add_doubt(leaves, settings);
+    }
+
+    fn add_doubt(&mut self, leaves: Leaves, settings: &[Box<[u8]>]) {
+        if !self.doubt.add(leaves, settings) {
+            self.taint();
+        }
     }
 
     /// What tells it where its client's last request ran.
@@ -86,7 +91,7 @@ impl Server {
         let (mut question, sql) = match asked {
             Ok(asked) => asked,
             Err(Doubt { leaves, settings }) => {
-                self.doubt.add(leaves, &settings);
+                self.add_doubt(leaves, &settings);
                 return Ok(None);
             }
         };
@@ -108,16 +113,17 @@ impl Server {
                 self.applied = Arc::clone(settings);
                 self.know_reported();
             }
-            None => self.doubt.add(Leaves::ANY_SETTINGS, &[]),
+            None => self.add_doubt(Leaves::ANY_SETTINGS, &[]),
+        }
+        if found.too_much {
+            // Nobody knows their names any more.
+            self.taint();
         }
         if !found.statements_stand {
             self.prepared.forget();
             self.taint();
         }
-        let fixed = match &found.statements {
-            Some(list) => list.iter().any(Listed::is_fixed),
-            None => self.objects.has(Leaves::FIXED),
-        };
+        let fixed = found.fixed.unwrap_or_else(|| self.objects.has(Leaves::FIXED));
         if let Some(objects) = found.objects.as_mut().filter(|_| fixed) {
             *objects |= Leaves::FIXED;
         }
@@ -129,7 +135,7 @@ impl Server {
     /// The question has got no answer.
     pub fn unanswered(&mut self, question: Question) {
         let Doubt { leaves, settings } = question.doubt;
-        self.doubt.add(leaves, &settings);
+        self.add_doubt(leaves, &settings);
     }
 
     /// Asks what code its database has that changes sessions unseen.

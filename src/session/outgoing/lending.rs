@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{ClientFault, Frees, Outgoing, Stop, Unnamed};
+use crate::server::doubt::NAMES_MAX;
 use crate::server::ledger::Awaited;
 use crate::server::lent::Named;
 use crate::server::prepared::{By, Statement};
@@ -33,6 +34,9 @@ pub(super) enum Lending {
 
 type Wanted = Vec<Named>;
 
+/// How many bytes of statements go ahead of code that may name any of them: code names few, if any.
+const LENT_MAX: usize = 1024 * 1024;
+
 impl Outgoing<'_, '_> {
     /// Lends the server what a text of these effects may name.
     pub(super) fn lend(&mut self, effects: &Effects, to: For) -> Result<Lending, ClientFault> {
@@ -54,8 +58,7 @@ impl Outgoing<'_, '_> {
             if self.has_to_wait_for(name) {
                 return Ok(Lending::Later);
             }
-            let is_new = !wanted.iter().any(|(known, _)| **known == *name);
-            let own = self.names.get(name).filter(|_| is_new);
+            let own = self.names.get(name);
             wanted.extend(own.map(|own| (name.into(), Arc::clone(own))));
         }
         self.lend_these(wanted, to)
@@ -70,9 +73,15 @@ impl Outgoing<'_, '_> {
             return Ok(());
         }
         self.close_names(&self.foreign())?;
-        let named = |own: &[u8]| but.is_some_and(|but| but.names().any(|name| name == own));
+        let named = |own: &[u8]| but.is_some_and(|but| but.has(own));
         let lacking = |(name, _): &Named| self.server.lent.get(name).is_none() && !named(name);
-        let wanted: Wanted = self.names.sql().filter(lacking).collect();
+        let mut room = LENT_MAX;
+        let fits = |(name, own): &Named| {
+            let room_then = room.checked_sub(name.len() + own.identity.len());
+            room_then.inspect(|then| room = *then).is_some()
+        };
+        let lacking = self.names.sql().filter(lacking).take_while(fits);
+        let wanted: Wanted = lacking.take(self.terms.max_prepared_statements).collect();
         for (name, statement) in wanted {
             self.names.leave_server();
             let first = self.server.ledger.next();
@@ -223,7 +232,10 @@ impl Outgoing<'_, '_> {
                         && !self.runs_unseen(own.text()) =>
                 {
                     all.leaves |= own.effects.leaves;
-                    all.settings.extend(own.effects.settings.iter().cloned());
+                    // More than the server is asked for by name add nothing.
+                    if all.settings.len() <= NAMES_MAX {
+                        all.settings.extend(own.effects.settings.iter().cloned());
+                    }
                     all.alters |= own.effects.alters;
                     all.defines |= own.effects.defines;
                 }

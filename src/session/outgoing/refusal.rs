@@ -3,11 +3,12 @@
 
 use super::{ClientFault, Outgoing, Taken};
 use crate::server::ledger::Awaited;
-use crate::server::prepared::StatementName;
+use crate::server::prepared::{Statement, StatementName};
 use crate::session::flow::Refusal;
+use crate::session::names::size_of;
 use crate::session::pins;
-use crate::sql::Leaves;
 use crate::sql::facts::Does;
+use crate::sql::{Effects, Leaves};
 use crate::wire::frame::{HEADER_LEN, Header};
 use crate::wire::request;
 use crate::wire::view::Bind;
@@ -24,6 +25,29 @@ impl Outgoing<'_, '_> {
             return Some(Refusal::Pin(pin));
         }
         self.refuses_on_replica(text, leaves)
+    }
+
+    /// Why a text of these effects is refused here, if it is.
+    pub(super) fn refuses_text(&self, text: &[u8], effects: &Effects) -> Option<Refusal> {
+        let prepares = effects.leaves.has(Leaves::PREPARED)
+            && !effects.leaves.has(Leaves::ENDS)
+            && effects.mentions.as_ref().is_some_and(|names| !names.defined.is_empty());
+        if prepares && self.has_no_room_for(text.len()) {
+            return Some(Refusal::StatementsFull);
+        }
+        self.refuses(text, effects.leaves)
+    }
+
+    /// Why a statement is refused a name, if it is.
+    pub(super) fn refuses_named(&self, name: &[u8], statement: &Statement) -> Option<Refusal> {
+        if self.has_no_room_for(size_of(name, &statement.identity)) {
+            return Some(Refusal::StatementsFull);
+        }
+        self.refuses(statement.text(), statement.effects.leaves)
+    }
+
+    fn has_no_room_for(&self, bytes: usize) -> bool {
+        self.names.bytes().saturating_add(bytes) > self.terms.client_statements_max
     }
 
     /// Why a text that leaves this is refused in a transaction on a replica, if it is. Outside of one

@@ -15,6 +15,10 @@ use crate::sql::{self, Command, Leaves};
 use crate::wire::request;
 use crate::wire::view::Fields;
 
+/// How much is taken note of that may have to be taken back, before replies are waited for: a pipeline
+/// prepares dozens of statements, and each that is named is looked for among them.
+const UNDO_MAX: usize = 500;
+
 pub(super) enum There {
     Yes,
     No,
@@ -100,9 +104,24 @@ impl Outgoing<'_, '_> {
         Ok(sent)
     }
 
+    /// Whether so much may have to be taken back of what has been sent that replies come first: the flow
+    /// is stopped until then.
+    pub(super) fn has_to_wait(&mut self) -> bool {
+        let waits = self.undo.len() >= UNDO_MAX
+            && !self.server.has_answered()
+            && !self.server.ledger.is_copying_in();
+        if waits {
+            self.flow.stop = Some(Stop::Replies);
+        }
+        waits
+    }
+
     /// Whether it depends on replies that are owed what this name stands for: the flow is
     /// stopped until then.
     pub(super) fn has_to_wait_for(&mut self, name: &[u8]) -> bool {
+        if self.has_to_wait() {
+            return true;
+        }
         let doubtful = self.flow.batch.is_some_and(|batch| {
             !self.server.ledger.is_copying_in() && Names::is_doubtful(self.undo, name, batch)
         });
