@@ -271,9 +271,10 @@ impl Catalog {
         let known = self.relations.get(&*name.name).map(Vec::as_slice).unwrap_or_default();
         matching(known, name).all(|Meaning { schema, kin, .. }| {
             let own = Name { schema: Some(schema.as_str().into()), name: name.name.clone() };
-            let kin = kin.as_ref();
-            passes(&own)
-                && kin.is_none_or(|kin| kin.as_ref().is_some_and(|kin| kin.iter().all(&passes)))
+            let pass = |kin: &Kin| {
+                kin.as_ref().is_some_and(|kin| kin.iter().all(|names| names.iter().all(&passes)))
+            };
+            passes(&own) && kin.as_ref().is_none_or(pass)
         })
     }
 

@@ -4,6 +4,7 @@
 //! What is kept is bounded in bytes, in two generations: what is used is in the young one or comes back
 //! into it. A plan counts under the catalog that it was made by.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -132,7 +133,7 @@ impl Layout {
 
     /// What a query over several shards becomes. It has values of its text in it: it is for that alone.
     pub(super) fn fan(&self, text: &[u8], known: Option<&Known>) -> Result<Fan, Refusal> {
-        fan(text, &Seen { sharding: &self.typed(known), known })
+        fan(text, &Seen::new(&self.typed(known), known))
     }
 
     /// Whether a change of rows may run on several shards as it is; `copies`: of rows that all of them have.
@@ -142,7 +143,7 @@ impl Layout {
         known: Option<&Known>,
         copies: bool,
     ) -> Result<(), Refusal> {
-        changes_rows(text, &Seen { sharding: &self.typed(known), known }, copies)
+        changes_rows(text, &Seen::new(&self.typed(known), known), copies)
     }
 
     /// The plan of a text, by what is known of the default shard.
@@ -212,7 +213,7 @@ impl Planned {
     /// on how long they are.
     fn new(layout: &Layout, common: &[u8], known: Option<&Known>) -> Self {
         let sharding = layout.typed(known);
-        let seen = Seen { sharding: &sharding, known };
+        let seen = Seen::new(&sharding, known);
         let plan = plan(common, &seen);
         let facts = facts(common);
         let schemas = layout.sharding.schemas().map(|schemas| {
@@ -275,6 +276,26 @@ fn weight(plan: &Plan) -> usize {
 struct Seen<'a> {
     sharding: &'a Sharding,
     known: Option<&'a Known>,
+    /// Names of the default shard's tables that were looked at, and whether all that is behind them is
+    /// there: a text may have one as often as it is long.
+    looked_at: RefCell<HashMap<Name, bool, RandomState>>,
+}
+
+impl<'a> Seen<'a> {
+    fn new(sharding: &'a Sharding, known: Option<&'a Known>) -> Self {
+        Self { sharding, known, looked_at: RefCell::default() }
+    }
+
+    fn all_default(&self, known: &Known, name: &Name) -> bool {
+        if let Some(all) = self.looked_at.borrow().get(name) {
+            return *all;
+        }
+        let is_default =
+            |name: &Name| matches!(self.sharding.table(name), Table::Default | Table::Local);
+        let all = known.all_kin(name, is_default);
+        self.looked_at.borrow_mut().insert(name.clone(), all);
+        all
+    }
 }
 
 impl Tables for Seen<'_> {
@@ -285,7 +306,7 @@ impl Tables for Seen<'_> {
             |name: &Name| matches!(self.sharding.table(name), Table::Default | Table::Local);
         let clear = match own {
             Table::Local | Table::Unclear => true,
-            Table::Default => known.all_kin(name, is_default),
+            Table::Default => self.all_default(known, name),
             // It may be another table of this name, in another schema.
             Table::Sharded { .. } | Table::Reference => {
                 name.schema.is_some() || known.all_of_name(name, |it| !is_default(it))
