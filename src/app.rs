@@ -10,6 +10,7 @@ mod balances;
 mod capacity;
 mod catalogs;
 mod control;
+mod crowd;
 mod design;
 pub mod discover;
 mod door;

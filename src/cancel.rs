@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 pub use self::secret::Secret;
 pub use self::under_way::{Cancelling, Landing, Stage};
 use self::under_way::{Landed, Launch, UnderWay, launch};
-use crate::client::card::ClientCard;
+use crate::client::card::{ClientCard, Login};
 use crate::config::HostPort;
 use crate::net::socket::TcpOptions;
 use crate::server::{CancelKey, connect};
@@ -72,6 +72,8 @@ pub struct Seat {
 pub struct Queued {
     /// For how long it has.
     pub waited: Duration,
+    /// Whose servers it waits for: its own login's, or the same user's on another shard.
+    pub login: Arc<Login>,
     /// The replica that it waits at; `None` = the primary.
     pub replica: Option<HostPort>,
 }
@@ -114,8 +116,13 @@ pub type SeatLimit<'a> = (Option<usize>, &'a dyn Fn(&ClientCard) -> bool);
 enum Place {
     /// No request of the client is under way: a cancel hits nothing.
     Away,
-    /// Its request waits for a server: of this replica, or of the primary.
-    Queued { cancelled: bool, waker: Option<Waker>, replica: Option<Box<HostPort>> },
+    /// Its request waits for a server of this login: of this replica, or of the primary.
+    Queued {
+        cancelled: bool,
+        waker: Option<Waker>,
+        login: Arc<Login>,
+        replica: Option<Box<HostPort>>,
+    },
     /// Its request is on several shards, by a session on each.
     Spread { cancelled: bool, waker: Option<Waker> },
     /// Its request is on a server, behind one of ours which must not be hit: a cancel waits until
@@ -307,8 +314,10 @@ impl Seat {
 
     /// Where and for how long the client's request waits for a server, if it does.
     pub fn queued(&self) -> Option<Queued> {
-        let Place::Queued { replica, .. } = &*self.place.lock() else { return None };
-        Some(Queued { waited: self.asked_ago(), replica: replica.as_deref().cloned() })
+        let place = self.place.lock();
+        let Place::Queued { login, replica, .. } = &*place else { return None };
+        let (login, replica) = (Arc::clone(login), replica.as_deref().cloned());
+        Some(Queued { waited: self.asked_ago(), login, replica })
     }
 
     /// The server that the client has, by its key.
@@ -340,11 +349,11 @@ impl Seat {
         self.statements.load(Ordering::Relaxed) as usize
     }
 
-    /// The client's request waits for a server from now on: of this replica, or of the primary.
-    pub fn queue(&self, replica: Option<&HostPort>) {
+    /// The client's request waits for a server of this login from now on, at this replica or the primary.
+    pub fn queue(&self, login: &Arc<Login>, replica: Option<&HostPort>) {
         self.asked(Instant::now());
-        let replica = replica.cloned().map(Box::new);
-        *self.place.lock() = Place::Queued { cancelled: false, waker: None, replica };
+        let (login, replica) = (Arc::clone(login), replica.cloned().map(Box::new));
+        *self.place.lock() = Place::Queued { cancelled: false, waker: None, login, replica };
     }
 
     /// The client's request is on several shards from now on, by sessions that have seats of their own.
@@ -492,7 +501,6 @@ impl Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::card::Login;
     use crate::net::peer::Peer;
     use crate::net::socket::Address;
 
@@ -631,7 +639,7 @@ mod tests {
     async fn wrong_secret_does_nothing() {
         let cancels = cancels();
         let seat = seat(&cancels, 0);
-        seat.queue(None);
+        seat.queue(&seat.card().login, None);
         let polled = |seat: &Seat| seat.poll_cancelled(&mut Context::from_waker(Waker::noop()));
         for secret in [vec![], vec![0; 3], vec![0; 5]] {
             cancels.cancel(&CancelRequest { pid: seat.pid(), secret }).await;

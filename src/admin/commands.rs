@@ -122,8 +122,9 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "SHOW WAITING",
-        help: "Clients that wait for a server, and since when; their pool, who has had one of its \
-               servers for longest, what that does, and the form of its last statement.",
+        help: "Clients that wait for a server, and since when; the pool that they wait at, be it of a \
+               replica or of a shard, who has had one of its servers for longest, what that does, and \
+               the form of its last statement.",
         role: Role::Stats,
         answer: Answer::Table(waiting::WAITING, waiting::waiting),
     },

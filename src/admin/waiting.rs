@@ -37,6 +37,8 @@ pub(super) static WAITING: &[Column] = &[
     ("holder_reason", Text),
     ("holder_state", Text),
     ("holder_statement", Text),
+    // Where the pool is: a replica, or a shard, if it is not the database's own.
+    ("pool", Text),
 ];
 
 /// Those who have waited for longest come first.
@@ -47,10 +49,10 @@ pub(super) fn waiting(registry: &dyn Registry) -> Vec<Row> {
     let waits = seats.values().filter_map(|seat| Some((seat.queued()?, seat)));
     let mut waits: Vec<_> = waits.collect();
     waits.sort_by_key(|(queued, seat)| (Reverse(queued.waited), seat.pid()));
-    let row = |(Queued { waited, replica }, seat): (Queued, &Arc<Seat>)| {
+    let row = |(Queued { waited, login, replica }, seat): (Queued, &Arc<Seat>)| {
         let mut row = client(seat);
         row.extend([seconds(waited), micros(waited)]);
-        let Login { database, user } = &*seat.card().login;
+        let Login { database, user } = &*login;
         let name = PoolName { database: database.clone(), user: user.clone(), replica };
         let pool = pools.get(&name);
         let count = |count: Option<usize>| count.map_or(Value::Null, number);
@@ -65,6 +67,7 @@ pub(super) fn waiting(registry: &dyn Registry) -> Vec<Row> {
         row.push(longest.map_or(Value::Null, |holder| seconds(holder.held)));
         row.push(holder.map_or(Value::Null, |seat| reason(seat)));
         row.extend(activity(holder.and_then(|seat| server_of(seat, &servers))));
+        row.push(text(name.place()));
         row
     };
     waits.into_iter().map(row).collect()

@@ -1,10 +1,10 @@
 //! The figures that the console and the metrics ask for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use super::crowd::{Crowd, Owners};
 use super::explain::{Circumstances, Explainer, explain};
 use super::{App, Stage as AppStage, shards};
 use crate::admin::{
@@ -14,12 +14,11 @@ use crate::admin::{
 use crate::alerts::Shown;
 use crate::cancel::{Cancelling, Seat, Stage};
 use crate::catalog;
-use crate::client::card::Login;
 use crate::config::{Config, TransactionRouting};
 use crate::events::Event;
 use crate::http::Pages;
 use crate::notify;
-use crate::pool::{Holder, PoolName, Snapshot};
+use crate::pool::{Holder, PoolName};
 use crate::route::Session;
 use crate::route::decisions::Decisions;
 use crate::server::card::ServerCard;
@@ -39,52 +38,38 @@ impl Registry for App {
     }
 
     fn pools(&self) -> Vec<PoolFigures> {
-        let seats = self.clients();
-        let mut clients: HashMap<&Login, (usize, usize)> = HashMap::new();
-        for seat in &seats {
-            let (count, pinned) = clients.entry(&seat.card().login).or_default();
-            *count += 1;
-            *pinned += usize::from(seat.pinned().is_some());
-        }
         let mut cancels = self.house.cancels.under_way();
+        let owners = Owners::of(&cancels, || self.servers());
+        let mut crowd = Crowd::default();
         let mut figures = Vec::new();
         for tenancy in self.tenancies.list() {
-            let (mut clients, mut clients_pinned) =
-                clients.get(&*tenancy.login).copied().unwrap_or_default();
-            let pools = tenancy.pools().map(|pool| (pool, pool.snapshot()));
-            let pools: Vec<_> = pools.collect();
-            // Those who are at replicas are no clients of the primary's pool.
-            let there = |own: &Snapshot| own.waiting + own.active;
-            let elsewhere: usize = pools.iter().skip(1).map(|(_, own)| there(own)).sum();
-            clients = clients.saturating_sub(elsewhere);
-            for (pool, snapshot) in pools {
-                let at_replica = pool.name().replica.is_some();
+            for pool in tenancy.pools() {
+                let (name, snapshot) = (pool.name(), pool.snapshot());
+                let at_replica = name.replica.is_some();
                 let address = pool.connector().target().address;
                 // Each is counted once: one that waits where the primary is.
-                let own = cancels.extract_if(.., |cancel| {
-                    let here = cancel.server.as_ref().map_or(!at_replica, |(at, _)| *at == address);
-                    here && cancel.login == tenancy.login
+                let own = cancels.extract_if(.., |cancel| match &cancel.server {
+                    Some(server) => server.0 == address && owners.is_of(cancel, server, name),
+                    None => !at_replica && cancel.login == tenancy.login,
                 });
                 let cancels = cancel_figures(own);
                 // Replicas that nobody has read from are not worth a row.
                 if at_replica && snapshot.open() + snapshot.waiting + snapshot.opening == 0 {
                     continue;
                 }
+                crowd.hold(figures.len(), pool.holders());
                 figures.push(PoolFigures {
-                    name: pool.name().clone(),
+                    name: name.clone(),
                     mode: tenancy.terms.mode,
                     size: pool.settings().size,
-                    // Clients and pool were not read at the same moment.
-                    clients_active: match at_replica {
-                        true => snapshot.active,
-                        false => clients.saturating_sub(snapshot.waiting),
-                    },
-                    clients_pinned: std::mem::take(&mut clients_pinned),
+                    clients_active: 0,
+                    clients_pinned: 0,
                     cancels,
                     snapshot,
                 });
             }
         }
+        crowd.count(&self.clients(), &mut figures);
         figures.sort_by(|a, b| a.name.cmp(&b.name));
         figures
     }

@@ -135,7 +135,7 @@ impl Session {
         let (pool, role) = (self.aimed_pool(), self.aimed_role());
         let deadline = self.tenancy.terms.query_wait_timeout.map(|limit| started + limit);
         let mut notice = self.tenancy.terms.query_wait_notify.map(|after| started + after);
-        self.seat.queue(pool.name().replica.as_ref());
+        self.seat.queue(&self.tenancy.login, pool.name().replica.as_ref());
         let mut waiting = Turn::new(&pool, self.wish(), self.budget());
         let mut alarm = pin!(sleep_until(earlier(notice, deadline)));
         let waited = loop {

@@ -8,6 +8,7 @@ mod copies;
 mod definitions;
 mod differential;
 mod exact;
+mod figures;
 mod hints;
 mod messages;
 mod sessions;
