@@ -69,6 +69,9 @@ pub enum SteerError {
     /// There is no pause to end.
     #[error("pooler is not paused/suspended")]
     NotPaused,
+    /// There is no pause of this database itself.
+    #[error("database is not paused itself: {0}")]
+    DatabaseNotPaused(String),
     /// The new configuration is not valid; why.
     #[error("RELOAD failed, see logs for additional details")]
     Reload(String),
@@ -107,7 +110,7 @@ impl SteerError {
             Self::Set(_) | Self::NoNumber => "22023",
             Self::NoClient | Self::NoAlert(_) | Self::NoHost(_) => "42704",
             Self::NeedsRestart(_) => "55P02",
-            Self::NotPaused | Self::NotSilenced(_) => "55000",
+            Self::NotPaused | Self::DatabaseNotPaused(_) | Self::NotSilenced(_) => "55000",
             Self::Ending => "57P01",
         }
     }

@@ -56,11 +56,11 @@ impl App {
             }
             Order::Resume(database) => {
                 let database = self.known(database)?;
-                if !self.tenancies.is_paused(database.as_deref()) {
-                    return Err(SteerError::NotPaused);
+                match (self.set_paused(database.as_deref(), false), database) {
+                    (true, _) => Ok(Vec::new()),
+                    (false, None) => Err(SteerError::NotPaused),
+                    (false, Some(database)) => Err(SteerError::DatabaseNotPaused(database)),
                 }
-                self.set_paused(database.as_deref(), false);
-                Ok(Vec::new())
             }
             Order::Reconnect(database) => {
                 let tenancies = self.tenancies_of(database)?;
@@ -105,9 +105,10 @@ impl App {
     }
 
     /// Pauses or resumes a database, or all of them.
-    pub(super) fn set_paused(&self, database: Option<&str>, paused: bool) {
-        self.tenancies.set_paused(database, paused);
+    pub(super) fn set_paused(&self, database: Option<&str>, paused: bool) -> bool {
+        let was = self.tenancies.set_paused(database, paused);
         self.house.hub.look();
+        was
     }
 
     /// Waits until no pool of a paused database has a server.

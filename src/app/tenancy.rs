@@ -203,26 +203,36 @@ impl Tenancies {
 
     // --- what operators want ---------------------------------------------------------------
 
-    /// Pauses or resumes a database, or all of them, for pools that there are and that come.
-    pub(super) fn set_paused(&self, database: Option<&str>, paused: bool) {
+    /// Pauses or resumes a database, or all of them, for pools that there are and that come. Whether there was
+    /// such a pause to end: one of all, or of a database with this one, is another.
+    pub(super) fn set_paused(&self, database: Option<&str>, paused: bool) -> bool {
         let mut book = self.book.lock();
+        let was = database.map_or(book.all_paused, |name| book.paused.contains(name));
+        if !paused && !was {
+            return false;
+        }
         match (database, paused) {
             (None, _) => {
                 (book.all_paused, book.suspended) = (paused, false);
                 book.paused.clear();
             }
             (Some(name), true) => drop(book.paused.insert(name.to_owned())),
-            (Some(name), false) => drop(book.paused.remove(name)),
+            (Some(name), false) => {
+                let Book { paused, setup, .. } = &mut *book;
+                paused.retain(|other| !belongs(&setup.config, other, name));
+            }
         }
         // Under the lock: a pool that is being made is seen here, or sees the mark itself.
         let config = &book.setup.config;
         for tenancy in book.known.values() {
             if database.is_none_or(|name| belongs(config, &tenancy.login.database, name)) {
+                let paused = book.is_paused(&tenancy.login.database);
                 for pool in tenancy.pools() {
                     if paused { pool.pause() } else { pool.resume() }
                 }
             }
         }
+        true
     }
 
     /// Whether a database is paused, or all of them are.

@@ -98,6 +98,18 @@ async fn pause_waits_for_transactions_and_holds_requests_until_resume() {
     let vain = psql(&console, "PAUSE nothing").stderr;
     assert!(vain.contains("no such database: nothing"), "{vain}");
 
+    // A pause of all is ended for all, and one of a database for that.
+    for (pause, wrong, resume) in
+        [("PAUSE", "RESUME shop", "RESUME"), ("PAUSE shop", "RESUME", "RESUME shop")]
+    {
+        psql_rows(&console, pause);
+        let vain = psql(&console, wrong).stderr;
+        assert!(vain.contains("not paused"), "{pause}; {wrong}: {vain}");
+        assert_eq!(psql_rows(&console, "SHOW DATABASES").split('|').nth(15), Some("1"));
+        psql_rows(&console, resume);
+        assert_eq!(psql_rows(&console, "SHOW DATABASES").split('|').nth(15), Some("0"));
+    }
+
     // The same by the name that scripts for an update use, for all.
     psql_rows(&console, "SUSPEND");
     let suspended = "active|no\npaused|no\nsuspended|yes";
