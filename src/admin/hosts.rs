@@ -30,6 +30,7 @@ pub(super) static REPLICAS: &[Column] = &[
     ("readers", Integer),
     ("weight", Integer),
     ("eligible", Text),
+    ("banned_until", Text),
 ];
 
 pub(super) fn replicas(registry: &dyn Registry) -> Vec<Row> {
@@ -42,6 +43,7 @@ pub(super) fn replicas(registry: &dyn Registry) -> Vec<Row> {
             eligible(&host, config.max_lag(database, None), now)
         });
         let lag = host.lag(now);
+        let banned = host.banned_until.map(|until| time + until.saturating_duration_since(now));
         let fresh = lag.and_then(|lag| time.checked_sub(lag));
         vec![
             text(database),
@@ -64,6 +66,7 @@ pub(super) fn replicas(registry: &dyn Registry) -> Vec<Row> {
                 (Eligible::Yes, _) => "yes",
                 (Eligible::No(why), _) => why,
             }),
+            banned.map_or(Value::Null, |until| text(utc(until))),
         ]
     };
     registry.hosts().into_iter().map(row).collect()
@@ -85,12 +88,12 @@ pub const LAGS: &str = "no: lag";
 pub fn eligible(host: &HostFigures, max_lag: Option<Duration>, now: Instant) -> Eligible {
     let lag = host.lag(now);
     match (host.standing, host.state) {
-        (Standing::Equal, _) => Eligible::Yes,
         (Standing::Primary, _) => Eligible::No("no: primary"),
         (Standing::Slighted, _) => Eligible::No("no: second primary"),
         (_, State::Down) => Eligible::No("no: down"),
         _ if host.banned_until.is_some() => Eligible::No("no: banned"),
         _ if host.circuit == Some(Circuit::Open) => Eligible::No("no: breaker"),
+        (Standing::Equal, _) => Eligible::Yes,
         (Standing::Unknown, _) | (_, State::Unknown) => Eligible::No("no: unknown"),
         _ => match (lag, max_lag) {
             (None, _) => Eligible::No("no: lag unknown"),
@@ -100,17 +103,23 @@ pub fn eligible(host: &HostFigures, max_lag: Option<Duration>, now: Instant) -> 
     }
 }
 
+/// The gauge that hosts of databases with a single one have, too.
+const UP: &str = "pgweir_host_up";
+
 /// One sample per host, where it has the figure.
 type HostGauge = (&'static str, &'static str, fn(&HostFigures, Instant) -> Option<f64>);
 
 #[expect(clippy::cast_precision_loss, reason = "bytes far below 2^52")]
 static GAUGES: &[HostGauge] = &[
-    ("pgweir_host_up", "Whether the host answers.", |host, _| {
-        Some(f64::from(u8::from(host.state == State::Up)))
-    }),
-    ("pgweir_host_left_out", "Whether the host is left out for its errors.", |host, _| {
-        Some(f64::from(u8::from(host.circuit? != Circuit::Closed)))
-    }),
+    (UP, "Whether the host answers.", |host, _| Some(f64::from(u8::from(host.state == State::Up)))),
+    (
+        "pgweir_host_left_out",
+        "Whether the host is left out for its errors, or by BAN.",
+        |host, _| {
+            let is_open = host.circuit? != Circuit::Closed;
+            Some(f64::from(u8::from(is_open || host.banned_until.is_some())))
+        },
+    ),
     (
         "pgweir_replica_lag_seconds",
         "How long ago the replica had everything; missing where that is not known.",
@@ -133,6 +142,7 @@ pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
             page.sample("pgweir_host_role", &labels, u8::from(standing == host.standing));
         }
     }
+    let outages = registry.outages();
     for (name, help, value) in GAUGES {
         page.head(name, help);
         for (database, host) in &hosts {
@@ -141,5 +151,17 @@ pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
                 page.sample(name, &[("database", &**database), ("host", &*at)], value);
             }
         }
+        if *name == UP {
+            for seen in &outages {
+                let Some(at) = seen.at.as_ref().map(ToString::to_string) else { continue };
+                let labels = [("database", &*seen.database), ("host", &*at)];
+                page.sample(name, &labels, u8::from(seen.is_up));
+            }
+        }
+    }
+    let name = "pgweir_database_up";
+    page.head(name, "Where no primary is sought: whether anybody is there; missing if not known.");
+    for seen in &outages {
+        page.sample(name, &[("database", &*seen.database)], u8::from(seen.is_up));
     }
 }

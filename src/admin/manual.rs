@@ -39,7 +39,7 @@ pub fn markdown() -> String {
          `http_listen` serves `/` (a page for people: who waits and because of whom, pools, hosts with their \
          lag, pins, alerts; it reads itself again and shows no statements), `/metrics` ([Prometheus](metrics.md)), `/livez` (the process runs) and `/readyz` \
          (503, and why, once it is stopping, after DRAIN, \
-         and while every database that there is has had no primary for failover_timeout).\n",
+         and while every database that there is has had no primary, or nobody at its hosts, for failover_timeout).\n",
     );
     out
 }

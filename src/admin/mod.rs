@@ -33,7 +33,8 @@ pub use self::console::{Console, Consoles};
 pub use self::hosts::{Eligible, LAGS, eligible};
 pub use self::order::{Haste, Order, Outcome, Override, SteerError, Steered};
 pub use self::registry::{
-    CancelFigures, Explaining, Explanation, HostCapacity, Marks, Measuring, PoolFigures, Registry,
+    CancelFigures, Explaining, Explanation, HostCapacity, Marks, Measuring, PoolFigures, Reach,
+    Registry,
 };
 pub use self::waiting::{Hold, longest_holds};
 use crate::config::General;

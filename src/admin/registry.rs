@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
+
 use super::console::Consoles;
 use super::order::{Order, Steered};
 use crate::alerts::Shown;
@@ -36,6 +38,12 @@ pub trait Registry: Send + Sync + 'static {
     /// Every client that is logged in, consoles apart, in no order; with them the sessions that run
     /// parts of their requests on several shards.
     fn clients(&self) -> Vec<Arc<Seat>>;
+    /// Those of them that are clients.
+    fn own_clients(&self) -> Vec<Arc<Seat>> {
+        let mut seats = self.clients();
+        seats.retain(|seat| !seat.card().is_leg);
+        seats
+    }
     /// How many clients are logged in.
     fn client_count(&self) -> usize {
         self.clients().iter().filter(|seat| !seat.card().is_leg).count()
@@ -66,6 +74,8 @@ pub trait Registry: Send + Sync + 'static {
     fn listeners(&self) -> Vec<notify::Figures>;
     /// Every host of every database that has several, in their order.
     fn hosts(&self) -> Vec<(String, HostFigures)>;
+    /// Whether there is anybody at the hosts of the other databases, as far as that is known.
+    fn outages(&self) -> Vec<Reach>;
     /// What is known of the names in each database with several hosts.
     fn catalogs(&self) -> Vec<catalog::Figures>;
     /// What is kept of texts.
@@ -94,6 +104,21 @@ pub trait Registry: Send + Sync + 'static {
     fn explain(self: Arc<Self>, database: String, text: Vec<u8>) -> Explaining;
     /// Carries an order out.
     fn steer(self: Arc<Self>, order: Order) -> Steered;
+}
+
+/// Whether there is anybody at the hosts of a database where no primary is sought.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// The database.
+    pub database: String,
+    /// Its host, where it has a single one.
+    pub at: Option<HostPort>,
+    /// A server of it is there; else the last attempt to connect found nobody, and none is left.
+    pub is_up: bool,
+    /// Since when.
+    pub since: Instant,
+    /// Why it is not up.
+    pub error: Option<String>,
 }
 
 /// Hosts that are being asked.

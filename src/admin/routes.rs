@@ -3,14 +3,15 @@
 use super::commands::{Column, Row};
 use super::metrics::Page;
 use super::registry::Registry;
-use super::tables::{number, text};
-use crate::wire::reply::ColumnType::{Integer, Text};
+use super::tables::text;
+use crate::wire::reply::ColumnType::{Numeric, Text};
+use crate::wire::reply::Value;
 
 pub(super) static ROUTES: &[Column] = &[
     ("database", Text),
     ("target", Text),
     ("reason", Text),
-    ("requests", Integer),
+    ("requests", Numeric),
     ("meaning", Text),
 ];
 
@@ -22,7 +23,7 @@ pub(super) fn routes(registry: &dyn Registry) -> Vec<Row> {
                 text(database.as_str()),
                 text(reason.role().name()),
                 text(reason.name()),
-                number(usize::try_from(count).unwrap_or(usize::MAX)),
+                Value::Numeric(count),
                 text(reason.text()),
             ]);
         }

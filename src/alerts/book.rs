@@ -1,10 +1,10 @@
 //! Which alerts are raised.
 //!
 //! One alert is pending while its value is past the threshold, and is raised when it has been so
-//! for the condition's duration: whatever comes back before that starts anew. It is resolved when
+//! for the condition's duration: whatever comes back before that starts anew, and what is not known in between does not. It is resolved when
 //! the value has been back by more than the hysteresis for `resolve_after`; in between it stays as it
-//! is. A value that is not known changes nothing for what is raised. What is resolved is kept for an
-//! hour, for people.
+//! is. A value that is not known changes nothing. What is resolved is kept for an hour, for people, as long as
+//! there is place: what is to be seen now comes first.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -131,6 +131,8 @@ impl Stage {
         match (before, seen) {
             (None | Some(Self::Resolved { .. }), Seen::Past) => Some(raised(now)),
             (Some(Self::Pending(since)), Seen::Past) => Some(raised(since)),
+            // It may be what keeps it from being known.
+            (Some(Self::Pending(_)), Seen::Unknown) => before,
             (None | Some(Self::Pending(_)), _) => None,
             (Some(Self::Raised { since, back }), Seen::Back) => {
                 let back = back.unwrap_or(now.at);
@@ -181,23 +183,55 @@ impl Book {
     pub fn look(&mut self, now: Moment, readings: &[Reading], settings: &Alerts) -> Vec<Notice> {
         self.silences.retain(|_, silence| silence.until.is_none_or(|until| until > now.at));
         let mut changes = Vec::new();
-        let mut turned_away = false;
+        // Who finds no place need not look for one again, and neither need what is as bad.
+        let mut turned_away: Option<Severity> = None;
         for reading in readings {
             for severity in Severity::ALL {
                 let Some(threshold) = reading.condition.threshold(settings, severity) else {
                     continue;
                 };
-                let full = self.count >= settings.max_alerts;
-                turned_away |=
-                    self.read(now, reading, (severity, threshold), settings, full, &mut changes);
+                let full = self.count >= settings.max_alerts
+                    && (turned_away.is_some_and(|worst| severity <= worst)
+                        || self.is_new(reading, severity)
+                            && is_past(reading, threshold, settings)
+                            && !self.makes_room(severity));
+                if self.read(now, reading, (severity, threshold), settings, full, &mut changes) {
+                    turned_away = turned_away.max(Some(severity));
+                }
             }
         }
         self.sweep(now, &mut changes);
-        if turned_away && !self.overflows {
+        if turned_away.is_some() && !self.overflows {
             tracing::warn!("there are more alerts than max_alerts: some are not seen");
         }
-        self.overflows = turned_away;
+        self.overflows = turned_away.is_some();
         changes
+    }
+
+    /// Whether there is nothing of this alert yet.
+    fn is_new(&self, reading: &Reading, severity: Severity) -> bool {
+        let entries = self.entries.get(&(reading.condition.name, severity));
+        !entries.is_some_and(|entries| entries.contains_key(&reading.about))
+    }
+
+    /// Forgets something for one of this severity: what was resolved first of all, then what is only
+    /// pending and not as bad; `false` where there is neither.
+    fn makes_room(&mut self, severity: Severity) -> bool {
+        let rank = |of: Severity, entry: &Entry| match entry.stage {
+            Stage::Resolved { at, .. } => Some((false, at.at)),
+            Stage::Pending(since) if of < severity => Some((true, since.at)),
+            Stage::Pending(_) | Stage::Raised { .. } => None,
+        };
+        let all = self.entries.iter().flat_map(|(key, entries)| {
+            entries.iter().filter_map(|(about, entry)| Some((rank(key.1, entry)?, *key, about)))
+        });
+        let Some((_, key, about)) = all.min().map(|(rank, key, about)| (rank, key, about.clone()))
+        else {
+            return false;
+        };
+        let gone = self.entries.get_mut(&key).and_then(|entries| entries.remove(&about));
+        self.count -= usize::from(gone.is_some());
+        true
     }
 
     /// Takes in one reading; whether there is no place for it.
@@ -343,6 +377,11 @@ impl Book {
     pub fn unsilence(&mut self, name: &str) -> bool {
         self.silences.remove(name).is_some()
     }
+}
+
+fn is_past(reading: &Reading, threshold: f64, settings: &Alerts) -> bool {
+    let seen = reading.value.map(|value| seen(reading.condition, value, threshold, settings));
+    seen == Some(Seen::Past)
 }
 
 fn seen(condition: &Condition, value: f64, threshold: f64, settings: &Alerts) -> Seen {

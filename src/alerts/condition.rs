@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Severity;
 use crate::config::{Alerts, ByteSize};
+use crate::traffic::FAILURES;
 
 /// Something that may be worth an alert.
 #[derive(Debug)]
@@ -226,10 +227,11 @@ pub static REPLICAS_OUT: Condition = Condition {
     },
 };
 
-/// Of a database with several hosts.
+/// Of a database.
 pub static NO_PRIMARY: Condition = Condition {
     name: "no_primary",
-    help: "none of its several hosts is the primary",
+    help: "none of its several hosts is the primary; or, where no primary is sought, the last attempt to \
+           connect found nobody and no server is left",
     of: "database",
     unit: Unit::Flag,
     sense: Sense::AtLeast,
@@ -237,7 +239,10 @@ pub static NO_PRIMARY: Condition = Condition {
     lasts: |alerts| alerts.no_primary_for.unwrap_or_default(),
     keys: &["no_primary_for"],
     expression: |_| {
-        format!("(sum by (database) (pgweir_host_role{{role=\"primary\"}}) == 0) {UNLESS_EQUAL}")
+        format!(
+            "(sum by (database) (pgweir_host_role{{role=\"primary\"}}) == 0) {UNLESS_EQUAL} or \
+             pgweir_database_up == 0"
+        )
     },
 };
 
@@ -361,11 +366,15 @@ pub static HOLDER: Condition = Condition {
     expression: |_| "pgweir_longest_hold_seconds >= {}".to_owned(),
 };
 
+/// Requests below which no share of errors says anything.
+pub const REQUESTS_MIN: u64 = 100;
+
 /// Of the process.
 pub static ERROR_RATE: Condition = Condition {
     name: "error_rate",
-    help: "errors that clients were told of, those of their own making apart, in a hundred requests of \
-           the last minute; 0 with fewer than 100 requests",
+    help: "requests of the last minute, in a hundred, whose clients were told that they could not be \
+           served (SQLSTATE 08, 28, 53, 57P, 58, XX; errors of the request itself do not count); 0 with \
+           fewer than 100 requests and such errors",
     of: "process",
     unit: Unit::Percent,
     sense: Sense::AtLeast,
@@ -373,10 +382,14 @@ pub static ERROR_RATE: Condition = Condition {
     lasts: |alerts| alerts.error_rate_for,
     keys: &["error_rate_warning", "error_rate_critical", "error_rate_for"],
     expression: |_| {
-        "(100 * sum by (instance) (rate(pgweir_errors_total{side!=\"client\"}[1m])) / \
-         sum by (instance) (rate(pgbouncer_stats_totals_queries_pooled_total[1m])) >= {}) \
-         and sum by (instance) (increase(pgbouncer_stats_totals_queries_pooled_total[1m])) >= 100"
-            .to_owned()
+        // What is refused is not answered: in an outage there are errors and no requests.
+        let states = FAILURES.join("|");
+        let errors = format!(
+            "sum by (instance) (increase(pgweir_errors_total{{side!=\"client\",sqlstate=~\"({states}).*\"}}[1m]))"
+        );
+        let requests =
+            "sum by (instance) (increase(pgbouncer_stats_totals_queries_pooled_total[1m]))";
+        format!("100 * {errors} / (({requests} > {errors} or {errors}) >= {REQUESTS_MIN}) >= {{}}")
     },
 };
 

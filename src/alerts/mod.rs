@@ -22,7 +22,7 @@ pub use self::book::{Book, Shown, State};
 pub use self::condition::{
     CERTIFICATE, CLIENT_LIMIT, CLIENTS_WAITING, ERROR_RATE, HOLDER, HOST_DOWN, LONGEST_WAIT,
     NO_PRIMARY, POOL_SATURATED, RELOAD_FAILED, REPLICA_LAG, REPLICA_LAG_BYTES, REPLICA_LAG_UNKNOWN,
-    REPLICAS_OUT, ROLE_FLAPPING, TWO_PRIMARIES, WAIT_P95,
+    REPLICAS_OUT, REQUESTS_MIN, ROLE_FLAPPING, TWO_PRIMARIES, WAIT_P95,
 };
 pub use self::condition::{CONDITIONS, Condition, Sense, Thresholds, Unit};
 pub use self::documents::{markdown, rules};

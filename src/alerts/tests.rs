@@ -91,6 +91,15 @@ fn what_is_not_known_raises_nothing_and_resolves_nothing() {
 }
 
 #[test]
+fn lag_that_is_known_only_now_and_then_is_raised() {
+    let gaps: Vec<_> = (0..20).map(|n| (n % 3 == 0).then_some(12.0)).collect();
+    check(&gaps, &["warning raised at 6"]);
+    let mut back = vec![Some(12.0), None, Some(0.0), None];
+    back.extend([Some(12.0), None, None, Some(12.0)]);
+    check(&back, &[]);
+}
+
+#[test]
 fn what_is_gone_or_turned_off_is_resolved_at_once_and_shown_for_an_hour() {
     let mut settings = Alerts { replica_lag_for: Duration::ZERO, ..Alerts::default() };
     let (mut book, mut clock) = (Book::default(), Clock::new());
@@ -123,6 +132,36 @@ fn alerts_are_bounded_and_a_place_is_free_again() {
     book.look(clock.now(), &three[1..], &settings);
     let shown: Vec<_> = book.shown().into_iter().map(|shown| shown.key.about).collect();
     assert_eq!(shown, ["b", "c"]);
+}
+
+#[test]
+fn what_is_wrong_now_takes_the_places_of_what_was_and_of_what_is_less() {
+    let settings = Alerts { max_alerts: 2, ..Alerts::default() };
+    let (mut book, mut clock) = (Book::default(), Clock::new());
+    let down = |about: &str, value: f64| {
+        let detail = String::new();
+        Reading { condition: &NO_PRIMARY, about: about.to_owned(), value: Some(value), detail }
+    };
+    let mut look = |readings: &[Reading], seconds: u64| {
+        for _ in 0..seconds {
+            clock.passed += Duration::from_secs(1);
+            book.look(clock.now(), readings, &settings);
+        }
+        let shown = book.shown().into_iter();
+        shown.map(|shown| format!("{} {}", shown.key.about, shown.state.name())).collect::<Vec<_>>()
+    };
+    // Warnings that are pending give way to what is critical.
+    let lags = ["a", "b", "c"].map(|about| lag(about, Some(12.0)));
+    assert_eq!(look(&lags, 1), ["a pending", "b pending"]);
+    let mut all = lags.to_vec();
+    all.push(down("shop", 1.0));
+    assert_eq!(look(&all, 6), ["shop raised", "b raised"]);
+    // What is raised does not.
+    all.push(down("work", 1.0));
+    assert_eq!(look(&all, 6), ["shop raised", "b raised"]);
+    // What was resolved does.
+    assert_eq!(look(&[down("shop", 1.0)], 1), ["shop raised", "b resolved"]);
+    assert_eq!(look(&[down("shop", 1.0), lag("c", Some(12.0))], 1), ["shop raised", "c pending"]);
 }
 
 #[test]
@@ -175,10 +214,10 @@ fn receiver_that_was_away_is_told_how_everything_stands_and_each_thing_once() {
     assert!(mailbox.due()[0].resolved.is_some());
     put(&mut mailbox, &mut book, 12.0, 10);
     let due = mailbox.due();
-    assert_eq!((due.len(), due[0].resolved), (1, None));
+    assert_eq!((due.len(), due[0].resolved.is_some(), due[1].resolved), (2, true, None));
     mailbox.delivered(&due);
     assert_eq!(mailbox.due(), []);
-    assert_eq!(mailbox.known(), due);
+    assert_eq!(mailbox.known(), due[1..]);
     put(&mut mailbox, &mut book, 12.0, 10);
     assert_eq!(mailbox.due(), []);
     put(&mut mailbox, &mut book, 0.0, 20);
@@ -186,6 +225,48 @@ fn receiver_that_was_away_is_told_how_everything_stands_and_each_thing_once() {
     assert!(due[0].resolved.is_some());
     mailbox.delivered(&due);
     assert_eq!((mailbox.due(), mailbox.known()), (vec![], vec![]));
+}
+
+#[test]
+fn end_that_a_receiver_has_not_heard_of_is_told_before_what_was_raised_since() {
+    let (mut book, mut clock) = (Book::default(), Clock::new());
+    let mut mailbox = Mailbox::default();
+    let mut put = |mailbox: &mut Mailbox, value: f64, seconds: u64| {
+        let (raised, changes) = after(&mut book, &mut clock, value, seconds);
+        mailbox.put(&raised, &changes, 1000);
+    };
+    let told = |mailbox: &Mailbox| {
+        let due = mailbox.due().into_iter();
+        let epoch = SystemTime::UNIX_EPOCH;
+        let word = |notice: Notice| {
+            let since = notice.since.duration_since(epoch).unwrap().as_secs();
+            format!("{since} {}", if notice.resolved.is_some() { "resolved" } else { "raised" })
+        };
+        due.map(word).collect::<Vec<_>>()
+    };
+    put(&mut mailbox, 12.0, 10);
+    let first = told(&mailbox)[0].split(' ').next().unwrap().to_owned();
+    mailbox.delivered(&mailbox.due());
+    // It ends and is raised again, twice, while nobody is there.
+    put(&mut mailbox, 0.0, 20);
+    put(&mut mailbox, 12.0, 10);
+    put(&mut mailbox, 0.0, 20);
+    put(&mut mailbox, 12.0, 10);
+    let due = told(&mailbox);
+    assert_eq!(due.len(), 2, "{due:?}");
+    assert_eq!(due[0], format!("{first} resolved"));
+    assert!(due[1].ends_with(" raised"), "{due:?}");
+    mailbox.delivered(&mailbox.due());
+    assert_eq!((told(&mailbox).len(), mailbox.known().len()), (0, 1));
+    put(&mut mailbox, 0.0, 20);
+    assert_eq!(told(&mailbox).len(), 1);
+    mailbox.delivered(&mailbox.due());
+    // Nobody has heard of it: its end is told, and that it is raised again.
+    put(&mut mailbox, 12.0, 10);
+    put(&mut mailbox, 0.0, 20);
+    put(&mut mailbox, 12.0, 10);
+    let states: Vec<_> = mailbox.due().iter().map(|notice| notice.resolved.is_some()).collect();
+    assert_eq!(states, [true, false]);
 }
 
 #[test]

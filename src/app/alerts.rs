@@ -2,8 +2,10 @@
 
 mod body;
 mod command;
+mod outages;
 mod outlet;
 mod readings;
+mod turns;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
+use self::outages::Outages;
 use self::outlet::{Outlet, Way};
 use self::readings::Past;
 use super::App;
@@ -27,6 +30,7 @@ pub(super) struct Alerts {
     book: Mutex<Book>,
     past: Mutex<Past>,
     reload_failed: Mutex<Option<String>>,
+    outages: Outages,
     webhook: Outlet,
     command: Outlet,
 }
@@ -37,6 +41,7 @@ impl Default for Alerts {
             book: Mutex::default(),
             past: Mutex::default(),
             reload_failed: Mutex::default(),
+            outages: Outages::default(),
             webhook: Outlet::new(Way::Webhook),
             command: Outlet::new(Way::Command),
         }
@@ -51,6 +56,11 @@ impl Alerts {
     /// What there is to show.
     pub(super) fn shown(&self) -> Vec<Shown> {
         self.book.lock().shown()
+    }
+
+    /// Whether hosts that nobody looks at are there.
+    pub(super) fn outages(&self) -> &Outages {
+        &self.outages
     }
 
     /// How the last reload went: why it has failed, if it has.
@@ -88,6 +98,7 @@ impl App {
     pub(super) async fn watch_alerts(self: Arc<Self>) {
         loop {
             sleep(LOOK_EVERY).await;
+            self.look_for_outages();
             self.look_for_alerts();
         }
     }

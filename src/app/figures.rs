@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use super::crowd::{Crowd, Owners};
+use super::crowd::{self, Crowd, Owners};
 use super::explain::{Circumstances, Explainer, explain};
 use super::{App, Stage as AppStage, shards};
 use crate::admin::{
-    CancelFigures, Consoles, Explaining, Explanation, Marks, Measuring, Order, PoolFigures,
+    CancelFigures, Consoles, Explaining, Explanation, Marks, Measuring, Order, PoolFigures, Reach,
     Registry, Steered, metrics, page,
 };
 use crate::alerts::Shown;
@@ -70,6 +70,8 @@ impl Registry for App {
             }
         }
         crowd.count(&self.clients(), &mut figures);
+        let spare = figures.len().saturating_sub(self.config().general.max_metrics_users);
+        crowd::forget_idle(&mut figures, spare);
         figures.sort_by(|a, b| a.name.cmp(&b.name));
         figures
     }
@@ -156,6 +158,10 @@ impl Registry for App {
         let mut hosts = self.topologies.figures();
         hosts.extend(self.setup().balances.figures());
         hosts
+    }
+
+    fn outages(&self) -> Vec<Reach> {
+        self.alerts.outages().list()
     }
 
     fn catalogs(&self) -> Vec<catalog::Figures> {
@@ -287,11 +293,14 @@ impl Pages for App {
         } else if self.drained.load(Ordering::Relaxed) {
             Some("drained")
         } else {
-            let general = &self.setup().config.general;
-            let watched = self.topologies.given_up(general.failover_timeout);
+            let config = &self.setup().config;
+            let patience = config.general.failover_timeout;
+            let is_lost = |seen: &Reach| !seen.is_up && seen.since.elapsed() >= patience;
+            let listed = |seen: &Reach| config.databases.contains_key(&seen.database);
+            let lost = self.outages().iter().filter(|seen| is_lost(seen) && listed(seen)).count();
             // Where one can be served, those who come for it are welcome.
-            let all = self.setup().config.databases.len();
-            (all > 0 && watched == all).then_some("no primary")
+            let (watched, all) = (self.topologies.given_up(patience), config.databases.len());
+            (all > 0 && watched + lost == all).then_some("no primary")
         }
     }
 }

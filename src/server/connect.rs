@@ -169,7 +169,7 @@ impl ConnectError {
     }
 
     /// Whether it is the host that is not there, or not for now.
-    fn is_of_the_host(&self) -> bool {
+    pub fn is_of_the_host(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Closed { .. } => true,
             Self::Refused { .. } => {

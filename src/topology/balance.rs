@@ -1,16 +1,16 @@
 //! Hosts that are as good as one another: which one a server is opened on.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, Circuit, Limits};
+use super::breaker::{self, Breaker, Circuit, Limits};
 use super::cluster::{HostFigures, Standing};
 use super::health::State;
 use crate::config::{HostPort, LoadBalance};
-use crate::events::{Events, Kind};
+use crate::events::Events;
 use crate::net::socket::Address;
 use crate::server::hosts::Hosts;
 
@@ -148,20 +148,7 @@ impl Hosts for Balance {
         host.error = failure;
         let (address, error) = (host.address.clone(), host.error.clone().unwrap_or_default());
         drop(state);
-        let note = |text: String| {
-            self.log.add(Kind::Host, &address.to_string(), &text, SystemTime::now());
-        };
-        match (before, after) {
-            (Circuit::Closed, Circuit::Open) => {
-                tracing::warn!(host = %address, "host is left out: {error}");
-                note(format!("host is left out: {error}"));
-            }
-            (Circuit::Open | Circuit::HalfOpen, Circuit::Closed) => {
-                tracing::info!(host = %address, "host is used again");
-                note("host is used again".into());
-            }
-            _ => {}
-        }
+        breaker::tell(&self.log, &address, (before, after), &error);
     }
 }
 

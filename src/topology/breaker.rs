@@ -1,9 +1,12 @@
 //! Whether a host is worth an attempt, from what became of the last ones.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
+
+use crate::events::{Events, Kind};
+use crate::net::socket::Address;
 
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,27 @@ impl Circuit {
             Self::Open => "open",
             Self::HalfOpen => "half-open",
         }
+    }
+}
+
+/// Tells the log and `events` of what has become of a breaker after an attempt.
+pub(super) fn tell(
+    events: &Events,
+    host: &Address,
+    (before, after): (Circuit, Circuit),
+    error: &str,
+) {
+    let note = |text: &str| events.add(Kind::Host, &host.to_string(), text, SystemTime::now());
+    match (before, after) {
+        (Circuit::Closed, Circuit::Open) => {
+            tracing::warn!(%host, "host is left out: {error}");
+            note(&format!("host is left out: {error}"));
+        }
+        (Circuit::Open | Circuit::HalfOpen, Circuit::Closed) => {
+            tracing::info!(%host, "host is used again");
+            note("host is used again");
+        }
+        _ => {}
     }
 }
 

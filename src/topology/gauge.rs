@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, Circuit, Limits};
+use super::breaker::{self, Breaker, Circuit, Limits};
+use crate::events::Events;
 use crate::net::socket::Address;
 use crate::server::hosts::Hosts;
 use crate::server::site::Looks;
@@ -18,6 +19,8 @@ use crate::server::site::Looks;
 pub struct Gauge {
     /// Moments are counted from it.
     epoch: Instant,
+    /// What becomes of its breaker is told there.
+    log: Arc<Events>,
     address: Address,
     /// The moment up to which it has everything, where it is a replica that answers; 0 = it is none.
     fresh: AtomicU64,
@@ -45,9 +48,15 @@ impl Drop for Using {
 }
 
 impl Gauge {
-    pub(super) fn new(address: Address, limits: Limits, epoch: Instant) -> Arc<Self> {
+    pub(super) fn new(
+        address: Address,
+        limits: Limits,
+        epoch: Instant,
+        log: Arc<Events>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             epoch,
+            log,
             address,
             fresh: AtomicU64::new(0),
             used: AtomicUsize::new(0),
@@ -154,9 +163,14 @@ impl Hosts for Gauge {
 
     fn tried(&self, _: &Address, failure: Option<String>) {
         let now = Instant::now();
-        let mut breaker = self.breaker.lock();
-        breaker.tried(failure.is_some(), now);
-        let until = breaker.opens_again();
-        self.left_out.store(until.map_or(0, |until| self.mark(until)), Ordering::Relaxed);
+        let changed = {
+            let mut breaker = self.breaker.lock();
+            let before = breaker.circuit(now);
+            breaker.tried(failure.is_some(), now);
+            let until = breaker.opens_again();
+            self.left_out.store(until.map_or(0, |until| self.mark(until)), Ordering::Relaxed);
+            (before, breaker.circuit(now))
+        };
+        breaker::tell(&self.log, &self.address, changed, &failure.unwrap_or_default());
     }
 }

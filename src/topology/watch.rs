@@ -94,8 +94,16 @@ impl Topology {
         let known = before.map(|before| before.books.cluster.lock().clone());
         let cluster = Cluster::new(names, known.as_ref(), now);
         let primary = cluster.primary().cloned().map_or(Primary::Missing(now), Primary::Known);
-        let gauge =
-            |(_, target): &(_, Target)| Gauge::new(target.address.clone(), pace.breaker, now);
+        let known = before.into_iter().flat_map(|before| before.gauges());
+        let known: Vec<&Arc<Gauge>> = known.collect();
+        let gauge = |(_, target): &(_, Target)| {
+            let address = &target.address;
+            let gauge = Gauge::new(address.clone(), pace.breaker, now, Arc::clone(&log));
+            // What an operator wants outlives what is configured besides.
+            let before = known.iter().find(|before| before.address() == address);
+            gauge.ban(before.and_then(|before| before.banned_until(now)));
+            gauge
+        };
         let books = Arc::new(Books {
             pace,
             cluster: Mutex::new(cluster),

@@ -31,6 +31,17 @@ impl Side {
     }
 }
 
+/// The beginnings of the SQLSTATEs that say that a request could not be served: no connection or login at a
+/// server, no place or memory or disk, a server that ends or starts, and what should never be. All others are
+/// about the request itself.
+pub const FAILURES: &[&str] = &["08", "28", "53", "57P", "58", "XX"];
+
+/// Whether a client that was told this was not served, by no fault of its own.
+#[must_use]
+pub fn is_failure(side: Side, state: &str) -> bool {
+    side != Side::Client && FAILURES.iter().any(|begins| state.starts_with(begins))
+}
+
 /// Five letters and digits.
 type SqlState = [u8; 5];
 

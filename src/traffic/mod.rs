@@ -15,7 +15,7 @@ mod errors;
 mod queries;
 mod times;
 
-pub use self::errors::{ErrorBook, Errors, Line as ErrorLine, Side};
+pub use self::errors::{ErrorBook, Errors, FAILURES, Line as ErrorLine, Side, is_failure};
 pub use self::queries::{Cost, OTHERS, Queries};
 use self::times::Pairs;
 pub use self::times::{BOUNDS, Distribution, Pair, Role, Span, Times};

@@ -57,8 +57,8 @@ fn lag_of_a_delayed_replica_is_raised_once_and_resolved_once() {
     primary.sql(APP_DATABASE, "INSERT INTO t VALUES (1)").unwrap();
     let line = |state: &str| format!("replica_lag|{about}|warning|{state}");
     eventually("the alert is raised", LIMIT, || shown(&pooler, "replica_lag") == [line("raised")]);
-    // 2 s of lag for 1 s, and not before.
-    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+    // 2 s of lag for 1 s, and not before; it counts from the last look at the primary before that.
+    assert!(began.elapsed() >= Duration::from_millis(2500), "{:?}", began.elapsed());
     let raised = format!("alert raised, warning: replica_lag of {about}: ");
     assert_eq!(count(&pooler.log(), &raised), 1);
     let metrics = crate::console::fetch(&pooler, "/metrics");
@@ -352,11 +352,13 @@ fn errors_and_waits_of_the_last_minute_raise_their_alerts() {
             drop(client.simple_query(sql).await);
         }
     };
-    // 4 of 104 requests fail, and nobody waits.
-    runtime.block_on(async {
-        ask("SELECT 1", 100).await;
-        ask("SELECT 1/0", 4).await;
-    });
+    // Requests that are wrong themselves are no sign of anything.
+    runtime.block_on(ask("SELECT 1/0", 200));
+    let lines = || psql_rows(&pooler.url("boss", PASSWORD, "pgweir"), "SHOW ERRORS");
+    assert!(lines().contains("22012|server|200|"), "{}", lines());
+    // 8 of 208 requests could not be served, and nobody waits.
+    let full = "DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = 'disk_full'; END $$";
+    runtime.block_on(ask(full, 8));
     let raised = "error_rate||warning|raised".to_owned();
     eventually(&raised, LIMIT, || shown(&pooler, "error_rate") == [raised.clone()]);
     // The first of them may have waited for a server to be opened.
@@ -375,4 +377,86 @@ fn errors_and_waits_of_the_last_minute_raise_their_alerts() {
         let over = raised.replace("raised", "resolved");
         eventually(&over, LIMIT, || shown(&pooler, alert) == [over.clone()]);
     }
+}
+
+/// Nobody looks at the host of a database that has no other: it is known by those who come.
+#[test]
+fn only_host_that_is_down_is_told_of_until_it_is_back() {
+    let cluster = cluster_with_replicas(0);
+    let primary = cluster.primary();
+    let general = "http_listen = \"127.0.0.1:0\"\nfailover_timeout = 1\nserver_login_retry = 1";
+    let toml = configuration(&[primary], general);
+    let folder = tempfile::tempdir().unwrap();
+    let told = folder.path().join("told");
+    // What it refuses keeps it from nothing else.
+    let script = "read -r line; case $line in *host_down*) exit 1; esac; echo $line >> $0";
+    let alerts = format!(
+        "[alerts]\nno_primary_for = 1\nhost_down_for = 0.5\nerror_rate_for = 0\nresolve_after = 0\n\
+         command = [\"/bin/sh\", \"-c\", \"{script}\", \"{}\"]\n",
+        told.display()
+    );
+    let pooler = Pooler::start(&format!("{toml}{alerts}"));
+    let about = format!("{APP_DATABASE}/127.0.0.1:{}", primary.port());
+    let becomes = |alert: &str, about: &str, severity: &str, state: &str| {
+        let wanted = [format!("{alert}|{about}|{severity}|{state}")];
+        eventually(&format!("{wanted:?}"), LIMIT, || {
+            let mut found = shown(&pooler, alert);
+            found.retain(|line| line.contains(severity));
+            found == wanted
+        });
+    };
+    let metric = |name: &str| {
+        let metrics = crate::console::fetch(&pooler, "/metrics");
+        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.rsplit(' ').next().unwrap_or_default().to_owned()
+    };
+    let url = pooler.url(crate::support::APP_USER, PASSWORD, APP_DATABASE);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (client, connection) =
+        runtime.block_on(tokio_postgres::connect(&url, tokio_postgres::NoTls)).unwrap();
+    runtime.spawn(connection);
+    runtime.block_on(client.simple_query("SELECT 1")).unwrap();
+    eventually("it is up", LIMIT, || metric("pgweir_database_up{") == "1");
+    assert_eq!(metric("pgweir_host_up{"), "1");
+    let readyz = || crate::console::fetch(&pooler, "/readyz");
+    assert!(readyz().starts_with("HTTP/1.1 200 "), "{}", readyz());
+
+    primary.kill().unwrap();
+    // A client that goes on asking is refused each time.
+    let asking = runtime.spawn(async move {
+        let mut client = client;
+        loop {
+            // Its first request may have been on the server that is gone.
+            if client.is_closed()
+                && let Ok((other, connection)) =
+                    tokio_postgres::connect(&url, tokio_postgres::NoTls).await
+            {
+                tokio::spawn(connection);
+                client = other;
+            }
+            drop(client.simple_query("SELECT 1").await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    becomes("no_primary", APP_DATABASE, "critical", "raised");
+    becomes("host_down", &about, "warning", "raised");
+    becomes("error_rate", "", "critical", "raised");
+    eventually("load balancers look elsewhere", LIMIT, || {
+        readyz().starts_with("HTTP/1.1 503 ") && readyz().ends_with("no primary\n")
+    });
+    assert_eq!(
+        (metric("pgweir_database_up{"), metric("pgweir_host_up{")),
+        ("0".into(), "0".into())
+    );
+    eventually("the command is told", LIMIT, || {
+        std::fs::read_to_string(&told).unwrap_or_default().contains("no_primary")
+    });
+    assert!(pooler.log().contains("alerts are refused by command, "));
+    // Nobody comes any more, and it is found again even so.
+    asking.abort();
+    primary.start().unwrap();
+    becomes("no_primary", APP_DATABASE, "critical", "resolved");
+    becomes("host_down", &about, "warning", "resolved");
+    eventually("it is ready again", LIMIT, || readyz().starts_with("HTTP/1.1 200 "));
+    assert_eq!(metric("pgweir_database_up{"), "1");
 }

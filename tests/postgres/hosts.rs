@@ -248,7 +248,7 @@ fn host_that_is_gone_is_left_out_and_used_again() {
         let pooler = spread(&hosts, how, "breaker_reset = 2");
         hosts[0].kill().unwrap();
         assert_eq!(servers(&pooler, hosts, 6), [0, 6], "nobody notices");
-        assert_eq!(shown(&pooler, hosts[0], [4, 12]), ["down", "open"]);
+        assert_eq!(shown(&pooler, hosts[0], [4, 12, 15]), ["down", "open", "no: down"]);
         hosts[0].start().unwrap();
         eventually("one attempt is made", LIMIT, || {
             servers(&pooler, hosts, 6);

@@ -165,7 +165,21 @@ fn sessions_that_never_pause_come_to_a_replica_that_is_there_again() {
     };
     tasks.spawn_on(writes, scene.runtime.handle());
     eventually("they read from the one", LIMIT, || on(one) == READERS);
+    let until = || {
+        let mut rows = crate::console::table(&scene.pooler, "SHOW REPLICAS");
+        rows.retain(|row| row["port"] == other.to_string());
+        rows.pop().unwrap()["banned_until"].clone()
+    };
+    // For an hour; a reload that changes how hosts are looked at is none of its business.
+    let said = until();
+    let [low, high] = [3000, 3601].map(|seconds| {
+        pgweir::calendar::utc(std::time::SystemTime::now() + Duration::from_secs(seconds))
+    });
+    assert!(low < said && said <= high, "{low} {said} {high}");
+    psql_rows(&console, "SET check_interval = 0.3");
+    assert_ne!(until(), "");
     psql_rows(&console, &format!("UNBAN {banned}"));
+    assert_eq!(until(), "");
     eventually("half of them read from the other", LIMIT, || on(other) == READERS / 2);
     scene.runtime.block_on(tasks.shutdown());
 }

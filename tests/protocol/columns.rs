@@ -271,6 +271,11 @@ const TESTS: &[(&str, &str, &str)] = &[
     ("SHOW WAITING", "pool_size", LINKS),
     (
         "SHOW WAITING",
+        "pool",
+        "tests/postgres/shards/figures::who_waits_at_a_shard_is_told_with_who_holds_its_servers",
+    ),
+    (
+        "SHOW WAITING",
         "application_name holder_application_name holder_state holder_statement",
         PILE,
     ),
@@ -317,6 +322,11 @@ const TESTS: &[(&str, &str, &str)] = &[
         "SHOW REPLICAS",
         "breaker",
         "tests/postgres/hosts::host_that_is_gone_is_left_out_and_used_again",
+    ),
+    (
+        "SHOW REPLICAS",
+        "banned_until",
+        "tests/postgres/spread::sessions_that_never_pause_come_to_a_replica_that_is_there_again",
     ),
     (
         "SHOW CAPACITY",

@@ -285,8 +285,9 @@ const COUNTERS: [&str; 9] = [
 
 /// Of these there is nothing here: they are compared where there are replicas and certificates, in
 /// `tests/postgres/counted` and `lagging`, `tests/tls/clients` and `figures`.
-const ELSEWHERE: [&str; 7] = [
+const ELSEWHERE: [&str; 8] = [
     "pgweir_certificate_expires_seconds",
+    "pgweir_database_up",
     "pgweir_host_",
     "pgweir_replica_",
     "pgweir_routes_total",

@@ -1,8 +1,10 @@
 //! A receiver of alerts, and what it has not been told yet.
 //!
-//! One attempt at a time; after one that has failed there is a pause, longer and longer. What is
-//! told meanwhile is what holds then: see [`Mailbox`].
+//! One attempt at a time; after one that has failed there is a pause, longer and longer: of all, where the
+//! receiver is not there, and else of what it refuses ([`Turns`]). What is told meanwhile is what holds then:
+//! see [`Mailbox`].
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +13,13 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::command::CommandError;
+use super::turns::Turns;
 use super::{LOOK_EVERY, body, command};
 use crate::alerts::{Mailbox, Notice};
 use crate::app::App;
 use crate::config::{Alerts, Secret};
-use crate::http;
+use crate::http::{self, PostError};
 use crate::net::tls::{ServerTls, ServerTlsPlan};
 
 /// The first pause after an attempt that has failed, and the longest.
@@ -40,6 +44,29 @@ pub(super) struct Outlet {
     /// Who is told at present.
     receiver: Mutex<Option<Receiver>>,
     news: Notify,
+}
+
+/// What a receiver is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// News, if there is any.
+    Due,
+    /// What it knows to be raised, once more.
+    Known,
+}
+
+/// Why it was not told.
+enum Failure {
+    /// It is not there, or not well.
+    Away(String),
+    /// It does not want this.
+    Refused(String),
+}
+
+/// The pause after another attempt has failed.
+pub(super) fn longer(pause: Option<Duration>) -> Duration {
+    let [first, longest] = PAUSES;
+    pause.map_or(first, |pause| (pause * 2).min(longest))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,14 +109,17 @@ impl Outlet {
     /// Tells whoever is configured, as long as the process runs.
     pub(super) async fn tell(&self, app: &App) {
         let mut pause = None;
-        let mut told = Instant::now();
+        let mut repeated = Instant::now();
+        let mut turns = Turns::default();
         let mut tls = Https::default();
         loop {
-            let notices = self.wait(&app.setup().config.alerts, told).await;
+            let (notices, what) = self.wait(&app.setup().config.alerts, repeated, &mut turns).await;
             let receiver = self.receiver.lock().clone();
             let config = Arc::clone(&app.setup().config);
             if notices.is_empty() || receiver.is_none() {
-                told = Instant::now();
+                if what == What::Known {
+                    repeated = Instant::now();
+                }
                 continue;
             }
             if receiver != self.receiver(&config.alerts) {
@@ -103,18 +133,30 @@ impl Outlet {
                     if *self.receiver.lock() == receiver {
                         mailbox.delivered(&notices);
                     }
-                    told = Instant::now();
+                    turns.taken(&notices);
+                    if what == What::Known {
+                        repeated = Instant::now();
+                    }
                     if pause.take().is_some() {
                         tracing::info!("alerts are delivered again by {}", self.name());
                     }
                 }
-                Err(cause) => {
+                Err(Failure::Refused(cause)) if what == What::Due => {
+                    if turns.refused(&notices, Instant::now()) {
+                        let keys = notices.iter().map(|notice| notice.key.to_string());
+                        let keys = keys.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+                        let (keys, by) = (keys.join(", "), self.name());
+                        tracing::warn!(
+                            "alerts are refused by {by}, and told again, each by itself: {cause}: {keys}"
+                        );
+                    }
+                }
+                Err(Failure::Away(cause) | Failure::Refused(cause)) => {
                     let by = self.name();
                     if pause.is_none() {
                         tracing::warn!("alerts cannot be delivered by {by}, still trying: {cause}");
                     }
-                    let [first, longest] = PAUSES;
-                    let now = pause.map_or(first, |pause: Duration| (pause * 2).min(longest));
+                    let now = longer(pause);
                     pause = Some(now);
                     sleep(now).await;
                 }
@@ -130,30 +172,33 @@ impl Outlet {
     }
 
     /// What has to be told next; nothing, when it is time to look again.
-    async fn wait(&self, settings: &Alerts, told: Instant) -> Vec<Notice> {
+    async fn wait(
+        &self,
+        settings: &Alerts,
+        repeated: Instant,
+        turns: &mut Turns,
+    ) -> (Vec<Notice>, What) {
         let repeat = settings.webhook_repeat.filter(|_| {
             let webhook = settings.webhook().filter(|_| self.way == Way::Webhook);
             webhook.is_some_and(|webhook| webhook.is_alertmanager())
         });
-        let due = self.due();
-        if !due.is_empty() {
-            return due;
+        let repeat = repeat.map(|repeat| repeated + repeat);
+        let now = Instant::now();
+        // However much else there is to tell, or it forgets.
+        if repeat.is_some_and(|at| at <= now) {
+            return (self.mailbox.lock().known(), What::Known);
         }
-        let [_, longest] = PAUSES;
-        let until = told + repeat.unwrap_or(longest);
-        match timeout_at(until, self.news.notified()).await {
-            Err(_elapsed) if repeat.is_some() => self.mailbox.lock().known(),
-            _ => self.due(),
+        let mut due = turns.next(self.mailbox.lock().due(), now);
+        due.truncate(match self.way {
+            Way::Webhook => TOGETHER_MAX,
+            Way::Command => 1,
+        });
+        if due.is_empty() {
+            let [_, longest] = PAUSES;
+            let until = [Some(now + longest), repeat, turns.again()].into_iter().flatten().min();
+            drop(timeout_at(until.unwrap_or(now), self.news.notified()).await);
         }
-    }
-
-    /// What has to be told now. A program is told one thing at a time.
-    fn due(&self) -> Vec<Notice> {
-        let mut due = self.mailbox.lock().due();
-        if self.way == Way::Command {
-            due.truncate(1);
-        }
-        due
+        (due, What::Due)
     }
 
     async fn attempt(
@@ -161,7 +206,7 @@ impl Outlet {
         settings: &Alerts,
         notices: &[Notice],
         tls: &mut Https,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         let instance = settings.instance.clone().unwrap_or_else(machine);
         match self.way {
             Way::Webhook => {
@@ -176,7 +221,10 @@ impl Outlet {
                         false => body::plain(notices, &instance),
                     };
                     let posted = http::post(&webhook, &tls, authorization, text, limit).await;
-                    posted.map_err(|error| error.to_string())?;
+                    posted.map_err(|error| match error {
+                        PostError::Refused(400..500) => Failure::Refused(error.to_string()),
+                        _ => Failure::Away(error.to_string()),
+                    })?;
                 }
                 Ok(())
             }
@@ -184,7 +232,14 @@ impl Outlet {
                 for notice in notices {
                     let text = body::one(notice, &instance);
                     let run = command::run(&settings.command, text, settings.command_timeout).await;
-                    run.map_err(|error| error.to_string())?;
+                    run.map_err(|error| match error {
+                        CommandError::Ended(_) | CommandError::Late(_) => {
+                            Failure::Refused(error.to_string())
+                        }
+                        CommandError::Run(_) | CommandError::Lost => {
+                            Failure::Away(error.to_string())
+                        }
+                    })?;
                 }
                 Ok(())
             }

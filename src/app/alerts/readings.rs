@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use crate::admin::{CONSOLE, Hold, PoolFigures, Registry, longest_holds};
+use crate::admin::{CONSOLE, Hold, PoolFigures, Reach, Registry, longest_holds};
 use crate::alerts::{
     CERTIFICATE, CLIENT_LIMIT, CLIENTS_WAITING, Condition, ERROR_RATE, Flapping, HOLDER, HOST_DOWN,
     LONGEST_WAIT, Moment, NO_PRIMARY, POOL_SATURATED, RELOAD_FAILED, REPLICA_LAG,
-    REPLICA_LAG_BYTES, REPLICA_LAG_UNKNOWN, REPLICAS_OUT, ROLE_FLAPPING, Reading, TWO_PRIMARIES,
-    WAIT_P95, Window, quantile,
+    REPLICA_LAG_BYTES, REPLICA_LAG_UNKNOWN, REPLICAS_OUT, REQUESTS_MIN, ROLE_FLAPPING, Reading,
+    TWO_PRIMARIES, WAIT_P95, Window, quantile,
 };
 use crate::config::Alerts;
 use crate::pool::PoolName;
 use crate::topology::{HostFigures, Standing, State};
-use crate::traffic::{Figure, Pair, Role, Side, Span, Times};
+use crate::traffic::{Figure, Pair, Role, Span, Times, is_failure};
 
 /// What was before, where that is needed.
 #[derive(Debug, Default)]
@@ -38,6 +38,7 @@ pub(super) fn all(
     let mut readings = Vec::new();
     hosts.iter().for_each(|(database, host)| of_host(database, host, now, &mut readings));
     of_databases(&hosts, settings, &mut past.flapping, now, &mut readings);
+    registry.outages().into_iter().for_each(|seen| of_unwatched(seen, &mut readings));
     pools.iter().for_each(|pool| of_pool(pool, &mut readings));
     of_waits(registry, &mut past.waits, now, &mut readings);
     for (pool, hold) in longest_holds(registry) {
@@ -109,6 +110,16 @@ fn of_host(database: &str, host: &HostFigures, now: Moment, readings: &mut Vec<R
     }
 }
 
+/// Of a database whose hosts are known by its servers alone.
+fn of_unwatched(seen: Reach, readings: &mut Vec<Reading>) {
+    let Reach { database, at, is_up, error, .. } = seen;
+    let (is_down, why) = (flag(!is_up), error.unwrap_or_default());
+    if let Some(at) = at {
+        readings.push(reading(&HOST_DOWN, format!("{database}/{at}"), is_down, why.as_str()));
+    }
+    readings.push(reading(&NO_PRIMARY, database, is_down, why));
+}
+
 /// Of databases that have a primary to be found.
 fn of_databases(
     hosts: &[(String, HostFigures)],
@@ -158,30 +169,31 @@ fn of_pool(pool: &PoolFigures, readings: &mut Vec<Reading>) {
     readings.push(reading(&POOL_SATURATED, about, used, format!("{waiting} clients wait")));
 }
 
-/// Requests below which no share of errors says anything.
-const REQUESTS_MIN: u64 = 100;
-
 /// Of all databases but the console.
 fn of_errors(registry: &dyn Registry, past: &mut Window<[u64; 2]>, now: Moment) -> Reading {
     let errors = registry.errors().into_iter();
-    let errors = errors.filter(|(side, ..)| *side != Side::Client);
+    let errors = errors.filter(|(side, state, _)| is_failure(*side, state));
     let errors = errors.map(|(.., errors)| errors.count).sum();
     let databases = registry.traffic().into_iter().filter(|(database, _)| database != CONSOLE);
     let requests = databases.map(|(_, traffic)| traffic.totals().get(Figure::Queries)).sum();
     let before = past.look(now.at, [errors, requests]).copied().unwrap_or_default();
     let [errors, requests] = [errors.saturating_sub(before[0]), requests.saturating_sub(before[1])];
-    let rate = match (u32::try_from(errors), u32::try_from(requests)) {
-        (Ok(errors), Ok(of)) if requests >= REQUESTS_MIN => {
-            100.0 * f64::from(errors) / f64::from(of)
-        }
-        _ => 0.0,
-    };
+    let rate = rate_of(errors, requests);
     reading(
         &ERROR_RATE,
         "",
         rate,
         format!("{errors} errors, {requests} requests; SHOW ERRORS has them"),
     )
+}
+
+/// Errors in a hundred requests. What is refused is not among the requests, which were answered.
+fn rate_of(errors: u64, requests: u64) -> f64 {
+    let all = requests.max(errors);
+    match (u32::try_from(errors), u32::try_from(all)) {
+        (Ok(errors), Ok(of)) if all >= REQUESTS_MIN => 100.0 * f64::from(errors) / f64::from(of),
+        _ => 0.0,
+    }
 }
 
 /// Of users on databases, as the histograms tell them apart.

@@ -128,9 +128,9 @@ pub(crate) static ALERTS: &[Key<Alerts>] = &[
     key!(
         error_rate_warning,
         share(),
-        "Errors that clients were told of, by their servers or by us, in a hundred requests of the \
-         last minute: a warning. What a client itself got wrong with us does not count; below 100 \
-         requests nothing does."
+        "Requests of the last minute, in a hundred, whose clients were told that they could not be \
+         served (SQLSTATE 08, 28, 53, 57P, 58, XX): a warning. Errors of the request itself do not count; \
+         below 100 requests and such errors nothing does."
     ),
     key!(error_rate_critical, share(), "The same: critical."),
     key!(error_rate_for, lasts(), "For how long, before the alert is raised."),

@@ -12,7 +12,8 @@ pub(super) const FIGURES: Group = Group {
             max_metrics_users,
             Kind::Count(0, CONNECTIONS),
             "Users on databases, in pairs, that the histograms of /metrics tell apart: each pair is \
-             some 80 lines. Those beyond it are counted together, as database and user \"other\"."
+             some 80 lines. Those beyond it are counted together, as database and user \"other\". Of more \
+             pools than this, SHOW POOLS and /metrics leave out those that have neither clients nor servers."
         ),
         key!(
             query_stats_size,
