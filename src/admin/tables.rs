@@ -123,7 +123,7 @@ pub(super) fn databases(registry: &dyn Registry) -> Vec<Row> {
         *servers.entry(pool.name.database).or_default() += pool.snapshot.open();
     }
     let mut clients: HashMap<String, usize> = HashMap::new();
-    for seat in registry.clients() {
+    for seat in registry.own_clients() {
         *clients.entry(seat.card().login.database.clone()).or_default() += 1;
     }
     let count = |counts: &HashMap<String, usize>, database: &Database| {
@@ -196,7 +196,7 @@ pub(super) fn users(registry: &dyn Registry) -> Vec<Row> {
     for pool in registry.pools() {
         *servers.entry(pool.name.user).or_default() += pool.snapshot.open();
     }
-    for seat in registry.clients() {
+    for seat in registry.own_clients() {
         *clients.entry(seat.card().login.user.clone()).or_default() += 1;
     }
     // Those who are not listed are known by their servers and clients.

@@ -69,6 +69,11 @@ impl ClientCard {
         }
     }
 
+    /// Whether an error that its session tells is one that a client is told.
+    pub fn tells_errors(&self) -> bool {
+        !self.is_leg
+    }
+
     /// Of a session that runs a part of a request of this client, as this login.
     #[must_use]
     pub fn leg(&self, login: Arc<Login>) -> Self {

@@ -31,6 +31,13 @@ pub(super) enum Text {
     Unkept,
 }
 
+impl Text {
+    /// This text, or its start.
+    pub(super) fn of(text: &[u8]) -> Self {
+        Self::Known(text.get(..text.len().min(TEXT_TOLD)).unwrap_or_default().into())
+    }
+}
+
 /// The requests of a client that its server has not answered yet, where somebody wants to know what
 /// they cost: each has its own text, and goes well or wrong by itself.
 #[derive(Debug, Default)]
@@ -188,7 +195,7 @@ impl Tenancy {
 }
 
 /// How long a request took.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Times {
     /// Until it had a server.
     pub(super) waited: Duration,

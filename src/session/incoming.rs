@@ -64,8 +64,8 @@ pub(super) struct Incoming<'a, 'b> {
     pub told_fatal: &'a mut bool,
     /// The host that the server is on.
     pub site: &'a Site,
-    /// What clients are told of that goes wrong.
-    pub errors: &'a ErrorBook,
+    /// What clients are told of that goes wrong; `None` where it is another session that tells the client.
+    pub errors: Option<&'a ErrorBook>,
 }
 
 /// Writing is refused; the server ends, has crashed, or starts.
@@ -107,7 +107,8 @@ impl Sink for Incoming<'_, '_> {
         };
         if went == Went::Refused {
             self.names.undo(self.undo, sequence..sequence + 1);
-            count(self.errors, Side::Client, &condition::FAILED_TRANSACTION.report());
+            let report = condition::FAILED_TRANSACTION.report();
+            self.told(|errors| count(errors, Side::Client, &report));
         }
     }
 
@@ -167,7 +168,7 @@ impl Sink for Incoming<'_, '_> {
                 return false;
             }
             if let Some(error) = ahead.instead_of(messages.start, error) {
-                count_server(self.errors, &error);
+                self.told(|errors| count_server(errors, &error));
                 self.out.insert(|out| reply::raw(out, b'E', &[&error]));
                 return false;
             }
@@ -193,11 +194,11 @@ impl Sink for Incoming<'_, '_> {
                 Report { routine, ..condition::OTHER_COLUMNS.report() }
             }
             _ => {
-                count_server(self.errors, error);
+                self.told(|errors| count_server(errors, error));
                 return true;
             }
         };
-        count(self.errors, Side::Pooler, &report);
+        self.told(|errors| count(errors, Side::Pooler, &report));
         self.out.insert(|out| report.write(out));
         false
     }
@@ -359,6 +360,13 @@ impl Incoming<'_, '_> {
         if let Some(tentative) = decided {
             let held = tentative.show();
             self.out.insert(|out| out.extend_from_slice(&held));
+        }
+    }
+
+    /// The client is told of an error, which is counted so.
+    fn told(&self, count: impl FnOnce(&ErrorBook)) {
+        if let Some(errors) = self.errors {
+            count(errors);
         }
     }
 

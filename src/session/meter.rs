@@ -32,16 +32,40 @@ pub(super) struct Meter {
     began: Option<Instant>,
     /// What the server is.
     role: Role,
+    whose: Whose,
     /// How long the first request has waited for it.
     pub waited: Duration,
 }
 
+/// Whose requests pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// A client's.
+    Clients,
+    /// Parts of one that is on several shards: only what is of the server counts.
+    Parts,
+}
+
+impl Whose {
+    /// What counts of what a server has answered.
+    fn counted(self, answered: Tally) -> Tally {
+        match self {
+            Self::Clients => answered,
+            Self::Parts => {
+                let mut own = Tally::default();
+                own.add(Figure::ServerParses, answered.get(Figure::ServerParses));
+                own
+            }
+        }
+    }
+}
+
 impl Meter {
     /// A client has got a server of this role.
-    pub(super) fn start(role: Role) -> Self {
+    pub(super) fn start(role: Role, whose: Whose) -> Self {
         let mut tally = Tally::default();
         tally.add(Figure::Assignments, 1);
-        Self { tally, busy: None, began: None, role, waited: Duration::ZERO }
+        Self { tally, busy: None, began: None, role, whose, waited: Duration::ZERO }
     }
 
     /// So many bytes of the client have been passed on; the moment, if its server had nothing to do.
@@ -79,6 +103,14 @@ impl Meter {
         // What was sent behind is under way already.
         let next = (!ledger.is_quiet()).then_some(now);
         let busy = std::mem::replace(&mut self.busy, next).unwrap_or(now);
+        if self.whose == Whose::Parts {
+            while flow.requests.take_over().is_some() {}
+            self.tally.join(&self.whose.counted(counted));
+            if transactions > 0 {
+                tenancy.traffic.add(on.index(), &std::mem::take(&mut self.tally));
+            }
+            return;
+        }
         let (queries, took) = (counted.get(Figure::Queries), now - busy);
         self.tally.add_time(Figure::QueryTime, took);
         tenancy.times.add(on.index(), self.role, Span::Query, queries, took);
@@ -119,7 +151,7 @@ impl Meter {
 
     /// The attachment is over: what is left goes to its database as well.
     pub(super) fn stop(&mut self, ledger: &mut Ledger, tenancy: &Tenancy, on: LoopId) {
-        self.tally.join(&ledger.take_tally());
+        self.tally.join(&self.whose.counted(ledger.take_tally()));
         tenancy.traffic.add(on.index(), &std::mem::take(&mut self.tally));
     }
 }

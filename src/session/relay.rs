@@ -14,7 +14,7 @@ use super::clock::{Clock, Slice};
 use super::cut::{self, Need};
 use super::flow::{ClientFault, Flow, Stop};
 use super::incoming::{self, Incoming, Numbers};
-use super::meter::Meter;
+use super::meter::{Meter, Whose};
 use super::names::NamesUndo;
 use super::outgoing::{AtShard, Outgoing};
 use super::report::count;
@@ -124,10 +124,10 @@ impl Session {
             clock: moved
                 .and_then(|moved| moved.clock)
                 .or_else(|| timed.then(|| Box::new(Clock::start()))),
-            meter: Meter::start(match replica {
-                None => Role::Primary,
-                Some(_) => Role::Replica,
-            }),
+            meter: Meter::start(
+                if replica.is_none() { Role::Primary } else { Role::Replica },
+                if self.seat.card().is_leg { Whose::Parts } else { Whose::Clients },
+            ),
             replica,
             lease,
         }));
@@ -296,7 +296,7 @@ impl Session {
                 refused: None,
                 told_fatal: &mut self.told_fatal,
                 site,
-                errors: &self.tenancy.house.errors,
+                errors: self.seat.card().tells_errors().then_some(&self.tenancy.house.errors),
             };
             let judged = receiver.receive(bytes, ledger, &mut sink);
             (refused, settled) = (sink.refused.take(), sink.settled);

@@ -14,6 +14,9 @@ use crate::wire::view;
 impl Session {
     /// The client is told of an error by us: it is counted, and the log says so if that is wanted.
     pub(super) fn note_error(&self, side: Side, report: &Report) {
+        if !self.seat.card().tells_errors() {
+            return;
+        }
         let Tenancy { terms, house, login, .. } = &*self.tenancy;
         count(&house.errors, side, report);
         if terms.log_pooler_errors {

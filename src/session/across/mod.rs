@@ -13,6 +13,7 @@ mod asked;
 mod bind;
 mod change;
 mod copy;
+mod counted;
 mod define;
 mod ended;
 mod hear;
@@ -27,9 +28,11 @@ use tokio::time::Instant;
 
 use self::answer::told;
 use self::asked::{Asked, Naming};
+use self::counted::Counted;
 use self::leg::{Leg, State};
 use self::work::{Kind, Work};
 use super::names::{NamesUndo, Unnamed};
+use super::report::count_server;
 use super::shards::{Sharded, refused};
 use super::steering::{flushed, lazy, lazy_by_default};
 use super::{End, Session};
@@ -78,6 +81,7 @@ const CHUNK: usize = 32 * 1024;
 #[expect(clippy::struct_excessive_bools, reason = "each is about something else")]
 struct Under {
     legs: Vec<Leg>,
+    counted: Counted,
     /// All of them have bound the statement.
     bound: bool,
     /// Rows may have been changed.
@@ -110,10 +114,12 @@ impl Session {
         let request: Box<[u8]> = self.client.inbox.held().get(..len).unwrap_or_default().into();
         self.client.inbox.join(&[], |_| Ok::<_, End>(len))?;
         self.seat.spread();
+        let began = Instant::now();
         let message_max = self.tenancy.terms.fan_out_max;
         let mut under = Under { message_max, ..Under::default() };
         let ran = self.run_across(&request, shards, &mut under).await;
         drop(self.seat.leave());
+        self.count_across(&under, &ran, began);
         let now = Instant::now();
         let seen = flushed(&self.tenancy, lazy_by_default(&self.tenancy), now);
         let wrote = flushed(&self.tenancy, lazy(&self.tenancy, &self.params), now);
@@ -161,6 +167,7 @@ impl Session {
                 "Write the table's name before it, or the expression itself.",
             ),
             Err(Vain::Said(shard, error)) => {
+                count_server(&self.tenancy.house.errors, &error);
                 told(&error, self.shard_name(shard), out);
                 self.fails_over(request, sync_follows, out);
                 return Ok(());
@@ -206,6 +213,7 @@ impl Session {
     ) -> Result<(), Vain> {
         let asked = Asked::read(request, &self.names)
             .map_err(|what| Vain::Refused(refused(what, "Send the statement by itself.")))?;
+        under.counted = Counted::of(&asked, self.tenancy.terms.tells_costs());
         self.is_free(&asked)?;
         let mut work = self.plan_across(&asked, shards)?;
         if self.tenancy.terms.mode == PoolMode::Statement && work.transacts() {
