@@ -65,13 +65,7 @@ fn transaction_whose_shard_is_away_fails_and_its_session_goes_on() {
 #[test]
 fn transaction_is_ended_though_the_default_shard_is_away() {
     let spread = spread_without(0);
-    let ids = one_each();
     let mut client = login(&spread);
     client.talk("Q BEGIN / Q SELECT n FROM notes", "C[BEGIN] ZT E[08006] ZE");
     client.talk("Q COMMIT", "C[ROLLBACK] ZI");
-    let here = select(ids[1]);
-    client.talk(
-        &format!("Q BEGIN / Q {here} / Q COMMIT"),
-        "C[BEGIN] ZT T C[SELECT 0] ZT C[COMMIT] ZI",
-    );
 }
