@@ -3,6 +3,7 @@
 //! Text is a peer's bytes, in its own encoding; it is scanned, never trusted and never changed.
 //! Anything that is not understood counts as the worst that it could be.
 
+mod bytes;
 mod commands;
 pub mod copy;
 mod ctes;

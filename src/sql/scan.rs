@@ -2,6 +2,8 @@
 //! end, in one pass and without a copy.
 //! <https://www.postgresql.org/docs/current/sql-syntax-lexical.html>
 
+use super::bytes::{Class, class, is_word};
+
 /// A piece of SQL text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token<'a> {
@@ -87,7 +89,7 @@ impl<'a> Scanner<'a> {
             Class::Quote => self.string(Backslash::Doubtful)?,
             Class::DoubleQuote => self.quoted_identifier()?,
             Class::Dollar => self.dollar()?,
-            Class::Blank | Class::Remark | Class::Symbol => {
+            Class::Blank | Class::Remark | Class::Before | Class::Other => {
                 self.advance(1);
                 Token::Symbol(first)
             }
@@ -232,54 +234,6 @@ enum Backslash {
     Escapes,
     /// It depends on standard_conforming_strings.
     Doubtful,
-}
-
-/// What a token begins with.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Blank,
-    /// It goes on as a word.
-    Word,
-    Digit,
-    Quote,
-    DoubleQuote,
-    Dollar,
-    /// It may begin a comment.
-    Remark,
-    Symbol,
-}
-
-#[expect(clippy::indexing_slicing, reason = "it is made when it is compiled")]
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Symbol; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        #[expect(clippy::cast_possible_truncation, reason = "it is below 256")]
-        let character = byte as u8;
-        classes[byte] = match character {
-            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Class::Blank,
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => Class::Word,
-            b'0'..=b'9' => Class::Digit,
-            b'\'' => Class::Quote,
-            b'"' => Class::DoubleQuote,
-            b'$' => Class::Dollar,
-            b'-' | b'/' => Class::Remark,
-            _ => Class::Symbol,
-        };
-        byte += 1;
-    }
-    classes
-};
-
-#[inline]
-fn class(byte: u8) -> Class {
-    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Symbol)
-}
-
-/// Whether a word that has begun goes on with this byte.
-#[inline]
-fn is_word(byte: u8) -> bool {
-    matches!(class(byte), Class::Word | Class::Digit | Class::Dollar)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! property and the fuzzer check.
 
 use super::hint;
+use crate::sql::bytes::{Class, class, is_word};
 
 /// The text that stands for all that differ from `text` in plain literals alone. It is written
 /// into `buffer`, which has to be as long as `text`; where it is not, the text stands for itself.
@@ -28,50 +29,6 @@ struct Walk<'a> {
     len: usize,
 }
 
-/// What a token may begin with, as far as it matters here.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// It goes on as a word.
-    Word,
-    Digit,
-    /// It may begin a string, a name in quotes, a comment, or something in dollars.
-    Special,
-    /// It stands for itself, and a literal may follow.
-    Before,
-    Other,
-}
-
-#[expect(clippy::indexing_slicing, reason = "it is made when it is compiled")]
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Other; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        #[expect(clippy::cast_possible_truncation, reason = "it is below 256")]
-        let character = byte as u8;
-        classes[byte] = match character {
-            b'0'..=b'9' => Class::Digit,
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => Class::Word,
-            b'\'' | b'"' | b'$' | b'-' | b'/' => Class::Special,
-            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Class::Before,
-            b'(' | b',' | b'=' | b'<' | b'>' | b'+' | b'*' | b'|' | b'[' | b':' | b'%' => {
-                Class::Before
-            }
-            _ => Class::Other,
-        };
-        byte += 1;
-    }
-    classes
-};
-
-fn class(byte: u8) -> Class {
-    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Other)
-}
-
-/// Whether a word that has begun goes on with this byte.
-fn is_word(byte: u8) -> bool {
-    matches!(class(byte), Class::Word | Class::Digit) || byte == b'$'
-}
-
 impl<'a> Walk<'a> {
     /// Looks at what begins here; `false` if the rest stays as it is.
     #[inline]
@@ -81,9 +38,11 @@ impl<'a> Walk<'a> {
         };
         match class(byte) {
             Class::Word => self.skip_while(is_word),
-            Class::Before | Class::Other => self.at += 1,
+            Class::Blank | Class::Before | Class::Other => self.at += 1,
             Class::Digit => self.number(),
-            Class::Special => return self.special(byte),
+            Class::Quote | Class::DoubleQuote | Class::Dollar | Class::Remark => {
+                return self.special(byte);
+            }
         }
         true
     }
@@ -130,7 +89,9 @@ impl<'a> Walk<'a> {
     /// Whether what begins here can't belong to what is before.
     fn is_apart(&self) -> bool {
         match self.at.checked_sub(1).and_then(|at| self.text.get(at)) {
-            Some(before) => class(*before) == Class::Before || matches!(before, b'-' | b'/'),
+            Some(before) => {
+                matches!(class(*before), Class::Blank | Class::Before | Class::Remark)
+            }
             None => true,
         }
     }
