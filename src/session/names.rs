@@ -36,10 +36,11 @@ pub(super) fn size_of(name: &[u8], identity: &[u8]) -> usize {
 
 impl Named {
     fn insert(&mut self, name: Box<[u8]>, statement: Arc<Statement>) -> Option<Arc<Statement>> {
-        self.bytes += size_of(&name, &statement.identity);
-        let before = self.statements.insert(name.clone(), statement);
+        let own = size_of(&name, &[]);
+        self.bytes += own + statement.identity.len();
+        let before = self.statements.insert(name, statement);
         if let Some(before) = &before {
-            self.bytes -= size_of(&name, &before.identity);
+            self.bytes -= own + before.identity.len();
         }
         before
     }

@@ -30,6 +30,7 @@ pub(super) use self::spreading::Spreading;
 use super::gate::check_reading;
 use super::incoming;
 use super::routing::{Course, Moving};
+use super::whole::ends_request;
 use super::{ClientFault, End, Session, Tenancy};
 use crate::catalog::Known;
 use crate::client::condition;
@@ -129,7 +130,7 @@ impl Sharded {
             statement_max: tenancy.terms.statement_max,
             follows_names: tenancy.terms.follows_names(),
             fan_out_writes: tenancy.terms.fan_out_writes,
-            unseen: tenancy.knows_code().then_some(&tenancy.schema.unseen),
+            unseen: tenancy.terms.knows_code().then_some(&tenancy.schema.unseen),
         }
     }
 
@@ -366,7 +367,7 @@ impl Session {
             && let Ok(Some(header)) = frame::header(rest, self.tenancy.terms.message_max)
         {
             len += header.message_len();
-            if matches!(header.tag, b'Q' | b'S' | b'H' | b'F' | b'X') {
+            if ends_request(header.tag) {
                 return bytes.get(..len).unwrap_or(bytes);
             }
         }

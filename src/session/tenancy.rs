@@ -8,7 +8,6 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::terms::UnseenCode;
 use super::{House, Replicas, ServerPool, Shards, Terms};
 use crate::catalog::Current;
 use crate::client::card::Login;
@@ -140,24 +139,16 @@ impl Tenancy {
         next
     }
 
-    /// Whether the database is asked of its code.
-    pub(super) fn knows_code(&self) -> bool {
-        self.terms.unseen_code == UnseenCode::ReckonedWith
-    }
-
     /// Whether the database has to be asked of its code before a request follows.
     #[inline]
     pub(super) fn must_ask(&self) -> bool {
-        self.terms.unseen_code == UnseenCode::ReckonedWith && self.schema.unseen.is_unknown()
+        self.terms.knows_code() && self.schema.unseen.is_unknown()
     }
 
     /// What the database is to be asked of its code, if that is due.
     #[inline]
     pub(super) fn question(&self) -> Option<Asking> {
-        match self.terms.unseen_code {
-            UnseenCode::ReckonedWith => Asking::take(&self.schema),
-            UnseenCode::Ignored => None,
-        }
+        if self.terms.knows_code() { Asking::take(&self.schema) } else { None }
     }
 
     /// One of the places for clients that keep their servers, if one is left.

@@ -98,6 +98,12 @@ impl Terms {
         self.max_prepared_statements > 0
     }
 
+    /// Whether databases are asked of their code.
+    #[inline]
+    pub(super) fn knows_code(&self) -> bool {
+        self.unseen_code == UnseenCode::ReckonedWith
+    }
+
     /// Statements up to so many bytes are followed by their names.
     pub(super) fn followed_max(&self) -> usize {
         if self.follows_names() { self.statement_max } else { 0 }

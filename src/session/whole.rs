@@ -1,7 +1,9 @@
 //! Requests that are whole, and what is found of the texts in them: each is looked at once, however often
 //! it is bound, and all together up to a bound, so that nobody's request holds up those of others.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use ahash::RandomState;
 
@@ -31,12 +33,42 @@ pub(super) fn is_whole(mut bytes: &[u8], message_max: u32) -> bool {
     }
 }
 
+/// What there is by keys of which a request has one, as a rule: that takes no allocation.
+#[derive(Debug)]
+pub(super) struct Few<K, V> {
+    last: Option<(K, V)>,
+    /// Those before the last.
+    more: Option<HashMap<K, V, RandomState>>,
+}
+
+impl<K, V> Default for Few<K, V> {
+    fn default() -> Self {
+        Self { last: None, more: None }
+    }
+}
+
+impl<K: Eq + Hash, V> Few<K, V> {
+    pub(super) fn insert(&mut self, key: K, value: V) {
+        if let Some((before, value)) = self.last.replace((key, value)) {
+            self.more.get_or_insert_default().insert(before, value);
+        }
+    }
+
+    pub(super) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        match &self.last {
+            Some((last, value)) if last.borrow() == key => Some(value),
+            _ => self.more.as_ref()?.get(key),
+        }
+    }
+}
+
 /// What was found of the texts of one request, by where they are.
 #[derive(Debug)]
 pub(super) struct Once<T> {
-    last: Option<(Place, T)>,
-    /// Those before the last.
-    more: Option<HashMap<Place, T, RandomState>>,
+    found: Few<Place, T>,
     bytes: usize,
     all_bytes: usize,
 }
@@ -46,7 +78,7 @@ type Place = (usize, usize);
 
 impl<T> Default for Once<T> {
     fn default() -> Self {
-        Self { last: None, more: None, bytes: 0, all_bytes: 0 }
+        Self { found: Few::default(), bytes: 0, all_bytes: 0 }
     }
 }
 
@@ -58,12 +90,7 @@ impl<T: Clone> Once<T> {
         if self.all_bytes > ALL_TEXTS_MAX {
             return None;
         }
-        if let Some((known, found)) = &self.last
-            && *known == place
-        {
-            return Some(found.clone());
-        }
-        if let Some(found) = self.more.as_ref().and_then(|more| more.get(&place)) {
+        if let Some(found) = self.found.get(&place) {
             return Some(found.clone());
         }
         self.bytes += text.len();
@@ -71,9 +98,7 @@ impl<T: Clone> Once<T> {
             return None;
         }
         let found = find(text);
-        if let Some((before, other)) = self.last.replace((place, found.clone())) {
-            self.more.get_or_insert_default().insert(before, other);
-        }
+        self.found.insert(place, found.clone());
         Some(found)
     }
 }

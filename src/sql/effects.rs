@@ -72,10 +72,10 @@ pub fn effects(text: &[u8]) -> Effects {
     }
 }
 
-/// Whether a text leaves nothing, and asks for nothing of ours, and so does every other that differs from it
-/// in plain literals alone.
-pub fn leaves_nothing(text: &[u8]) -> bool {
-    effects(text) == Effects::default() && !names_a_setting(text)
+/// Whether a text of these effects leaves nothing, and asks for nothing of ours, and so does every other that
+/// differs from it in plain literals alone.
+pub fn leaves_nothing(text: &[u8], effects: &Effects) -> bool {
+    *effects == Effects::default() && !names_a_setting(text)
 }
 
 /// Whether it may call a function that is known by its arguments.

@@ -4,9 +4,9 @@ use super::lending::{For, Lending};
 use super::{ClientFault, Outgoing, Restore, Stop};
 use crate::server::ledger::{Awaited, Local};
 use crate::server::prepared::Statement;
+use crate::server::unseen::Unseen;
 use crate::session::flow::OwnReset;
 use crate::session::pins::OTHERS;
-use crate::session::terms::UnseenCode;
 use crate::sql::{self, Command, Effects, Leaves, Resets};
 use crate::wire::request;
 use crate::wire::view::Fields;
@@ -51,16 +51,18 @@ impl Outgoing<'_, '_> {
     /// Whether the text may run code that is not seen in it.
     #[inline]
     pub(super) fn runs_unseen(&self, text: &[u8]) -> bool {
-        // What has just been defined may be such code.
-        self.terms.unseen_code == UnseenCode::ReckonedWith
-            && (self.flow.alters || self.schema.unseen.may_run(text))
+        self.may_run_unseen(|unseen| unseen.may_run(text))
     }
 
     /// The same of a statement that is prepared.
     pub(super) fn statement_runs_unseen(&self, statement: &Statement) -> bool {
-        let unseen = &self.schema.unseen;
-        self.terms.unseen_code == UnseenCode::ReckonedWith
-            && (self.flow.alters || unseen.may_run_again(statement.text(), &statement.unseen))
+        self.may_run_unseen(|unseen| unseen.may_run_again(statement.text(), &statement.unseen))
+    }
+
+    #[inline]
+    fn may_run_unseen(&self, may_run: impl FnOnce(&Unseen) -> bool) -> bool {
+        // What has just been defined may be such code.
+        self.terms.knows_code() && (self.flow.alters || may_run(&self.schema.unseen))
     }
 
     /// The server is about to be given this text, and the request begins with it, if with none before.
@@ -82,23 +84,23 @@ impl Outgoing<'_, '_> {
 
     /// What the text may leave, with what it runs unseen.
     pub(super) fn effects(&mut self, text: &[u8]) -> Effects {
-        self.note_text(text);
-        let mut effects = sql::effects(text);
-        if self.runs_unseen(text) {
-            effects.leaves |= Leaves::UNSEEN;
-        }
-        effects
+        self.with_unseen(text, sql::effects(text))
     }
 
     /// The same of a text of the message that is next.
     pub(super) fn effects_of_next(&mut self, text: &[u8]) -> Effects {
         let shard = &self.flow.shard;
-        if shard.judged == 0 || !shard.clean {
-            return self.effects(text);
-        }
+        let is_clean = shard.judged > 0 && shard.clean;
+        let seen = if is_clean { Effects::default() } else { sql::effects(text) };
+        self.with_unseen(text, seen)
+    }
+
+    fn with_unseen(&mut self, text: &[u8], mut effects: Effects) -> Effects {
         self.note_text(text);
-        let unseen = if self.runs_unseen(text) { Leaves::UNSEEN } else { Leaves::NOTHING };
-        Effects { leaves: unseen, ..Effects::default() }
+        if self.runs_unseen(text) {
+            effects.leaves |= Leaves::UNSEEN;
+        }
+        effects
     }
 
     /// This text may become a reason to keep the server; the first one is remembered.

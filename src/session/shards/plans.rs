@@ -228,7 +228,7 @@ impl Planned {
             Does::Session(by) => &**by != "set_config" || facts.statements > 1,
             Does::Begins(_) | Does::Opaque(_) | Does::Locks(_) | Does::Writes(_) => true,
         };
-        let clean = leaves_nothing(common);
+        let effects = effects(common);
         Self {
             by: known.map(Known::number),
             free: is_free(&facts),
@@ -236,8 +236,8 @@ impl Planned {
             unqualified: may_name_others
                 || facts.relations.iter().any(|name| name.schema.is_none()),
             changes: changes(common),
-            clean,
-            code: !clean && effects(common).leaves.has(Leaves::CODE),
+            clean: leaves_nothing(common, &effects),
+            code: effects.leaves.has(Leaves::CODE),
             several: facts.statements > 1,
             bracket: bracket(common),
             weight: size_of::<Self>()
@@ -286,13 +286,15 @@ impl<'a> Seen<'a> {
         Self { sharding, known, looked_at: RefCell::default() }
     }
 
+    fn is_default(&self, name: &Name) -> bool {
+        matches!(self.sharding.table(name), Table::Default | Table::Local)
+    }
+
     fn all_default(&self, known: &Known, name: &Name) -> bool {
         if let Some(all) = self.looked_at.borrow().get(name) {
             return *all;
         }
-        let is_default =
-            |name: &Name| matches!(self.sharding.table(name), Table::Default | Table::Local);
-        let all = known.all_kin(name, is_default);
+        let all = known.all_kin(name, |name| self.is_default(name));
         self.looked_at.borrow_mut().insert(name.clone(), all);
         all
     }
@@ -302,14 +304,12 @@ impl Tables for Seen<'_> {
     fn table(&self, name: &Name) -> Table<'_> {
         let own = self.sharding.table(name);
         let Some(known) = self.known else { return own };
-        let is_default =
-            |name: &Name| matches!(self.sharding.table(name), Table::Default | Table::Local);
         let clear = match own {
             Table::Local | Table::Unclear => true,
             Table::Default => self.all_default(known, name),
             // It may be another table of this name, in another schema.
             Table::Sharded { .. } | Table::Reference => {
-                name.schema.is_some() || known.all_of_name(name, |it| !is_default(it))
+                name.schema.is_some() || known.all_of_name(name, |it| !self.is_default(it))
             }
         };
         if clear { own } else { Table::Unclear }

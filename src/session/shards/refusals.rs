@@ -31,6 +31,14 @@ pub(super) fn too_long() -> Box<Report> {
     refused("a statement that is longer than max_statement_size", "Raise max_statement_size.")
 }
 
+/// Each look at a text takes the time of everybody's.
+pub(super) fn too_much() -> Box<Report> {
+    refused(
+        "a request whose texts, each as often as it is bound, are longer than 32 MiB together",
+        "Send a Sync more often.",
+    )
+}
+
 /// Why a key has no shard.
 pub(super) fn without_shard(why: &NoShard) -> Box<Report> {
     match why {

@@ -1,17 +1,14 @@
 //! A request that is whole: which texts of it are looked at, and how what they demand goes together.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-
-use ahash::RandomState;
 
 use super::doubt::Doubt;
 use super::planner::{Demand, Placed, Planner};
 use super::plans::Planned;
-use super::refusals::{not_utf8, refusal_of, refused, too_long};
+use super::refusals::{not_utf8, refusal_of, refused, too_long, too_much};
 use crate::server::prepared::text_of;
 use crate::session::names::{Names, Unnamed};
-use crate::session::whole::{Once, ends_request, is_whole};
+use crate::session::whole::{Few, Once, ends_request, is_whole};
 use crate::shard::Values;
 use crate::sql::keys::{Construct, Plan, Refusal};
 use crate::wire::frame;
@@ -42,31 +39,8 @@ struct Text<'a> {
     planned: Arc<Planned>,
 }
 
-/// Text and types of a statement; `None` is nothing.
-type Prepared<'a> = Option<&'a [u8]>;
-
-/// What the request itself has prepared, by name.
-#[derive(Default)]
-struct Parsed<'a> {
-    last: Option<(&'a [u8], Prepared<'a>)>,
-    /// Those before the last.
-    more: Option<HashMap<&'a [u8], Prepared<'a>, RandomState>>,
-}
-
-impl<'a> Parsed<'a> {
-    fn insert(&mut self, name: &'a [u8], identity: Prepared<'a>) {
-        if let Some((before, identity)) = self.last.replace((name, identity)) {
-            self.more.get_or_insert_default().insert(before, identity);
-        }
-    }
-
-    fn get(&self, name: &[u8]) -> Option<Prepared<'a>> {
-        match self.last {
-            Some((last, identity)) if last == name => Some(identity),
-            _ => self.more.as_ref()?.get(name).copied(),
-        }
-    }
-}
+/// What the request itself has prepared, by name: text and types; `None` is nothing.
+type Parsed<'a> = Few<&'a [u8], Option<&'a [u8]>>;
 
 /// The plans of texts, and how long those are.
 type Seen = Once<(usize, Arc<Planned>)>;
@@ -165,7 +139,7 @@ impl Planner<'_> {
         seen: &mut Seen,
     ) -> Result<Option<Text<'n>>, Box<Report>> {
         if let Some(own) = parsed.get(name) {
-            return own.map(|identity| self.text(identity, seen)).transpose();
+            return (*own).map(|identity| self.text(identity, seen)).transpose();
         }
         if !name.is_empty() {
             if !self.follows_names {
@@ -268,14 +242,6 @@ impl Planner<'_> {
         self.doubt_code(text, planned, doubt);
         placed
     }
-}
-
-/// Each look at a text takes the time of everybody's.
-fn too_much() -> Box<Report> {
-    refused(
-        "a request whose texts, each as often as it is bound, are longer than 32 MiB together",
-        "Send a Sync more often.",
-    )
 }
 
 /// The types that a Parse declares, or a ParameterDescription tells.
