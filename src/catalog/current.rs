@@ -38,6 +38,8 @@ pub struct Current {
     schema: Arc<Schema>,
     numbers: Arc<AtomicU64>,
     known: watch::Sender<Option<Arc<Known>>>,
+    /// The number of what is known, never of what is not yet; 0 = nothing is.
+    number: AtomicU64,
     record: Mutex<Record>,
 }
 
@@ -111,6 +113,7 @@ impl Catalogs {
             schema: self.schemas.of(database),
             numbers: Arc::clone(&self.numbers),
             known: watch::Sender::new(None),
+            number: AtomicU64::new(0),
             record: Mutex::default(),
         });
         known.insert(database.into(), Arc::downgrade(&current));
@@ -176,6 +179,11 @@ impl Current {
     pub fn in_force(&self) -> Option<Arc<Known>> {
         let known = self.known.borrow();
         known.as_ref().filter(|known| self.is_in_force(known)).cloned()
+    }
+
+    /// The number of what was read last.
+    pub fn number(&self) -> Option<u64> {
+        Some(self.number.load(Ordering::Acquire)).filter(|number| *number > 0)
     }
 
     /// What was read last, in force or not.
@@ -319,6 +327,7 @@ impl Attempt<'_> {
             record.error = None;
         }
         current.known.send_replace(Some(Arc::new(known)));
+        current.number.store(number, Ordering::Release);
     }
 
     /// It is as it was when it was read last.

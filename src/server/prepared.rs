@@ -26,6 +26,8 @@ pub struct Statement {
     pub by: By,
     /// What follows the name in a Parse: text, NUL, parameter types; or the whole SQL command.
     pub identity: Box<[u8]>,
+    /// How much of that is its text.
+    text_len: usize,
     /// Where the names in it are looked up ([`Params::lookup`]): the same text may be another
     /// statement there.
     ///
@@ -50,7 +52,7 @@ pub struct Statement {
 impl Statement {
     /// Its text.
     pub fn text(&self) -> &[u8] {
-        text_of(&self.identity)
+        self.identity.get(..self.text_len).unwrap_or_default()
     }
 
     /// It is bound once more.
@@ -217,6 +219,7 @@ impl StatementTable {
             id: inner.last_id,
             by,
             identity: own_identity,
+            text_len: text_of(identity).len(),
             lookup: own_lookup,
             version,
             effects,

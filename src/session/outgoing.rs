@@ -121,6 +121,7 @@ impl Outgoing<'_, '_> {
                 let Flow { placed, shard, .. } = &mut *self.flow;
                 placed.judged = placed.judged.saturating_sub(header.message_len());
                 shard.judged = shard.judged.saturating_sub(header.message_len());
+                shard.ahead = None;
             }
             match taken {
                 Taken::Whole => position += header.message_len(),

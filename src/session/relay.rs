@@ -180,10 +180,10 @@ impl Session {
             }),
             route: Told::of(self.tenancy.replicas.as_deref(), self.course.as_deref()),
             shard: sharded(&self.course).map(|sharded| AtShard {
-                planner: sharded.planner(&self.tenancy, &self.params, &self.known),
-                at: sharded.at,
-                may_leave: self.tenancy.terms.mode != PoolMode::Session,
-                may_hold: self.tenancy.terms.mode == PoolMode::Transaction,
+                sharded,
+                tenancy: &self.tenancy,
+                params: &self.params,
+                known: &self.known,
             }),
             out: &mut out,
         }

@@ -17,13 +17,14 @@ mod spreading;
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 pub(super) use self::ahead::Ahead;
 pub(super) use self::doubt::Doubt;
 pub use self::explain::ShardRoute;
-pub(super) use self::planner::{Demand, Planner};
+pub(super) use self::planner::{Demand, Planner, is_utf8};
 pub use self::plans::Layout;
+use self::plans::Planned;
 pub(super) use self::refusals::refused;
 pub(super) use self::requests::{Found, declared};
 pub(super) use self::spreading::Spreading;
@@ -91,6 +92,8 @@ pub(super) struct Sharded {
     holds: bool,
     /// What was found of the request that waits for a server.
     ahead: Option<Ahead>,
+    /// What was planned last of what is prepared: it is bound time and again.
+    last: Mutex<Option<Arc<Planned>>>,
 }
 
 /// What becomes of a request.
@@ -111,7 +114,8 @@ impl Sharded {
     pub(super) fn of(home: &Arc<Tenancy>) -> Option<Self> {
         let shards = Arc::clone(home.shards.as_ref()?);
         let at = shards.layout.sharding.default_shard();
-        Some(Self { home: Arc::clone(home), shards, at, holds: false, ahead: None })
+        let home = Arc::clone(home);
+        Some(Self { home, shards, at, holds: false, ahead: None, last: Mutex::default() })
     }
 
     /// What decides about its requests.
@@ -123,7 +127,8 @@ impl Sharded {
     ) -> Planner<'a> {
         Planner {
             layout: &self.shards.layout,
-            known: self.home.catalog.latest(),
+            last: Some(&self.last),
+            catalog: &self.home.catalog,
             manner: params.manner(),
             reported: Some(known),
             message_max: tenancy.terms.message_max,
@@ -132,6 +137,11 @@ impl Sharded {
             fan_out_writes: tenancy.terms.fan_out_writes,
             unseen: tenancy.terms.knows_code().then_some(&tenancy.schema.unseen),
         }
+    }
+
+    /// The number of the catalog that decides about its requests.
+    pub(super) fn catalog(&self) -> Option<u64> {
+        self.home.catalog.number()
     }
 
     /// What was found of the request that a server was taken for.

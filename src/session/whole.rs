@@ -85,11 +85,24 @@ impl<T> Default for Once<T> {
 impl<T: Clone> Once<T> {
     /// What there is to find of a text; `None` if the request has too many.
     pub(super) fn of(&mut self, text: &[u8], find: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        let place = (text.as_ptr().addr(), text.len());
+        self.of_known(text, |_| None, find)
+    }
+
+    /// The same, where it may be known without a look.
+    pub(super) fn of_known(
+        &mut self,
+        text: &[u8],
+        known: impl FnOnce(&[u8]) -> Option<T>,
+        find: impl FnOnce(&[u8]) -> T,
+    ) -> Option<T> {
         self.all_bytes += text.len();
         if self.all_bytes > ALL_TEXTS_MAX {
             return None;
         }
+        if let Some(known) = known(text) {
+            return Some(known);
+        }
+        let place = (text.as_ptr().addr(), text.len());
         if let Some(found) = self.found.get(&place) {
             return Some(found.clone());
         }

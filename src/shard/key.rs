@@ -297,6 +297,10 @@ fn trimmed(text: &[u8]) -> &[u8] {
 
 /// The input of an integer's type.
 fn integer(kind: KeyType, text: &[u8]) -> Result<Key<'static>, NotAKey> {
+    match text {
+        [b'0'..=b'9', .., b'0'..=b'9'] | [b'0'..=b'9'] => return number(kind, text, false),
+        _ => {}
+    }
     match trimmed(text) {
         [b'-', digits @ ..] => number(kind, digits, true),
         [b'+', digits @ ..] | digits => number(kind, digits, false),
@@ -305,20 +309,34 @@ fn integer(kind: KeyType, text: &[u8]) -> Result<Key<'static>, NotAKey> {
 
 /// An integer without its sign.
 fn number(kind: KeyType, digits: &[u8], minus: bool) -> Result<Key<'static>, NotAKey> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        // 0x1F and 1_000 are numbers since Postgres 16; 5.0 may be compared and be equal.
-        let number = digits.first().is_some_and(u8::is_ascii_digit)
-            && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(byte));
-        return Err(if number { NotAKey::Unclear(kind) } else { NotAKey::Invalid(kind) });
-    }
     let out = NotAKey::OutOfRange(kind);
-    let value = digits.iter().try_fold(0_i64, |value, digit| {
-        let digit = i64::from(digit - b'0');
-        let value = value.checked_mul(10)?;
-        if minus { value.checked_sub(digit) } else { value.checked_add(digit) }
-    });
+    let mut value = 0_i64;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return Err(not_digits(kind, digits));
+        }
+        let digit = i64::from(digit);
+        let digit = if minus { -digit } else { digit };
+        let Some(next) = value.checked_mul(10).and_then(|value| value.checked_add(digit)) else {
+            let rest = digits.iter().all(u8::is_ascii_digit);
+            return Err(if rest { out } else { not_digits(kind, digits) });
+        };
+        value = next;
+    }
     let (least, most) = kind.range();
-    value.filter(|value| (least..=most).contains(value)).map(Key::Int).ok_or(out)
+    match digits {
+        [] => Err(NotAKey::Invalid(kind)),
+        _ if (least..=most).contains(&value) => Ok(Key::Int(value)),
+        _ => Err(out),
+    }
+}
+
+/// 0x1F and 1_000 are numbers since Postgres 16; 5.0 may be compared and be equal.
+fn not_digits(kind: KeyType, text: &[u8]) -> NotAKey {
+    let number = text.first().is_some_and(u8::is_ascii_digit)
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(byte));
+    if number { NotAKey::Unclear(kind) } else { NotAKey::Invalid(kind) }
 }
 
 /// Hexadecimal digits, in braces or not, with a hyphen behind any four of them or not.

@@ -45,42 +45,42 @@ impl fmt::Display for ShardId {
 
 /// A set of shards.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct ShardSet([u128; 2]);
+pub struct ShardSet([u64; 4]);
 
 impl ShardSet {
     /// Adds a shard.
     pub fn insert(&mut self, shard: ShardId) {
-        if let Some(half) = self.0.get_mut(usize::from(shard.0 / 128)) {
-            *half |= 1 << (shard.0 % 128);
+        if let Some(part) = self.0.get_mut(usize::from(shard.0 / 64)) {
+            *part |= 1 << (shard.0 % 64);
         }
     }
 
     /// Whether the shard is one of them.
     pub fn contains(&self, shard: ShardId) -> bool {
-        let half = self.0.get(usize::from(shard.0 / 128));
-        half.is_some_and(|half| half >> (shard.0 % 128) & 1 == 1)
+        let part = self.0.get(usize::from(shard.0 / 64));
+        part.is_some_and(|part| part >> (shard.0 % 64) & 1 == 1)
     }
 
     /// Those of either.
     pub fn union(self, other: Self) -> Self {
-        let Self([low, high]) = self;
-        Self([low | other.0[0], high | other.0[1]])
+        let ([a, b, c, d], Self([e, f, g, h])) = (self.0, other);
+        Self([a | e, b | f, c | g, d | h])
     }
 
     /// Those of both.
     pub fn intersection(self, other: Self) -> Self {
-        let Self([low, high]) = self;
-        Self([low & other.0[0], high & other.0[1]])
+        let ([a, b, c, d], Self([e, f, g, h])) = (self.0, other);
+        Self([a & e, b & f, c & g, d & h])
     }
 
     /// How many they are.
     pub fn len(&self) -> u32 {
-        self.0.iter().map(|half| half.count_ones()).sum()
+        self.0.iter().map(|part| part.count_ones()).sum()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0 == [0, 0]
+        self.0 == [0; 4]
     }
 
     /// Each of them, in order.
@@ -90,9 +90,15 @@ impl ShardSet {
 
     /// The one, if it is one alone.
     pub fn only(&self) -> Option<ShardId> {
-        let low = self.0[0].trailing_zeros();
-        let at = if low < 128 { low } else { 128 + self.0[1].trailing_zeros() };
-        (self.len() == 1).then(|| u8::try_from(at).ok().map(ShardId)).flatten()
+        let (part, before) = match self.0 {
+            [part, 0, 0, 0] => (part, 0),
+            [0, part, 0, 0] => (part, 64),
+            [0, 0, part, 0] => (part, 128),
+            [0, 0, 0, part] => (part, 192),
+            _ => return None,
+        };
+        let is_one = part != 0 && part & (part - 1) == 0;
+        is_one.then(|| u8::try_from(before + part.trailing_zeros()).ok().map(ShardId)).flatten()
     }
 }
 

@@ -9,7 +9,7 @@ use super::key::{Key, KeyType, NotAKey, each_key};
 use super::placement::{Placement, Unplaced};
 use super::schemas::Schemas;
 use super::{Format, ShardId, ShardSet};
-use crate::sql::facts::Name;
+use crate::sql::facts::{Name, Places};
 use crate::sql::keys::{Keyed, Literals, OneOf, Refusal, Root, Slot, Spread, Table, Tables};
 use crate::wire::parameters::Parameters;
 
@@ -139,7 +139,13 @@ pub struct Values<'a> {
 impl<'a> Values<'a> {
     /// Those of a text that is sent as a Query.
     pub fn of_query(text: &'a [u8]) -> Self {
-        Self { literals: Literals::new(text), parameters: None, types: &[], ascii: false }
+        Self::of_query_at(text, Places::default())
+    }
+
+    /// The same, with the places of the first ones, as far as they are known.
+    pub fn of_query_at(text: &'a [u8], places: Places) -> Self {
+        let literals = Literals::with(text, places);
+        Self { literals, parameters: None, types: &[], ascii: false }
     }
 
     /// Those of a statement with this text that is bound. `types` are what the server has described
@@ -353,10 +359,10 @@ impl Sharding {
                 }
             }
             Slot::Parameter { number, own, array } => {
-                let missing = NoShard::NoParameter(number);
-                let at = number.checked_sub(1).ok_or(NoShard::NoParameter(number))?;
+                let missing = || NoShard::NoParameter(number);
+                let at = number.checked_sub(1).ok_or_else(missing)?;
                 let parameter = values.parameters.as_mut().and_then(|all| all.get(at));
-                let parameter = parameter.ok_or(missing)?;
+                let parameter = parameter.ok_or_else(missing)?;
                 let oid = values.types.get(usize::from(at)).copied().unwrap_or(0);
                 let Some(value) = parameter.value else {
                     return if array { Ok(()) } else { add(Key::Null) };

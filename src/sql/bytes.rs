@@ -49,8 +49,61 @@ pub(super) fn class(byte: u8) -> Class {
     CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Other)
 }
 
+/// What words go on with.
+#[expect(clippy::indexing_slicing, reason = "it is made when it is compiled")]
+const IN_WORDS: [bool; 256] = {
+    let mut words = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        words[byte] = matches!(CLASSES[byte], Class::Word | Class::Digit | Class::Dollar);
+        byte += 1;
+    }
+    words
+};
+
+/// What neither is nor hides a literal by itself.
+#[expect(clippy::indexing_slicing, reason = "it is made when it is compiled")]
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        plain[byte] =
+            matches!(CLASSES[byte], Class::Word | Class::Blank | Class::Before | Class::Other);
+        byte += 1;
+    }
+    plain
+};
+
 /// Whether a word that has begun goes on with this byte.
 #[inline]
 pub(super) fn is_word(byte: u8) -> bool {
-    matches!(class(byte), Class::Word | Class::Digit | Class::Dollar)
+    is_in(&IN_WORDS, byte)
+}
+
+/// How many of these bytes a word has that has begun before them.
+#[inline]
+pub(super) fn word_len(bytes: &[u8]) -> usize {
+    len_of(bytes, &IN_WORDS)
+}
+
+/// How many of these bytes stand for themselves or are in words, up to the first digit in a word.
+#[inline]
+pub(super) fn plain_len(bytes: &[u8]) -> usize {
+    len_of(bytes, &PLAIN)
+}
+
+#[inline]
+fn is_in(table: &[bool; 256], byte: u8) -> bool {
+    table.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+#[inline]
+fn len_of(bytes: &[u8], table: &[bool; 256]) -> usize {
+    let mut len = 0;
+    while let Some(&byte) = bytes.get(len)
+        && is_in(table, byte)
+    {
+        len += 1;
+    }
+    len
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use super::{Command, command};
 pub use builtins::{Builtin, builtin};
 pub(super) use chains::by_word;
-pub use common::common;
+pub use common::{Places, common, common_and_places};
 pub use hint::Hint;
 pub(super) use keywords::is_reserved;
 use tokens::{Kind, Look};

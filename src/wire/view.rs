@@ -16,7 +16,12 @@ impl<'a> Fields<'a> {
 
     /// The bytes up to the next NUL, which is consumed with them.
     pub fn cstr(&mut self) -> Option<&'a [u8]> {
-        let end = memchr::memchr(0, self.rest)?;
+        // Most are empty, or short.
+        let end = match self.rest {
+            [0, ..] => 0,
+            [_, 0, ..] => 1,
+            rest => memchr::memchr(0, rest)?,
+        };
         let (text, rest) = self.rest.split_at_checked(end)?;
         self.rest = rest.get(1..)?;
         Some(text)

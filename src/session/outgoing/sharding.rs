@@ -4,11 +4,16 @@
 use std::sync::Arc;
 
 use super::{ClientFault, Outgoing, Stop, TARGET_MAX, Taken};
+use crate::config::PoolMode;
 use crate::route::Role;
 use crate::server::ledger::Awaited;
+use crate::server::params::Params;
 use crate::server::prepared::StatementName;
+use crate::server::reported::Reported;
+use crate::session::Tenancy;
 use crate::session::flow::{Move, Open, Refusal};
-use crate::session::shards::{Ahead, Demand, Doubt, Found, Planner, refused, too_long};
+use crate::session::names::Names;
+use crate::session::shards::{Ahead, Demand, Doubt, Found, Sharded, is_utf8, refused, too_long};
 use crate::shard::ShardId;
 use crate::sql::{Bracket, Leaves, bracket, is_prelude};
 use crate::wire::frame::{self, HEADER_LEN, Header};
@@ -17,14 +22,38 @@ use crate::wire::request;
 use crate::wire::view;
 
 /// The shard that is attached, and what decides about others.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(in crate::session) struct AtShard<'a> {
-    pub planner: Planner<'a>,
-    pub at: ShardId,
+    pub sharded: &'a Sharded,
+    pub tenancy: &'a Tenancy,
+    pub params: &'a Params,
+    pub known: &'a Reported,
+}
+
+impl AtShard<'_> {
     /// The client may leave between transactions.
-    pub may_leave: bool,
+    fn may_leave(self) -> bool {
+        self.tenancy.terms.mode != PoolMode::Session
+    }
+
     /// A BEGIN may be held until its transaction has a shard.
-    pub may_hold: bool,
+    fn may_hold(self) -> bool {
+        self.tenancy.terms.mode == PoolMode::Transaction
+    }
+
+    /// Plans the request that these bytes begin with, unless it has been planned before.
+    fn plan(
+        self,
+        ahead: Option<Ahead>,
+        bytes: &[u8],
+        names: &Names,
+        doubt: Doubt,
+    ) -> Option<Found> {
+        let Self { sharded, tenancy, params, known } = self;
+        let utf8 = || is_utf8(Some(known));
+        let found = ahead.and_then(|it| it.found(bytes, doubt, sharded.catalog(), utf8));
+        found.or_else(|| sharded.planner(tenancy, params, known).request(bytes, names, doubt))
+    }
 }
 
 /// What was decided of requests to a server of a shard.
@@ -112,7 +141,7 @@ impl Outgoing<'_, '_> {
         {
             return Ok(None);
         }
-        let Some(shard) = self.shard.clone() else { return Ok(None) };
+        let Some(shard) = self.shard else { return Ok(None) };
         // Replies to us may be owed, or none with a request that is open: for those nobody waits.
         let quiet = self.server.ledger.owes_only_ours() || self.server.ledger.is_empty();
         // What a SET before it has said counts only where that does not fail.
@@ -136,20 +165,20 @@ impl Outgoing<'_, '_> {
         doubt.inside = quiet && self.server.receiver.status() == b'T';
         let before = *doubt;
         let ahead = self.flow.shard.ahead.take();
-        let Some(Found { len, demand, runs, clean, doubt }) =
-            shard.planner.request_after(ahead, rest, self.names, *doubt)
+        let Some(Found { len, demand, runs, clean, doubt, .. }) =
+            shard.plan(ahead, rest, self.names, *doubt)
         else {
             return self.half(header, rest);
         };
         let free = self.ear.is_none() && self.flow.pins.is_empty() && !self.flow.placed.stays;
         // A BEGIN behind other requests is held as one by itself is, when those are over.
         let is_next = self.flow.batch.is_some() && demand == Ok(Demand::Anywhere);
-        if is_next && free && shard.may_hold && (outside || !quiet) && begins(header, rest) {
+        if is_next && free && shard.may_hold() && (outside || !quiet) && begins(header, rest) {
             self.flow.stop = Some(if quiet { Stop::Elsewhere } else { Stop::Replies });
             return Ok(Some(Taken::Not));
         }
         let to = match demand {
-            Ok(Demand::Anywhere) => Some(shard.at),
+            Ok(Demand::Anywhere) => Some(shard.sharded.at),
             Ok(Demand::On(to)) => Some(to),
             Ok(Demand::Parts(..)) => None,
             Err(_) if !quiet => {
@@ -159,7 +188,7 @@ impl Outgoing<'_, '_> {
             }
             Err(report) => return self.refuse_on_shard(header, rest, *report),
         };
-        if to == Some(shard.at) {
+        if to == Some(shard.sharded.at) {
             (self.flow.shard.judged, self.flow.shard.clean) = (len, clean);
             self.flow.shard.settled = false;
             self.flow.shard.said =
@@ -172,12 +201,12 @@ impl Outgoing<'_, '_> {
             }
             return Ok(None);
         }
-        if !self.leaves_shard(&shard, to, quiet, outside)? {
+        if !self.leaves_shard(shard, to, quiet, outside)? {
             return Ok(Some(Taken::Not));
         }
-        let here = shard.planner.name(shard.at);
+        let here = shard.sharded.name(shard.sharded.at);
         let there =
-            to.map_or("several".to_owned(), |to| format!("shard {}", shard.planner.name(to)));
+            to.map_or("several".to_owned(), |to| format!("shard {}", shard.sharded.name(to)));
         let report = match outside {
             false => refused(
                 format!("its transaction is on shard {here}, and it is for {there}"),
@@ -196,7 +225,7 @@ impl Outgoing<'_, '_> {
     /// it may. Whether it is refused.
     fn leaves_shard(
         &mut self,
-        shard: &AtShard<'_>,
+        shard: AtShard<'_>,
         to: Option<ShardId>,
         quiet: bool,
         outside: bool,
@@ -207,7 +236,7 @@ impl Outgoing<'_, '_> {
             return Ok(false);
         }
         let free = self.ear.is_none() && self.flow.pins.is_empty() && !self.flow.placed.stays;
-        if !free || !shard.may_leave {
+        if !free || !shard.may_leave() {
             return Ok(true);
         }
         if outside {

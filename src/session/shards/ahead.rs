@@ -1,20 +1,16 @@
 //! What was found of a request before there was a server for it, so that it need not be found out
 //! once more when there is one: nothing else of the client has been understood in between.
 
-use std::sync::LazyLock;
-
-use ahash::RandomState;
-
 use super::doubt::Doubt;
 use super::planner::{Demand, Planner};
 use super::requests::Found;
-use crate::catalog::Known;
-use crate::session::names::Names;
 use crate::shard::ShardId;
 
-/// What was found, and by what. A request is known by a keyed hash of its bytes.
+/// What was found of the request that the client's bytes begin with, and by what. It goes with the first of
+/// them that is taken.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::session) struct Ahead {
+    #[cfg(debug_assertions)]
     hash: u64,
     len: usize,
     to: Option<ShardId>,
@@ -25,7 +21,11 @@ pub(in crate::session) struct Ahead {
     utf8: Option<bool>,
 }
 
-static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+/// What tests know the bytes by that it is about.
+#[cfg(debug_assertions)]
+fn hash(bytes: Option<&[u8]>) -> u64 {
+    ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(bytes)
+}
 
 impl Planner<'_> {
     /// Keeps what was found of a request of a session without a server, if that is all there is to it.
@@ -37,38 +37,37 @@ impl Planner<'_> {
         };
         // It says nothing of where the next ones are for.
         (found.doubt == Doubt::default()).then(|| Ahead {
-            hash: KEYS.hash_one(request),
+            #[cfg(debug_assertions)]
+            hash: hash(Some(request)),
             len: request.len(),
             to,
             runs: found.runs,
-            catalog: self.known.as_deref().map(Known::number),
+            catalog: found.catalog,
             clean: found.clean,
             utf8: (!request.is_ascii() || self.layout.sharding.schemas().is_some())
                 .then(|| self.utf8()),
         })
     }
+}
 
-    /// As [`Planner::request`], for what may have been planned before.
-    pub(in crate::session) fn request_after(
-        &self,
-        ahead: Option<Ahead>,
+impl Ahead {
+    /// What was found of the request that these bytes begin with, if what it was found by is as it was.
+    pub(in crate::session) fn found(
+        self,
         bytes: &[u8],
-        names: &Names,
         doubt: Doubt,
+        catalog: Option<u64>,
+        utf8: impl FnOnce() -> bool,
     ) -> Option<Found> {
-        let known = ahead.filter(|ahead| {
-            // That a transaction is open counts for settings alone, and there are none in it.
-            doubt == Doubt { inside: doubt.inside, ..Doubt::default() }
-                && ahead.utf8.is_none_or(|utf8| utf8 == self.utf8())
-                && ahead.catalog == self.known.as_deref().map(Known::number)
-                && bytes.get(..ahead.len).is_some_and(|it| KEYS.hash_one(it) == ahead.hash)
-        });
-        match known {
-            Some(Ahead { len, to, runs, clean, .. }) => {
-                let demand = Ok(to.map_or(Demand::Anywhere, Demand::On));
-                Some(Found { len, demand, runs, clean, doubt })
-            }
-            None => self.request(bytes, names, doubt),
-        }
+        #[cfg(debug_assertions)]
+        assert_eq!(self.hash, hash(bytes.get(..self.len)), "what was planned is what is sent");
+        let Self { len, to, runs, clean, .. } = self;
+        // That a transaction is open counts for settings alone, and there are none in it.
+        let holds = doubt == Doubt { inside: doubt.inside, ..Doubt::default() }
+            && self.catalog == catalog
+            && len <= bytes.len()
+            && self.utf8.is_none_or(|before| before == utf8());
+        let demand = Ok(to.map_or(Demand::Anywhere, Demand::On));
+        holds.then_some(Found { len, demand, runs, clean, doubt, catalog })
     }
 }

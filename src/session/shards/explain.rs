@@ -1,11 +1,9 @@
 //! Which shard a text would run on, and why, for people.
 
-use std::sync::Arc;
-
 use super::doubt::Doubt;
 use super::planner::{Demand, Planner};
 use super::plans::{Layout, Planned};
-use crate::catalog::Known;
+use crate::catalog::Current;
 use crate::server::manner::Manner;
 use crate::shard::{ShardId, Values};
 use crate::sql::ShardHint;
@@ -26,15 +24,11 @@ pub struct ShardRoute {
 impl Layout {
     /// Finds out where a text would run, by what is known of the default shard; `fan_out_writes`: what has no
     /// key may change rows on all of them.
-    pub fn explain(
-        &self,
-        text: &[u8],
-        known: Option<Arc<Known>>,
-        fan_out_writes: bool,
-    ) -> ShardRoute {
+    pub fn explain(&self, text: &[u8], catalog: &Current, fan_out_writes: bool) -> ShardRoute {
         let planner = Planner {
             layout: self,
-            known,
+            last: None,
+            catalog,
             manner: &Manner::default(),
             reported: None,
             message_max: u32::MAX,
@@ -43,12 +37,12 @@ impl Layout {
             fan_out_writes,
             unseen: None,
         };
-        let planned = self.planned(text, planner.known.as_deref());
+        let planned = planner.planned(text);
         let mut open = Vec::new();
         let placed = planner.place(text, &planned, &mut Doubt::default(), |planner, keyed| {
             open = parameters(keyed);
             match open.is_empty() {
-                true => planner.target(keyed, &mut Values::of_query(text)),
+                true => planner.target(&planned, keyed, &mut Values::of_query(text)),
                 false => Ok(Demand::Anywhere),
             }
         });

@@ -4,16 +4,19 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::doubt::{Doubt, Forced, Named, Said, SaidPath};
 use super::plans::{Layout, Planned};
 use super::refusals::{BY_HAND, about, refusal_of, refused, without_shard};
-use crate::catalog::Known;
+use crate::catalog::{Current, Known};
 use crate::client::condition;
 use crate::server::manner::Manner;
 use crate::server::reported::Reported;
 use crate::server::unseen::Unseen;
 use crate::shard::{NoShard, ShardId, ShardSet, Target, Values};
 use crate::sql::copy::Strings;
+use crate::sql::facts::Places;
 use crate::sql::keys::{Access, Everywhere, Keyed, Plan};
 use crate::sql::{Bracket, ShardHint, WrongHint, names_shards, shard_setting};
 use crate::wire::reply::Report;
@@ -22,8 +25,10 @@ use crate::wire::reply::Report;
 #[derive(Clone)]
 pub(in crate::session) struct Planner<'a> {
     pub layout: &'a Layout,
+    /// What was planned last, by itself.
+    pub last: Option<&'a Mutex<Option<Arc<Planned>>>>,
     /// What is known of the default shard.
-    pub known: Option<Arc<Known>>,
+    pub catalog: &'a Current,
     pub manner: &'a Manner,
     /// What servers have told of how the client's texts are read; `None` = in UTF-8, with strings as
     /// the standard has them.
@@ -52,6 +57,11 @@ pub(in crate::session) enum Demand {
 
 pub(super) type Placed = Result<Demand, Box<Report>>;
 
+/// Strings are in UTF-8 by what servers have told.
+pub(in crate::session) fn is_utf8(reported: Option<&Reported>) -> bool {
+    reported.is_none_or(|reported| reported.get("client_encoding") == Some(b"UTF8"))
+}
+
 impl Planner<'_> {
     /// What a shard is called.
     pub(in crate::session) fn name(&self, shard: ShardId) -> &str {
@@ -59,14 +69,39 @@ impl Planner<'_> {
         name.map_or("", String::as_str)
     }
 
+    pub(super) fn known(&self) -> Option<Arc<Known>> {
+        self.catalog.latest()
+    }
+
     pub(super) fn planned(&self, text: &[u8]) -> Arc<Planned> {
-        self.layout.planned(text, self.known.as_deref())
+        self.planned_with(text).0
+    }
+
+    /// With the places of the text's first values.
+    pub(super) fn planned_with(&self, text: &[u8]) -> (Arc<Planned>, Places) {
+        self.layout.planned(text, self.catalog)
+    }
+
+    /// The same of what is prepared, with the length of its text, where that is what was planned last.
+    pub(super) fn planned_last(&self, identity: &[u8]) -> Option<(usize, Arc<Planned>)> {
+        let last = self.last?.lock();
+        let planned = last.as_ref()?;
+        let len = planned.text_len_in(identity, self.catalog.number())?;
+        Some((len, Arc::clone(planned)))
+    }
+
+    /// The same of what is prepared, where that is something else: as a rule there are no literals in it.
+    pub(super) fn planned_next(&self, text: &[u8]) -> Arc<Planned> {
+        let planned = self.layout.planned_as_is(text, self.catalog);
+        if let Some(last) = self.last.filter(|_| planned.is_light()) {
+            *last.lock() = Some(Arc::clone(&planned));
+        }
+        planned
     }
 
     /// Strings of the client are in UTF-8.
     pub(in crate::session) fn utf8(&self) -> bool {
-        let encoding = |reported: &Reported| reported.get("client_encoding") == Some(b"UTF8");
-        self.reported.is_none_or(encoding)
+        is_utf8(self.reported)
     }
 
     /// What a backslash in a string stands for.
@@ -78,8 +113,13 @@ impl Planner<'_> {
         }
     }
 
-    pub(super) fn target(&self, keyed: &Keyed, values: &mut Values<'_>) -> Placed {
-        match self.layout.typed(self.known.as_deref()).target(keyed, values) {
+    pub(super) fn target(
+        &self,
+        planned: &Planned,
+        keyed: &Keyed,
+        values: &mut Values<'_>,
+    ) -> Placed {
+        match planned.sharding.target(keyed, values) {
             Ok(Target::Any) => Ok(Demand::Anywhere),
             Ok(Target::One(shard)) => Ok(Demand::On(shard)),
             Ok(Target::Parts(set) | Target::Rows(set)) => Ok(Demand::Parts(set, keyed.access)),
@@ -94,6 +134,25 @@ impl Planner<'_> {
 
     /// Where a text has to run, by its plan and by what is said by hand.
     pub(super) fn place(
+        &self,
+        text: &[u8],
+        planned: &Planned,
+        doubt: &mut Doubt,
+        keys: impl FnOnce(&Self, &Keyed) -> Placed,
+    ) -> Placed {
+        // As a rule there is nothing but its keys, and what their names stand for is known.
+        if let Plan::Keyed(keyed) = &planned.plan
+            && planned.by_keys
+            && !self.is_by_hand(doubt.said)
+            && self.catalog.number().is_some()
+        {
+            return keys(self, keyed);
+        }
+        self.place_by_all(text, planned, doubt, keys)
+    }
+
+    /// The same where more may say it than its keys.
+    fn place_by_all(
         &self,
         text: &[u8],
         planned: &Planned,
@@ -193,7 +252,9 @@ impl Planner<'_> {
 
     /// Whether its names may be those of other tables, as far as is known.
     fn is_doubtful(&self, planned: &Planned, forced: Option<Forced>) -> bool {
-        self.known.is_none() && planned.unqualified && !forced.is_some_and(|forced| forced.by_name)
+        self.catalog.number().is_none()
+            && planned.unqualified
+            && !forced.is_some_and(|forced| forced.by_name)
     }
 
     pub(super) fn otherwise(&self, what: &str, here: ShardId, forced: ShardId) -> Box<Report> {
@@ -222,7 +283,7 @@ impl Planner<'_> {
             (_, Some(forced)) => Ok(Demand::On(forced.shard)),
             (Plan::Default, None) if everywhere => Ok(all(Access::Writes)),
             (Plan::Default, None) if planned.free => Ok(Demand::Anywhere),
-            (Plan::Default, None) if planned.relations && self.known.is_none() => {
+            (Plan::Default, None) if planned.relations && self.catalog.number().is_none() => {
                 Err(Box::new(condition::SHARDS_UNKNOWN.report()))
             }
             (Plan::Default, None) => Ok(Demand::On(default)),
@@ -310,7 +371,7 @@ impl Planner<'_> {
 
     /// `42`, or `group:42` where there are several groups.
     pub(super) fn shard_of_key(&self, key: &[u8]) -> Result<ShardId, Box<Report>> {
-        let sharding = self.layout.typed(self.known.as_deref());
+        let sharding = self.layout.typed(self.known().as_deref());
         sharding.of_written(key).map_err(|why| without_shard(&why))
     }
 }

@@ -4,8 +4,10 @@
 //! What is kept is bounded in bytes, in two generations: what is used is in the young one or comes back
 //! into it. A plan counts under the catalog that it was made by.
 
+use std::borrow::Borrow;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,9 +16,11 @@ use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
 use super::schemas::{self, BySchema};
-use crate::catalog::Known;
+use crate::catalog::{Current, Known};
 use crate::shard::Sharding;
-use crate::sql::facts::{Builtin, Certainty, Does, Facts, Name, builtin, common, facts};
+use crate::sql::facts::{
+    Builtin, Certainty, Does, Facts, Name, Places, builtin, common_and_places, facts,
+};
 use crate::sql::fan::{Fan, changes as changes_rows, fan};
 use crate::sql::keys::{Keyed, OneOf, Plan, Refusal, Slot, Table, Tables, plan};
 use crate::sql::{
@@ -38,7 +42,31 @@ pub struct Layout {
     generation_max: AtomicUsize,
 }
 
-type Texts = HashMap<Box<[u8]>, Arc<Planned>, RandomState>;
+type Texts = HashSet<ByText, RandomState>;
+
+/// What is known by its text.
+#[derive(Debug)]
+struct ByText(Arc<Planned>);
+
+impl Borrow<[u8]> for ByText {
+    fn borrow(&self) -> &[u8] {
+        &self.0.text
+    }
+}
+
+impl Hash for ByText {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.text.hash(state);
+    }
+}
+
+impl PartialEq for ByText {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for ByText {}
 
 #[derive(Debug, Default)]
 struct Generations {
@@ -50,9 +78,13 @@ struct Generations {
 /// What there is to know of a text, but for the values in it.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is about something else")]
-pub(super) struct Planned {
+pub(in crate::session) struct Planned {
+    /// What stands for all texts that it is about.
+    text: Box<[u8]>,
     /// The number of the catalog that it goes by; `None` = there was none.
     by: Option<u64>,
+    /// With the types of keys that the catalog has.
+    pub sharding: Arc<Sharding>,
     pub plan: Plan,
     /// It is the same wherever it runs.
     pub free: bool,
@@ -60,6 +92,8 @@ pub(super) struct Planned {
     pub relations: bool,
     /// It names some without a schema, or may.
     pub unqualified: bool,
+    /// Nothing but its keys says where it runs, as far as it is up to the text.
+    pub by_keys: bool,
     /// What it may change.
     pub changes: Changes,
     /// It leaves nothing in the session that runs it, whatever its values.
@@ -71,7 +105,7 @@ pub(super) struct Planned {
     /// What it is, where it does nothing but begin or end a transaction.
     pub bracket: Option<Bracket>,
     /// The schemas that it names, where those say where their tables are.
-    pub schemas: Option<Box<BySchema>>,
+    pub(super) schemas: Option<Box<BySchema>>,
     /// Where comments in it say that it is for.
     pub hint: Result<Option<ShardHint>, WrongHint>,
     weight: usize,
@@ -80,6 +114,8 @@ pub(super) struct Planned {
 /// Texts up to this many bytes are found without an allocation, and those up to so many faster.
 const SHORT: usize = 1024;
 const SHORTER: usize = 128;
+/// A plan of up to so many bytes is kept by who needs it most.
+const LIGHT: usize = 16 * 1024;
 
 impl Layout {
     /// No text is known yet; they may take so many bytes.
@@ -147,19 +183,22 @@ impl Layout {
     }
 
     /// The plan of a text, by what is known of the default shard.
-    pub(super) fn planned(&self, text: &[u8], known: Option<&Known>) -> Arc<Planned> {
+    /// With the places of its first values.
+    pub(super) fn planned(&self, text: &[u8], catalog: &Current) -> (Arc<Planned>, Places) {
         match text.len() {
-            len if len <= SHORTER => self.find_or_plan(text, known, &mut [0; SHORTER]),
-            len if len <= SHORT => self.find_or_plan(text, known, &mut [0; SHORT]),
-            len => self.find_or_plan(text, known, &mut vec![0; len]),
+            len if len <= SHORTER => self.find_or_plan(text, catalog, &mut [0; SHORTER]),
+            len if len <= SHORT => self.find_or_plan(text, catalog, &mut [0; SHORT]),
+            len => self.find_or_plan(text, catalog, &mut vec![0; len]),
         }
     }
 
     /// The same, sooner where there are no literals in it.
-    pub(super) fn planned_as_is(&self, text: &[u8], known: Option<&Known>) -> Arc<Planned> {
-        let by = known.map(Known::number);
-        let found = self.kept.read().young.get(text).filter(|it| it.by == by).map(Arc::clone);
-        found.unwrap_or_else(|| self.planned(text, known))
+    pub(super) fn planned_as_is(&self, text: &[u8], catalog: &Current) -> Arc<Planned> {
+        let by = catalog.number();
+        let kept = self.kept.read();
+        let found = kept.young.get(text).filter(|it| it.0.by == by).map(|it| Arc::clone(&it.0));
+        drop(kept);
+        found.unwrap_or_else(|| self.planned(text, catalog).0)
     }
 
     /// How many texts are known.
@@ -169,46 +208,65 @@ impl Layout {
         kept.young.len() + kept.old.len()
     }
 
-    fn find_or_plan(&self, text: &[u8], known: Option<&Known>, buffer: &mut [u8]) -> Arc<Planned> {
-        let key = common(text, buffer);
-        let by = known.map(Known::number);
+    fn find_or_plan(
+        &self,
+        text: &[u8],
+        catalog: &Current,
+        buffer: &mut [u8],
+    ) -> (Arc<Planned>, Places) {
+        let (key, places) = common_and_places(text, buffer);
+        let by = catalog.number();
         let old = {
             let kept = self.kept.read();
-            let of = |texts: &Texts| texts.get(key).filter(|it| it.by == by).map(Arc::clone);
+            let of = |texts: &Texts| {
+                texts.get(key).filter(|it| it.0.by == by).map(|it| Arc::clone(&it.0))
+            };
             if let Some(planned) = of(&kept.young) {
-                return planned;
+                return (planned, places);
             }
             of(&kept.old)
         };
-        let planned = old.unwrap_or_else(|| Arc::new(Planned::new(self, key, known)));
-        self.keep(key, &planned);
-        planned
+        let new = || Arc::new(Planned::new(self, key, catalog.latest().as_deref()));
+        let planned = old.unwrap_or_else(new);
+        self.keep(&planned);
+        (planned, places)
     }
 
-    fn keep(&self, key: &[u8], planned: &Arc<Planned>) {
+    fn keep(&self, planned: &Arc<Planned>) {
         let max = self.generation_max.load(Ordering::Relaxed);
-        let weight = planned.weight + key.len();
-        if weight > max {
+        if planned.weight > max {
             return;
         }
         let mut kept = self.kept.write();
-        kept.old.remove(key);
-        let forgotten = if kept.young_bytes + weight > max {
+        kept.old.remove(&*planned.text);
+        let forgotten = if kept.young_bytes + planned.weight > max {
             kept.young_bytes = 0;
             let young = std::mem::take(&mut kept.young);
             std::mem::replace(&mut kept.old, young)
         } else {
             Texts::default()
         };
-        let before = kept.young.insert(key.into(), Arc::clone(planned));
-        let had = before.as_ref().map_or(0, |before| before.weight + key.len());
-        kept.young_bytes = (kept.young_bytes + weight).saturating_sub(had);
+        let before = kept.young.replace(ByText(Arc::clone(planned)));
+        let had = before.as_ref().map_or(0, |ByText(before)| before.weight);
+        kept.young_bytes = (kept.young_bytes + planned.weight).saturating_sub(had);
         drop(kept);
         drop(forgotten);
     }
 }
 
 impl Planned {
+    /// Whether each session may keep one.
+    pub(super) fn is_light(&self) -> bool {
+        self.weight <= LIGHT
+    }
+
+    /// How long the text is that this begins with, where it is about that, under the catalog of this number.
+    pub(super) fn text_len_in(&self, identity: &[u8], by: Option<u64>) -> Option<usize> {
+        let len = self.text.len();
+        let is_one = identity.get(len) == Some(&0) && identity.starts_with(&self.text);
+        (is_one && self.by == by).then_some(len)
+    }
+
     /// Of what stands for all texts that differ from it in literals: nothing here hangs on those, not even
     /// on how long they are.
     fn new(layout: &Layout, common: &[u8], known: Option<&Known>) -> Self {
@@ -229,19 +287,29 @@ impl Planned {
             Does::Begins(_) | Does::Opaque(_) | Does::Locks(_) | Does::Writes(_) => true,
         };
         let effects = effects(common);
+        let (changes, bracket) = (changes(common), bracket(common));
+        let several = facts.statements > 1;
+        let is_plain = changes == Changes::default() && bracket.is_none() && !several;
         Self {
+            text: common.into(),
             by: known.map(Known::number),
             free: is_free(&facts),
             relations: may_name_others || !facts.relations.is_empty(),
             unqualified: may_name_others
                 || facts.relations.iter().any(|name| name.schema.is_none()),
-            changes: changes(common),
+            by_keys: is_plain
+                && matches!(plan, Plan::Keyed(_))
+                && hint == Ok(None)
+                && schemas.is_none(),
+            changes,
+            sharding,
             clean: leaves_nothing(common, &effects),
             code: effects.leaves.has(Leaves::CODE),
-            several: facts.statements > 1,
-            bracket: bracket(common),
+            several,
+            bracket,
             weight: size_of::<Self>()
                 + 64
+                + common.len()
                 + said
                 + weight(&plan)
                 + schemas.as_ref().map_or(0, |schemas| schemas.weight()),

@@ -10,6 +10,7 @@ use crate::server::prepared::text_of;
 use crate::session::names::{Names, Unnamed};
 use crate::session::whole::{Few, Once, ends_request, is_whole};
 use crate::shard::Values;
+use crate::sql::facts::Places;
 use crate::sql::keys::{Construct, Plan, Refusal};
 use crate::wire::frame;
 use crate::wire::parameters::Parameters;
@@ -29,6 +30,8 @@ pub(in crate::session) struct Found {
     pub clean: bool,
     /// What is in doubt behind it.
     pub doubt: Doubt,
+    /// The number of the catalog that it was planned by.
+    pub catalog: Option<u64>,
 }
 
 /// A statement that is prepared, with its plan.
@@ -58,6 +61,7 @@ impl Planner<'_> {
         if !is_whole(bytes, self.message_max) {
             return None;
         }
+        let catalog = self.catalog.number();
         let mut parsed = Parsed::default();
         let mut seen = Seen::default();
         let (mut len, mut demand) = (0, Ok(Demand::Anywhere));
@@ -70,7 +74,7 @@ impl Planner<'_> {
                 // Who sends it on will say what is wrong.
                 Err(_) => {
                     let len = len.max(1);
-                    return Some(Found { len, demand, runs: true, clean: false, doubt });
+                    return Some(Found { len, demand, runs: true, clean: false, doubt, catalog });
                 }
             };
             len += header.message_len();
@@ -78,9 +82,9 @@ impl Planner<'_> {
             let next = match header.tag {
                 b'Q' => Some(match view::query_text(body) {
                     Some(text) => {
-                        let planned = self.planned(text);
+                        let (planned, places) = self.planned_with(text);
                         clean &= planned.clean;
-                        self.query(text, &planned, &mut doubt)
+                        self.query(text, (&planned, places), &mut doubt)
                     }
                     None => Err(refusal_of(&Refusal { table: None, construct: Construct::Text })),
                 }),
@@ -125,7 +129,7 @@ impl Planner<'_> {
                 if header.tag != b'Q' && !doubt.inside {
                     doubt.may_fail();
                 }
-                return Some(Found { len, demand, runs, clean, doubt });
+                return Some(Found { len, demand, runs, clean, doubt, catalog });
             }
         }
     }
@@ -162,9 +166,10 @@ impl Planner<'_> {
 
     /// What there is to know of a text with its types.
     fn text<'n>(&self, identity: &'n [u8], seen: &mut Seen) -> Result<Text<'n>, Box<Report>> {
-        let found = seen.of(identity, |identity| {
+        let last = |identity: &[u8]| self.planned_last(identity);
+        let found = seen.of_known(identity, last, |identity| {
             let text = text_of(identity);
-            (text.len(), self.layout.planned_as_is(text, self.known.as_deref()))
+            (text.len(), self.planned_next(text))
         });
         let (len, planned) = found.ok_or_else(too_much)?;
         let (text, types) = (identity.get(..len), identity.get(len + 1..));
@@ -188,11 +193,16 @@ impl Planner<'_> {
         }
     }
 
-    fn query(&self, text: &[u8], planned: &Planned, doubt: &mut Doubt) -> Placed {
+    fn query(
+        &self,
+        text: &[u8],
+        (planned, places): (&Planned, Places),
+        doubt: &mut Doubt,
+    ) -> Placed {
         // All of it is decoded before any of it runs.
         self.is_decoded(text, planned, doubt)?;
         let placed = self.place(text, planned, doubt, |planner, keyed| {
-            planner.target(keyed, &mut Values::of_query(text))
+            planner.target(planned, keyed, &mut Values::of_query_at(text, places))
         });
         self.doubt_code(text, planned, doubt);
         placed
@@ -237,7 +247,7 @@ impl Planner<'_> {
             if recoded || !planner.utf8() {
                 values = values.in_ascii();
             }
-            planner.target(keyed, &mut values)
+            planner.target(planned, keyed, &mut values)
         });
         self.doubt_code(text, planned, doubt);
         placed
@@ -256,6 +266,7 @@ mod tests {
 
     use super::super::plans::Layout;
     use super::*;
+    use crate::catalog::{Catalogs, Current};
     use crate::server::manner::Manner;
     use crate::session::names::NamesUndo;
     use crate::shard::Sharding;
@@ -263,9 +274,12 @@ mod tests {
 
     fn planner(layout: &Layout) -> Planner<'_> {
         static MANNER: LazyLock<Manner> = LazyLock::new(Manner::default);
+        static NOTHING: LazyLock<Arc<Current>> =
+            LazyLock::new(|| Catalogs::new(Arc::default()).of("shop"));
         Planner {
             layout,
-            known: None,
+            last: None,
+            catalog: &NOTHING,
             manner: &MANNER,
             reported: None,
             message_max: 1 << 20,

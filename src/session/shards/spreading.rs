@@ -40,7 +40,8 @@ impl Planner<'_> {
         values: &mut Values<'_>,
     ) -> Result<Spreading<'t>, Box<Report>> {
         let planned = self.planned(text);
-        let known = self.known.as_deref();
+        let known = self.known();
+        let known = known.as_deref();
         let spreading = match &planned.plan {
             Plan::AllShards(Everywhere { access: Access::Reads, .. })
             | Plan::Keyed(Keyed { access: Access::Reads, .. }) => {
@@ -70,7 +71,7 @@ impl Planner<'_> {
         let format = std::str::from_utf8(text)
             .map_err(|_not_utf8| Construct::Text)
             .and_then(|text| Format::read(text, key, self.strings()));
-        let sharding = self.layout.typed(self.known.as_deref());
+        let sharding = self.layout.typed(self.known().as_deref());
         if let Some((_, keys)) = sharding.groups().nth(usize::from(to.group)) {
             keys.map_err(|why| without_shard(&why))?;
         }
@@ -89,7 +90,7 @@ impl Planner<'_> {
         values: &mut Values<'_>,
     ) -> Result<Spreading<'t>, Box<Report>> {
         let rows = Rows::read(text).map_err(|why| refusal_of(&why))?;
-        let sharding = self.layout.typed(self.known.as_deref());
+        let sharding = self.layout.typed(self.known().as_deref());
         let shard = |row| sharding.row(keyed, row, values);
         let shards = (0..rows.count()).map(shard).collect::<Result<Option<Vec<_>>, _>>();
         let slots = keyed.roots.first().and_then(|root| root.among.first());

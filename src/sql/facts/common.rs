@@ -7,17 +7,50 @@
 //! property and the fuzzer check.
 
 use super::hint;
-use crate::sql::bytes::{Class, class, is_word};
+use crate::sql::bytes::{Class, class, is_word, plain_len, word_len};
 
 /// The text that stands for all that differ from `text` in plain literals alone. It is written
 /// into `buffer`, which has to be as long as `text`; where it is not, the text stands for itself.
 pub fn common<'a>(text: &'a [u8], buffer: &'a mut [u8]) -> &'a [u8] {
+    common_and_places(text, buffer).0
+}
+
+/// The same, with the places of the first values, which the walk has come by.
+pub fn common_and_places<'a>(text: &'a [u8], buffer: &'a mut [u8]) -> (&'a [u8], Places) {
     if buffer.len() < text.len() {
-        return text;
+        return (text, Places::default());
     }
-    let mut walk = Walk { text, at: 0, copied: 0, buffer, len: 0 };
+    let places = Places::default();
+    let mut walk = Walk { text, at: 0, copied: 0, buffer, len: 0, places };
     while walk.step() {}
-    walk.finish()
+    let places = walk.places;
+    (walk.finish(), places)
+}
+
+/// Where the first values of a text stand, in their order: numbers, strings and parameters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Places {
+    places: [(u32, u32); 4],
+    count: u8,
+}
+
+impl Places {
+    /// Where the value of this number begins and ends, if that is known.
+    pub fn get(&self, at: u32) -> Option<(usize, usize)> {
+        let known = self.places.get(..usize::from(self.count))?;
+        let (start, end) = *known.get(usize::try_from(at).ok()?)?;
+        Some((usize::try_from(start).ok()?, usize::try_from(end).ok()?))
+    }
+
+    fn add(&mut self, start: usize, end: usize) {
+        let place = u32::try_from(start).ok().zip(u32::try_from(end).ok());
+        if let Some(next) = self.places.get_mut(usize::from(self.count))
+            && let Some(place) = place
+        {
+            *next = place;
+            self.count += 1;
+        }
+    }
 }
 
 struct Walk<'a> {
@@ -27,24 +60,30 @@ struct Walk<'a> {
     copied: usize,
     buffer: &'a mut [u8],
     len: usize,
+    places: Places,
 }
 
 impl<'a> Walk<'a> {
-    /// Looks at what begins here; `false` if the rest stays as it is.
+    /// Goes to the next that may be a literal, or begin something longer, and looks at it; `false` if the
+    /// rest stays as it is.
     #[inline]
     fn step(&mut self) -> bool {
+        self.at += plain_len(self.rest());
         let Some(&byte) = self.text.get(self.at) else {
             return false;
         };
         match class(byte) {
-            Class::Word => self.skip_while(is_word),
-            Class::Blank | Class::Before | Class::Other => self.at += 1,
+            // It belongs to the word before.
+            Class::Digit | Class::Dollar if self.is_in_word() => self.at += word_len(self.rest()),
             Class::Digit => self.number(),
-            Class::Quote | Class::DoubleQuote | Class::Dollar | Class::Remark => {
-                return self.special(byte);
-            }
+            _ => return self.special(byte),
         }
         true
+    }
+
+    fn is_in_word(&self) -> bool {
+        let before = self.at.checked_sub(1).and_then(|at| self.text.get(at));
+        before.is_some_and(|before| is_word(*before))
     }
 
     fn special(&mut self, byte: u8) -> bool {
@@ -54,8 +93,10 @@ impl<'a> Walk<'a> {
             // U&"…" may spell any name.
             (b'"', _) if !self.is_behind(b"&") => self.quoted(),
             (b'$', Some(b'0'..=b'9')) => {
+                let start = self.at;
                 self.at += 1;
-                self.skip_while(is_word);
+                self.at += word_len(self.rest());
+                self.places.add(start, self.at);
                 true
             }
             (b'-', Some(b'-')) => {
@@ -73,11 +114,6 @@ impl<'a> Walk<'a> {
 
     fn rest(&self) -> &'a [u8] {
         self.text.get(self.at..).unwrap_or_default()
-    }
-
-    fn skip_while(&mut self, wanted: impl Fn(u8) -> bool) {
-        let rest = self.rest();
-        self.at += rest.iter().position(|&byte| !wanted(byte)).unwrap_or(rest.len());
     }
 
     /// Whether the byte before is one of these.
@@ -118,21 +154,22 @@ impl<'a> Walk<'a> {
     }
 
     fn number(&mut self) {
-        let start = self.at;
-        self.skip_while(|byte| is_word(byte) || byte == b'.');
-        let end = self.at;
-        self.at = start;
-        let number = self.text.get(start..end).unwrap_or_default();
-        let mut parts = number.split(|byte| *byte == b'.');
-        let digits = |part: Option<&[u8]>| {
-            part.is_some_and(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit))
+        let rest = self.rest();
+        let digits = |from: usize| {
+            let rest = rest.get(from..).unwrap_or_default();
+            rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len())
         };
-        let whole = digits(parts.next());
-        let fraction = match parts.next() {
-            None => true,
-            part => digits(part) && parts.next().is_none(),
+        let whole = digits(0);
+        let plain = match rest.get(whole) {
+            Some(b'.') => Some(digits(whole + 1)).filter(|len| *len > 0).map(|len| whole + 1 + len),
+            _ => Some(whole),
         };
-        if whole && fraction && self.is_apart() {
+        let goes_on = |byte: &u8| is_word(*byte) || *byte == b'.';
+        let plain = plain.filter(|len| !rest.get(*len).is_some_and(goes_on));
+        let len = plain.or_else(|| rest.iter().position(|byte| !goes_on(byte)));
+        let end = self.at + len.unwrap_or(rest.len());
+        self.places.add(self.at, end);
+        if plain.is_some() && self.is_apart() {
             self.replace(b"0", end);
         } else {
             self.at = end;
@@ -158,6 +195,7 @@ impl<'a> Walk<'a> {
             }
         }
         let end = self.at + end;
+        self.places.add(self.at, end);
         if self.text.get(self.at..end).is_some_and(<[u8]>::is_ascii) {
             self.replace(b"''", end);
         } else {
@@ -221,6 +259,7 @@ mod tests {
 
     use super::super::facts;
     use super::*;
+    use crate::sql::keys::Literals;
 
     fn of(text: &str) -> String {
         let mut buffer = vec![0; text.len()];
@@ -335,6 +374,34 @@ mod tests {
         "\0",
     ];
 
+    /// By the places that the walk has come by, and by those that the scanner finds.
+    fn values_are_where_they_are_said_to_be(text: &[u8]) {
+        let mut buffer = vec![0; text.len()];
+        let (_, places) = common_and_places(text, &mut buffer);
+        let mut scanned = Literals::new(text);
+        for at in 0..u32::from(places.count) {
+            let (start, end) = places.get(at).unwrap();
+            let shown = String::from_utf8_lossy(text);
+            assert_eq!(scanned.get(at), Some(text.get(start..end).unwrap()), "{at} of {shown:?}");
+        }
+    }
+
+    #[test]
+    fn first_values_have_places() {
+        for (text, count) in [
+            ("a = 1 AND b = 'x' AND c = $1 AND d = 1.5e3 AND e = 5", 4),
+            ("a1 = $2", 1),
+            ("SELECT", 0),
+            ("a = 1 AND b = E'x' AND c = 2", 1),
+        ] {
+            let mut buffer = vec![0; text.len()];
+            let (_, places) = common_and_places(text.as_bytes(), &mut buffer);
+            assert_eq!(places.count, count, "{text}");
+            assert_eq!(places.get(count.into()), None);
+            values_are_where_they_are_said_to_be(text.as_bytes());
+        }
+    }
+
     /// `COMMON_TEXTS` says how many there are.
     #[test]
     fn text_that_stands_for_others_has_their_facts() {
@@ -347,6 +414,7 @@ mod tests {
             let common = of(&text);
             assert_eq!(facts(text.as_bytes()), facts(common.as_bytes()), "{text:?} {common:?}");
             assert_eq!(of(&common), common, "{text:?}");
+            values_are_where_they_are_said_to_be(text.as_bytes());
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::sql::facts::{by_word, is_operator, is_plain_value};
+use crate::sql::facts::{Places, by_word, is_operator, is_plain_value};
 use crate::sql::scan::{Scanner, Token, Unclear};
 
 use super::Construct;
@@ -232,6 +232,8 @@ impl From<Unclear> for Construct {
 #[derive(Clone, Copy, Debug)]
 pub struct Literals<'a> {
     text: &'a [u8],
+    /// Where the first ones are known to be.
+    places: Places,
     scanner: Scanner<'a>,
     next: u32,
 }
@@ -239,13 +241,21 @@ pub struct Literals<'a> {
 impl<'a> Literals<'a> {
     /// The values of this text.
     pub fn new(text: &'a [u8]) -> Self {
-        Self { text, scanner: Scanner::new(text), next: 0 }
+        Self::with(text, Places::default())
+    }
+
+    /// The same, with the places of the first ones, as far as they are known.
+    pub fn with(text: &'a [u8], places: Places) -> Self {
+        Self { text, places, scanner: Scanner::new(text), next: 0 }
     }
 
     /// The value of this number; `None` if there are fewer.
     pub fn get(&mut self, at: u32) -> Option<&'a [u8]> {
+        if let Some((start, end)) = self.places.get(at) {
+            return self.text.get(start..end);
+        }
         if at < self.next {
-            *self = Self::new(self.text);
+            *self = Self::with(self.text, self.places);
         }
         loop {
             while self.scanner.next_comment().ok()?.is_some() {}
