@@ -15,6 +15,7 @@ use super::place::{Gathered, Hand, Purpose};
 use super::pool::Pool;
 use super::quota::Tenant;
 use super::settings::Order;
+use super::state::Entry;
 
 /// Runs until the pool is dropped; holds no pool while it sleeps.
 pub(super) fn maintain<C: Connect>(
@@ -64,6 +65,7 @@ impl<C: Connect> Pool<C> {
     }
 
     fn close_overdue(&self, now: Instant) {
+        drop(self.look_at_idle(now));
         loop {
             // One at a time: sockets are closed without the lock.
             let overdue = self.state.lock().take_overdue(now);
@@ -71,6 +73,11 @@ impl<C: Connect> Pool<C> {
                 return;
             }
         }
+    }
+
+    /// Those that are gone: sockets are closed without the lock.
+    fn look_at_idle(&self, now: Instant) -> Vec<Entry<C::Member>> {
+        self.state.lock().take_gone(now)
     }
 
     /// Opens what is wanted and may be; when to try again for a place that was missing.

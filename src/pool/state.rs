@@ -109,6 +109,8 @@ pub(super) struct State<M, E> {
     pub(super) parked: bool,
     /// When the maintainer will look by itself; `None` while it is looking.
     pub(super) upkeep_at: Option<Instant>,
+    /// When idle members are to be looked at.
+    look_at: Instant,
     pub(super) closed: bool,
     /// Nobody is lent a member; who asks waits.
     pub(super) paused: bool,
@@ -156,6 +158,7 @@ impl<M: Member, E> State<M, E> {
             free_seats: Vec::new(),
             next_id: 1,
             next_ticket: 0,
+            look_at: Instant::now(),
             open: 0,
             idle: 0,
             active: 0,

@@ -122,6 +122,24 @@ async fn member_that_died_while_idle_is_replaced_unseen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn members_that_died_while_idle_are_not_counted_for_long() {
+    let bench = Bench::new(2, |s| {
+        s.size = 3;
+        s.idle_timeout = None;
+    });
+    let held = [lease(&bench.pool, 0, 1).await, lease(&bench.pool, 1, 2).await];
+    held.into_iter().for_each(|held| held.check_in(fake::on(0)));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(bench.pool.snapshot().idle, 2, "who is well stays");
+    bench.world.kill_all();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let snapshot = bench.pool.snapshot();
+    assert_eq!((snapshot.idle, snapshot.totals.closed(Closed::NotQuiet)), (0, 2));
+    assert_eq!(bench.world.live(), 0);
+    bench.check_books();
+}
+
+#[tokio::test(start_paused = true)]
 async fn member_that_died_on_its_way_leaves_the_waiter_in_front() {
     let bench = Bench::new(1, |s| s.size = 1);
     let held = lease(&bench.pool, 0, 1).await;

@@ -103,6 +103,24 @@ fn servers_that_have_idled_for_long_are_used_ones() {
     assert_eq!(pool(&pooler, columns), [0, 1, 0, 0]);
 }
 
+#[test]
+fn server_that_has_died_while_idle_is_not_shown_for_long() {
+    let cluster = cluster();
+    let pooler =
+        Pooler::start(&configuration(&cluster, "log_disconnections = true", &[APP_USER, "boss"]));
+    let url = pooler.url(APP_USER, PASSWORD, APP_DATABASE);
+    let idle = || pool(&pooler, ["sv_idle", "sv_used"]).iter().sum::<usize>();
+    psql_rows(&url, "SELECT 1");
+    eventually("it is given back", LIMIT, || idle() == 1);
+    let end = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{APP_USER}'"
+    );
+    assert_eq!(cluster.primary().sql("postgres", &end).unwrap(), "t");
+    eventually("it is missed", LIMIT, || idle() == 0);
+    assert!(pooler.log().contains("closing because: server conn crashed?"), "{}", pooler.log());
+    psql_rows(&url, "SELECT 1");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_go_as_soon_as_they_can_need_a_close() {
     let cluster = cluster();

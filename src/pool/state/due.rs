@@ -10,6 +10,8 @@ use crate::pool::snapshot::{Closed, Holder, Snapshot};
 
 /// How soon the reserve is looked at again when it was due but could not be used.
 const RESERVE_AGAIN: Duration = Duration::from_millis(50);
+/// How often idle members are looked at: one that is gone is not counted for longer.
+pub(in crate::pool) const LOOK: Duration = Duration::from_secs(1);
 
 impl<M: Member, E> State<M, E> {
     fn oldest_since(&self) -> Option<Instant> {
@@ -49,6 +51,32 @@ impl<M: Member, E> State<M, E> {
         // Nobody waits for lack of it, and the caller is the maintainer: nothing else to do.
         self.strike(idle.entry.seat, why, now);
         Some(idle.entry)
+    }
+
+    /// Takes the idle members that have something to say, or are gone, if it is time for a look. Counted as
+    /// struck off already.
+    pub(in crate::pool) fn take_gone(&mut self, now: Instant) -> Vec<Entry<M>> {
+        let mut gone = Vec::new();
+        if now < self.look_at {
+            return gone;
+        }
+        self.look_at = now + LOOK;
+        for lane in &mut self.lanes {
+            let mut at = 0;
+            while let Some(idle) = lane.idle.get_mut(at) {
+                match idle.entry.member.is_quiet() {
+                    true => at += 1,
+                    false => gone.extend(lane.idle.remove(at).map(|idle| idle.entry)),
+                }
+            }
+        }
+        self.idle -= gone.len();
+        for entry in &mut gone {
+            entry.member.closes(Closed::NotQuiet);
+            // As of those that are overdue.
+            self.strike(entry.seat, Closed::NotQuiet, now);
+        }
+        gone
     }
 
     /// Takes the idle member used least recently, to close it for another pool.
@@ -92,8 +120,9 @@ impl<M: Member, E> State<M, E> {
             self.parked || self.waiting > 0 || self.open + self.opening < self.settings.min;
         let retry = self.retry.at.filter(|_| wanted && !self.retry.halted);
         // Overdue, it waits for members that are on their way and may not come.
-        let reserve = reserve.map(|at| at.max(now + RESERVE_AGAIN));
-        [expiries.min(), idle, reserve, retry.filter(later)].into_iter().flatten().min()
+        let reserve = reserve.map(|at| if later(&at) { at } else { now + RESERVE_AGAIN });
+        let look = (self.open + self.opening > 0).then_some(self.look_at);
+        [expiries.min(), idle, reserve, retry.filter(later), look].into_iter().flatten().min()
     }
 
     pub(in crate::pool) fn holders(&self, now: Instant) -> impl Iterator<Item = Holder> {
