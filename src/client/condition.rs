@@ -168,6 +168,10 @@ conditions! {
     // Shards.
     /// It can't be said which one shard it is for, or it is for several; the hint names the ways out.
     ON_SHARDS: Error "0A000" "can't be run on shards: {}" "";
+    /// A key that is stored, or that a hint names, is no value of its type.
+    NO_KEY: Error "22P02" "{}" "";
+    /// A key that is stored, or that a hint names, is beyond its type's range.
+    KEY_RANGE: Error "22003" "{}" "";
     /// One of the shards that a request is for.
     SHARD_LOST: Error "08006" "{}" "The log of pgweir says why.";
     /// What a shard has done of a definition.

@@ -325,8 +325,26 @@ impl Sharding {
         Ok(shards.unwrap_or_else(|| self.all()))
     }
 
-    /// Adds the shards of the keys in a slot. A key that is compared with NULL is nowhere.
+    /// Adds the shards of the keys in a slot. A key that is compared with NULL is nowhere, nor is one that is
+    /// compared with no value of its type: of that its server says what is to be said.
     fn slot(
+        &self,
+        group: &Group,
+        slot: Slot,
+        stored: bool,
+        values: &mut Values<'_>,
+        set: &mut ShardSet,
+    ) -> Result<(), NoShard> {
+        let compared = !stored && !slot.is_array();
+        match self.keys(group, slot, stored, values, set) {
+            Err(NoShard::NotAKey(NotAKey::Invalid(_) | NotAKey::OutOfRange(_))) if compared => {
+                Ok(())
+            }
+            added => added,
+        }
+    }
+
+    fn keys(
         &self,
         group: &Group,
         slot: Slot,

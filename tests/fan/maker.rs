@@ -478,6 +478,8 @@ impl Maker<'_> {
             "SELECT user_id, id, rank() OVER (PARTITION BY user_id ORDER BY id) AS r FROM orders ORDER BY user_id, id",
             "SELECT DISTINCT ON (status) status, id FROM orders ORDER BY status, id",
             "SELECT DISTINCT ON (user_id) user_id, status, id FROM orders ORDER BY user_id, id",
+            "SELECT DISTINCT ON (user_id) status AS user_id, id FROM orders ORDER BY user_id, id",
+            "SELECT count(*) FROM (SELECT DISTINCT ON (id) c.code AS id FROM users u JOIN countries c ON c.code = u.country) t",
             "SELECT id FROM users UNION SELECT user_id FROM orders",
             "SELECT string_agg(status, ',') FROM orders",
             "SELECT user_id, array_agg(id ORDER BY id) FROM orders GROUP BY user_id ORDER BY user_id",

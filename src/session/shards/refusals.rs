@@ -1,7 +1,7 @@
 //! What clients are told whose requests can't be run on shards.
 
 use crate::client::condition;
-use crate::shard::NoShard;
+use crate::shard::{NoShard, NotAKey};
 use crate::sql::facts::Name;
 use crate::sql::keys::Refusal;
 use crate::wire::reply::Report;
@@ -47,6 +47,8 @@ pub(super) fn without_shard(why: &NoShard) -> Box<Report> {
         NoShard::WrongType { .. } => {
             refused(why, "Make the columns agree, or set key_type in the group's configuration.")
         }
+        NoShard::NotAKey(NotAKey::Invalid(_)) => Box::new(condition::NO_KEY.about(why)),
+        NoShard::NotAKey(NotAKey::OutOfRange(_)) => Box::new(condition::KEY_RANGE.about(why)),
         _ => refused(why, ""),
     }
 }

@@ -1,5 +1,7 @@
 //! Statements that change rows on several shards, and those that define something on all of them.
 
+use sqlparser::ast::Statement;
+
 use super::source::Source;
 use super::varying::{Freedom, is_alike};
 use crate::sql::keys::{
@@ -21,6 +23,10 @@ pub fn changes(text: &[u8], tables: &dyn Tables, copies: bool) -> Found<()> {
         .then(|| piece(&tokens.text, |parser| parser.parse_statement().ok()))
         .flatten()
         .ok_or_else(|| Refusal::of(around(&tokens).unwrap_or(Construct::ChangeShape)))?;
+    // Which of several rows a copy's new values come from is up to each server.
+    if copies && matches!(&parsed, Statement::Update(update) if update.from.is_some()) {
+        return Err(Refusal::of(Construct::Varying));
+    }
     let freedom = if copies { Freedom::Copies } else { Freedom::Rows };
     let source = Source { text, tokens: &tokens };
     is_alike(source, &parsed, tables, freedom)
@@ -107,6 +113,10 @@ mod tests {
             let text = format!("UPDATE countries SET name = {text}");
             assert_eq!(changed(&text, true), Err(Construct::Varying), "{text}");
         }
+        let text = "UPDATE countries c SET name = d.name FROM countries d WHERE d.zone = c.zone";
+        assert_eq!(changed(text, true), Err(Construct::Varying), "{text}");
+        let text = "UPDATE users SET age = 1 WHERE country = (SELECT code FROM countries LIMIT 1)";
+        assert_eq!(changed(text, false), Err(Construct::Varying), "{text}");
     }
 
     #[test]

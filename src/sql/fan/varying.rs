@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     BinaryOperator, DataType, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select,
-    TableFactor, Value, Visit, Visitor,
+    SelectItem, SetExpr, TableFactor, Value, Visit, Visitor, visit_relations,
 };
 
 use super::functions::{Gives, gives, is_aggregate, known};
@@ -113,7 +113,12 @@ impl Visitor for Look<'_> {
     }
 
     fn pre_visit_query(&mut self, query: &Query) -> Flow {
+        // The outermost query of what reads is merged by us.
+        let is_inside = self.freedom != Freedom::Reads || self.queries > 0;
         self.queries += 1;
+        if is_inside && self.takes_any(query) {
+            return varying();
+        }
         if query.locks.is_empty() { OK } else { ControlFlow::Break(Refusal::of(Construct::Locks)) }
     }
 
@@ -202,6 +207,28 @@ impl Look<'_> {
             }
             None => varying(),
         }
+    }
+
+    /// Whether a query takes some of the rows that every shard has, whichever come first there.
+    fn takes_any(&self, query: &Query) -> bool {
+        let is_limited = query.limit_clause.is_some() || query.fetch.is_some();
+        let says_nothing_of_them = match &*query.body {
+            SetExpr::Select(select) => select.projection.iter().all(|item| match item {
+                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                    matches!(expr, Expr::Value(_))
+                }
+                _ => false,
+            }),
+            _ => false,
+        };
+        let (mut some, mut sharded) = (false, false);
+        let _all = visit_relations(query, |relation| {
+            let table = name(relation).map(|name| self.tables.table(&name));
+            some = true;
+            sharded |= matches!(table, Ok(Table::Sharded { .. }));
+            ControlFlow::<()>::Continue(())
+        });
+        is_limited && query.order_by.is_none() && !says_nothing_of_them && some && !sharded
     }
 
     fn named(&mut self, name: &Ident, alone: bool) -> Flow {

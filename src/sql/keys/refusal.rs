@@ -78,6 +78,8 @@ constructs! {
             "Compare the key column with a value in each of its queries.";
         Recursive, "a recursive query over several shards",
             "Compare the key column with a value in both of its queries.";
+        ConflictApart, "ON CONFLICT with columns that the key is not one of, of which each shard knows its own rows alone",
+            "Have the key column in the unique index, and name it: ON CONFLICT (key, …); or say where: /* pgweir: shard_key=… */.";
         RowsApart, "rows of several shards in one statement", "Store the rows of each key by themselves.";
         InsertWithoutColumns, "an INSERT or COPY without a list of columns", "Name the columns.";
         InsertWithoutKey, "an INSERT or COPY that leaves the key column out",

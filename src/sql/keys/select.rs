@@ -128,9 +128,9 @@ impl Walk<'_> {
         self.inside(&select.group_by)?;
         self.inside(&select.having)?;
         self.inside(&select.named_window)?;
-        self.inside(&select.distinct)?;
+        let distinct = self.inside(&select.distinct)?;
         let ordered = order_by.map(|order_by| self.inside(order_by)).transpose()?;
-        let inside = [self.inside(&select.projection)?, ordered.unwrap_or_default()];
+        let inside = [distinct, self.inside(&select.projection)?, ordered.unwrap_or_default()];
         let mut block = self.columns(&select.projection)?;
         block.closed = self.closes(select, &block, inside);
         self.scopes.pop();
@@ -143,13 +143,15 @@ impl Walk<'_> {
     }
 
     /// What keeps parts of several shards from being put together, but for what is in FROM.
-    fn closes(&self, select: &Select, block: &Block, inside: [Inside; 2]) -> Option<Refusal> {
+    fn closes(&self, select: &Select, block: &Block, inside: [Inside; 3]) -> Option<Refusal> {
         // NULL is in the parts of several shards, where an outer join has put it.
         let is_key = |holds: Option<&Holds>| matches!(holds, Some(Holds::Key(_, Nullable::No)));
         let construct = match (&select.group_by, &select.distinct) {
             _ if inside.iter().any(|inside| inside.windows) => Construct::Window,
             (_, Some(Distinct::On(by)))
-                if !by.iter().any(|expr| is_key(self.holds(expr).as_ref())) =>
+                if !by.iter().any(|expr| {
+                    is_key(self.holds(expr).as_ref()) && is_of_from(expr, select, block)
+                }) =>
             {
                 Construct::Distinct
             }
@@ -247,6 +249,43 @@ impl Walk<'_> {
             self.closed.push((start..self.mentions.len(), refusal.clone()));
         }
     }
+}
+
+/// Whether what DISTINCT ON names is what FROM has under that name, and holds a key: a name by itself is first
+/// that of a column of the result.
+fn is_of_from(mut by: &Expr, select: &Select, block: &Block) -> bool {
+    while let Expr::Nested(inside) = by {
+        by = inside;
+    }
+    let Expr::Identifier(by) = by else { return true };
+    let by = fold(by);
+    let is_key = |column: &Column| matches!(column.holds, Some(Holds::Key(_, Nullable::No)));
+    let (mut found, mut others) = (false, false);
+    for column in &block.columns {
+        match &column.name {
+            Some(name) if *name == by => {
+                found |= is_key(column);
+                others |= !is_key(column);
+            }
+            _ => {}
+        }
+    }
+    // What else may bear the name, as the columns of a table that are not known.
+    let unnamed = || {
+        select.projection.iter().any(|item| match item {
+            SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => false,
+            SelectItem::UnnamedExpr(Expr::Function(function)) => function
+                .name
+                .0
+                .last()
+                .and_then(|part| part.as_ident())
+                .is_none_or(|it| fold(it) == by),
+            SelectItem::ExprWithAlias { .. } => false,
+            _ => true,
+        })
+    };
+    // Of two with one name Postgres says that it can't tell which.
+    !others && (found || !unnamed())
 }
 
 /// The names that an alias gives to the columns of a query.

@@ -193,6 +193,12 @@ impl Walk<'_> {
             Some(OnInsert::OnConflict(conflict)) => conflict,
             Some(_) => return Err(Refusal::of(Construct::Grammar)),
         };
+        if let Some(ConflictTarget::Columns(columns)) = &conflict.conflict_target
+            && let Some((key, _)) = &target.key
+            && !columns.iter().any(|column| fold(column) == *key)
+        {
+            return Err(target.refused(Construct::ConflictApart));
+        }
         if let Some(ConflictTarget::OnConstraint(_) | ConflictTarget::Columns(_)) | None =
             &conflict.conflict_target
             && let OnConflictAction::DoUpdate(update) = &conflict.action
