@@ -23,7 +23,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(30);
 const APART: Duration = Duration::from_millis(50);
 /// The first pause after a look that has failed.
 const RETRY: Duration = Duration::from_millis(250);
-/// So many intervals after the last look nothing is known any more.
+/// So many intervals after the last look what is known is too old.
 const INTERVALS_MAX: u32 = 3;
 
 /// What the owner of a database knows better than its catalog.
@@ -105,6 +105,13 @@ struct Wanted {
     overrides: Overrides,
 }
 
+impl Wanted {
+    /// Whether it is the same but for the host, of the same hosts.
+    fn is_like(&self, other: &Self) -> bool {
+        self.plan == other.plan && self.overrides == other.overrides
+    }
+}
+
 /// What a look at a catalog has shown.
 enum Seen {
     Unchanged,
@@ -125,9 +132,15 @@ impl Keeper {
         let at = app.tenancies.primary(&database)?;
         let overrides = overrides(&setup.config, &database);
         let wanted = Wanted { at, plan, overrides };
-        if self.read.as_ref().is_some_and(|(read, _)| *read != wanted) {
-            // Another server may lack what this one had, and a rule may be stricter.
-            self.forget(current);
+        match &self.read {
+            // Another server of the same database: it may lack what this one had.
+            Some((read, _)) if read.at != wanted.at && read.is_like(&wanted) => {
+                current.grow_old();
+                *self = Self::default();
+            }
+            // A rule may be stricter.
+            Some((read, _)) if *read != wanted => self.forget(current),
+            _ => {}
         }
         let interval = setup.config.general.catalog_interval;
         let due = self.due(current, interval);
@@ -190,7 +203,7 @@ impl Keeper {
         self.failures += 1;
         self.resume = Some(over + pause.min(interval.max(RETRY)));
         if self.looked.is_some_and(|looked| over - looked > interval * INTERVALS_MAX) {
-            current.forget();
+            current.grow_old();
         }
     }
 

@@ -351,7 +351,7 @@ impl App {
         let (socket, ahead) = stranger.into_parts();
         let gate = self.door.gate(seat.card());
         let entry = Entry { socket, ahead, greeting, seat, tenancy, on, params, gate, came };
-        if entry.tenancy.shards.is_some() && entry.tenancy.catalog.latest().is_none() {
+        if entry.tenancy.shards.is_some() && entry.tenancy.catalog.remembered().is_none() {
             // Little can be said of names before; should it take longer, statements say so.
             drop(timeout(CATALOG_WAIT, entry.tenancy.catalog.read()).await);
         }

@@ -208,7 +208,7 @@ impl Registry for App {
     fn shardings(&self) -> Vec<(String, Arc<Sharding>)> {
         let setup = self.setup();
         let of = |(name, layout): (&String, &Arc<Layout>)| {
-            let known = self.house.catalogs.of(name).latest();
+            let known = self.house.catalogs.of(name).remembered();
             (name.clone(), layout.typed(known.as_deref()))
         };
         setup.shardings.iter().map(of).collect()

@@ -5,7 +5,7 @@
 //! somebody else: here is what they have to be told, and what they have found.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -40,6 +40,8 @@ pub struct Current {
     known: watch::Sender<Option<Arc<Known>>>,
     /// The number of what is known, never of what is not yet; 0 = nothing is.
     number: AtomicU64,
+    /// It has not been seen for too long that it is still so.
+    is_old: AtomicBool,
     record: Mutex<Record>,
 }
 
@@ -114,6 +116,7 @@ impl Catalogs {
             numbers: Arc::clone(&self.numbers),
             known: watch::Sender::new(None),
             number: AtomicU64::new(0),
+            is_old: AtomicBool::new(false),
             record: Mutex::default(),
         });
         known.insert(database.into(), Arc::downgrade(&current));
@@ -186,9 +189,18 @@ impl Current {
         Some(self.number.load(Ordering::Acquire)).filter(|number| *number > 0)
     }
 
-    /// What was read last, in force or not.
+    /// What was read last, in force or not, unless it is too old.
     pub fn latest(&self) -> Option<Arc<Known>> {
+        self.known.borrow().as_ref().filter(|_| !self.is_old()).cloned()
+    }
+
+    /// What was read last, however old it is.
+    pub fn remembered(&self) -> Option<Arc<Known>> {
         self.known.borrow().clone()
+    }
+
+    fn is_old(&self) -> bool {
+        self.is_old.load(Ordering::Acquire)
     }
 
     /// Waits until something is known.
@@ -209,7 +221,7 @@ impl Current {
     }
 
     fn is_in_force(&self, known: &Known) -> bool {
-        known.definitions == self.schema.definitions()
+        !self.is_old() && known.definitions == self.schema.definitions()
     }
 
     /// What there is to tell of it.
@@ -244,7 +256,13 @@ impl Current {
 
     /// Nothing is known from now on.
     pub fn forget(&self) {
+        self.number.store(0, Ordering::Release);
         self.known.send_replace(None);
+    }
+
+    /// What is known is only remembered from now on, until it has been read again.
+    pub fn grow_old(&self) {
+        self.is_old.store(true, Ordering::Release);
     }
 }
 
@@ -326,8 +344,11 @@ impl Attempt<'_> {
             record.loads += 1;
             record.error = None;
         }
-        current.known.send_replace(Some(Arc::new(known)));
-        current.number.store(number, Ordering::Release);
+        current.known.send_modify(|place| {
+            current.is_old.store(false, Ordering::Release);
+            *place = Some(Arc::new(known));
+            current.number.store(number, Ordering::Release);
+        });
     }
 
     /// It is as it was when it was read last.
@@ -339,6 +360,7 @@ impl Attempt<'_> {
             record.error = None;
         }
         current.known.send_modify(|known| {
+            current.is_old.store(false, Ordering::Release);
             if let Some(before) = known {
                 *known = Some(Arc::new(Known {
                     catalog: Arc::clone(&before.catalog),
@@ -415,6 +437,26 @@ mod tests {
         assert_eq!((figures.failures, figures.error.as_deref()), (1, Some("no route")));
         load(&current);
         assert_eq!(current.figures().error, None);
+    }
+
+    #[test]
+    fn what_is_too_old_is_not_in_force_and_is_remembered() {
+        let current = Catalogs::new(Arc::default()).of("shop");
+        load(&current);
+        let number = current.figures().number;
+        for again in [|current: &Current| current.attempt().unchanged(), load] {
+            current.grow_old();
+            assert_eq!(judged(&current), Judgement::NotLoaded);
+            assert!(current.in_force().is_none() && current.latest().is_none());
+            assert_eq!(current.remembered().map(|known| known.number()), number);
+            assert_eq!((current.figures().in_force, current.figures().number), (false, number));
+            again(&current);
+            assert_eq!(judged(&current), Judgement::Harmless);
+            assert!(current.latest().is_some());
+        }
+        assert!(current.number().is_some());
+        current.forget();
+        assert!(current.remembered().is_none() && current.number().is_none());
     }
 
     #[tokio::test]

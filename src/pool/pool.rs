@@ -227,6 +227,15 @@ impl<C: Connect> Pool<C> {
         error.map(|error| (*error).clone())
     }
 
+    /// Whether it has no server, and the last attempt to open one has failed.
+    pub fn is_failing(&self) -> bool {
+        let state = self.state.lock();
+        state.retry.last.is_some() && {
+            let Snapshot { idle, active, .. } = state.snapshot(Instant::now());
+            idle + active == 0
+        }
+    }
+
     /// Refuses everybody from now on, those who wait included, closes what is idle at once and
     /// what is lent when it is checked in, and returns when the last task of the pool has ended.
     ///

@@ -346,12 +346,8 @@ impl Session {
     }
 
     async fn greet(&mut self, came: Instant) -> Result<(), End> {
-        while self.params.proven().is_none() {
-            let lease = self.wait_at_login(came).await?;
-            // A server that is lost proves nothing.
-            if let Some(lease) = self.apply_on(lease).await? {
-                lease.check_in(self.on);
-            }
+        if self.params.proven().is_none() {
+            Box::pin(self.prove(came)).await?;
         }
         let mut out = Vec::new();
         if let Some(reported) = self.params.proven() {

@@ -74,6 +74,10 @@ impl Session {
                     lease
                 }
                 Err(Vain::NoServer(_) | Vain::Nowhere) if self.tries_elsewhere() => continue,
+                Err(Vain::NoServer(_) | Vain::Nowhere) if self.tries_another_shard()? => {
+                    asks = self.tenancy.must_ask();
+                    continue;
+                }
                 Err(vain) => {
                     let side = vain.side();
                     // One that no server has yet fails, as by any other error.
@@ -226,8 +230,24 @@ impl Session {
         poll_fn(|cx| Poll::Ready(self.client.send(cx, &out))).await
     }
 
+    /// Has the settings of a client proven, which waits since then.
+    pub(super) async fn prove(&mut self, since: Instant) -> Result<(), End> {
+        self.hop_anywhere()?;
+        while self.params.proven().is_none() {
+            let lease = match self.wait_at_login(since).await {
+                Err(End::NoServer(_)) if self.tries_another_shard()? => continue,
+                lease => lease?,
+            };
+            // A server that is lost proves nothing.
+            if let Some(lease) = self.apply_on(lease).await? {
+                lease.check_in(self.on);
+            }
+        }
+        self.hop_home()
+    }
+
     /// The first server of a client, which waits since then: there is no request yet that could be refused.
-    pub(super) async fn wait_at_login(&mut self, since: Instant) -> Result<Lease<Connector>, End> {
+    async fn wait_at_login(&mut self, since: Instant) -> Result<Lease<Connector>, End> {
         let waited = self.wait(since).await?;
         waited.map(|(lease, _)| lease).map_err(|vain| match vain {
             Vain::NoServer(error) => End::NoServer(error),

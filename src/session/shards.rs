@@ -94,6 +94,8 @@ pub(super) struct Sharded {
     ahead: Option<Ahead>,
     /// What was planned last of what is prepared: it is bound time and again.
     last: Mutex<Option<Arc<Planned>>>,
+    /// Where it is the same everywhere: the shards that have no server for it.
+    tried: Option<ShardSet>,
 }
 
 /// What becomes of a request.
@@ -115,7 +117,15 @@ impl Sharded {
         let shards = Arc::clone(home.shards.as_ref()?);
         let at = shards.layout.sharding.default_shard();
         let home = Arc::clone(home);
-        Some(Self { home, shards, at, holds: false, ahead: None, last: Mutex::default() })
+        Some(Self {
+            home,
+            shards,
+            at,
+            holds: false,
+            ahead: None,
+            last: Mutex::default(),
+            tried: None,
+        })
     }
 
     /// What decides about its requests.
@@ -186,6 +196,17 @@ impl Sharded {
         &self.shards.layout
     }
 
+    /// The shard for what runs on any: the default one, but for when there are servers of another one alone.
+    fn any(&mut self) -> ShardId {
+        let sharding = Arc::clone(&self.shards.layout.sharding);
+        let default = sharding.default_shard();
+        let mut has_servers = |shard: &ShardId| !self.tenancy(*shard).pool.is_failing();
+        if has_servers(&default) {
+            return default;
+        }
+        sharding.all().iter().find(has_servers).unwrap_or(default)
+    }
+
     /// What is known of a shard.
     pub(super) fn known_of(&self, shard: ShardId) -> Option<Arc<Known>> {
         let other = self.shards.tenancy(shard);
@@ -218,7 +239,7 @@ impl Session {
     /// Finds the shard of the request that these bytes begin with, which needs a server, and goes there.
     pub(super) fn place(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Placing, End> {
         let Some(sharded) = self.sharded_mut() else { return Ok(Placing::Goes) };
-        sharded.ahead = None;
+        (sharded.ahead, sharded.tried) = (None, None);
         let holds = sharded.holds;
         // It is somewhere already.
         if self.is_moving() && !holds {
@@ -271,7 +292,7 @@ impl Session {
         }
         let in_between = self.tenancy.terms.fan_out_in_transactions;
         match demand {
-            Ok(Demand::Anywhere) => self.hop(default)?,
+            Ok(Demand::Anywhere) => self.hop_anywhere()?,
             Ok(Demand::On(shard)) => self.hop(shard)?,
             Ok(Demand::Parts(shards, access))
                 if !holds || access == Access::Reads && in_between =>
@@ -279,14 +300,12 @@ impl Session {
                 // Its BEGIN has passed the gate for one server, and this one asks for several.
                 let objection = if holds { self.objection() } else { None };
                 if let Some(report) = objection {
-                    self.client.ignore.failed = true;
-                    return self.refuse_here(request, &report, out).map(Placing::Answered);
+                    return self.fail_here(request, &report, out);
                 }
                 return Ok(Placing::Across(len, shards));
             }
-            // It is refused there.
-            Ok(Demand::Parts(..)) => self.hop(default)?,
-            Err(_) if holds => self.hop(default)?,
+            Ok(Demand::Parts(..)) => return self.fail_here(request, &several(), out),
+            Err(report) if holds => return self.fail_here(request, &report, out),
             Err(report) => {
                 return self.refuse_here(request, &report, out).map(Placing::Answered);
             }
@@ -402,6 +421,41 @@ impl Session {
         Ok(())
     }
 
+    /// Goes to a shard that has servers, for a request that is the same everywhere.
+    pub(super) fn hop_anywhere(&mut self) -> Result<(), End> {
+        let Some(sharded) = self.sharded_mut() else { return Ok(()) };
+        sharded.tried = Some(ShardSet::default());
+        let to = sharded.any();
+        self.hop(to)
+    }
+
+    /// The shard that it is at has no server for the request at hand: whether it goes to another one.
+    pub(super) fn tries_another_shard(&mut self) -> Result<bool, End> {
+        let Some(sharded) = self.sharded_mut() else { return Ok(false) };
+        let Some(tried) = &mut sharded.tried else { return Ok(false) };
+        tried.insert(sharded.at);
+        let all = sharded.shards.layout.sharding.all();
+        let Some(next) = all.iter().find(|shard| !tried.contains(*shard)) else { return Ok(false) };
+        self.hop(next).map(|()| true)
+    }
+
+    /// Goes back to the default shard.
+    pub(super) fn hop_home(&mut self) -> Result<(), End> {
+        let home = self.sharded().map(|sharded| sharded.shards.layout.sharding.default_shard());
+        home.map_or(Ok(()), |home| self.hop(home))
+    }
+
+    /// Refuses a request, with which the transaction fails that has no server yet.
+    fn fail_here(
+        &mut self,
+        request: &[u8],
+        report: &Report,
+        out: &mut Vec<u8>,
+    ) -> Result<Placing, End> {
+        self.client.ignore.failed = true;
+        self.refuse_here(request, report, out).map(Placing::Answered)
+    }
+
     /// Refuses requests without a server.
     fn refuse_here(
         &mut self,
@@ -414,6 +468,14 @@ impl Session {
         let Self { client, names, .. } = self;
         Ok(client.ignore.refuse(bytes, message_max, names, report, out)?)
     }
+}
+
+/// A request for several shards where its transaction has to be on one.
+fn several() -> Box<Report> {
+    refused(
+        "a transaction is on one shard, and it is for several",
+        "End the transaction first. Reads may come first in one with allow_fan_out_in_transactions.",
+    )
 }
 
 /// A request that can't be seen whole.

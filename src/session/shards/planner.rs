@@ -70,7 +70,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn known(&self) -> Option<Arc<Known>> {
-        self.catalog.latest()
+        self.catalog.remembered()
     }
 
     pub(super) fn planned(&self, text: &[u8]) -> Arc<Planned> {

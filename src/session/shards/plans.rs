@@ -226,7 +226,7 @@ impl Layout {
             }
             of(&kept.old)
         };
-        let new = || Arc::new(Planned::new(self, key, catalog.latest().as_deref()));
+        let new = || Arc::new(Planned::new(self, key, catalog.remembered().as_deref()));
         let planned = old.unwrap_or_else(new);
         self.keep(&planned);
         (planned, places)
