@@ -19,7 +19,7 @@ impl Session {
         else {
             return false;
         };
-        if asked.is_query || *asked.parameters != NO_PARAMETERS || self.is_free(&asked).is_err() {
+        if asked.is_query || *asked.parameters != NO_PARAMETERS || self.may_name(&asked).is_err() {
             return false;
         }
         for step in &asked.steps {

@@ -18,6 +18,7 @@ mod define;
 mod ended;
 mod hear;
 mod leg;
+mod naming;
 mod work;
 
 use std::future::poll_fn;
@@ -27,11 +28,10 @@ use std::task::Poll;
 use tokio::time::Instant;
 
 use self::answer::told;
-use self::asked::{Asked, Naming};
+use self::asked::Asked;
 use self::counted::Counted;
 use self::leg::{Leg, State};
 use self::work::{Kind, Work};
-use super::names::{NamesUndo, Unnamed};
 use super::report::count_server;
 use super::shards::{Sharded, refused};
 use super::steering::{flushed, lazy, lazy_by_default};
@@ -40,10 +40,8 @@ use crate::cancel::Cancels;
 use crate::catalog::Orders;
 use crate::client::condition;
 use crate::config::PoolMode;
-use crate::server::prepared::text_of;
 use crate::shard::merge::{Fault, Manner, Merge, Step, Texts};
 use crate::shard::{ShardId, ShardSet};
-use crate::sql;
 use crate::traffic::Side;
 use crate::wire::reply::{self, Report};
 use crate::wire::request;
@@ -214,7 +212,7 @@ impl Session {
         let asked = Asked::read(request, &self.names)
             .map_err(|what| Vain::Refused(refused(what, "Send the statement by itself.")))?;
         under.counted = Counted::of(&asked, self.tenancy.terms.tells_costs());
-        self.is_free(&asked)?;
+        self.may_name(&asked)?;
         let mut work = self.plan_across(&asked, shards)?;
         if self.tenancy.terms.mode == PoolMode::Statement && work.transacts() {
             let what = "a change over several shards where pool_mode is statement";
@@ -270,22 +268,6 @@ impl Session {
             leg.state = if runs { State::Runs } else { State::Ended };
         }
         self.merge(under, merge).await
-    }
-
-    /// Whether the name that it gives to a statement is free.
-    fn is_free(&self, asked: &Asked) -> Result<(), Vain> {
-        let freed = |wanted: &[u8]| {
-            asked.names.iter().any(|naming| matches!(naming, Naming::Freed(it) if **it == *wanted))
-        };
-        let taken = asked.names.iter().find_map(|naming| match naming {
-            Naming::Stands(name) if !name.is_empty() && !freed(name) => {
-                self.names.get(name).map(|_| name)
-            }
-            _ => None,
-        });
-        let Some(name) = taken else { return Ok(()) };
-        let name = String::from_utf8_lossy(name);
-        Err(Vain::Refused(Box::new(condition::NAME_TAKEN.about(name))))
     }
 
     /// What each shard is asked of it.
@@ -374,27 +356,4 @@ fn faulty(fault: Fault) -> Vain {
         _ => return Vain::Refused(refused(fault, "")),
     };
     Vain::Refused(Box::new(condition.about(fault)))
-}
-
-impl Session {
-    /// What the request's messages have said of names counts now.
-    fn take_names(&mut self, asked: &Asked, names: &[Naming]) {
-        for naming in names {
-            match naming {
-                Naming::Stands(name) if name.is_empty() => {
-                    let unnamed = Unnamed::Elsewhere(Arc::from(&*asked.identity));
-                    self.names.set_unnamed(&mut NamesUndo::default(), 0, unnamed);
-                }
-                Naming::Freed(name) if name.is_empty() => self.names.drop_unnamed(),
-                Naming::Stands(name) => {
-                    let (lookup, version) = (self.params.lookup(), self.tenancy.schema.version());
-                    let effects = || sql::effects(text_of(&asked.identity));
-                    let statements = &self.tenancy.house.statements;
-                    let statement = statements.share(&asked.identity, lookup, version, effects);
-                    self.names.prepare(&mut NamesUndo::default(), 0, name, statement);
-                }
-                Naming::Freed(name) => self.names.deallocate(Some(name)),
-            }
-        }
-    }
 }

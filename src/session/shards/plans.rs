@@ -324,8 +324,8 @@ impl Planned {
 /// but what Postgres brings and is known to read.
 fn is_free(facts: &Facts) -> bool {
     let harmless = |(name, certainty): (&Name, &Certainty)| {
-        let known = name.schema.is_none() && builtin(&name.name) == Some(Builtin::Reads);
-        known || *certainty == Certainty::Syntax
+        let own = name.schema.as_deref().is_none_or(|schema| schema == "pg_catalog");
+        own && builtin(&name.name) == Some(Builtin::Reads) || *certainty == Certainty::Syntax
     };
     matches!(facts.does, Does::Nothing | Does::Reads)
         && facts.relations.is_empty()

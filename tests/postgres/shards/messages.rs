@@ -115,3 +115,22 @@ fn reads_over_shards_in_a_transaction_count_one_by_one() {
     client.talk(&format!("P - {read} / B - / E / S / Q {read}"), "E[53400] ZE E[25P02] ZE");
     client.talk("Q ROLLBACK", "C[ROLLBACK] ZI");
 }
+
+#[test]
+fn statements_over_shards_take_the_room_that_there_is_for_statements() {
+    let spread = spread_by("bigint", "client_statements_size = \"64 KiB\"");
+    let mut client = login(&spread);
+    let read = format!("SELECT count(*) FROM users /* {} */", "x".repeat(20_000));
+    let run = |name: &str| format!("P {name} {read} / B {name} / E / S");
+    for name in ["one", "two", "three"] {
+        client.talk(&run(name), "1 2 D[0] C[SELECT 1] ZI");
+    }
+    client.talk(&run("four"), "E[53400] ZI");
+    client.talk("B four / E / S", "E[26000] ZI");
+    // Nor may it have a name that is taken.
+    client.talk(&run("three"), "E[42P05] ZI");
+    client.talk(&format!("C three / {}", run("three")), "3 1 2 D[0] C[SELECT 1] ZI");
+    client.talk(&format!("C two / {}", run("four")), "3 1 2 D[0] C[SELECT 1] ZI");
+    client.talk(&format!("C four / {}", run("four")), "3 1 2 D[0] C[SELECT 1] ZI");
+    client.talk("B four / E / S", "2 D[0] C[SELECT 1] ZI");
+}
