@@ -23,6 +23,9 @@ pub(super) struct Judge<'a> {
     pub message_max: u32,
     /// Statements up to so many bytes are followed by their names.
     pub followed_max: usize,
+    /// It is a part of a request over several shards: behind a Flush comes no more than that what has been bound
+    /// is executed.
+    pub part: bool,
 }
 
 /// What was found of a request.
@@ -264,6 +267,7 @@ impl<'a> Judging<'a> {
             }
             b'E' => self.opened = false,
             b'C' | b'S' | b'X' => {}
+            b'H' if self.judge.part => self.found.prepares = true,
             b'H' if self.runs || self.stays || self.movable => self.add((Reason::NotWhole, true)),
             // What comes behind it is not judged on the primary.
             b'H' => (self.found.prepares, self.found.writes) = (true, true),

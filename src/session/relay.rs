@@ -14,6 +14,7 @@ use super::clock::{Clock, Slice};
 use super::cut::{self, Need};
 use super::flow::{ClientFault, Flow, Stop};
 use super::incoming::{self, Incoming, Numbers};
+use super::judge::Judge;
 use super::meter::{Meter, Whose};
 use super::names::NamesUndo;
 use super::outgoing::{AtShard, Outgoing};
@@ -154,7 +155,7 @@ impl Session {
     ) -> Result<usize, End> {
         self.settle();
         let judge = judge(&self.tenancy, &self.params, &self.known);
-        let need = self.need();
+        let (need, part) = (self.need(), self.is_part());
         let Some(attached) = self.attached.as_deref_mut() else {
             return Ok(0);
         };
@@ -172,7 +173,7 @@ impl Session {
             statements: &self.tenancy.house.statements,
             schema: &self.tenancy.schema,
             place: judge.zip(need).map(|(judge, need)| Place {
-                judge,
+                judge: Judge { part, ..judge },
                 need,
                 lazy: lazy(&self.tenancy, &self.params),
                 replica: replica.as_ref(),

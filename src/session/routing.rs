@@ -6,6 +6,7 @@
 //! primary's answer had come ([`crate::topology`]).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -67,6 +68,24 @@ pub(super) struct Course {
     pub spent: Option<Spent>,
     /// Where it is among shards.
     pub sharded: Option<Sharded>,
+    /// It is a part of a request over several of them, which reads.
+    pub part: Option<Arc<Part>>,
+}
+
+/// Where a part of a request over several shards reads, for whoever has asked for it.
+#[derive(Debug, Default)]
+pub(super) struct Part(AtomicUsize);
+
+impl Part {
+    /// It takes a server of this host, or of the primary.
+    pub(super) fn takes(&self, host: Option<usize>) {
+        self.0.store(host.map_or(0, |host| host + 1), Ordering::Release);
+    }
+
+    /// The host that it took one of last; `None` = the primary, or none.
+    pub(super) fn host(&self) -> Option<usize> {
+        self.0.load(Ordering::Acquire).checked_sub(1)
+    }
 }
 
 /// A transaction that leaves its server and goes on elsewhere, where it is begun anew: it has done
@@ -180,6 +199,25 @@ impl Course {
     /// Of a session that begins here among shards.
     pub(super) fn among(sharded: Sharded) -> Self {
         Self { sharded: Some(sharded), ..Self::default() }
+    }
+
+    /// Of a part of a request of this session, which reads from a shard, by what the session has written, and
+    /// read there if that was on this one of its hosts; or on the primary, whatever it is.
+    pub(super) fn part(&self, on: Option<usize>, primary: bool) -> Self {
+        Self {
+            wrote: self.wrote,
+            seen: Seen { at: self.seen.at, on },
+            // Others keep their servers meanwhile.
+            vain: Some(Instant::now()),
+            failed: primary,
+            part: Some(Arc::default()),
+            ..Self::default()
+        }
+    }
+
+    /// When it has read last.
+    pub(super) fn seen(&self) -> Option<Instant> {
+        self.seen.at
     }
 
     /// How fresh a replica has to be that this session reads from.

@@ -8,6 +8,7 @@
 mod ahead;
 mod doubt;
 mod explain;
+mod parts;
 mod planner;
 mod plans;
 mod refusals;
@@ -22,6 +23,7 @@ use parking_lot::{Mutex, RwLock};
 pub(super) use self::ahead::Ahead;
 pub(super) use self::doubt::Doubt;
 pub use self::explain::ShardRoute;
+use self::parts::Parts;
 pub(super) use self::planner::{Demand, Planner, is_utf8};
 pub use self::plans::Layout;
 use self::plans::Planned;
@@ -96,6 +98,8 @@ pub(super) struct Sharded {
     last: Mutex<Option<Arc<Planned>>>,
     /// Where it is the same everywhere: the shards that have no server for it.
     tried: Option<ShardSet>,
+    /// Where it has read over several shards.
+    parts: Parts,
 }
 
 /// What becomes of a request.
@@ -125,6 +129,7 @@ impl Sharded {
             ahead: None,
             last: Mutex::default(),
             tried: None,
+            parts: Parts::default(),
         })
     }
 

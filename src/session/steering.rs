@@ -61,6 +61,7 @@ pub(super) fn judge<'a>(
         },
         message_max: terms.message_max,
         followed_max: terms.followed_max(),
+        part: false,
     })
 }
 
@@ -87,6 +88,7 @@ impl Session {
     /// Decides where the request runs that these bytes begin with, if there are replicas.
     fn aim_at(&mut self, request: &[u8]) {
         let Some(judge) = judge(&self.tenancy, &self.params, &self.known) else { return };
+        let judge = Judge { part: self.is_part(), ..judge };
         let goes_on = |moving: &Moving| moving.to == Role::Primary;
         let moving = self.course.as_deref().and_then(|course| course.moving.as_ref());
         let judged = judge.request(request, &self.names, Within::Nothing);
@@ -251,6 +253,11 @@ impl Session {
         Told::of(self.tenancy.replicas.as_deref(), self.course.as_deref()).text(None, None)
     }
 
+    /// Whether it is a part of a request over several shards.
+    pub(super) fn is_part(&self) -> bool {
+        self.course.as_deref().is_some_and(|course| course.part.is_some())
+    }
+
     /// Whether the request at hand runs on the primary.
     pub(super) fn is_aimed_at_primary(&self) -> bool {
         let aim = self.course.as_deref().map(|course| &course.aim);
@@ -290,6 +297,9 @@ impl Session {
                 }
             }
             failed = course.sent();
+            if let Some(part) = &course.part {
+                part.takes(at.as_ref().map(|at| at.host));
+            }
             if let Some(last) = course.last {
                 self.tenancy.decisions.count(last.reason);
             }

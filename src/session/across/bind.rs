@@ -14,6 +14,7 @@ use super::asked::{Asked, LIMITED};
 use super::leg::Leg;
 use super::work::{Kind, Work};
 use super::{Under, Vain, changed, faulty};
+use crate::session::routing::Course;
 use crate::session::shards::refused;
 use crate::session::{Session, report};
 use crate::shard::ShardId;
@@ -125,7 +126,7 @@ impl Session {
         under: &mut Under,
     ) -> Result<Vec<u8>, Vain> {
         let first = work.shards.iter().next().ok_or_else(|| Vain::Refused(changed()))?;
-        let mut leg = self.begin_plain(first)?;
+        let mut leg = self.begin_plain(first, None)?;
         work.ask_for_whole(&mut leg);
         under.legs.push(leg);
         let parameters = self.body_of(under, 0, b't').await?;
@@ -165,16 +166,22 @@ impl Session {
         work: &Work,
         shard: ShardId,
     ) -> Result<Leg, Vain> {
-        let mut leg = self.begin_plain(shard)?;
+        let sharded = self.sharded();
+        let course = self.course.as_deref().filter(|_| matches!(work.kind, Kind::Reads(_)));
+        let part = course.map(|course| {
+            let on = sharded.and_then(|sharded| sharded.reads_from(shard, course.seen()));
+            course.part(on, work.primary)
+        });
+        let mut leg = self.begin_plain(shard, part)?;
         work.prepare(asked, &mut leg);
         Ok(leg)
     }
 
     /// Begins a session on a shard.
-    fn begin_plain(&mut self, shard: ShardId) -> Result<Leg, Vain> {
+    fn begin_plain(&mut self, shard: ShardId, course: Option<Course>) -> Result<Leg, Vain> {
         let tenancy = self.sharded_mut().map(|sharded| sharded.tenancy(shard));
         let tenancy = tenancy.ok_or_else(|| Vain::Refused(changed()))?;
-        Leg::begin(self, shard, tenancy).map_err(|error| {
+        Leg::begin(self, shard, tenancy, course).map_err(|error| {
             tracing::warn!(%error, "no connection within the process for a part of a request");
             Vain::Lost(shard)
         })

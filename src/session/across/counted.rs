@@ -5,6 +5,7 @@
 use tokio::time::Instant;
 
 use super::asked::{Asked, Step};
+use super::leg::Leg;
 use super::{Sharded, Under, Vain};
 use crate::server::prepared::text_of;
 use crate::session::Session;
@@ -42,6 +43,11 @@ impl Session {
         // In a transaction that no server has yet, it ends none.
         let ends = u64::from(!self.sharded().is_some_and(Sharded::holds));
         let (on, took) = (self.on, began.elapsed());
+        let is_on_replica = |leg: &Leg| leg.read_from().is_some();
+        let role = match !under.legs.is_empty() && under.legs.iter().all(is_on_replica) {
+            true => Role::Replica,
+            false => Role::Primary,
+        };
         let Some(sharded) = self.sharded_mut() else { return };
         let home = sharded.tenancy(sharded.layout().sharding.default_shard());
         let Counted { text, tally } = &under.counted;
@@ -54,11 +60,11 @@ impl Session {
         }
         home.traffic.add(on.index(), &tally);
         for (span, count) in [(Span::Query, 1), (Span::Transaction, ends)] {
-            home.times.add(on.index(), Role::Primary, span, count, took);
+            home.times.add(on.index(), role, span, count, took);
         }
         if home.terms.tells_costs() {
             let times = Times { ran: took, ..Times::default() };
-            home.note_cost(text, times, (went, Role::Primary), on);
+            home.note_cost(text, times, (went, role), on);
         }
     }
 }

@@ -150,6 +150,9 @@ impl Session {
             }
             let at = match merge.step().map_err(faulty)? {
                 Step::Row(row) => {
+                    if !under.shown {
+                        under.show();
+                    }
                     row.write(&mut under.out);
                     continue;
                 }

@@ -11,11 +11,12 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::super::{Client, Names, Session, Tenancy};
+use super::super::{Client, Names, Replicas, Session, Tenancy};
 use crate::cancel::{Cancels, Seat, Secret};
 use crate::net::scratch;
 use crate::net::socket::{Inbox, Outbox, Socket};
 use crate::session::ignore::Ignore;
+use crate::session::routing::{Course, Part};
 use crate::shard::ShardId;
 use crate::wire::frame::{self, HEADER_LEN, Header};
 use crate::wire::request;
@@ -42,8 +43,10 @@ pub(super) struct Leg {
     owed: u32,
     /// A transaction is open in it, which has been begun for this request alone.
     pub inside: bool,
-    /// Its shard has hosts besides the primary: it has to be told what is for that.
-    pub has_replicas: bool,
+    /// Its session's.
+    pub tenancy: Arc<Tenancy>,
+    /// Where it reads, if it may do so on a replica.
+    part: Option<Arc<Part>>,
     /// The tag of what it has run.
     pub tag: Vec<u8>,
     /// The bodies of its ParameterDescription and RowDescription.
@@ -86,9 +89,16 @@ const GRACE: Duration = Duration::from_millis(20);
 
 impl Leg {
     /// Begins a session for a part of the client's request on a shard.
-    pub(super) fn begin(of: &Session, shard: ShardId, tenancy: Arc<Tenancy>) -> io::Result<Self> {
+    /// `course` is what its session knows of what the client has written and seen.
+    pub(super) fn begin(
+        of: &Session,
+        shard: ShardId,
+        tenancy: Arc<Tenancy>,
+        course: Option<Course>,
+    ) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
-        let has_replicas = tenancy.replicas.is_some();
+        let part = course.as_ref().and_then(|course| course.part.clone());
+        let own = Arc::clone(&tenancy);
         let card = of.seat.card().leg(Arc::clone(&tenancy.login));
         let seat = tenancy.house.cancels.seat(Secret::random(0), card);
         let known = tenancy.house.cancels.find(seat.pid());
@@ -103,8 +113,7 @@ impl Leg {
         let session = Session {
             client,
             seat,
-            // What the client has written and seen is known to its own session alone.
-            course: None,
+            course: course.map(Box::new),
             tenancy,
             on: of.on,
             startup: Arc::clone(&of.params),
@@ -131,7 +140,8 @@ impl Leg {
             state: State::Binds,
             owed: 0,
             inside: false,
-            has_replicas,
+            tenancy: own,
+            part,
             tag: Vec::new(),
             parameters: Vec::new(),
             columns: Vec::new(),
@@ -141,6 +151,12 @@ impl Leg {
     /// Whether it has a server: it waits for what that does alone.
     pub(super) fn has_server(&self) -> bool {
         self.seat.server().is_some()
+    }
+
+    /// The replica that it has read from, if it was one: the hosts that this is one of, and its number there.
+    pub(super) fn read_from(&self) -> Option<(ShardId, &Arc<Replicas>, usize)> {
+        let host = self.part.as_ref()?.host()?;
+        Some((self.shard, self.tenancy.replicas.as_ref()?, host))
     }
 
     /// It has said that what it was asked fails.

@@ -27,7 +27,7 @@ use std::task::Poll;
 
 use tokio::time::Instant;
 
-use self::answer::told;
+use self::answer::{Answer, told};
 use self::asked::Asked;
 use self::counted::Counted;
 use self::leg::{Leg, State};
@@ -65,6 +65,18 @@ enum Vain {
     Partly(Box<Report>),
 }
 
+impl Vain {
+    /// Whether a primary might not have said so, or be lost.
+    fn may_be_of_replica(&self) -> bool {
+        match self {
+            Self::Said(_, error) => view::error_field(error, b'C') != Some(b"57014"),
+            Self::Refused(report) => report.sqlstate == condition::SHARDS_DIFFER.sqlstate,
+            Self::Lost(_) | Self::Otherwise(..) => true,
+            Self::End(_) | Self::Cancelled | Self::Partly(_) => false,
+        }
+    }
+}
+
 impl From<End> for Vain {
     fn from(end: End) -> Self {
         Self::End(Box::new(end))
@@ -92,12 +104,27 @@ struct Under {
     left: usize,
     /// The client has been asked for rows, and may send more.
     rows: bool,
+    /// What the client is told before the first row, if there is no error before that.
+    begin: Vec<u8>,
+    /// It has been told that.
+    shown: bool,
     out: Vec<u8>,
     /// Messages may have so many bytes.
     message_max: usize,
 }
 
 impl Under {
+    /// What comes now is shown.
+    fn show(&mut self) {
+        self.shown = true;
+        self.out.append(&mut self.begin);
+    }
+
+    /// Whether it has read from a replica, and nothing of that has been shown.
+    fn is_unseen(&self) -> bool {
+        !self.shown && self.legs.iter().any(|leg| leg.read_from().is_some())
+    }
+
     /// Lets sessions of legs end.
     fn put_away(legs: impl IntoIterator<Item = Leg>, cancels: &Arc<Cancels>) {
         for leg in legs {
@@ -118,14 +145,9 @@ impl Session {
         let ran = self.run_across(&request, shards, &mut under).await;
         drop(self.seat.leave());
         self.count_across(&under, &ran, began);
-        let now = Instant::now();
-        let seen = flushed(&self.tenancy, lazy_by_default(&self.tenancy), now);
-        let wrote = flushed(&self.tenancy, lazy(&self.tenancy, &self.params), now);
-        if let Some(course) = &mut self.course {
-            course.was_on_primary(under.wrote.then_some(wrote), seen);
-            if under.wrote {
-                course.told(wrote);
-            }
+        self.was_across(&under);
+        if under.bound {
+            under.show();
         }
         let Under { legs, bound, sync_follows, left, rows, mut out, .. } = under;
         self.client.ignore.drop_bytes(left);
@@ -136,6 +158,24 @@ impl Session {
         Under::put_away(legs, &self.tenancy.house.cancels);
         poll_fn(|cx| Poll::Ready(self.client.send(cx, &out))).await?;
         done
+    }
+
+    /// What the session has written, and seen, on the shards counts from now on.
+    fn was_across(&mut self, under: &Under) {
+        let now = Instant::now();
+        let tenancies = || under.legs.iter().map(|leg| &leg.tenancy);
+        let seen = tenancies().map(|it| flushed(it, lazy_by_default(it), now));
+        let wrote = tenancies().map(|it| flushed(it, lazy(it, &self.params), now));
+        let (seen, wrote) = (seen.max().unwrap_or(now), wrote.max().unwrap_or(now));
+        let Some(course) = &mut self.course else { return };
+        course.was_on_primary(under.wrote.then_some(wrote), seen);
+        if under.wrote {
+            course.told(wrote);
+        }
+        if let Some(sharded) = &mut course.sharded {
+            let hosts = under.legs.iter().filter_map(Leg::read_from);
+            sharded.read_from(seen, hosts);
+        }
     }
 
     /// Tells the client how it ended.
@@ -234,17 +274,19 @@ impl Session {
             let whole = self.learn_of_whole(&mut work, under).await?;
             under.parameters = whole;
         }
-        let answer = self.bind_all(&asked, &work, under).await?;
-        let mut answer = answer.ok_or_else(|| Vain::Refused(changed()))?;
-        under.bound = true;
-        let (early, late) = asked.names.split_at_checked(asked.early).unwrap_or_default();
-        self.take_names(&asked, early);
-        answer.begin(&mut under.out);
-        if work.changes() {
-            self.change(under, &mut answer.merge).await?;
-        } else {
-            self.read(under, &mut answer.merge).await?;
-        }
+        let holds = self.sharded().is_some_and(Sharded::holds);
+        work.primary |= holds || self.ear.is_some();
+        let answer = loop {
+            match self.run_bound(&asked, &work, under).await {
+                // What a replica can't do is for the primaries, as long as nothing of it has been shown.
+                Err(vain) if !work.primary && vain.may_be_of_replica() && under.is_unseen() => {
+                    Under::put_away(under.legs.drain(..), &self.tenancy.house.cancels);
+                    work.primary = true;
+                }
+                done => break done?,
+            }
+        };
+        let (_, late) = asked.names.split_at_checked(asked.early).unwrap_or_default();
         let tag = answer.tag(under.legs.iter().map(|leg| &*leg.tag)).map_err(faulty)?;
         if work.changes() {
             self.commit(under).await?;
@@ -252,6 +294,31 @@ impl Session {
         answer.finish(&tag, &mut under.out);
         self.take_names(&asked, late);
         Ok(())
+    }
+
+    /// Has all of them bind it, and run what they have bound.
+    async fn run_bound(
+        &mut self,
+        asked: &Asked,
+        work: &Work,
+        under: &mut Under,
+    ) -> Result<Answer, Vain> {
+        let answer = self.bind_all(asked, work, under).await?;
+        let mut answer = answer.ok_or_else(|| Vain::Refused(changed()))?;
+        if !std::mem::replace(&mut under.bound, true) {
+            let (early, _) = asked.names.split_at_checked(asked.early).unwrap_or_default();
+            self.take_names(asked, early);
+        }
+        under.begin.clear();
+        answer.begin(&mut under.begin);
+        if work.changes() {
+            under.show();
+            self.change(under, &mut answer.merge).await?;
+        } else {
+            self.read(under, &mut answer.merge).await?;
+            under.show();
+        }
+        Ok(answer)
     }
 
     /// Has all of them execute what they have bound, and puts their rows together.

@@ -29,6 +29,8 @@ pub(super) struct Work {
     pub splitting: Option<Box<Splitting>>,
     /// A lock may be waited for so long, where the client has said nothing of that.
     lock_timeout: Option<Duration>,
+    /// What it reads, it reads on the primaries.
+    pub primary: bool,
     /// What one of them says of the whole has to be known before: the types of its parameters, and whether
     /// it is right.
     pub learns: bool,
@@ -125,7 +127,8 @@ impl Work {
                 Kind::CopyIn
             }
         };
-        Ok(Self { shards, kind, all, each, splitting, lock_timeout, learns })
+        let primary = false;
+        Ok(Self { shards, kind, all, each, splitting, lock_timeout, primary, learns })
     }
 
     /// How many columns shards give that are not the client's.
@@ -138,8 +141,8 @@ impl Work {
 
     /// Asks a shard what comes first: to begin, and to prepare and bind its part.
     pub(super) fn prepare(&self, asked: &Asked, leg: &mut Leg) {
-        let has_replicas = leg.has_replicas;
-        // What the client has written and seen is known to its own session, and not to the leg's.
+        // Where it may read from a replica, what it is decides about that.
+        let has_replicas = leg.tenancy.replicas.is_some() && !self.may_use_replicas();
         let hint = |text: &[u8]| match has_replicas && facts(text).hint != Some(Hint::Replica) {
             true => &b"\n/* pgweir: primary */"[..],
             false => b"",
@@ -169,6 +172,11 @@ impl Work {
         reply::raw(&mut out, b'D', &[b"P\0"]);
         request::flush(&mut out);
         leg.ask(&out, 0);
+    }
+
+    /// Whether it may read from replicas.
+    pub(super) fn may_use_replicas(&self) -> bool {
+        matches!(self.kind, Kind::Reads(_)) && !self.primary
     }
 
     /// Whether rows are changed.

@@ -84,6 +84,7 @@ impl Outgoing<'_, '_> {
         let alone = first && rested && rest.len() == request.len;
         let reads = alone
             && !request.writes
+            && !request.prepares
             && request.reason.is_some_and(|reason| reason.role() == Role::Replica);
         placed.tentative = reads.then(|| Tentative::on_primary(self.server.ledger.next(), rest));
         // Nothing is left behind only if nothing has been done.
@@ -167,7 +168,9 @@ impl Outgoing<'_, '_> {
             (None, None) => {}
         }
         let whole = rest.get(..len).filter(|whole| whole.len() == rest.len());
-        self.flow.placed.tentative = whole.filter(|_| !waits).map(|whole| {
+        // What a part has bound is nowhere else.
+        let whole = whole.filter(|_| !waits && (prepares || !place.judge.part));
+        self.flow.placed.tentative = whole.map(|whole| {
             Tentative::on_replica(self.server.ledger.next(), whole, completes, prepares)
         });
         Ok(true)

@@ -132,7 +132,7 @@ impl<'q> Making<'q> {
 
     /// A column that has the text of another, for telling its values apart.
     pub(super) fn told_apart(&mut self, span: &Span, item: Option<usize>) -> Found<Order> {
-        let text = format!("({})::text COLLATE \"C\"", self.source.raw(span));
+        let text = format!("CAST({} AS text) COLLATE \"C\"", self.source.raw(span));
         let extra = self.extra(span, text, Combine::First)?;
         let of = match item {
             Some(at) => index(at)?,

@@ -120,7 +120,7 @@ fn rows_are_left_out_when_all_are_there() {
     // Groups that are ordered by what they come to are all wanted.
     check(
         "SELECT qty, count(*) FROM orders GROUP BY qty ORDER BY 2 LIMIT $1 OFFSET 1",
-        "SELECT qty, count(*), (qty)::text COLLATE \"C\" AS _pgweir_0 FROM orders GROUP BY qty \
+        "SELECT qty, count(*), CAST(qty AS text) COLLATE \"C\" AS _pgweir_0 FROM orders GROUP BY qty \
          ORDER BY 3 LIMIT NULLIF($1::bigint, $1::bigint) ",
     );
 }
@@ -130,12 +130,12 @@ fn groups_are_told_apart_by_their_text() {
     for (text, asked) in [
         (
             "SELECT DISTINCT qty, status FROM orders ORDER BY status",
-            "SELECT DISTINCT qty, status, (qty)::text COLLATE \"C\" AS _pgweir_0 FROM orders \
+            "SELECT DISTINCT qty, status, CAST(qty AS text) COLLATE \"C\" AS _pgweir_0 FROM orders \
              ORDER BY status, 3",
         ),
         (
             "SELECT sum(qty) FROM orders o GROUP BY o.status;",
-            "SELECT sum(qty), (o.status)::text COLLATE \"C\" AS _pgweir_0, (o.status) AS _pgweir_1 \
+            "SELECT sum(qty), CAST(o.status AS text) COLLATE \"C\" AS _pgweir_0, (o.status) AS _pgweir_1 \
              FROM orders o GROUP BY o.status ORDER BY 2;",
         ),
         (
@@ -143,13 +143,13 @@ fn groups_are_told_apart_by_their_text() {
             "SELECT status, avg(DISTINCT_qty) FILTER (WHERE qty > 0), \
              sum(DISTINCT_qty) FILTER (WHERE qty > 0) AS _pgweir_0, \
              count(DISTINCT_qty) FILTER (WHERE qty > 0) AS _pgweir_1, \
-             (status)::text COLLATE \"C\" AS _pgweir_2 FROM orders GROUP BY 1 ORDER BY 5",
+             CAST(status AS text) COLLATE \"C\" AS _pgweir_2 FROM orders GROUP BY 1 ORDER BY 5",
         ),
         // What is called so may be a column, too.
         (
             "SELECT lower(status) AS s, count(*) FROM orders GROUP BY S",
             "SELECT lower(status) AS s, count(*), GROUPING(lower(status)) AS _pgweir_0, \
-             (lower(status))::text COLLATE \"C\" AS _pgweir_1 FROM orders GROUP BY S ORDER BY 4",
+             CAST(lower(status) AS text) COLLATE \"C\" AS _pgweir_1 FROM orders GROUP BY S ORDER BY 4",
         ),
         (
             "SELECT o.qty AS qty, count(*) FROM orders o GROUP BY qty ORDER BY qty",
@@ -158,7 +158,7 @@ fn groups_are_told_apart_by_their_text() {
         (
             "SELECT qty, count(*) FROM orders GROUP BY qty \
              HAVING qty > $1 AND (count(*) > $2 OR NOT sum(price) < 3)",
-            "SELECT qty, count(*), sum(price) AS _pgweir_0, (qty)::text COLLATE \"C\" AS _pgweir_1 \
+            "SELECT qty, count(*), sum(price) AS _pgweir_0, CAST(qty AS text) COLLATE \"C\" AS _pgweir_1 \
              FROM orders GROUP BY qty \
              HAVING qty > $1 AND ((count(*) > $2 OR NOT sum(price) < 3) OR true) ORDER BY 4",
         ),
@@ -300,12 +300,12 @@ fn groups_are_not_told_apart_by_what_their_keys_look_like() {
         (
             "SELECT qty, count(*) FROM orders GROUP BY qty ORDER BY qty, qty::text",
             "SELECT qty, count(*), (qty::text) AS _pgweir_0, \
-             (qty)::text COLLATE \"C\" AS _pgweir_1 FROM orders GROUP BY qty \
+             CAST(qty AS text) COLLATE \"C\" AS _pgweir_1 FROM orders GROUP BY qty \
              ORDER BY qty, qty::text, 4",
         ),
         (
             "SELECT qty, qty::text AS t, count(*) FROM orders GROUP BY qty ORDER BY 1, t",
-            "SELECT qty, qty::text AS t, count(*), (qty)::text COLLATE \"C\" AS _pgweir_0 \
+            "SELECT qty, qty::text AS t, count(*), CAST(qty AS text) COLLATE \"C\" AS _pgweir_0 \
              FROM orders GROUP BY qty ORDER BY 1, t, 4",
         ),
         (

@@ -8,8 +8,8 @@ use tokio_postgres::{Client, Error, NoTls};
 use super::sessions::{add_users, assert_refused, simple, told};
 use super::through::{Spread, configuration, home, one_each, owned, spread};
 use crate::support::{
-    APP_DATABASE, APP_USER, LIMIT, PASSWORD, Pooler, cluster, cluster_with_replicas, eventually,
-    psql, psql_rows,
+    APP_DATABASE, APP_USER, Cluster, LIMIT, PASSWORD, Pooler, StopMode, cluster,
+    cluster_with_replicas, eventually, psql, psql_rows,
 };
 
 #[test]
@@ -236,6 +236,137 @@ async fn replica_of_a_shard_is_read_from_and_shows_what_its_session_wrote() {
         psql_rows(&url, &format!("EXPLAIN ROUTE {APP_DATABASE} SELECT * FROM users WHERE id = 1"));
     for line in ["shard|b", "target|replica", &format!("host|127.0.0.1:{replica}: replica, up")] {
         assert!(explained.lines().any(|found| found.starts_with(line)), "{explained}");
+    }
+}
+
+/// What is written from now on does not come to the replica.
+fn stop_replay(cluster: &Cluster) {
+    cluster.wait_replayed().unwrap();
+    let replica = &cluster.replicas()[0];
+    replica.sql("postgres", "SELECT pg_wal_replay_pause()").unwrap();
+    eventually("it is paused", LIMIT, || {
+        replica.sql("postgres", "SELECT pg_get_wal_replay_pause_state()").unwrap() == "paused"
+    });
+}
+
+/// A database over two shards, of which `b` has a replica that lags for as long as one likes.
+fn with_replica(general: &str) -> (Vec<Cluster>, Pooler) {
+    let shards = vec![cluster(), cluster_with_replicas(1)];
+    for shard in &shards {
+        let sql = format!("CREATE TABLE users (id bigint, name text); {HERE}");
+        shard.primary().sql(APP_DATABASE, &owned(&sql)).unwrap();
+    }
+    let [primary, replica] = [shards[1].primary().port(), shards[1].replicas()[0].port()];
+    let one = format!("host = \"127.0.0.1\"\nport = {primary}\n");
+    let hosts = format!("hosts = [\"127.0.0.1:{primary}\", \"127.0.0.1:{replica}\"]\n");
+    let toml = configuration(&shards, general).replacen(&one, &hosts, 1);
+    let toml = toml.replacen("function = \"postgres\"", "function = \"modulo\"", 1);
+    let pooler = Pooler::start(&toml);
+    let url = pooler.url(APP_USER, PASSWORD, APP_DATABASE);
+    eventually("rows can be written", LIMIT, || {
+        [0, 1].iter().all(|id| {
+            psql(&url, &format!("INSERT INTO users (id, name) VALUES ({id}, 'x')")).status.success()
+        })
+    });
+    let here = "SELECT DISTINCT here() FROM users WHERE id = 1";
+    eventually("its replica is read from", LIMIT, || {
+        psql(&url, here).stdout == format!("{replica}\n")
+    });
+    (shards, pooler)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_over_shards_go_to_replicas_and_show_what_their_session_wrote() {
+    let (shards, pooler) = with_replica("max_lag = 0");
+    let url = pooler.url(APP_USER, PASSWORD, APP_DATABASE);
+    let names = "SELECT DISTINCT name FROM users ORDER BY name";
+    let read = |text: &str| psql(&url, text).stdout.replace('\n', " ");
+    stop_replay(&shards[1]);
+    let past = "UPDATE users SET name = 'past the pooler'";
+    shards[1].primary().sql(APP_DATABASE, past).unwrap();
+    let (old, new) = ("x ", "past the pooler x ");
+    for text in [names, "SELECT name FROM users WHERE id IN (0, 1) ORDER BY id DESC LIMIT 1"] {
+        eventually("the replica is read from", LIMIT, || read(text) == old);
+        let primary = read(&format!("/* pgweir: primary */ {text}"));
+        assert_eq!(primary, if text == names { new } else { "past the pooler " });
+        // Each may come from another, as often as it is run, by all protocols.
+        let client = connect(&url).await;
+        let prepared = client.prepare(text).await.unwrap();
+        let mut latest = old.to_owned();
+        for _ in 0..20 {
+            for found in [client.query(&prepared, &[]).await, client.query(text, &[]).await] {
+                let found: Vec<String> = found.unwrap().iter().map(|row| row.get(0)).collect();
+                let found = found.join(" ") + " ";
+                assert!(found == latest || found == primary, "{found} behind {latest}");
+                latest = found;
+            }
+        }
+    }
+    // Who has written sees that, and who has seen that goes on to.
+    let client = connect(&url).await;
+    client.batch_execute("UPDATE users SET name = 'own' WHERE id = 1").await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(simple(&client, names).await, ["own", "x"]);
+    }
+    let client = connect(&url).await;
+    let primary = format!("/* pgweir: primary */ {names}");
+    assert_eq!(simple(&client, &primary).await, ["own", "x"]);
+    assert_eq!(simple(&client, names).await, ["own", "x"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_over_shards_are_no_writes_of_the_database() {
+    let (shards, pooler) = with_replica("max_lag = 0\nread_your_writes = \"database\"");
+    let url = pooler.url(APP_USER, PASSWORD, APP_DATABASE);
+    let count = "SELECT count(*) FROM users";
+    let read = |text: &str| psql(&url, text).stdout.trim().to_owned();
+    let by_key = "SELECT name FROM users WHERE id = 1";
+    stop_replay(&shards[1]);
+    let past = "UPDATE users SET name = 'past the pooler'";
+    shards[1].primary().sql(APP_DATABASE, past).unwrap();
+    // Had one of them counted as a write, no replica would ever be as fresh again.
+    for text in [count, "/* pgweir: primary */ SELECT count(*) FROM users", count] {
+        assert_eq!(read(text), "2");
+        eventually("the replica is read from", LIMIT, || read(by_key) == "x");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_replica_can_not_do_of_a_read_over_shards_the_primaries_do() {
+    let (shards, pooler) = with_replica("max_lag = 0");
+    let url = pooler.url(APP_USER, PASSWORD, APP_DATABASE);
+    stop_replay(&shards[1]);
+    for shard in &shards {
+        let sql =
+            "CREATE TABLE orders (user_id bigint, total int); INSERT INTO orders VALUES (1, 7)";
+        shard.primary().sql(APP_DATABASE, &owned(sql)).unwrap();
+    }
+    let read = |text: &str| psql(&url, text).stdout;
+    // The replica lacks the table.
+    eventually("the table is known", LIMIT, || {
+        read("SELECT total FROM orders WHERE user_id = 1") == "7\n"
+    });
+    for _ in 0..20 {
+        assert_eq!(read("SELECT sum(total) FROM orders"), "14\n");
+        let client = connect(&url).await;
+        let prepared =
+            client.prepare("SELECT count(*) FROM orders WHERE total > $1").await.unwrap();
+        for _ in 0..3 {
+            let found: i64 = client.query_one(&prepared, &[&1_i32]).await.unwrap().get(0);
+            assert_eq!(found, 2);
+        }
+        // What fails anywhere fails once.
+        let client = connect(&url).await;
+        let error = client.simple_query("SELECT 1 / (total - 7) FROM orders").await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::DIVISION_BY_ZERO));
+    }
+    // Nor is it noticed that it goes away.
+    let client = connect(&url).await;
+    assert_eq!(simple(&client, "SELECT count(*) FROM users").await, ["2"]);
+    shards[1].replicas()[0].stop(StopMode::Immediate).unwrap();
+    for _ in 0..20 {
+        assert_eq!(simple(&client, "SELECT count(*) FROM users").await, ["2"]);
+        assert_eq!(read("SELECT count(*) FROM users"), "2\n");
     }
 }
 
