@@ -426,6 +426,12 @@ async fn tables_of_a_schema_are_on_its_shard_however_they_are_named() {
     }
     let made = "CREATE TABLE tenant_2.more (n int); CREATE INDEX ON tenant_2.more (n)";
     client.batch_execute(made).await.unwrap();
+    // Of an index it is not known what its table is.
+    client.batch_execute("CREATE INDEX by_n ON tenant_2.more (n)").await.unwrap();
+    for sql in ["REINDEX INDEX tenant_2.by_n", "DROP INDEX tenant_2.by_n"] {
+        assert_refused(client.simple_query(sql).await, sql);
+        client.batch_execute(&format!("/* pgweir: shard=b */ {sql}")).await.unwrap();
+    }
     client.batch_execute("TRUNCATE tenant_2.orders, tenant_2.more RESTART IDENTITY").await.unwrap();
     assert_eq!(tenants.on("shop_b", "SELECT count(*) FROM tenant_2.orders, tenant_2.more"), "0");
     assert_eq!(tenants.on("shop_a", "SELECT count(*) FROM tenant_2.orders"), "1");
