@@ -7,6 +7,7 @@ use super::tables::{number, text};
 use crate::calendar::utc;
 use crate::events::Event;
 use crate::server::held::Prepared;
+use crate::sql::fingerprint;
 use crate::traffic::{Cost, Role};
 use crate::wire::reply::ColumnType::{Integer, Numeric, Text};
 use crate::wire::reply::Value;
@@ -43,7 +44,14 @@ pub(super) fn prepared(registry: &dyn Registry) -> Vec<Row> {
     let row = |statement: Prepared| {
         let Prepared { id, text: start, names, servers, uses, bytes } = statement;
         let (id, uses) = (Value::Numeric(id), Value::Numeric(uses));
-        vec![id, text(start), number(names), number(servers), uses, number(bytes)]
+        vec![
+            id,
+            text(fingerprint(start.as_bytes())),
+            number(names),
+            number(servers),
+            uses,
+            number(bytes),
+        ]
     };
     registry.statements().into_iter().map(row).collect()
 }

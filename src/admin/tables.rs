@@ -12,6 +12,7 @@ use super::{CONSOLE, PGBOUNCER_VERSION, VERSION as PGWEIR_VERSION};
 use crate::cancel::Seat;
 use crate::config::{Applies, Database};
 use crate::notify::{Figures, State};
+use crate::sql::fingerprint;
 use crate::wire::reply::ColumnType::{Integer, Text};
 use crate::wire::reply::Value;
 
@@ -296,7 +297,7 @@ pub(super) fn pins(registry: &dyn Registry) -> Vec<Row> {
             text(card.login.database.as_str()),
             text(card.application_name.as_deref().unwrap_or_default()),
             text(pinned.reason),
-            text(pinned.sql),
+            text(fingerprint(pinned.sql.as_bytes())),
             seconds(pinned.since.elapsed()),
         ])
     };

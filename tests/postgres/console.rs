@@ -365,13 +365,13 @@ fn pins_are_shown_with_their_reason_until_they_end() {
     };
     run("select 1; set timezone = 'Asia/Tokyo'");
     pins("");
-    run("create temp table mine (n int)");
-    pins("app|shop||temporary object|create temp table mine (n int)");
+    run("create temp table mine as select 'card 4111' as n");
+    pins("app|shop||temporary object|create temp table mine as select ? as n");
     let gauge = "pgweir_pinned_clients{database=\"shop\",user=\"app\"} 1";
     assert!(fetch(&pooler, "/metrics").lines().any(|line| line == gauge));
     run("select pg_advisory_lock(1)");
     run("drop table mine");
-    pins("app|shop||session advisory lock|create temp table mine (n int)");
+    pins("app|shop||session advisory lock|create temp table mine as select ? as n");
     run("select pg_advisory_unlock(1)");
     pins("");
     let log = pooler.log();
