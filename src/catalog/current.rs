@@ -184,7 +184,7 @@ impl Current {
         known.as_ref().filter(|known| self.is_in_force(known)).cloned()
     }
 
-    /// The number of what was read last.
+    /// The number of what is remembered, or was just now.
     pub fn number(&self) -> Option<u64> {
         Some(self.number.load(Ordering::Acquire)).filter(|number| *number > 0)
     }

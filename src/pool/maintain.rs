@@ -15,7 +15,7 @@ use super::place::{Gathered, Hand, Purpose};
 use super::pool::Pool;
 use super::quota::Tenant;
 use super::settings::Order;
-use super::state::Entry;
+use super::state::After;
 
 /// Runs until the pool is dropped; holds no pool while it sleeps.
 pub(super) fn maintain<C: Connect>(
@@ -64,20 +64,18 @@ impl<C: Connect> Pool<C> {
         due
     }
 
+    /// Sockets are closed without the lock.
     fn close_overdue(&self, now: Instant) {
-        drop(self.look_at_idle(now));
+        let (gone, after) = self.state.lock().take_gone(now);
+        drop(gone);
+        self.settle(after);
         loop {
-            // One at a time: sockets are closed without the lock.
             let overdue = self.state.lock().take_overdue(now);
-            if overdue.is_none() {
-                return;
-            }
+            let Some((entry, after)) = overdue else { return };
+            drop(entry);
+            // This is the maintainer itself.
+            self.settle(After { upkeep: false, ..after });
         }
-    }
-
-    /// Those that are gone: sockets are closed without the lock.
-    fn look_at_idle(&self, now: Instant) -> Vec<Entry<C::Member>> {
-        self.state.lock().take_gone(now)
     }
 
     /// Opens what is wanted and may be; when to try again for a place that was missing.

@@ -199,7 +199,11 @@ impl<'a> Key<'a> {
                 let value = match (value, oid) {
                     ([a, b], 0 | 21) => i16::from_be_bytes([*a, *b]).into(),
                     ([a, b, c, d], 0 | 23) => i32::from_be_bytes([*a, *b, *c, *d]).into(),
-                    (value, 0 | 20) => i64::from_be_bytes(value.try_into().ok().ok_or(invalid)?),
+                    (&[a, b, c, d, e, f, g, h], 0 | 20) => {
+                        i64::from_be_bytes([a, b, c, d, e, f, g, h])
+                    }
+                    // It may be of another type.
+                    _ if oid == 0 => return Err(NotAKey::Unclear(kind)),
                     _ => return Err(invalid),
                 };
                 Self::Int(value)
@@ -220,7 +224,8 @@ impl<'a> Key<'a> {
     /// not read, for these depend on a setting.
     pub fn of_literal(kind: KeyType, raw: &'a [u8], minus: bool) -> Result<Self, NotAKey> {
         match raw {
-            [b'0'..=b'9', ..] if !kind.is_integer() => Err(NotAKey::Invalid(kind)),
+            // With a cast Postgres takes it.
+            [b'0'..=b'9', ..] if !kind.is_integer() => Err(NotAKey::Unclear(kind)),
             [b'0'..=b'9', ..] => number(kind, raw, minus),
             // A minus before a string has Postgres guess its type.
             _ if minus => Err(NotAKey::Unclear(kind)),
@@ -334,7 +339,7 @@ fn number(kind: KeyType, digits: &[u8], minus: bool) -> Result<Key<'static>, Not
 
 /// 0x1F and 1_000 are numbers since Postgres 16; 5.0 may be compared and be equal.
 fn not_digits(kind: KeyType, text: &[u8]) -> NotAKey {
-    let number = text.first().is_some_and(u8::is_ascii_digit)
+    let number = text.first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'.')
         && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(byte));
     if number { NotAKey::Unclear(kind) } else { NotAKey::Invalid(kind) }
 }

@@ -134,6 +134,8 @@ pub struct Values<'a> {
     parameters: Option<Parameters<'a>>,
     types: &'a [u32],
     ascii: bool,
+    /// What a backslash in a literal stands for is known.
+    backslashes: bool,
 }
 
 impl<'a> Values<'a> {
@@ -145,14 +147,15 @@ impl<'a> Values<'a> {
     /// The same, with the places of the first ones, as far as they are known.
     pub fn of_query_at(text: &'a [u8], places: Places) -> Self {
         let literals = Literals::with(text, places);
-        Self { literals, parameters: None, types: &[], ascii: false }
+        Self { literals, parameters: None, types: &[], ascii: false, backslashes: true }
     }
 
     /// Those of a statement with this text that is bound. `types` are what the server has described
     /// of its parameters or the client has declared, as far as they are known: none, or 0 for each
     /// that is not.
     pub fn of_bind(text: &'a [u8], parameters: Parameters<'a>, types: &'a [u32]) -> Self {
-        Self { literals: Literals::new(text), parameters: Some(parameters), types, ascii: false }
+        let literals = Literals::new(text);
+        Self { literals, parameters: Some(parameters), types, ascii: false, backslashes: true }
     }
 
     /// The same where it is not known how other characters than ASCII's are encoded: a key with such
@@ -160,6 +163,11 @@ impl<'a> Values<'a> {
     #[must_use]
     pub fn in_ascii(self) -> Self {
         Self { ascii: true, ..self }
+    }
+
+    /// It is not known what a backslash in a literal stands for: a key with one is an error.
+    pub fn doubt_backslashes(&mut self) {
+        self.backslashes = false;
     }
 }
 
@@ -365,6 +373,9 @@ impl Sharding {
                 let raw = values.literals.get(at).ok_or(NotAKey::Unclear(kind))?;
                 if values.ascii && kind == KeyType::Text && !raw.is_ascii() {
                     return Err(NoShard::Encoding);
+                }
+                if !values.backslashes && memchr::memchr(b'\\', raw).is_some() {
+                    return Err(NotAKey::Unclear(kind).into());
                 }
                 match (array, raw) {
                     (false, raw) => add(Key::of_literal(kind, raw, minus)?),

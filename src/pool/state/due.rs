@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Entry, State};
+use super::{After, Entry, State};
 use crate::pool::member::Member;
 use crate::pool::snapshot::{Closed, Holder, Snapshot};
 
@@ -26,7 +26,7 @@ impl<M: Member, E> State<M, E> {
     }
 
     /// Takes an idle member whose time is over. Counted as struck off already.
-    pub(in crate::pool) fn take_overdue(&mut self, now: Instant) -> Option<Entry<M>> {
+    pub(in crate::pool) fn take_overdue(&mut self, now: Instant) -> Option<(Entry<M>, After<M>)> {
         let mut oldest: Option<(Instant, usize, usize)> = None;
         let mut expired = None;
         for (lane, l) in self.lanes.iter().enumerate() {
@@ -48,17 +48,16 @@ impl<M: Member, E> State<M, E> {
         let mut idle = self.lanes.get_mut(lane)?.idle.remove(index)?;
         self.idle -= 1;
         idle.entry.member.closes(why);
-        // Nobody waits for lack of it, and the caller is the maintainer: nothing else to do.
-        self.strike(idle.entry.seat, why, now);
-        Some(idle.entry)
+        let after = self.strike(idle.entry.seat, why, now);
+        Some((idle.entry, after))
     }
 
     /// Takes the idle members that have something to say, or are gone, if it is time for a look. Counted as
     /// struck off already.
-    pub(in crate::pool) fn take_gone(&mut self, now: Instant) -> Vec<Entry<M>> {
-        let mut gone = Vec::new();
+    pub(in crate::pool) fn take_gone(&mut self, now: Instant) -> (Vec<Entry<M>>, After<M>) {
+        let (mut gone, mut after) = (Vec::new(), After::nothing());
         if now < self.look_at {
-            return gone;
+            return (gone, after);
         }
         self.look_at = now + LOOK;
         for lane in &mut self.lanes {
@@ -73,10 +72,11 @@ impl<M: Member, E> State<M, E> {
         self.idle -= gone.len();
         for entry in &mut gone {
             entry.member.closes(Closed::NotQuiet);
-            // As of those that are overdue.
-            self.strike(entry.seat, Closed::NotQuiet, now);
+            let more = self.strike(entry.seat, Closed::NotQuiet, now);
+            after.crowd.extend(more.crowd);
+            after.fewer = true;
         }
-        gone
+        (gone, after)
     }
 
     /// Takes the idle member used least recently, to close it for another pool.

@@ -6,7 +6,7 @@ use futures_like::all;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::{self, Bench, ask, lease, on, quiesce};
-use crate::pool::{CheckoutError, Closed, Verdict};
+use crate::pool::{CheckoutError, Closed, Order, Verdict};
 
 mod futures_like {
     /// Awaits all, in order.
@@ -250,4 +250,31 @@ async fn last_member_lost_after_a_rejection_fails_the_waiters() {
     held.discard(Closed::ServerGone);
     let outcome = timeout(Duration::from_secs(1), waiting).await.unwrap();
     assert_eq!(refused(&outcome), Some(Verdict::Rejected));
+}
+
+/// Idle members die with the server that they are of, at whatever moment that is found out.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_server_that_has_gone_down_with_all_idle_members_is_told() {
+    for (moment, order) in (0..200).zip([Order::LastIn, Order::ForceHop].into_iter().cycle()) {
+        let bench = Bench::new(2, |s| {
+            s.size = 2;
+            s.order = order;
+            s.idle_timeout = None;
+            s.check_delay = None;
+        });
+        let held = [lease(&bench.pool, 0, 1).await, lease(&bench.pool, 0, 2).await];
+        held.into_iter().for_each(|held| held.check_in(on(0)));
+        sleep(Duration::from_millis(30_000 + moment * 5)).await;
+        bench.world.kill_all();
+        bench.world.always(Some(Verdict::Unreachable));
+        let told =
+            timeout(Duration::from_secs(5), bench.pool.wait(ask(u16::from(moment % 4 > 1), 3)))
+                .await;
+        assert_eq!(
+            told.map(|told| refused(&told)).ok(),
+            Some(Some(Verdict::Unreachable)),
+            "{moment}"
+        );
+        bench.check_books();
+    }
 }

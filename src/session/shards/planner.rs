@@ -113,6 +113,13 @@ impl Planner<'_> {
         }
     }
 
+    /// Values in this text, which are read as the client's strings are.
+    pub(super) fn as_strings_are(&self, planned: &Planned, values: &mut Values<'_>) {
+        if planned.backslash && self.strings() != Strings::Conforming {
+            values.doubt_backslashes();
+        }
+    }
+
     pub(super) fn target(
         &self,
         planned: &Planned,
@@ -144,7 +151,7 @@ impl Planner<'_> {
         if let Plan::Keyed(keyed) = &planned.plan
             && planned.by_keys
             && !self.is_by_hand(doubt.said)
-            && self.catalog.number().is_some()
+            && planned.has_catalog()
         {
             return keys(self, keyed);
         }
@@ -252,7 +259,7 @@ impl Planner<'_> {
 
     /// Whether its names may be those of other tables, as far as is known.
     fn is_doubtful(&self, planned: &Planned, forced: Option<Forced>) -> bool {
-        self.catalog.number().is_none()
+        !planned.has_catalog()
             && planned.unqualified
             && !forced.is_some_and(|forced| forced.by_name)
     }
@@ -283,7 +290,7 @@ impl Planner<'_> {
             (_, Some(forced)) => Ok(Demand::On(forced.shard)),
             (Plan::Default, None) if everywhere => Ok(all(Access::Writes)),
             (Plan::Default, None) if planned.free => Ok(Demand::Anywhere),
-            (Plan::Default, None) if planned.relations && self.catalog.number().is_none() => {
+            (Plan::Default, None) if planned.relations && !planned.has_catalog() => {
                 Err(Box::new(condition::SHARDS_UNKNOWN.report()))
             }
             (Plan::Default, None) => Ok(Demand::On(default)),

@@ -94,6 +94,8 @@ pub(in crate::session) struct Planned {
     pub unqualified: bool,
     /// Nothing but its keys says where it runs, as far as it is up to the text.
     pub by_keys: bool,
+    /// A backslash is in it.
+    pub backslash: bool,
     /// What it may change.
     pub changes: Changes,
     /// It leaves nothing in the session that runs it, whatever its values.
@@ -115,7 +117,7 @@ pub(in crate::session) struct Planned {
 const SHORT: usize = 1024;
 const SHORTER: usize = 128;
 /// A plan of up to so many bytes is kept by who needs it most.
-const LIGHT: usize = 16 * 1024;
+const LIGHT: usize = 4 * 1024;
 
 impl Layout {
     /// No text is known yet; they may take so many bytes.
@@ -260,6 +262,11 @@ impl Planned {
         self.weight <= LIGHT
     }
 
+    /// It goes by a catalog: what names stand for was known.
+    pub(super) fn has_catalog(&self) -> bool {
+        self.by.is_some()
+    }
+
     /// How long the text is that this begins with, where it is about that, under the catalog of this number.
     pub(super) fn text_len_in(&self, identity: &[u8], by: Option<u64>) -> Option<usize> {
         let len = self.text.len();
@@ -301,6 +308,7 @@ impl Planned {
                 && matches!(plan, Plan::Keyed(_))
                 && hint == Ok(None)
                 && schemas.is_none(),
+            backslash: memchr::memchr(b'\\', common).is_some(),
             changes,
             sharding,
             clean: leaves_nothing(common, &effects),

@@ -202,7 +202,9 @@ impl Planner<'_> {
         // All of it is decoded before any of it runs.
         self.is_decoded(text, planned, doubt)?;
         let placed = self.place(text, planned, doubt, |planner, keyed| {
-            planner.target(planned, keyed, &mut Values::of_query_at(text, places))
+            let mut values = Values::of_query_at(text, places);
+            planner.as_strings_are(planned, &mut values);
+            planner.target(planned, keyed, &mut values)
         });
         self.doubt_code(text, planned, doubt);
         placed
@@ -247,6 +249,7 @@ impl Planner<'_> {
             if recoded || !planner.utf8() {
                 values = values.in_ascii();
             }
+            planner.as_strings_are(planned, &mut values);
             planner.target(planned, keyed, &mut values)
         });
         self.doubt_code(text, planned, doubt);

@@ -214,7 +214,7 @@ impl Planner<'_> {
         let lacks = by.elsewhere || by.plain && path.is_none();
         match shard {
             Some(shard) if shard != default && lacks && !by_hand => {
-                if self.catalog.number().is_none() && by.plain && path.is_none() {
+                if !planned.has_catalog() && by.plain && path.is_none() {
                     return Err(Box::new(condition::SHARDS_UNKNOWN.report()));
                 }
                 Err(refused(

@@ -40,6 +40,7 @@ impl Planner<'_> {
         values: &mut Values<'_>,
     ) -> Result<Spreading<'t>, Box<Report>> {
         let planned = self.planned(text);
+        self.as_strings_are(&planned, values);
         let known = self.known();
         let known = known.as_deref();
         let spreading = match &planned.plan {

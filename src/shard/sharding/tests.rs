@@ -76,6 +76,8 @@ fn values_in_a_text_lead_to_its_shards() {
         ("SELECT * FROM users WHERE id = 'x'", "any"),
         ("SELECT * FROM users WHERE id = 99999999999999999999", "any"),
         ("SELECT * FROM users WHERE id IN (17, 99999999999999999999)", "7"),
+        ("SELECT * FROM users WHERE id = '.5e1'", "no key"),
+        ("SELECT * FROM docs WHERE tenant = 5::text", "no key"),
         ("INSERT INTO users (id) VALUES ('x')", "no key"),
         ("INSERT INTO users (id) VALUES (99999999999999999999)", "no key"),
         ("SELECT * FROM users WHERE id = NULL", "any"),

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select,
-    SelectItem, SetExpr, TableFactor, Value, Visit, Visitor, visit_relations,
+    BinaryOperator, DataType, Distinct, Expr, Ident, JoinConstraint, JoinOperator, ObjectName,
+    Query, Select, SetExpr, TableFactor, Value, Visit, Visitor, visit_relations,
 };
 
 use super::functions::{Gives, gives, is_aggregate, known};
@@ -35,7 +35,15 @@ pub(super) fn is_alike(
     tables: &dyn Tables,
     freedom: Freedom,
 ) -> Found<()> {
-    let mut look = Look { source, tables, freedom, conditions: Vec::new(), inside: 0, queries: 0 };
+    let mut look = Look {
+        source,
+        tables,
+        freedom,
+        conditions: Vec::new(),
+        inside: 0,
+        queries: 0,
+        exists: Vec::new(),
+    };
     match of.visit(&mut look) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(refusal) => Err(refusal),
@@ -52,6 +60,8 @@ struct Look<'a> {
     inside: usize,
     /// How many queries it is in.
     queries: usize,
+    /// Queries of which it is asked whether they have rows, by where they are.
+    exists: Vec<usize>,
 }
 
 type Flow = ControlFlow<Refusal>;
@@ -147,6 +157,9 @@ impl Visitor for Look<'_> {
         if self.conditions.contains(&std::ptr::from_ref(expr).addr()) {
             self.inside += 1;
         }
+        if let Expr::Exists { subquery, .. } = expr {
+            self.exists.push(std::ptr::from_ref::<Query>(subquery).addr());
+        }
         match expr {
             Expr::Function(function) => self.called(&function.name),
             Expr::Identifier(name) => self.named(name, true),
@@ -211,24 +224,26 @@ impl Look<'_> {
 
     /// Whether a query takes some of the rows that every shard has, whichever come first there.
     fn takes_any(&self, query: &Query) -> bool {
-        let is_limited = query.limit_clause.is_some() || query.fetch.is_some();
-        let says_nothing_of_them = match &*query.body {
-            SetExpr::Select(select) => select.projection.iter().all(|item| match item {
-                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
-                    matches!(expr, Expr::Value(_))
-                }
-                _ => false,
-            }),
+        let takes_first = match &*query.body {
+            SetExpr::Select(select) => matches!(select.distinct, Some(Distinct::On(_))),
             _ => false,
         };
-        let (mut some, mut sharded) = (false, false);
+        if query.order_by.is_some()
+            || !takes_first && query.limit_clause.is_none() && query.fetch.is_none()
+            || self.exists.contains(&std::ptr::from_ref(query).addr())
+        {
+            return false;
+        }
+        let (mut copies, mut sharded) = (false, false);
         let _all = visit_relations(query, |relation| {
-            let table = name(relation).map(|name| self.tables.table(&name));
-            some = true;
-            sharded |= matches!(table, Ok(Table::Sharded { .. }));
+            match name(relation).map(|name| self.tables.table(&name)) {
+                Ok(Table::Reference) => copies = true,
+                Ok(Table::Sharded { .. }) => sharded = true,
+                _ => {}
+            }
             ControlFlow::<()>::Continue(())
         });
-        is_limited && query.order_by.is_none() && !says_nothing_of_them && some && !sharded
+        copies && !sharded
     }
 
     fn named(&mut self, name: &Ident, alone: bool) -> Flow {
