@@ -59,6 +59,7 @@ use crate::admin::{CONSOLE, Consoles, Haste, Override, VERSION};
 use crate::cancel::Cancels;
 use crate::catalog::{Catalogs, Current, Readings};
 use crate::complaints::Complaints;
+use crate::config::ini::Loaded;
 use crate::config::{Config, General, Problems};
 use crate::events::{Events, Kind};
 use crate::http;
@@ -120,7 +121,7 @@ const GATHERED: Duration = Duration::from_secs(10);
 const STATS_PERIOD: Duration = Duration::from_secs(60);
 
 /// Reads the configuration again, for a reload, with general keys that an operator has set.
-pub type Source = Box<dyn Fn(&[Override]) -> Result<Config, Problems> + Send + Sync>;
+pub type Source = Box<dyn Fn(&[Override]) -> Result<Loaded, Problems> + Send + Sync>;
 
 /// A pooler that listens.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use pgweir::admin::Override;
 use pgweir::app;
 use pgweir::app::discover::{Found, Role, advise_pool_size, discover};
+use pgweir::config::ini::Loaded;
 use pgweir::config::origin::Shown;
 use pgweir::config::{self, Config, Environment, General, HostPort, Problems, ServerUrl};
 use pgweir::demo;
@@ -215,7 +216,7 @@ fn run_direct(direct: Direct, manner: &Manner) -> anyhow::Result<ExitCode> {
         log.reopen();
         let mut config = told.config(&environment.with(set.to_vec()))?;
         manner.apply(&mut config.general);
-        Ok(config)
+        Ok(Loaded::from(config))
     });
     serve(config, source, &found)
 }
@@ -417,9 +418,9 @@ fn run_demo(check: bool, port: Option<u16>) -> anyhow::Result<ExitCode> {
         let text = toml.to_owned();
         let source: app::Source = Box::new(move |set| {
             let environment = Environment::default().with(set.to_vec());
-            Config::from_toml_str_in("demo", &text, &environment)
+            Config::from_toml_str_in("demo", &text, &environment).map(Loaded::from)
         });
-        let running = app::start(source(&[])?, source)?;
+        let running = app::start(source(&[])?.config, source)?;
         let tcp = running.endpoints().find_map(|at| match at {
             Endpoint::Tcp(address) => Some(address.port()),
             Endpoint::Unix(_) => None,

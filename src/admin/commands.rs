@@ -401,7 +401,10 @@ pub static COMMANDS: &[Command] = &[
         name: "SET",
         help: "Gives a key of SHOW CONFIG another value, before files and variables and until the \
                restart. The rest is read again, as by RELOAD; if anything is wrong, nothing \
-               changes. Names that are no key are taken for settings of a driver, and do nothing.",
+               changes. Values are as in the file that runs: with a `pgbouncer.ini`, PgBouncer's (a \
+               NOTICE says where that is not what it was). Keys of PgBouncer that pgweir does not have, and \
+               names that look like a key, change nothing and get a NOTICE; all other names are taken for \
+               settings of a driver, and do nothing.",
         role: Role::Admin,
         answer: Answer::Act(Act::Set),
     },

@@ -278,6 +278,7 @@ impl Console {
         let tag = plan.tag();
         let rows = match plan {
             Plan::Nothing(_) | Plan::NoRows => vec![],
+            Plan::Noted(text) => notices([text], out),
             Plan::Transaction(stage, _) => {
                 self.stage = stage;
                 vec![]
@@ -292,10 +293,7 @@ impl Console {
             Plan::Setting(_, value) => vec![vec![Value::Text(value.to_owned())]],
             Plan::Run(command) => match &command.answer {
                 Answer::Table(_, rows) => rows(&*self.registry),
-                Answer::Notice(text) => {
-                    notice(text(), out);
-                    vec![]
-                }
+                Answer::Notice(text) => notices([text()], out),
                 Answer::Later(_, rows) => self.wait_for(rows(Arc::clone(&self.registry))).await?,
                 Answer::Act(_) | Answer::Explain(_) | Answer::About(..) => vec![],
             },
@@ -314,10 +312,7 @@ impl Console {
                 }
             }
             Plan::Act(order) => match self.carry_out(order).await? {
-                Ok(notices) => {
-                    notices.into_iter().for_each(|text| notice(text, out));
-                    vec![]
-                }
+                Ok(texts) => notices(texts, out),
                 Err(report) => return Ok(Err(report)),
             },
         };
@@ -480,8 +475,12 @@ fn keep<T>(kept: &mut HashMap<Vec<u8>, T>, name: &[u8], value: T) -> Result<(), 
     Ok(())
 }
 
-fn notice(text: String, out: &mut Vec<u8>) {
-    Report { severity: Severity::Notice, ..plan::error("00000", text) }.write(out);
+/// What has no rows.
+fn notices(texts: impl IntoIterator<Item = String>, out: &mut Vec<u8>) -> Vec<Row> {
+    for text in texts {
+        Report { severity: Severity::Notice, ..plan::error("00000", text) }.write(out);
+    }
+    vec![]
 }
 
 fn malformed() -> Report {

@@ -4,7 +4,7 @@ use super::Role;
 use super::act::Act;
 use super::commands::{Answer, COMMANDS, Column, Command};
 use super::order::Order;
-use crate::config::{General, read_duration};
+use crate::config::{General, about_key, read_duration};
 use crate::sql::{self, Words};
 use crate::wire::reply::{ColumnType, Report, Severity};
 
@@ -36,6 +36,8 @@ pub(super) enum Plan {
     Setting(&'static [Column; 1], &'static str),
     /// Nothing, under this tag.
     Nothing(&'static str),
+    /// The same of a SET, of which there is this to say.
+    Noted(String),
     /// A transaction begins or ends, in name, under this tag.
     Transaction(Stage, &'static str),
     /// The client's prepared statement of this name is forgotten, or all are.
@@ -70,6 +72,7 @@ impl Plan {
             | Self::About(..)
             | Self::Act(_)
             | Self::Nothing(_)
+            | Self::Noted(_)
             | Self::Transaction(..)
             | Self::Forget(..) => None,
         }
@@ -79,6 +82,7 @@ impl Plan {
     pub(super) fn tag(&self) -> &'static str {
         match self {
             Self::Nothing(tag) | Self::Transaction(_, tag) | Self::Forget(_, tag) => tag,
+            Self::Noted(_) => "SET",
             Self::Act(order) => order.name(),
             Self::Explain(..) => "EXPLAIN",
             Self::Run(_) | Self::About(..) | Self::Setting(..) => "SHOW",
@@ -195,14 +199,15 @@ fn allowed(plan: Plan, name: &str, wanted: Role, role: Role) -> Result<Plan, Rep
     Ok(plan)
 }
 
-/// `SET key = value` or `SET key TO value`. What is no key of ours is a driver's, and does nothing.
+/// `SET key = value` or `SET key TO value`. What is no key of ours is a driver's, and does nothing: where it
+/// was hardly meant to, the operator is told.
 fn set(text: &str, role: Role) -> Result<Plan, Report> {
     let rest = text.get("SET".len()..).unwrap_or_default().trim_start();
     let end = rest.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(rest.len());
     let (key, rest) = rest.split_at(end);
     let key = key.to_ascii_lowercase();
     if !General::has(&key) {
-        return Ok(Plan::Nothing("SET"));
+        return Ok(about_key(&key).map_or(Plan::Nothing("SET"), Plan::Noted));
     }
     let rest = rest.trim_start();
     let to = rest.split_at_checked(3).filter(|(to, _)| to.trim_end().eq_ignore_ascii_case("to"));
@@ -349,6 +354,7 @@ mod tests {
         let set = |text: &str| match plans(text.as_bytes(), Role::Admin).as_deref() {
             Ok([Plan::Act(Order::Set((key, value)))]) => format!("{key}={value}"),
             Ok([Plan::Nothing("SET")]) => "-".to_owned(),
+            Ok([Plan::Noted(told)]) => told.split("; ").next().unwrap_or_default().to_owned(),
             Ok(other) => panic!("{text}: {other:?}"),
             Err(report) => report.message.clone(),
         };
@@ -359,6 +365,10 @@ mod tests {
             ("SET server_check_query = 'select '';'''", "server_check_query=select ';'"),
             ("SET server_check_query = ''", "server_check_query="),
             ("SET extra_float_digits = 3", "-"),
+            ("SET TIME ZONE 'UTC'", "-"),
+            ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "-"),
+            ("SET Stats_Period = 10", "stats_period is a key of PgBouncer"),
+            ("SET pool_mod = session", "pool_mod is no key, and nothing has changed"),
             ("SET pool_mode", "invalid command 'SET pool_mode', use SHOW HELP;"),
             ("SET pool_mode =", "invalid command 'SET pool_mode =', use SHOW HELP;"),
         ] {

@@ -11,6 +11,7 @@ use super::tenancy::Moved;
 use crate::admin::Override;
 use crate::cancel::Summons;
 use crate::config::Problems;
+use crate::config::ini::Loaded;
 use crate::events::Kind;
 
 /// What a reload has brought about.
@@ -18,6 +19,8 @@ use crate::events::Kind;
 pub(super) struct Reloaded {
     /// Keys that have changed and wait for a restart.
     pub(super) restart: Vec<&'static str>,
+    /// Keys that operators have set, each with what is to be said of its value.
+    pub(super) notes: Vec<(String, String)>,
 }
 
 /// Why everything is as it was.
@@ -67,16 +70,20 @@ impl App {
             self.alerts.reloaded(reloaded.as_ref().err().map(ToString::to_string));
         }
         let said = match &reloaded {
-            Ok(Reloaded { restart }) if restart.is_empty() => "configuration reloaded".to_owned(),
-            Ok(Reloaded { restart }) => {
+            Ok(Reloaded { restart, .. }) if restart.is_empty() => {
+                "configuration reloaded".to_owned()
+            }
+            Ok(Reloaded { restart, .. }) => {
                 format!("configuration reloaded; needs a restart: {}", restart.join(", "))
             }
             Err(error) => format!("RELOAD failed, nothing has changed: {error}"),
         };
         self.house.events.add(Kind::Reload, "", &said, SystemTime::now());
         match &reloaded {
-            Ok(Reloaded { restart }) if restart.is_empty() => {}
-            Ok(Reloaded { restart }) => tracing::warn!("needs a restart: {}", restart.join(", ")),
+            Ok(Reloaded { restart, .. }) if restart.is_empty() => {}
+            Ok(Reloaded { restart, .. }) => {
+                tracing::warn!("needs a restart: {}", restart.join(", "))
+            }
             Err(error) => tracing::error!("RELOAD failed, nothing has changed:\n{error}"),
         }
         reloaded
@@ -87,7 +94,8 @@ impl App {
         overrides: Vec<Override>,
     ) -> Result<Reloaded, ReloadError> {
         let app = Arc::clone(self);
-        let mut config = tokio::task::spawn_blocking(move || (app.source)(&overrides)).await??;
+        let loaded = tokio::task::spawn_blocking(move || (app.source)(&overrides)).await??;
+        let Loaded { mut config, notes, .. } = loaded;
         let before = self.setup();
         let restart = config.general.keep_until_restart(&before.config.general);
         let setup = Setup::new(Arc::new(config), &self.house, Some(&before))?;
@@ -113,6 +121,6 @@ impl App {
             // Servers that are lent are closed when they come back.
             tokio::spawn(async move { pool.close().await });
         }
-        Ok(Reloaded { restart })
+        Ok(Reloaded { restart, notes })
     }
 }

@@ -36,7 +36,7 @@ impl App {
     async fn do_as_told(self: Arc<Self>, order: Order) -> Outcome {
         match order {
             Order::Reload => match self.reload(None).await {
-                Ok(Reloaded { restart }) => Ok(restart
+                Ok(Reloaded { restart, .. }) => Ok(restart
                     .into_iter()
                     .map(|key| format!("{key} has changed; this needs a restart"))
                     .collect()),
@@ -88,8 +88,12 @@ impl App {
             Order::Set((key, _)) if General::needs_restart(&key) => {
                 Err(SteerError::NeedsRestart(key))
             }
-            Order::Set(wanted) => match self.reload(Some(wanted)).await {
-                Ok(_) => Ok(Vec::new()),
+            Order::Set(wanted) => match self.reload(Some(wanted.clone())).await {
+                Ok(Reloaded { notes, .. }) => Ok(notes
+                    .into_iter()
+                    .filter(|(key, _)| *key == wanted.0)
+                    .map(|(key, note)| format!("{key}: {note}"))
+                    .collect()),
                 Err(error) => Err(SteerError::Set(error.to_string())),
             },
             Order::Disable(database) => self.set_disabled(database, true),

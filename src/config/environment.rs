@@ -136,6 +136,11 @@ impl Environment {
         other
     }
 
+    /// The general keys that were set while the process ran.
+    pub(super) fn taken(&mut self) -> BTreeMap<String, String> {
+        std::mem::take(&mut self.set)
+    }
+
     /// The servers that the variables name: each has a database of its own.
     ///
     /// # Errors

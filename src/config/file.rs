@@ -43,7 +43,7 @@ pub fn load(path: impl AsRef<Path>, environment: &Environment) -> Result<Loaded,
         Format::Ini => ini::load(&name, &text, &read, environment),
         Format::Toml => {
             let config = Config::from_toml_str_in(&name, &text, environment)?;
-            Ok(Loaded { config, remarks: Vec::new() })
+            Ok(Loaded::from(config))
         }
     }
 }

@@ -16,8 +16,8 @@ mod written;
 #[cfg(test)]
 mod tests;
 
-use self::document::Document;
 pub(super) use self::document::Lines;
+use self::document::{Document, Taken};
 pub use self::document::{Remark, Weight};
 pub use self::scan::ReadFile;
 use self::scan::{Entry, Place, Section, scan};
@@ -34,6 +34,14 @@ pub struct Loaded {
     pub config: Config,
     /// Of an ini.
     pub remarks: Vec<Remark>,
+    /// Keys of an ini that an operator has set, each with what is to be said of its value.
+    pub notes: Vec<(String, String)>,
+}
+
+impl From<Config> for Loaded {
+    fn from(config: Config) -> Self {
+        Self { config, remarks: Vec::new(), notes: Vec::new() }
+    }
 }
 
 /// An ini as files of ours.
@@ -57,17 +65,23 @@ struct Ini {
 
 impl Ini {
     fn new(name: &str, text: &str, read: ReadFile<'_>) -> Self {
-        Self::with(name, text, read, None)
+        Self::with(name, text, read, [])
     }
 
-    /// The same with another list of users.
-    fn with(name: &str, text: &str, read: ReadFile<'_>, auth_file: Option<&str>) -> Self {
+    /// The same with lines at its end that come from elsewhere.
+    fn with(
+        name: &str,
+        text: &str,
+        read: ReadFile<'_>,
+        lines: impl IntoIterator<Item = (Place, String, String)>,
+    ) -> Self {
         let mut scanned = scan(name, text, read);
-        scanned.entries.extend(auth_file.map(|path| Entry {
-            section: Section::Pgbouncer,
-            key: "auth_file".to_owned(),
-            value: path.to_owned(),
-            place: Place::command_line(),
+        let section = Section::Pgbouncer;
+        scanned.entries.extend(lines.into_iter().map(|(place, key, value)| Entry {
+            section,
+            key,
+            value,
+            place,
         }));
         let (document, problems) = translate(name, &scanned);
         scanned.problems.extend(problems);
@@ -99,9 +113,19 @@ pub fn load(
     read: ReadFile<'_>,
     environment: &Environment,
 ) -> Result<Loaded, Problems> {
-    let ini = Ini::new(name, text, read);
-    let config = ini.config(name, environment)?;
-    Ok(Loaded { config, remarks: ini.document.all_remarks() })
+    let mut environment = environment.clone();
+    // Values that an operator sets are PgBouncer's, as those of the file.
+    let set = environment.taken().into_iter();
+    let (theirs, ours): (Vec<_>, Vec<_>) = set.partition(|(key, _)| theirs::find(key).is_some());
+    let lines = theirs.into_iter().map(|(key, value)| (Place::console(), key, value));
+    let mut ini = Ini::with(name, text, read, lines);
+    let (mut sets, mut notes) = (ours, Vec::new());
+    for Taken { key, sets: set, note } in ini.document.take_from(&Place::console()) {
+        sets.extend(set);
+        notes.extend(note.map(|note| (key, note)));
+    }
+    let config = ini.config(name, &environment.with(sets))?;
+    Ok(Loaded { config, remarks: ini.document.all_remarks(), notes })
 }
 
 /// Files that a converted ini names.
@@ -124,7 +148,9 @@ pub fn convert(
     files: Files<'_>,
 ) -> Result<Converted, Problems> {
     let Files { password_file, auth_file } = files;
-    let ini = Ini::with(name, text, read, auth_file);
+    let list =
+        auth_file.map(|path| (Place::command_line(), "auth_file".to_owned(), path.to_owned()));
+    let ini = Ini::with(name, text, read, list);
     ini.config(name, &Environment::default())?;
     Ok(Converted {
         toml: ini.document.annotated(name, password_file),

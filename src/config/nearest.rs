@@ -5,6 +5,15 @@ pub(crate) fn nearest<'a>(
     wrong: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
+    nearest_of(wrong, names, 3)
+}
+
+/// The same; of so many letters, one may be another.
+pub(super) fn nearest_of<'a>(
+    wrong: &str,
+    names: impl IntoIterator<Item = &'a str>,
+    letters: usize,
+) -> Option<&'a str> {
     let alike = |name: &str| name.to_ascii_lowercase().replace('-', "_");
     let wrong = alike(wrong);
     // A far longer name is nobody's typo, and the comparison costs the product of the lengths.
@@ -17,7 +26,7 @@ pub(crate) fn nearest<'a>(
         (edits, name)
     };
     let (edits, name) = names.into_iter().map(distance).min_by_key(|(edits, _)| *edits)?;
-    (edits <= name.len().max(wrong.len()) / 3).then_some(name)
+    (edits <= name.len().max(wrong.len()) / letters).then_some(name)
 }
 
 const LONGEST: usize = 64;

@@ -34,7 +34,7 @@ pub(super) fn check(file: &Path, depth: Depth, form: Form) -> anyhow::Result<Exi
     let loaded = config::file::load(file, &environment);
     let loaded = loaded.and_then(|loaded| shards::check(&loaded.config).map(|()| loaded));
     log::begin(&environment, loaded.as_ref().ok().map(|loaded| &loaded.config.general));
-    let Loaded { config, remarks } = match loaded {
+    let Loaded { config, remarks, .. } = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => {
             match form {

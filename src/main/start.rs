@@ -110,19 +110,19 @@ pub(super) fn run_file(file: PathBuf, manner: Manner) -> anyhow::Result<ExitCode
     let loaded = read(&[]);
     let general = loaded.as_ref().ok().map(|loaded| &loaded.config.general);
     let process = Process::begin(&environment, &manner, general);
-    let Loaded { config, remarks } = loaded.with_context(|| nothing_there(&file))?;
+    let Loaded { config, remarks, .. } = loaded.with_context(|| nothing_there(&file))?;
     let process = process?;
     remark(&remarks, &[]);
     let (log, known) = (process.log(), Mutex::new(remarks));
     let source = Box::new(move |set: &[Override]| {
         // Whatever is wrong with the file: log rotation has its file anew.
         log.reopen();
-        let Loaded { config, remarks } = read(set)?;
-        log.follow(config.general.logfile.as_deref());
+        let loaded = read(set)?;
+        log.follow(loaded.config.general.logfile.as_deref());
         let mut known = known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        remark(&remarks, &known);
-        *known = remarks;
-        Ok(config)
+        remark(&loaded.remarks, &known);
+        known.clone_from(&loaded.remarks);
+        Ok(loaded)
     });
     serve(config, source, &[])
 }

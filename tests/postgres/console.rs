@@ -429,6 +429,45 @@ fn keys_are_set_until_the_restart_or_not_at_all() {
 }
 
 #[test]
+fn what_drivers_set_is_accepted_in_silence_and_what_looks_like_a_key_is_not() {
+    let cluster = cluster();
+    let pooler = Pooler::start(&configuration(&cluster, ""));
+    let (config, _) = ask(&pooler, "boss", "SHOW CONFIG");
+    let keys: Vec<&str> = config.lines().filter_map(|line| line.split('|').next()).collect();
+    // Whatever Postgres has, but for names that are keys here, of a database, or in PgBouncer.
+    let asked =
+        "SELECT lower(name) FROM pg_settings UNION VALUES ('app.pool_mode'), ('role'), ('names')";
+    let names = cluster.primary().sql(APP_DATABASE, asked).unwrap();
+    let of_others = ["port", "syslog", "syslog_facility", "syslog_ident"];
+    let names: Vec<&str> =
+        names.lines().filter(|name| !keys.contains(name) && !of_others.contains(name)).collect();
+    assert!(names.len() > 250 && names.contains(&"statement_timeout"), "{names:?}");
+    for some in names.chunks(16) {
+        let sets: String = some.iter().map(|name| format!("SET {name} = 1;")).collect();
+        assert_eq!(ask(&pooler, "eve", &sets).1, "", "{some:?}");
+    }
+    for (sql, told) in [
+        (
+            "SET defualt_pool_size = 1",
+            "defualt_pool_size is no key, and nothing has changed; did you mean default_pool_size?",
+        ),
+        (
+            "SET log_stats = 0",
+            "log_stats is a key of PgBouncer; not supported: figures are in SHOW STATS and /metrics, not in the log",
+        ),
+        (
+            "SET pkt_buf TO 8192",
+            "pkt_buf is a key of PgBouncer; not needed: buffers are borrowed while bytes flow",
+        ),
+        ("SET pool_size = 3", "pool_size is a key of a database or a user; nothing has changed"),
+    ] {
+        let (_, notice) = ask(&pooler, "boss", sql);
+        assert!(notice.trim_end().ends_with(&format!("NOTICE:  {told}")), "{sql}: {notice}");
+    }
+    assert_eq!(ask(&pooler, "boss", "SHOW CONFIG").0, config);
+}
+
+#[test]
 fn one_client_is_killed_by_its_number() {
     let cluster = cluster();
     let pooler = Pooler::start(&configuration(&cluster, ""));

@@ -381,6 +381,33 @@ fn reload_reads_the_ini_and_its_files_again_and_set_has_its_names() {
     psql_rows(&console, "RELOAD");
     assert_eq!(value("query_wait_timeout"), "55", "what is set comes before files");
 
+    // Its values are those of an ini, and what they come to is told.
+    let set = |sql: &str| {
+        let ended = psql(&console, sql);
+        assert!(ended.status.success(), "{sql}: {}", ended.stderr);
+        let said = ended.stderr.trim_end();
+        said.split_once("NOTICE:  ").map_or(said, |(_, notice)| notice).to_owned()
+    };
+    let one_use = "server_lifetime: 0 is for one use in PgBouncer, and no limit here";
+    assert_eq!(set("SET server_lifetime = 0"), one_use);
+    let hour = "client_login_timeout: 0 is no limit in PgBouncer; an hour is the most here";
+    assert_eq!(set("SET client_login_timeout = 0"), hour);
+    assert_eq!(set("SET server_check_query = ''"), "");
+    assert_eq!(set("SET log_disconnections = 2"), "", "whatever is not 0 is on");
+    let now = ["server_lifetime", "client_login_timeout", "log_disconnections"].map(value);
+    assert_eq!(now, ["0.001", "3600", "1"]);
+    assert_eq!(value("server_check_delay"), "315360000");
+    assert_eq!(set("SET server_check_query = 'select 2'"), "");
+    assert_eq!(
+        (value("server_check_query"), value("server_lifetime")),
+        ("select 2".into(), "0.001".into())
+    );
+    let refused = psql(&console, "SET server_lifetime = soon");
+    assert!(refused.stderr.contains("SET: server_lifetime: "), "{}", refused.stderr);
+    assert_eq!(value("server_lifetime"), "0.001");
+    let told = "stats_period is a key of PgBouncer; not supported: averages are taken over 60 s";
+    assert_eq!(set("SET stats_period = 10"), told);
+
     more("querry_timeout = 1\n");
     let failed = psql(&console, "RELOAD");
     let line = format!("{}:1: querry_timeout: unknown key", shown(files.path(), "more.ini"));

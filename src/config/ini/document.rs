@@ -9,6 +9,7 @@ use super::super::problem::Problem;
 use super::super::secret::Secret;
 use super::super::setting::quote;
 use super::scan::Place;
+use super::translate::text_of;
 
 /// One setting of the ini, or one default of PgBouncer.
 #[derive(Clone, Debug)]
@@ -38,6 +39,17 @@ pub(super) enum Toml {
     Secret(Secret),
 }
 
+/// A general setting that was taken out.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// Its key in PgBouncer.
+    pub(super) key: String,
+    /// Keys of ours, and their values in plain text.
+    pub(super) sets: Vec<(String, String)>,
+    /// What there is to say of it.
+    pub(super) note: Option<String>,
+}
+
 /// What has become of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -53,6 +65,18 @@ pub(super) enum Fate {
     NotNeeded(String),
     /// It is left out, to this effect.
     NotSupported(String),
+}
+
+impl Fate {
+    /// What whoever runs it should know.
+    fn remark(&self) -> Option<(Weight, String)> {
+        Some(match self {
+            Self::Adapted(why) => (Weight::Warning, why.clone()),
+            Self::NotSupported(effect) => (Weight::Warning, format!("not supported: {effect}")),
+            Self::NotNeeded(why) => (Weight::Note, format!("not needed: {why}")),
+            Self::Converted | Self::Default | Self::Theirs(_) => return None,
+        })
+    }
 }
 
 /// A table, as `[databases.shop]`.
@@ -132,16 +156,25 @@ impl Document {
         lines
     }
 
+    /// Takes out the general settings that stand at this place.
+    pub(super) fn take_from(&mut self, place: &Place) -> Vec<Taken> {
+        let there = |item: &mut Item| item.place.as_ref() == Some(place);
+        let taken = self.general.extract_if(.., there).map(|item| {
+            let note = item.fate.remark().map(|(_, what)| what);
+            let sets = item.sets.into_iter().filter_map(|Set { key, value }| match value {
+                Toml::Shown(value) => Some((key.to_owned(), text_of(&value).unwrap_or(value))),
+                Toml::Secret(_) => None,
+            });
+            Taken { key: item.key, sets: sets.collect(), note }
+        });
+        taken.collect()
+    }
+
     /// Everything that is worth a word.
     pub(super) fn all_remarks(&self) -> Vec<Remark> {
         let of_item = |item: &Item| {
             let Item { place, key, said, fate, .. } = item;
-            let (weight, what) = match fate {
-                Fate::Adapted(why) => (Weight::Warning, why.clone()),
-                Fate::NotSupported(effect) => (Weight::Warning, format!("not supported: {effect}")),
-                Fate::NotNeeded(why) => (Weight::Note, format!("not needed: {why}")),
-                Fate::Converted | Fate::Default | Fate::Theirs(_) => return None,
-            };
+            let (weight, what) = fate.remark()?;
             let place = place.as_ref().map_or_else(|| said.clone(), Place::to_string);
             Some(Remark { weight, text: format!("{place}: {key}: {what}") })
         };

@@ -171,6 +171,11 @@ impl Place {
         Self { file: Arc::from("command line"), line: 0 }
     }
 
+    /// What an operator says to the console.
+    pub(super) fn console() -> Self {
+        Self { file: Arc::from("SET"), line: 0 }
+    }
+
     /// A problem of a key at this place.
     pub(super) fn problem(
         &self,

@@ -295,6 +295,41 @@ fn zero_means_what_it_means_in_pgbouncer() {
 }
 
 #[test]
+fn values_that_are_set_meanwhile_are_read_as_those_of_the_file() {
+    let text = "[pgbouncer]\ndefault_pool_size = 5\n[databases]\na = host=x\n";
+    let environment = [("PGWEIR_SERVER_LIFETIME".to_owned(), "9".to_owned())];
+    let load = |set: &[(&str, &str)]| {
+        let set = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let environment = Environment::new(environment.clone()).with(set);
+        load("pgbouncer.ini", text, &no_file, &environment)
+    };
+    let Loaded { config, notes, remarks } = load(&[
+        ("cancel_wait_timeout", "0"),
+        ("min_pool_size", "6"),
+        ("pool_mode", "Statement"),
+        ("query_wait_timeout", "200ms"),
+        ("server_check_query", ""),
+        ("server_lifetime", "0"),
+        ("workers", "2"),
+    ])
+    .unwrap();
+    let general = &config.general;
+    assert_eq!(general.cancel_wait_timeout.as_secs(), 3600);
+    assert_eq!((general.min_pool_size, general.pool_mode), (5, PoolMode::Statement));
+    assert_eq!(general.query_wait_timeout.map(|time| time.as_millis()), Some(200));
+    assert!(general.server_check_delay.as_secs() > 300_000_000);
+    assert_eq!(general.server_lifetime.map(|time| time.as_millis()), Some(1));
+    assert_eq!(general.workers, Some(2));
+    let noted: Vec<&str> = notes.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(noted, ["cancel_wait_timeout", "min_pool_size", "server_lifetime"]);
+    assert_eq!(remarks, []);
+    let wrong = load(&[("pool_mode", "sessoin"), ("max_client_conn", "many")]).unwrap_err();
+    let told = "SET: pool_mode: must be \"session\", \"transaction\" or \"statement\", not \"sessoin\"\n\
+                SET: max_client_conn: must be a whole number, not this text";
+    assert_eq!(wrong.to_string(), told);
+}
+
+#[test]
 fn look_ups_go_to_a_database_that_the_star_stands_for() {
     let config = config(
         "[pgbouncer]\nauth_user = asks\nauth_dbname = postgres\n[databases]\n* = host=x port=5433\n",

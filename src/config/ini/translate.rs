@@ -449,7 +449,7 @@ fn are_defaults(sets: &[Set]) -> bool {
 }
 
 /// The text that a value of TOML is.
-fn text_of(value: &str) -> Option<String> {
+pub(super) fn text_of(value: &str) -> Option<String> {
     let document = format!("key = {value}");
     let table = DeTable::parse(&document).ok()?;
     table.get_ref().get("key")?.get_ref().as_str().map(str::to_owned)
