@@ -23,6 +23,7 @@ use super::setup::Setup;
 use crate::auth::ServerSecret;
 use crate::client::card::Login;
 use crate::client::condition;
+use crate::complaints::plain;
 use crate::config::Database;
 use crate::net::loops::Loops;
 use crate::net::socket::TcpOptions;
@@ -119,6 +120,12 @@ impl Tenancies {
         self.make_room_for(&mut book, &login.database)?;
         let missing = || condition::NO_DATABASE.about(&login.database);
         let database = book.setup.config.database(&login.database).ok_or_else(missing)?;
+        if book.setup.config.is_auto(&login.database)
+            && !book.known.keys().any(|known| known.database == login.database)
+        {
+            let database = plain(&login.database);
+            house.complaints.mention(&format!("registered new auto-database: db={database}"));
+        }
         let connector = |goal, owner| {
             Connector::new(
                 goal,

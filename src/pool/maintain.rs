@@ -81,7 +81,7 @@ impl<C: Connect> Pool<C> {
     /// Opens what is wanted and may be; when to try again for a place that was missing.
     fn open_wanted(self: &Arc<Self>, hand: &mut Hand, now: Instant) -> Option<Instant> {
         loop {
-            let (wish, open) = {
+            let (wish, open, size) = {
                 let mut state = self.state.lock();
                 let wish = state.wish(now);
                 if wish.is_none() && state.retry.is_pausing(now) {
@@ -89,7 +89,7 @@ impl<C: Connect> Pool<C> {
                     state.parked = state.waiting > 0;
                     state.forget_strain();
                 }
-                (wish, state.open + state.opening)
+                (wish, state.open + state.opening, state.settings.size)
             };
             let Some((on, purpose)) = wish else {
                 hand.let_go();
@@ -97,6 +97,9 @@ impl<C: Connect> Pool<C> {
             };
             match hand.gather(purpose, open, now) {
                 Gathered::All(place, login) => {
+                    if purpose == Purpose::Waiter && open >= size {
+                        self.connector.draws_on_reserve();
+                    }
                     let generation = self.state.lock().open_on(on);
                     self.background(on, opening::open(self, on, generation, (place, login)));
                 }

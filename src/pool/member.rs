@@ -67,6 +67,9 @@ pub trait Connect: Send + Sync + 'static {
     fn connect(&self, on: LoopId)
     -> impl Future<Output = Result<Self::Member, Self::Error>> + Send;
 
+    /// The next one is of the reserve.
+    fn draws_on_reserve(&self) {}
+
     /// What an error means for those who wait and for the next attempt.
     fn verdict(&self, error: &Self::Error) -> Verdict;
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Closed, Condition, Connect, Member, Verdict};
 use crate::auth::ServerSecret;
-use crate::complaints::Complaints;
+use crate::complaints::{Complaints, plain};
 use crate::net::loops::LoopId;
 use crate::server::card::{Owner, ServerCard};
 use crate::server::connect::{ConnectError, Target, connect};
@@ -254,6 +254,12 @@ impl Connect for Connector {
             self.complaints.complain(&goal.target.complaint(error));
             goal.site.doubt();
         })
+    }
+
+    fn draws_on_reserve(&self) {
+        let Owner { database, user } = &*self.owner;
+        let (database, user, address) = (plain(database), plain(user), self.target().address);
+        tracing::warn!("{database}/{user}@{address} taking connection from reserve_pool");
     }
 
     fn verdict(&self, error: &Self::Error) -> Verdict {

@@ -45,6 +45,8 @@ pub(super) struct Flow {
     pub refused: Vec<(u64, Refusal)>,
     /// The name that was prepared last in the request under way: nothing is known of it yet.
     pub parsed: Option<Box<[u8]>>,
+    /// A name that the client has prepared while it had it already, for the log.
+    pub twice: Option<Box<[u8]>>,
     /// Describes of ours, of statements that the server has prepared.
     pub describing: Vec<Describing>,
     /// The number of our message that makes the server's settings the client's.

@@ -396,6 +396,7 @@ impl Outgoing<'_, '_> {
         name: &[u8],
         statement: &Arc<Statement>,
     ) -> Result<Taken, ClientFault> {
+        self.flow.twice = Some(name.into());
         if statement.by == By::Sql {
             let wanted = vec![(name.into(), Arc::clone(statement))];
             return match self.lend_these(wanted, For::Request)? {

@@ -18,7 +18,7 @@ use super::judge::Judge;
 use super::meter::{Meter, Whose};
 use super::names::NamesUndo;
 use super::outgoing::{AtShard, Outgoing};
-use super::report::count;
+use super::report::{count, prepared_twice};
 use super::routing::{AtReplica, Last, Moving, Place, Told};
 use super::shards::{Sharded, sharded};
 use super::state::{Known, Reply};
@@ -189,6 +189,9 @@ impl Session {
             out: &mut out,
         }
         .run(bytes)?;
+        if let Some(name) = flow.twice.take() {
+            prepared_twice(&self.tenancy, self.seat.card(), &name);
+        }
         if let (Some(reason), Some(course)) = (flow.placed.last.take(), &mut self.course) {
             course.followed(Last { reason, host: replica.as_ref().map(|at| at.host) });
         }

@@ -4,8 +4,9 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Session, Tenancy};
+use crate::client::card::ClientCard;
 use crate::client::condition;
-use crate::complaints::shown;
+use crate::complaints::{plain, shown};
 use crate::server::connect::ConnectError;
 use crate::traffic::{ErrorBook, Side};
 use crate::wire::reply::{Report, Severity};
@@ -27,6 +28,22 @@ impl Session {
             ));
         }
     }
+}
+
+/// The log is told, in PgBouncer's words, of a client that prepares a name which it has already.
+pub(super) fn prepared_twice(tenancy: &Tenancy, card: &ClientCard, name: &[u8]) {
+    let Tenancy { terms, house, .. } = tenancy;
+    if !terms.log_pooler_errors || !card.tells_errors() {
+        return;
+    }
+    let (database, user) = (plain(&card.login.database), plain(&card.login.user));
+    let name = shown(&String::from_utf8_lossy(name));
+    let name = name.trim_matches('"');
+    let kind = format!("prepared twice by {user} in {database} from {}", card.peer.origin());
+    house.complaints.complain_of(&kind, || {
+        let peer = &card.peer;
+        format!("{database}/{user}@{peer} prepared statement '{name}' was already prepared")
+    });
 }
 
 /// Counts an error of ours, or one that we tell in a server's words.

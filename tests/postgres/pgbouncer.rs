@@ -10,6 +10,7 @@ use crate::support::{
     APP_DATABASE, APP_USER, Cluster, Ended, LIMIT, PASSWORD, Pooler, cluster, eventually, psql,
     psql_rows,
 };
+use crate::wire::Client;
 
 /// Runs `pgweir` with these arguments to its end.
 fn pgweir(arguments: &[&str]) -> Ended {
@@ -474,6 +475,49 @@ fn log_has_the_lines_of_pgbouncer() {
     let after = pooler.log().split_off(before.len());
     let silent = ["closing because", "login attempt", "new connection"];
     assert!(!silent.iter().any(|line| after.contains(line)), "{after}");
+}
+
+/// The rest of them: of the reserve, of databases that `*` stands for, and of names of statements.
+#[test]
+fn log_has_pgbouncers_lines_about_the_reserve_auto_databases_and_names() {
+    let cluster = cluster();
+    let server = cluster.primary().port();
+    let users = format!("\"{APP_USER}\" \"{PASSWORD}\"\n");
+    let users = folder(&[("userlist.txt", &users)]);
+    let ini = format!(
+        "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = 0\nunix_socket_dir =\n\
+         auth_file = {}\nauth_type = scram-sha-256\npool_mode = transaction\n\
+         default_pool_size = 2\nreserve_pool_size = 3\nreserve_pool_timeout = 0.2\n\
+         [databases]\n* = host=127.0.0.1 port={server}\n",
+        shown(users.path(), "userlist.txt")
+    );
+    let pooler = Pooler::start_ini(&ini, &[]);
+    let parameters = [("user", APP_USER), ("database", APP_DATABASE)];
+    let login = || Client::login_with(pooler.port(), &parameters, PASSWORD);
+    let mut clients: Vec<Client> = (0..5).map(|_| login()).collect();
+    let registered = format!("registered new auto-database: db={APP_DATABASE}\n");
+    assert_eq!(pooler.log().matches(&registered).count(), 1, "{}", pooler.log());
+
+    // Five hold a server each, three of them one of the reserve.
+    clients.iter_mut().for_each(|client| client.talk("Q begin", "C[BEGIN] ZT"));
+    let reserve = format!(
+        " {APP_DATABASE}/{APP_USER}@127.0.0.1:{server} taking connection from reserve_pool\n"
+    );
+    assert_eq!(pooler.log().matches(&reserve).count(), 3, "{}", pooler.log());
+    clients.iter_mut().for_each(|client| client.talk("Q commit", "C[COMMIT] ZI"));
+
+    let client = &mut clients[0];
+    client.talk("P it's select 1 / S", "1 ZI");
+    assert!(!pooler.log().contains("already prepared"));
+    client.talk("P it's select 2 / S", "E[42P05] ZI");
+    let said = format!(
+        " {APP_DATABASE}/{APP_USER}@{} prepared statement 'it's' was already prepared\n",
+        client.ends().0
+    );
+    eventually("the log says so", LIMIT, || pooler.log().contains(&said));
+    // Once: repeats are summed up.
+    client.talk("P it's select 2 / S", "E[42P05] ZI");
+    assert_eq!(pooler.log().matches("was already prepared").count(), 1, "{}", pooler.log());
 }
 
 #[test]

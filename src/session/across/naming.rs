@@ -8,6 +8,7 @@ use super::{Session, Vain};
 use crate::client::condition;
 use crate::server::prepared::text_of;
 use crate::session::names::{NamesUndo, Unnamed, size_of};
+use crate::session::report::prepared_twice;
 use crate::sql;
 
 impl Session {
@@ -23,6 +24,7 @@ impl Session {
                 }
                 Naming::Stands(name) if !name.is_empty() => {
                     if self.names.get(name).is_some() && !freed.contains(&name) {
+                        prepared_twice(&self.tenancy, self.seat.card(), name);
                         let name = String::from_utf8_lossy(name);
                         return Err(Vain::Refused(Box::new(condition::NAME_TAKEN.about(name))));
                     }
