@@ -349,9 +349,9 @@ impl Seat {
         self.statements.load(Ordering::Relaxed) as usize
     }
 
-    /// The client's request waits for a server of this login from now on, at this replica or the primary.
-    pub fn queue(&self, login: &Arc<Login>, replica: Option<&HostPort>) {
-        self.asked(Instant::now());
+    /// The client's request waits for a server of this login, at this replica or the primary, since then.
+    pub fn queue(&self, login: &Arc<Login>, replica: Option<&HostPort>, since: Instant) {
+        self.asked(since);
         let (login, replica) = (Arc::clone(login), replica.cloned().map(Box::new));
         *self.place.lock() = Place::Queued { cancelled: false, waker: None, login, replica };
     }
@@ -639,7 +639,7 @@ mod tests {
     async fn wrong_secret_does_nothing() {
         let cancels = cancels();
         let seat = seat(&cancels, 0);
-        seat.queue(&seat.card().login, None);
+        seat.queue(&seat.card().login, None, Instant::now());
         let polled = |seat: &Seat| seat.poll_cancelled(&mut Context::from_waker(Waker::noop()));
         for secret in [vec![], vec![0; 3], vec![0; 5]] {
             cancels.cancel(&CancelRequest { pid: seat.pid(), secret }).await;

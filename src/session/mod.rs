@@ -347,7 +347,7 @@ impl Session {
 
     async fn greet(&mut self, came: Instant) -> Result<(), End> {
         if self.params.proven().is_none() {
-            Box::pin(self.prove(came)).await?;
+            Box::pin(self.prove()).await?;
         }
         let mut out = Vec::new();
         if let Some(reported) = self.params.proven() {

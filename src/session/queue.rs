@@ -58,6 +58,27 @@ impl Vain {
     }
 }
 
+/// A client's wait for the server of one request, or of its login: for one that can be had, used, and
+/// is what was asked for, however many it has tried.
+struct Wait {
+    since: Instant,
+    /// The last attempt, when it had come to an end: where, how long after the first began, and what it got.
+    ended: Option<(Role, Duration, Got)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Got {
+    Server,
+    Nothing,
+}
+
+impl Wait {
+    /// It begins.
+    fn new() -> Self {
+        Self { since: Instant::now(), ended: None }
+    }
+}
+
 /// A client may send this much while its request waits, before it is not read any more.
 const HELD_MAX: usize = 1024 * 1024;
 
@@ -65,10 +86,28 @@ impl Session {
     /// Waits for a server and attaches it, and passes the request on. `false` when the request
     /// was refused: the client has been told, and may send another.
     pub(super) async fn queue(&mut self) -> Result<bool, End> {
-        let (started, mut asks) = (Instant::now(), self.tenancy.must_ask());
+        let mut wait = Wait::new();
+        let served = self.serve(&mut wait).await;
+        self.count_wait(&wait);
+        if !served? {
+            return Ok(false);
+        }
+        if let Some(attached) = self.attached.as_deref_mut() {
+            attached.meter.waited = wait.since.elapsed();
+        }
+        poll_fn(|cx| {
+            Poll::Ready(scratch::with(|scratch| self.take_in(cx, &[], &mut scratch.output)))
+        })
+        .await?;
+        Ok(true)
+    }
+
+    /// Waits until a server is attached that will do; `false` when the request was refused.
+    async fn serve(&mut self, wait: &mut Wait) -> Result<bool, End> {
+        let mut asks = self.tenancy.must_ask();
         self.pause().await;
         loop {
-            let lease = match self.wait(started).await? {
+            let lease = match self.wait(wait).await? {
                 Ok((lease, spent)) => {
                     self.spends(spent);
                     lease
@@ -117,29 +156,32 @@ impl Session {
                 },
             };
             match self.take(lease)? {
-                None => break,
+                None => return Ok(true),
                 Some(lease) => {
                     lease.check_in(self.on);
                     self.pause().await;
                 }
             }
         }
-        if let Some(attached) = self.attached.as_deref_mut() {
-            attached.meter.waited = started.elapsed();
+    }
+
+    /// Counts a wait that is over, once.
+    fn count_wait(&self, wait: &Wait) {
+        let Some((role, took, got)) = wait.ended else { return };
+        let (Tenancy { traffic, times, .. }, on) = (&*self.tenancy, self.on.index());
+        // Who gave up has waited as well.
+        times.add(on, role, Span::Wait, 1, took);
+        if got == Got::Server {
+            traffic.add_time(on, Figure::WaitTime, took);
         }
-        poll_fn(|cx| {
-            Poll::Ready(scratch::with(|scratch| self.take_in(cx, &[], &mut scratch.output)))
-        })
-        .await?;
-        Ok(true)
     }
 
     /// Waits for a server. The inner error is why there was none.
-    async fn wait(&mut self, started: Instant) -> Result<Result<Granted, Vain>, End> {
-        let (pool, role) = (self.aimed_pool(), self.aimed_role());
+    async fn wait(&mut self, wait: &mut Wait) -> Result<Result<Granted, Vain>, End> {
+        let (pool, role, started) = (self.aimed_pool(), self.aimed_role(), wait.since);
         let deadline = self.tenancy.terms.query_wait_timeout.map(|limit| started + limit);
         let mut notice = self.tenancy.terms.query_wait_notify.map(|after| started + after);
-        self.seat.queue(&self.tenancy.login, pool.name().replica.as_ref());
+        self.seat.queue(&self.tenancy.login, pool.name().replica.as_ref(), started);
         let mut waiting = Turn::new(&pool, self.wish(), self.budget());
         let mut alarm = pin!(sleep_until(earlier(notice, deadline)));
         let waited = loop {
@@ -184,13 +226,8 @@ impl Session {
                 Err(end) => break Err(end),
             }
         };
-        let (Tenancy { traffic, times, .. }, on) = (&*self.tenancy, self.on.index());
-        let took = started.elapsed();
-        // Who gave up has waited as well.
-        times.add(on, role, Span::Wait, 1, took);
-        if let Ok(Ok(_)) = &waited {
-            traffic.add_time(on, Figure::WaitTime, took);
-        }
+        let got = if let Ok(Ok(_)) = &waited { Got::Server } else { Got::Nothing };
+        wait.ended = Some((role, started.elapsed(), got));
         // Nothing is under way to a server that we never had.
         drop(self.seat.leave());
         waited
@@ -230,11 +267,18 @@ impl Session {
         poll_fn(|cx| Poll::Ready(self.client.send(cx, &out))).await
     }
 
-    /// Has the settings of a client proven, which waits since then.
-    pub(super) async fn prove(&mut self, since: Instant) -> Result<(), End> {
+    /// Has the settings of a client proven.
+    pub(super) async fn prove(&mut self) -> Result<(), End> {
+        let mut wait = Wait::new();
+        let proven = self.prove_anywhere(&mut wait).await;
+        self.count_wait(&wait);
+        proven
+    }
+
+    async fn prove_anywhere(&mut self, wait: &mut Wait) -> Result<(), End> {
         self.hop_anywhere()?;
         while self.params.proven().is_none() {
-            let lease = match self.wait_at_login(since).await {
+            let lease = match self.wait_at_login(wait).await {
                 Err(End::NoServer(_)) if self.tries_another_shard()? => continue,
                 lease => lease?,
             };
@@ -246,9 +290,9 @@ impl Session {
         self.hop_home()
     }
 
-    /// The first server of a client, which waits since then: there is no request yet that could be refused.
-    async fn wait_at_login(&mut self, since: Instant) -> Result<Lease<Connector>, End> {
-        let waited = self.wait(since).await?;
+    /// The first server of a client: there is no request yet that could be refused.
+    async fn wait_at_login(&mut self, wait: &mut Wait) -> Result<Lease<Connector>, End> {
+        let waited = self.wait(wait).await?;
         waited.map(|(lease, _)| lease).map_err(|vain| match vain {
             Vain::NoServer(error) => End::NoServer(error),
             vain => End::NeverServed(vain.report(Severity::Fatal)),

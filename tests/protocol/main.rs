@@ -44,3 +44,4 @@ mod reading;
 mod refusing_servers;
 mod timeouts;
 mod versions;
+mod waits;
