@@ -1,5 +1,6 @@
 //! Who waits for a server, and who has them.
 
+use std::cell::LazyCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -122,25 +123,29 @@ pub struct Hold {
     pub seat: Arc<Seat>,
 }
 
-/// That of every pool whose servers go back after transactions, where there is one. Those who keep
-/// theirs between transactions do not count.
+/// That of every pool, where there is one. Of those who keep theirs between transactions counts the one that
+/// is under way.
 pub fn longest_holds(registry: &dyn Registry) -> Vec<(PoolName, Option<Hold>)> {
-    let pools = registry.pools().into_iter().filter(|pool| pool.mode != PoolMode::Session);
-    let mut longest: BTreeMap<PoolName, Option<Hold>> =
-        pools.map(|pool| (pool.name, None)).collect();
-    let seats = by_number(registry);
+    let pools = registry.pools().into_iter().map(|pool| (pool.name, (pool.mode, None)));
+    let mut longest: BTreeMap<PoolName, (PoolMode, Option<Hold>)> = pools.collect();
+    let (seats, servers) = (by_number(registry), LazyCell::new(|| by_process(registry)));
     for (pool, holder) in registry.holders() {
         let Some(seat) = seat_of(&seats, holder) else { continue };
-        if seat.pinned().is_some() || seat.card().replication.is_some() {
+        let Some((mode, hold)) = longest.get_mut(&pool) else { continue };
+        if seat.card().replication.is_some() {
             continue;
         }
-        if let Some(hold) = longest.get_mut(&pool)
-            && hold.as_ref().is_none_or(|hold| hold.held < holder.held)
-        {
-            *hold = Some(Hold { held: holder.held, seat: Arc::clone(seat) });
+        let keeps = *mode == PoolMode::Session || seat.pinned().is_some();
+        let held = match keeps {
+            true => server_of(seat, &servers).and_then(ServerCard::under_way),
+            false => Some(holder.held),
+        };
+        let held = held.filter(|held| hold.as_ref().is_none_or(|hold| hold.held < *held));
+        if let Some(held) = held {
+            *hold = Some(Hold { held, seat: Arc::clone(seat) });
         }
     }
-    longest.into_iter().collect()
+    longest.into_iter().map(|(pool, (_, hold))| (pool, hold)).collect()
 }
 
 pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {

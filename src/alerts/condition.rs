@@ -356,7 +356,7 @@ pub static CLIENT_LIMIT: Condition = Condition {
 pub static HOLDER: Condition = Condition {
     name: "holder",
     help: "how long a client has had one of its servers for one transaction or statement, idle in it \
-           or not; pinned clients and pools in session mode do not count",
+           or not",
     of: "pool",
     unit: Unit::Seconds,
     sense: Sense::AtLeast,

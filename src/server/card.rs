@@ -47,6 +47,8 @@ pub struct ServerCard {
     statements: AtomicU32,
     /// When the last request was sent.
     asked: Lately,
+    /// When the first one was since it last was outside of a transaction.
+    began: Lately,
     tended: AtomicBool,
     /// The status of its last ReadyForQuery; 0 while it is at work for its client.
     rests: AtomicU8,
@@ -78,6 +80,7 @@ impl ServerCard {
             client: AtomicU32::new(0),
             statements: AtomicU32::new(0),
             asked: Lately::default(),
+            began: Lately::default(),
             tended: AtomicBool::new(false),
             rests: AtomicU8::new(b'I'),
             text: Mutex::default(),
@@ -115,13 +118,21 @@ impl ServerCard {
     #[inline]
     pub fn asked(&self, at: Instant) {
         self.asked.set(at - self.since);
-        self.rests.store(0, Ordering::Relaxed);
+        if self.rests.swap(0, Ordering::Relaxed) == b'I' {
+            self.began.set(at - self.since);
+        }
     }
 
     /// All that its client has asked is answered, and it said this status.
     #[inline]
     pub fn rests(&self, status: u8) {
         self.rests.store(status, Ordering::Relaxed);
+    }
+
+    /// For how long a transaction or statement of its client has been under way; `None` where there is none.
+    pub fn under_way(&self) -> Option<Duration> {
+        let is_idle = self.rests.load(Ordering::Relaxed) == b'I';
+        (!is_idle).then(|| self.began.ago(self.since.elapsed()))
     }
 
     /// What it does for its client, in the words of `pg_stat_activity`.

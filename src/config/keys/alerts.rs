@@ -122,7 +122,7 @@ pub(crate) static ALERTS: &[Key<Alerts>] = &[
         holder_warning,
         off(YEAR),
         "How long a client has had a server for one transaction or statement, idle in it or not: a \
-         warning. Those who keep theirs between transactions do not count."
+         warning. Of those who keep theirs between transactions, the one under way counts."
     ),
     key!(holder_critical, off(YEAR), "The same: critical."),
     key!(
