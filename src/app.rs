@@ -358,7 +358,7 @@ impl App {
     }
 
     async fn forget_idle_databases(self: Arc<Self>) {
-        self.tenancies.forget_idle().await;
+        self.tenancies.forget_idle(&self.house.cancels).await;
     }
 
     /// Has databases asked for their code from time to time, as long as the process runs.

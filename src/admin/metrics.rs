@@ -73,7 +73,9 @@ pub fn text(registry: &dyn Registry) -> String {
     }
     let failed = u8::from(registry.reload_failed().is_some());
     page.gauge("pgweir_last_reload_failed", "Whether the last RELOAD has failed.", failed);
-    let pools = registry.pools();
+    let mut pools = registry.pools();
+    let spare = pools.len().saturating_sub(registry.config().general.max_metrics_users);
+    forget_idle(&mut pools, spare);
     for (name, help, value) in POOL_GAUGES {
         let name = format!("pgbouncer_pools_{name}");
         page.head(&name, help);
@@ -96,7 +98,15 @@ pub fn text(registry: &dyn Registry) -> String {
         let labels = [("database", &*pool.name.place()), ("user", &*pool.name.user)];
         page.sample("pgweir_pool_size", &labels, pool.size);
     }
-    waiting::metrics(&mut page, registry);
+    page.head(
+        name,
+        "The same, or fewer where limits over several pools, or the server, leave no more now.",
+    );
+    for pool in &pools {
+        let labels = [("database", &*pool.name.place()), ("user", &*pool.name.user)];
+        page.sample(name, &labels, pool.most);
+    }
+    waiting::metrics(&mut page, registry, &pools);
     alerts::metrics(&mut page, registry);
     listeners(&mut page, registry);
     stats::metrics(&mut page, registry);
@@ -108,6 +118,19 @@ pub fn text(registry: &dyn Registry) -> String {
     routes::metrics(&mut page, registry);
     catalogs::metrics(&mut page, registry);
     page.0
+}
+
+/// Leaves out so many pools that have neither clients nor servers, as far as there are such: users who came
+/// once would be told of for ever.
+fn forget_idle(pools: &mut Vec<PoolFigures>, mut count: usize) {
+    pools.retain(|pool| {
+        let snapshot = &pool.snapshot;
+        let servers = snapshot.open() + snapshot.opening;
+        let is_idle = servers + snapshot.waiting + pool.clients_active == 0;
+        let goes = is_idle && count > 0;
+        count -= usize::from(goes);
+        !goes
+    });
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
@@ -209,6 +232,29 @@ fn seconds(micros: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::CancelFigures;
+    use crate::config::PoolMode;
+    use crate::pool::{PoolName, Snapshot};
+
+    #[test]
+    fn pools_that_nobody_uses_are_left_out_when_there_are_many() {
+        let pool = |user: &str, clients_active, idle| PoolFigures {
+            name: PoolName { database: "shop".into(), user: user.into(), replica: None },
+            mode: PoolMode::Transaction,
+            size: 1,
+            clients_active,
+            clients_pinned: 0,
+            cancels: CancelFigures::default(),
+            snapshot: Snapshot { idle, ..Snapshot::default() },
+        };
+        for (count, left) in [(0, "abcd"), (1, "acd"), (9, "ac")] {
+            let mut pools =
+                vec![pool("a", 0, 1), pool("b", 0, 0), pool("c", 1, 0), pool("d", 0, 0)];
+            forget_idle(&mut pools, count);
+            let users: String = pools.into_iter().map(|pool| pool.name.user).collect();
+            assert_eq!(users, left);
+        }
+    }
 
     #[test]
     fn microseconds_are_told_exactly() {

@@ -2,13 +2,13 @@
 
 use std::cell::LazyCell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::commands::{Column, Row};
 use super::metrics::Page;
-use super::registry::Registry;
+use super::registry::{PoolFigures, Registry};
 use super::tables::{micros, number, seconds, text};
 use crate::cancel::{Queued, Seat};
 use crate::client::card::Login;
@@ -148,10 +148,12 @@ pub fn longest_holds(registry: &dyn Registry) -> Vec<(PoolName, Option<Hold>)> {
     longest.into_iter().map(|(pool, (_, hold))| (pool, hold)).collect()
 }
 
-pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
+pub(super) fn metrics(page: &mut Page, registry: &dyn Registry, pools: &[PoolFigures]) {
     let name = "pgweir_longest_hold_seconds";
     page.head(name, "How long a client has had a server for one transaction or statement.");
-    for (pool, hold) in longest_holds(registry) {
+    let told: HashSet<&PoolName> = pools.iter().map(|pool| &pool.name).collect();
+    let holds = longest_holds(registry).into_iter();
+    for (pool, hold) in holds.filter(|(pool, _)| told.contains(pool)) {
         let labels = [("database", &*pool.place()), ("user", &*pool.user)];
         page.sample(name, &labels, hold.map_or(0.0, |hold| hold.held.as_secs_f64()));
     }

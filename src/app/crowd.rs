@@ -60,19 +60,6 @@ impl Crowd {
     }
 }
 
-/// Leaves out so many pools that have neither clients nor servers, as far as there are such: users who came
-/// once would be told of for ever.
-pub(super) fn forget_idle(pools: &mut Vec<PoolFigures>, mut count: usize) {
-    pools.retain(|pool| {
-        let snapshot = &pool.snapshot;
-        let servers = snapshot.open() + snapshot.opening;
-        let is_idle = servers + snapshot.waiting + pool.clients_active == 0;
-        let goes = is_idle && count > 0;
-        count -= usize::from(goes);
-        !goes
-    });
-}
-
 /// Whose servers cancels are under way to.
 #[derive(Debug, Default)]
 pub(super) struct Owners(HashMap<(Address, u32), Arc<Owner>>);
@@ -103,33 +90,5 @@ impl Owners {
             None => (&cancel.login.database, &cancel.login.user),
         };
         (database, user) == (&pool.database, &pool.user)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::admin::CancelFigures;
-    use crate::config::PoolMode;
-    use crate::pool::Snapshot;
-
-    #[test]
-    fn pools_that_nobody_uses_are_left_out_when_there_are_many() {
-        let pool = |user: &str, clients_active, idle| PoolFigures {
-            name: PoolName { database: "shop".into(), user: user.into(), replica: None },
-            mode: PoolMode::Transaction,
-            size: 1,
-            clients_active,
-            clients_pinned: 0,
-            cancels: CancelFigures::default(),
-            snapshot: Snapshot { idle, ..Snapshot::default() },
-        };
-        for (count, left) in [(0, "abcd"), (1, "acd"), (9, "ac")] {
-            let mut pools =
-                vec![pool("a", 0, 1), pool("b", 0, 0), pool("c", 1, 0), pool("d", 0, 0)];
-            forget_idle(&mut pools, count);
-            let users: String = pools.into_iter().map(|pool| pool.name.user).collect();
-            assert_eq!(users, left);
-        }
     }
 }

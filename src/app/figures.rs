@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use super::crowd::{self, Crowd, Owners};
+use super::crowd::{Crowd, Owners};
 use super::explain::{Circumstances, Explainer, explain};
 use super::{App, Stage as AppStage, shards};
 use crate::admin::{
@@ -70,8 +70,6 @@ impl Registry for App {
             }
         }
         crowd.count(&self.clients(), &mut figures);
-        let spare = figures.len().saturating_sub(self.config().general.max_metrics_users);
-        crowd::forget_idle(&mut figures, spare);
         figures.sort_by(|a, b| a.name.cmp(&b.name));
         figures
     }

@@ -96,6 +96,8 @@ pub struct General {
     pub max_auto_databases: usize,
     /// When one of them is forgotten that nobody uses.
     pub autodb_idle_timeout: Option<Duration>,
+    /// When a user's pools of a listed database are forgotten that have nobody and nothing.
+    pub pool_idle_timeout: Option<Duration>,
     /// Clients per address.
     pub max_address_client_connections: Option<usize>,
     /// Clients at once that have not logged in yet.
@@ -366,6 +368,7 @@ impl Default for General {
             max_replication_connections: 10,
             max_auto_databases: 1000,
             autodb_idle_timeout: Some(Duration::from_secs(3600)),
+            pool_idle_timeout: Some(Duration::from_secs(3600)),
             max_address_client_connections: None,
             max_unauthenticated_clients: 1000,
             unauthenticated_memory: ByteSize::from_kib(64 * 1024),

@@ -67,6 +67,52 @@ fn any_name_is_pooled_on_demand_and_forgotten_when_idle() {
     assert!(pooler.is_running());
 }
 
+/// Users come and go: what is kept of each goes with its last server.
+#[test]
+fn pools_of_those_who_have_gone_are_forgotten_and_shown_until_then() {
+    let cluster = cluster();
+    let server = cluster.primary();
+    let general = |idle: &str| {
+        format!(
+            "admin_users = \"{SUPERUSER}\"\nhttp_listen = \"127.0.0.1:0\"\nmax_metrics_users = 0\n\
+             pool_idle_timeout = {idle}\nserver_idle_timeout = 0.2"
+        )
+    };
+    let file = |idle: &str| {
+        format!(
+            "{}[users.{SUPERUSER}]\npassword = \"{PASSWORD}\"\n[databases.kept]\nhost = \"127.0.0.1\"\n\
+             port = {}\ndbname = \"{APP_DATABASE}\"\nmin_pool_size = 1\n",
+            file(server.port(), &general(idle)),
+            server.port()
+        )
+    };
+    let pooler = Pooler::start(&file("0"));
+    let url = |database: &str| pooler.url(APP_USER, PASSWORD, database);
+    let console = pooler.url(SUPERUSER, PASSWORD, "pgweir");
+    let line = |database: &str| {
+        let pools = psql_rows(&console, "SHOW POOLS");
+        let start = format!("{database}|{APP_USER}|");
+        pools.lines().find(|line| line.starts_with(&start)).map(str::to_owned)
+    };
+    for database in ["listed", "kept"] {
+        assert_eq!(psql_rows(&url(database), NOW), APP_DATABASE);
+    }
+    eventually("its servers are closed", LIMIT, || {
+        line("listed").is_some_and(|line| line.contains("|0|0|0|0|0|0|0|0|0|0|0|"))
+    });
+    // It is shown all the same, and nobody scrapes it.
+    let page = crate::console::fetch(&pooler, "/metrics");
+    let idle = format!("pgweir_pool_size{{database=\"listed\",user=\"{APP_USER}\"}}");
+    assert!(!page.contains(&idle), "{page}");
+    assert!(page.contains(&idle.replace("listed", "kept")), "{page}");
+    pooler.rewrite(&file("0.4"));
+    psql_rows(&console, "RELOAD");
+    eventually("it is forgotten", LIMIT, || line("listed").is_none());
+    assert!(line("kept").is_some(), "it has a server");
+    assert!(pooler.log().contains("cleaning up idle pool database=\"listed\" user=\"app\""));
+    assert_eq!(psql_rows(&url("listed"), NOW), APP_DATABASE);
+}
+
 #[test]
 fn marks_of_operators_outlive_a_reload_for_as_long_as_the_name_is_served() {
     let cluster = cluster();

@@ -121,7 +121,7 @@ pub(in crate::config) static GENERAL: &[Theirs] = theirs! {
     "server_login_retry" "15" Special(special::server_login_retry);
     "client_login_timeout" "60" Special(special::no_limit);
     "autodb_idle_timeout" "3600" Ours;
-    "pool_idle_timeout" "0" NotSupported("a pool without servers stays, and costs next to nothing");
+    "pool_idle_timeout" "0" OursByDefault;
     "dns_max_ttl" "15" NotNeeded("the system looks a name up each time that a server is opened");
     "dns_nxdomain_ttl" "15" NotNeeded("the system looks a name up each time that a server is opened");
     "dns_zone_check_period" "0"

@@ -13,7 +13,7 @@ pub(super) const FIGURES: Group = Group {
             Kind::Count(0, CONNECTIONS),
             "Users on databases, in pairs, that the histograms of /metrics tell apart: each pair is \
              some 80 lines. Those beyond it are counted together, as database and user \"other\". Of more \
-             pools than this, SHOW POOLS and /metrics leave out those that have neither clients nor servers."
+             pools than this, /metrics leaves out those that have neither clients nor servers."
         ),
         key!(
             query_stats_size,

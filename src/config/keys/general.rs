@@ -146,6 +146,12 @@ pub(crate) static GENERAL: &[Group] = &[
                 "When such a database is forgotten, with its pools, after its last client has left."
             ),
             key!(
+                pool_idle_timeout,
+                off(10 * YEAR),
+                "When a user's pool of a listed database is forgotten that has neither clients nor servers \
+                 (server_idle_timeout closes those, min_pool_size keeps them)."
+            ),
+            key!(
                 max_address_client_connections,
                 limit(),
                 "Clients per IP address. Those of a unix socket are not counted."
