@@ -98,6 +98,7 @@ pub fn text(registry: &dyn Registry) -> String {
         let labels = [("database", &*pool.name.place()), ("user", &*pool.name.user)];
         page.sample("pgweir_pool_size", &labels, pool.size);
     }
+    let name = "pgweir_pool_servers_max";
     page.head(
         name,
         "The same, or fewer where limits over several pools, or the server, leave no more now.",
@@ -242,6 +243,7 @@ mod tests {
             name: PoolName { database: "shop".into(), user: user.into(), replica: None },
             mode: PoolMode::Transaction,
             size: 1,
+            most: 1,
             clients_active,
             clients_pinned: 0,
             cancels: CancelFigures::default(),

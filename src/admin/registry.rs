@@ -191,6 +191,8 @@ pub struct PoolFigures {
     pub mode: PoolMode,
     /// How many servers it may have, the reserve apart.
     pub size: usize,
+    /// How many it may have now: fewer where limits over several pools leave no more.
+    pub most: usize,
     /// Clients that have the use of a server or ask for none.
     pub clients_active: usize,
     /// Clients that keep a server between transactions.

@@ -323,7 +323,8 @@ pub static WAIT_P95: Condition = Condition {
 /// Of a pool.
 pub static POOL_SATURATED: Condition = Condition {
     name: "pool_saturated",
-    help: "its servers in use, in a hundred of its size, while clients wait; 0 while none do",
+    help: "its servers in use, in a hundred of those that it may have now (its size, or fewer where limits over \
+           several pools leave no more), while clients wait; 0 while none do",
     of: "pool",
     unit: Unit::Percent,
     sense: Sense::AtLeast,
@@ -331,7 +332,7 @@ pub static POOL_SATURATED: Condition = Condition {
     lasts: |alerts| alerts.pool_saturated_for,
     keys: &["pool_saturated_warning", "pool_saturated_critical", "pool_saturated_for"],
     expression: |_| {
-        "(100 * pgbouncer_pools_server_active_connections / pgweir_pool_size >= {}) \
+        "(100 * pgbouncer_pools_server_active_connections / pgweir_pool_servers_max >= {}) \
          and pgbouncer_pools_client_waiting_connections > 0"
             .to_owned()
     },

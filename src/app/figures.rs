@@ -62,6 +62,7 @@ impl Registry for App {
                     name: name.clone(),
                     mode: tenancy.terms.mode,
                     size: pool.settings().size,
+                    most: pool.most(),
                     clients_active: 0,
                     clients_pinned: 0,
                     cancels,

@@ -126,6 +126,16 @@ impl<C: Connect> Pool<C> {
         self.state.lock().settings.clone()
     }
 
+    /// How many members it may have now, the reserve apart: its size, or fewer where limits over several pools,
+    /// or the server, leave no more.
+    pub fn most(&self) -> usize {
+        let (members, size, quotas) = {
+            let state = self.state.lock();
+            (state.open + state.opening, state.settings.size, Arc::clone(&state.quotas))
+        };
+        size.min(members.saturating_add(quotas.left()))
+    }
+
     /// Takes a member if one is to be had at once and nobody waits for one. `None`: call
     /// [`wait`](Self::wait).
     ///

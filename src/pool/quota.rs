@@ -59,6 +59,15 @@ impl Quotas {
         same(user, &other.user) && same(database, &other.database) && Arc::ptr_eq(host, &other.host)
     }
 
+    /// How many more members they leave room for now.
+    pub(super) fn left(&self) -> usize {
+        let left = |quota: &Quota| {
+            let ledger = quota.ledger.lock();
+            ledger.live_cap().saturating_sub(ledger.used)
+        };
+        self.steps().into_iter().flatten().map(left).min().unwrap_or(usize::MAX)
+    }
+
     /// From narrow to broad. Places are taken in this order, and one who waits for a place keeps
     /// the narrower ones: because the order is the same for all, nobody waits in a circle.
     pub(super) fn steps(&self) -> [Option<&Quota>; 3] {

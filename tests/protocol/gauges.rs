@@ -310,6 +310,7 @@ fn gauges(fake: &Fake) -> BTreeMap<String, String> {
         let pinned = u32::from((database, user) == (APP_DATABASE, "app"));
         want(format!("pgweir_pinned_clients{labels}"), pinned.to_string());
         want(format!("pgweir_pool_size{labels}"), "2".into());
+        want(format!("pgweir_pool_servers_max{labels}"), "2".into());
     }
     for (name, port, [size, reserve, max, current, _, _, paused, disabled]) in databases() {
         let port = if port == 0 { fake.port() } else { port };

@@ -160,12 +160,12 @@ fn of_databases(
 fn of_pool(pool: &PoolFigures, readings: &mut Vec<Reading>) {
     let about = about(&pool.name);
     let snapshot = &pool.snapshot;
-    let (active, size, waiting) = (snapshot.active, pool.size, snapshot.waiting);
-    let servers = format!("{active} of {size} servers in use");
+    let (active, most, waiting) = (snapshot.active, pool.most, snapshot.waiting);
+    let servers = format!("{active} of {most} servers in use");
     readings.push(reading(&CLIENTS_WAITING, &about, count(waiting), servers.as_str()));
     let waited = snapshot.oldest_wait.unwrap_or_default().as_secs_f64();
     readings.push(reading(&LONGEST_WAIT, &about, waited, servers));
-    let used = if waiting > 0 { share(active, size) } else { 0.0 };
+    let used = if waiting > 0 { share(active, most) } else { 0.0 };
     readings.push(reading(&POOL_SATURATED, about, used, format!("{waiting} clients wait")));
 }
 
