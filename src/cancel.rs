@@ -10,10 +10,11 @@
 //! closed, the server is safe to hand on.
 
 mod secret;
+mod summons;
 mod under_way;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 pub use self::secret::Secret;
+pub use self::summons::Summons;
 pub use self::under_way::{Cancelling, Landing, Stage};
 use self::under_way::{Landed, Launch, UnderWay, launch};
 use crate::client::card::{ClientCard, Login};
@@ -43,6 +45,8 @@ pub struct Cancels {
     /// Tells those who wait for it that the last client has left.
     emptied: Notify,
     under_way: UnderWay,
+    /// How many have come.
+    came: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -87,26 +91,6 @@ pub struct Pinned {
     pub sql: String,
     /// Since when.
     pub since: Instant,
-}
-
-/// What a client is asked to do; a later one outdoes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Summons {
-    /// Nothing.
-    Stay,
-    /// Go at the end of its transaction: the process ends.
-    Drain,
-    /// Go at the end of its transaction: its database or user is not configured any more.
-    Reconfigured,
-    /// Go at once: the process ends.
-    Stop,
-    /// Go at once: an operator wants it so.
-    Kill,
-}
-
-impl Summons {
-    const ALL: [Self; 5] = [Self::Stay, Self::Drain, Self::Reconfigured, Self::Stop, Self::Kill];
 }
 
 /// How many clients there may be of those that it counts.
@@ -165,7 +149,13 @@ impl Cancels {
     /// None yet. `limit` bounds each cancel.
     pub fn new(tcp: TcpOptions, limit: Duration) -> Arc<Self> {
         let (seats, under_way) = (Mutex::default(), UnderWay::default());
-        Arc::new(Self { seats, tcp, limit, emptied: Notify::new(), under_way })
+        let (emptied, came) = (Notify::new(), AtomicU64::new(0));
+        Arc::new(Self { seats, tcp, limit, emptied, under_way, came })
+    }
+
+    /// How many cancels have come, with the right key.
+    pub fn came(&self) -> u64 {
+        self.came.load(Ordering::Relaxed)
     }
 
     /// A seat for a client, with a process id that no other client has.
@@ -258,6 +248,7 @@ impl Cancels {
         if !bool::from(seat.secret.as_bytes().ct_eq(&request.secret)) {
             return;
         }
+        self.came.fetch_add(1, Ordering::Relaxed);
         let under_way = self.under_way.enter(&seat.card.login);
         if let Some(mut over) = seat.settling()
             && timeout(self.limit, over.changed()).await.is_err()

@@ -5,7 +5,9 @@ use super::metrics::Page;
 use super::registry::Registry;
 use super::tables::{number, text};
 use crate::calendar::utc;
+use crate::config::Alerts;
 use crate::events::Event;
+use crate::net::host::{self, open_files, resident};
 use crate::server::held::Prepared;
 use crate::sql::fingerprint;
 use crate::traffic::{Cost, Role};
@@ -138,12 +140,22 @@ pub(super) fn metrics(page: &mut Page, registry: &dyn Registry) {
     if let Some(resident) = resident() {
         page.sample(name, &[("for", "resident")], resident);
     }
+    if let Some(limit) = memory_limit(&registry.config().alerts) {
+        let help =
+            "What the process may have in memory, by its cgroup, the machine, or as configured.";
+        page.gauge("pgweir_memory_limit_bytes", help, limit);
+    }
+    if let Some((open, most)) = open_files() {
+        page.gauge("process_open_fds", "Files and sockets that the process has open.", open);
+        page.gauge("process_max_fds", "Files and sockets that it may have.", most);
+    }
+    let name = "pgweir_cancels_total";
+    page.head_of("counter", name, "Cancels that clients have sent.");
+    page.sample(name, &[], registry.cancel_count());
 }
 
-/// What the system says that the process has in memory.
-fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
+/// What the process may have in memory.
+pub fn memory_limit(alerts: &Alerts) -> Option<u64> {
+    let own = alerts.memory_limit;
+    if own.is_empty() { host::memory_limit() } else { Some(own.bytes()) }
 }

@@ -31,6 +31,7 @@ mod waiting;
 
 pub use self::console::{Console, Consoles};
 pub use self::hosts::{Eligible, LAGS, eligible};
+pub use self::inside::memory_limit;
 pub use self::order::{Haste, Order, Outcome, Override, SteerError, Steered};
 pub use self::registry::{
     CancelFigures, Explaining, Explanation, HostCapacity, Marks, Measuring, PoolFigures, Reach,

@@ -82,6 +82,8 @@ pub trait Registry: Send + Sync + 'static {
     fn readings(&self) -> catalog::Kept;
     /// Where requests have run and why, of each database where that differs.
     fn decisions(&self) -> Vec<(String, Arc<Decisions>)>;
+    /// How many cancels clients have sent.
+    fn cancel_count(&self) -> u64;
     /// How many are connected that have not logged in yet.
     fn strangers(&self) -> usize;
     /// Certificates of TLS and when each expires: ours, and the first of clients' authorities.

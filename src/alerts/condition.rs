@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::Severity;
+use super::resources::{CANCELS, MEMORY, OPEN_FILES, PAUSED, QUERY_P99, TRANSACTION_P99};
 use crate::config::{Alerts, ByteSize};
 use crate::traffic::FAILURES;
 
@@ -126,12 +127,12 @@ impl Condition {
     }
 }
 
-fn times(warning: Option<Duration>, critical: Option<Duration>) -> Thresholds {
+pub(super) fn times(warning: Option<Duration>, critical: Option<Duration>) -> Thresholds {
     [warning, critical].map(|time| time.map(|time| time.as_secs_f64()))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn counts(warning: Option<usize>, critical: Option<usize>) -> Thresholds {
+pub(super) fn counts(warning: Option<usize>, critical: Option<usize>) -> Thresholds {
     [warning, critical].map(|count| count.map(|count| count as f64))
 }
 
@@ -141,7 +142,7 @@ fn sizes(warning: ByteSize, critical: ByteSize) -> Thresholds {
 }
 
 /// Those of what is so or is not, where it is looked at.
-fn warning_if(looked_at: bool) -> Thresholds {
+pub(super) fn warning_if(looked_at: bool) -> Thresholds {
     [looked_at.then_some(1.0), None]
 }
 
@@ -433,10 +434,16 @@ pub static CONDITIONS: &[&Condition] = &[
     &CLIENTS_WAITING,
     &LONGEST_WAIT,
     &WAIT_P95,
+    &QUERY_P99,
+    &TRANSACTION_P99,
     &POOL_SATURATED,
     &CLIENT_LIMIT,
     &HOLDER,
+    &PAUSED,
     &ERROR_RATE,
+    &CANCELS,
+    &OPEN_FILES,
+    &MEMORY,
     &CERTIFICATE,
     &RELOAD_FAILED,
 ];

@@ -9,6 +9,7 @@ mod condition;
 mod documents;
 mod flapping;
 mod mailbox;
+mod resources;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -28,6 +29,7 @@ pub use self::condition::{CONDITIONS, Condition, Sense, Thresholds, Unit};
 pub use self::documents::{markdown, rules};
 pub use self::flapping::Flapping;
 pub use self::mailbox::Mailbox;
+pub use self::resources::{CANCELS, MEMORY, OPEN_FILES, PAUSED, QUERY_P99, TRANSACTION_P99};
 pub use self::window::{Window, quantile};
 
 /// How bad it is.

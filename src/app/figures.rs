@@ -176,6 +176,10 @@ impl Registry for App {
         self.house.decisions.list().into_iter().filter(|(_, known)| !known.is_empty()).collect()
     }
 
+    fn cancel_count(&self) -> u64 {
+        self.house.cancels.came()
+    }
+
     fn strangers(&self) -> usize {
         self.door.strangers()
     }

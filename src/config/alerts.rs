@@ -63,6 +63,18 @@ pub struct Alerts {
     pub wait_p95_critical: Option<Duration>,
     /// For how long.
     pub wait_p95_for: Duration,
+    /// How long 99 of 100 requests have taken at most.
+    pub query_p99_warning: Option<Duration>,
+    /// The same, for a critical alert.
+    pub query_p99_critical: Option<Duration>,
+    /// For how long.
+    pub query_p99_for: Duration,
+    /// How long 99 of 100 transactions have taken at most.
+    pub transaction_p99_warning: Option<Duration>,
+    /// The same, for a critical alert.
+    pub transaction_p99_critical: Option<Duration>,
+    /// For how long.
+    pub transaction_p99_for: Duration,
     /// Servers of a pool in use while clients wait, in a hundred.
     pub pool_saturated_warning: Option<usize>,
     /// The same, for a critical alert.
@@ -79,6 +91,8 @@ pub struct Alerts {
     pub holder_warning: Option<Duration>,
     /// The same, for a critical alert.
     pub holder_critical: Option<Duration>,
+    /// For how long a database is paused.
+    pub paused_for: Option<Duration>,
 
     /// Errors in a hundred requests.
     pub error_rate_warning: Option<usize>,
@@ -86,6 +100,26 @@ pub struct Alerts {
     pub error_rate_critical: Option<usize>,
     /// For how long.
     pub error_rate_for: Duration,
+    /// Cancels in a hundred requests.
+    pub cancels_warning: Option<usize>,
+    /// The same, for a critical alert.
+    pub cancels_critical: Option<usize>,
+    /// For how long.
+    pub cancels_for: Duration,
+    /// Open files, in a hundred of those that there may be.
+    pub open_files_warning: Option<usize>,
+    /// The same, for a critical alert.
+    pub open_files_critical: Option<usize>,
+    /// For how long.
+    pub open_files_for: Duration,
+    /// What is in memory, in a hundred of what may be.
+    pub memory_warning: Option<usize>,
+    /// The same, for a critical alert.
+    pub memory_critical: Option<usize>,
+    /// For how long.
+    pub memory_for: Duration,
+    /// What may be; empty = what the system gives.
+    pub memory_limit: ByteSize,
 
     /// How soon a certificate expires.
     pub certificate_warning: Option<Duration>,
@@ -141,6 +175,12 @@ impl Default for Alerts {
             wait_p95_warning: Some(Duration::from_millis(50)),
             wait_p95_critical: Some(seconds(1)),
             wait_p95_for: seconds(300),
+            query_p99_warning: Some(seconds(1)),
+            query_p99_critical: None,
+            query_p99_for: seconds(600),
+            transaction_p99_warning: Some(seconds(5)),
+            transaction_p99_critical: None,
+            transaction_p99_for: seconds(600),
             pool_saturated_warning: Some(90),
             pool_saturated_critical: None,
             pool_saturated_for: seconds(300),
@@ -149,9 +189,20 @@ impl Default for Alerts {
             client_limit_for: seconds(30),
             holder_warning: Some(seconds(60)),
             holder_critical: Some(seconds(600)),
+            paused_for: Some(seconds(1800)),
             error_rate_warning: Some(1),
             error_rate_critical: Some(5),
             error_rate_for: seconds(120),
+            cancels_warning: Some(10),
+            cancels_critical: None,
+            cancels_for: seconds(120),
+            open_files_warning: Some(80),
+            open_files_critical: Some(95),
+            open_files_for: seconds(30),
+            memory_warning: Some(80),
+            memory_critical: Some(95),
+            memory_for: seconds(60),
+            memory_limit: ByteSize::from_kib(0),
             certificate_warning: Some(seconds(14 * 86_400)),
             certificate_critical: Some(seconds(3 * 86_400)),
             reload_failed: true,

@@ -48,6 +48,7 @@ mod promotion;
 mod reads;
 mod registers;
 mod reload;
+mod resources;
 mod routing;
 mod shards;
 mod spread;

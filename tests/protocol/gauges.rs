@@ -271,12 +271,13 @@ fn every_gauge_is_what_there_is() {
 const TIMES: [&str; 2] = ["pgbouncer_pools_client_maxwait_seconds", "pgweir_longest_hold_seconds"];
 
 /// Compared with what was done in `numbers`, `figures` and `exporter`.
-const COUNTERS: [&str; 9] = [
+const COUNTERS: [&str; 10] = [
     "pgbouncer_stats_",
     "pgweir_wait_seconds",
     "pgweir_query_seconds",
     "pgweir_transaction_seconds",
     "pgweir_login_seconds",
+    "pgweir_cancels_total",
     "pgweir_errors_total",
     "pgweir_pins_total",
     "pgweir_metrics_folded_total",
@@ -413,8 +414,8 @@ fn every_sample_is_accounted_for(pooler: &Pooler, fake: &Fake) {
         } else if name.starts_with("pgweir_alert{") {
             // What waits may be soon.
             assert_eq!(value, "0", "{name}");
-        } else if name.starts_with("pgweir_memory_bytes") {
-            // The texts of statements, whose number `figures` has, and all of the process.
+        } else if of(&["pgweir_memory_", "process_"]) {
+            // The texts of statements, whose number `figures` has, all of the process, its files and limits.
             assert!(number > 0.0, "{sample}");
         } else {
             assert!(of(&COUNTERS) || of(&ELSEWHERE), "nobody compares {name}");

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use crate::admin::{CONSOLE, Hold, PoolFigures, Reach, Registry, longest_holds};
+use crate::admin::{CONSOLE, Hold, PoolFigures, Reach, Registry, longest_holds, memory_limit};
 use crate::alerts::{
-    CERTIFICATE, CLIENT_LIMIT, CLIENTS_WAITING, Condition, ERROR_RATE, Flapping, HOLDER, HOST_DOWN,
-    LONGEST_WAIT, Moment, NO_PRIMARY, POOL_SATURATED, RELOAD_FAILED, REPLICA_LAG,
-    REPLICA_LAG_BYTES, REPLICA_LAG_UNKNOWN, REPLICAS_OUT, REQUESTS_MIN, ROLE_FLAPPING, Reading,
-    TWO_PRIMARIES, WAIT_P95, Window, quantile,
+    CANCELS, CERTIFICATE, CLIENT_LIMIT, CLIENTS_WAITING, Condition, ERROR_RATE, Flapping, HOLDER,
+    HOST_DOWN, LONGEST_WAIT, MEMORY, Moment, NO_PRIMARY, OPEN_FILES, PAUSED, POOL_SATURATED,
+    QUERY_P99, RELOAD_FAILED, REPLICA_LAG, REPLICA_LAG_BYTES, REPLICA_LAG_UNKNOWN, REPLICAS_OUT,
+    REQUESTS_MIN, ROLE_FLAPPING, Reading, TRANSACTION_P99, TWO_PRIMARIES, WAIT_P95, Window,
+    quantile,
 };
 use crate::config::Alerts;
+use crate::net::host::{open_files, resident};
 use crate::pool::PoolName;
 use crate::topology::{HostFigures, Standing, State};
 use crate::traffic::{Figure, Pair, Role, Span, Times, is_failure};
@@ -19,13 +21,20 @@ use crate::traffic::{Figure, Pair, Role, Span, Times, is_failure};
 #[derive(Debug, Default)]
 pub(super) struct Past {
     flapping: Flapping,
-    waits: Window<BTreeMap<Pair, Waits>>,
-    /// Errors and requests.
-    errors: Window<[u64; 2]>,
+    spans: Window<BTreeMap<Pair, [Lengths; 3]>>,
+    /// Errors, cancels and requests.
+    failures: Window<[u64; 3]>,
 }
 
-/// How long clients have waited: bounds in seconds with how many waited no longer, and all.
-type Waits = (Vec<(f64, u64)>, u64);
+/// How long things have taken: bounds in seconds with how many took no longer, and all.
+type Lengths = (Vec<(f64, u64)>, u64);
+
+/// What takes its time, the share that is looked at, and of what it is.
+static SPANS: [(Span, &Condition, f64, &str); 3] = [
+    (Span::Wait, &WAIT_P95, 0.95, "requests"),
+    (Span::Query, &QUERY_P99, 0.99, "requests"),
+    (Span::Transaction, &TRANSACTION_P99, 0.99, "transactions"),
+];
 
 /// All of them.
 pub(super) fn all(
@@ -40,7 +49,7 @@ pub(super) fn all(
     of_databases(&hosts, settings, &mut past.flapping, now, &mut readings);
     registry.outages().into_iter().for_each(|seen| of_unwatched(seen, &mut readings));
     pools.iter().for_each(|pool| of_pool(pool, &mut readings));
-    of_waits(registry, &mut past.waits, now, &mut readings);
+    of_spans(registry, &mut past.spans, now, &mut readings);
     for (pool, hold) in longest_holds(registry) {
         readings.push(of_holder(&pool, hold));
     }
@@ -48,7 +57,9 @@ pub(super) fn all(
     let clients = registry.client_count();
     let share = share(clients, max);
     readings.push(reading(&CLIENT_LIMIT, "", share, format!("{clients} of {max} clients")));
-    readings.push(of_errors(registry, &mut past.errors, now));
+    of_pauses(registry, &mut readings);
+    readings.extend(of_failures(registry, &mut past.failures, now));
+    of_process(settings, &mut readings);
     for (certificate, expires) in registry.certificates() {
         readings.push(of_certificate(&certificate, expires, now.time));
     }
@@ -169,22 +180,49 @@ fn of_pool(pool: &PoolFigures, readings: &mut Vec<Reading>) {
     readings.push(reading(&POOL_SATURATED, about, used, format!("{waiting} clients wait")));
 }
 
-/// Of all databases but the console.
-fn of_errors(registry: &dyn Registry, past: &mut Window<[u64; 2]>, now: Moment) -> Reading {
+/// Of databases that there are or were asked for.
+fn of_pauses(registry: &dyn Registry, readings: &mut Vec<Reading>) {
+    let config = registry.config();
+    for database in config.databases.keys() {
+        let is_paused = registry.is_paused(Some(database));
+        readings.push(reading(&PAUSED, database, flag(is_paused), ""));
+    }
+}
+
+/// What the process uses up.
+fn of_process(settings: &Alerts, readings: &mut Vec<Reading>) {
+    if let Some((open, most)) = open_files() {
+        let detail = format!("{open} of {most}");
+        readings.push(reading(&OPEN_FILES, "", part(open, most), detail));
+    }
+    if let (Some(resident), Some(limit)) = (resident(), memory_limit(settings)) {
+        let detail = format!("{} of {} MiB", resident >> 20, limit >> 20);
+        readings.push(reading(&MEMORY, "", part(resident, limit), detail));
+    }
+}
+
+/// In a hundred.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52, or it does not matter")]
+fn part(of: u64, whole: u64) -> f64 {
+    100.0 * of as f64 / whole.max(1) as f64
+}
+
+/// Of all databases but the console: errors, and cancels.
+fn of_failures(registry: &dyn Registry, past: &mut Window<[u64; 3]>, now: Moment) -> [Reading; 2] {
     let errors = registry.errors().into_iter();
     let errors = errors.filter(|(side, state, _)| is_failure(*side, state));
     let errors = errors.map(|(.., errors)| errors.count).sum();
     let databases = registry.traffic().into_iter().filter(|(database, _)| database != CONSOLE);
     let requests = databases.map(|(_, traffic)| traffic.totals().get(Figure::Queries)).sum();
-    let before = past.look(now.at, [errors, requests]).copied().unwrap_or_default();
-    let [errors, requests] = [errors.saturating_sub(before[0]), requests.saturating_sub(before[1])];
+    let all = [errors, registry.cancel_count(), requests];
+    let before = past.look(now.at, all).copied().unwrap_or_default();
+    let mut grown = all.into_iter().zip(before).map(|(all, before)| all.saturating_sub(before));
+    let [errors, cancels, requests] = std::array::from_fn(|_| grown.next().unwrap_or_default());
     let rate = rate_of(errors, requests);
-    reading(
-        &ERROR_RATE,
-        "",
-        rate,
-        format!("{errors} errors, {requests} requests; SHOW ERRORS has them"),
-    )
+    let detail = format!("{errors} errors, {requests} requests; SHOW ERRORS has them");
+    let error_rate = reading(&ERROR_RATE, "", rate, detail);
+    let rate = if requests >= REQUESTS_MIN { part(cancels, requests) } else { 0.0 };
+    [error_rate, reading(&CANCELS, "", rate, format!("{cancels} cancels, {requests} requests"))]
 }
 
 /// Errors in a hundred requests. What is refused is not among the requests, which were answered.
@@ -197,35 +235,42 @@ fn rate_of(errors: u64, requests: u64) -> f64 {
 }
 
 /// Of users on databases, as the histograms tell them apart.
-fn of_waits(
+fn of_spans(
     registry: &dyn Registry,
-    past: &mut Window<BTreeMap<Pair, Waits>>,
+    past: &mut Window<BTreeMap<Pair, [Lengths; 3]>>,
     now: Moment,
     readings: &mut Vec<Reading>,
 ) {
-    let waits: BTreeMap<Pair, Waits> =
-        registry.times().into_iter().map(|(pair, times)| (pair, waits_of(&times))).collect();
-    let before = past.look(now.at, waits.clone());
-    for (pair, (bounds, all)) in waits {
+    let times = registry.times().into_iter();
+    let spans: BTreeMap<Pair, _> = times
+        .map(|(pair, times)| (pair, SPANS.map(|(span, ..)| lengths_of(&times, span))))
+        .collect();
+    let before = past.look(now.at, spans.clone());
+    for (pair, spans) in spans {
         let before = before.and_then(|before| before.get(&pair));
-        let since = |place: usize| before.and_then(|(bounds, _)| Some(bounds.get(place)?.1));
-        let grown = bounds.iter().enumerate().map(|(place, (bound, count))| {
-            (*bound, count.saturating_sub(since(place).unwrap_or(0)))
-        });
-        let grown: Vec<_> = grown.collect();
-        let all = all.saturating_sub(before.map_or(0, |(_, all)| *all));
-        let waited = quantile(0.95, &grown, all).unwrap_or(0.0);
         let about = format!("{}/{}", pair.database, pair.user);
-        readings.push(reading(&WAIT_P95, about, waited, format!("of {all} requests")));
+        for (place, ((bounds, all), (_, condition, share, what))) in
+            spans.iter().zip(&SPANS).enumerate()
+        {
+            let before = before.and_then(|before| before.get(place));
+            let since = |place: usize| before.and_then(|(bounds, _)| Some(bounds.get(place)?.1));
+            let grown = bounds.iter().enumerate().map(|(place, (bound, count))| {
+                (*bound, count.saturating_sub(since(place).unwrap_or(0)))
+            });
+            let grown: Vec<_> = grown.collect();
+            let all = all.saturating_sub(before.map_or(0, |(_, all)| *all));
+            let took = quantile(*share, &grown, all).unwrap_or(0.0);
+            readings.push(reading(condition, &about, took, format!("of {all} {what}")));
+        }
     }
 }
 
-fn waits_of(times: &Times) -> Waits {
+fn lengths_of(times: &Times, span: Span) -> Lengths {
     let mut bounds: Vec<(f64, u64)> = Vec::new();
     let mut all = 0;
-    for waits in Role::ALL.iter().filter_map(|role| times.of(*role, Span::Wait)) {
-        all += waits.count();
-        for (place, (bound, count)) in waits.cumulative().enumerate() {
+    for lengths in Role::ALL.iter().filter_map(|role| times.of(*role, span)) {
+        all += lengths.count();
+        for (place, (bound, count)) in lengths.cumulative().enumerate() {
             match bounds.get_mut(place) {
                 Some((_, sum)) => *sum += count,
                 None => bounds.push((Duration::from_micros(bound).as_secs_f64(), count)),

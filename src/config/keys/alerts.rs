@@ -104,6 +104,22 @@ pub(crate) static ALERTS: &[Key<Alerts>] = &[
     key!(wait_p95_critical, off(DAY), "The same: critical."),
     key!(wait_p95_for, lasts(), "For how long that is so, before the alert is raised."),
     key!(
+        query_p99_warning,
+        off(DAY),
+        "How long 99 of 100 requests of a user on a database have kept a server at work at most, in the \
+         last minute: a warning."
+    ),
+    key!(query_p99_critical, off(DAY), "The same: critical."),
+    key!(query_p99_for, lasts(), "For how long that is so, before the alert is raised."),
+    key!(
+        transaction_p99_warning,
+        off(DAY),
+        "How long 99 of 100 transactions of a user on a database have taken at most, in the last minute: \
+         a warning."
+    ),
+    key!(transaction_p99_critical, off(DAY), "The same: critical."),
+    key!(transaction_p99_for, lasts(), "For how long that is so, before the alert is raised."),
+    key!(
         pool_saturated_warning,
         share(),
         "Servers of a pool that are in use, in a hundred of those that there may be, while clients \
@@ -125,6 +141,7 @@ pub(crate) static ALERTS: &[Key<Alerts>] = &[
          warning. Of those who keep theirs between transactions, the one under way counts."
     ),
     key!(holder_critical, off(YEAR), "The same: critical."),
+    key!(paused_for, off(DAY), "For how long a database is paused: a warning."),
     key!(
         error_rate_warning,
         share(),
@@ -134,6 +151,34 @@ pub(crate) static ALERTS: &[Key<Alerts>] = &[
     ),
     key!(error_rate_critical, share(), "The same: critical."),
     key!(error_rate_for, lasts(), "For how long, before the alert is raised."),
+    key!(
+        cancels_warning,
+        share(),
+        "Cancels of the last minute, in a hundred requests: a warning. Below 100 requests nothing counts."
+    ),
+    key!(cancels_critical, share(), "The same: critical."),
+    key!(cancels_for, lasts(), "For how long, before the alert is raised."),
+    key!(
+        open_files_warning,
+        share(),
+        "Files and connections that the process has open, in a hundred of those that the system lets it \
+         have: a warning."
+    ),
+    key!(open_files_critical, share(), "The same: critical."),
+    key!(open_files_for, lasts(), "For how long, before the alert is raised."),
+    key!(
+        memory_warning,
+        share(),
+        "What the process has in memory, in a hundred of memory_limit: a warning."
+    ),
+    key!(memory_critical, share(), "The same: critical."),
+    key!(memory_for, lasts(), "For how long, before the alert is raised."),
+    key!(
+        memory_limit,
+        size(),
+        "What the process may have in memory, for the alert alone. 0 is what its cgroup lets it have, or what \
+         the machine has."
+    ),
     key!(
         certificate_warning,
         off(10 * YEAR),
