@@ -125,7 +125,7 @@ const MICROSECOND: f64 = 1e-6;
 static COUNTERS: &[Counter] = &[
     ("server_assignments_total", "Servers given to clients.", Figure::Assignments, 1.0),
     ("sql_transactions_pooled_total", "Transactions that have ended.", Figure::Transactions, 1.0),
-    ("queries_pooled_total", "Requests that have been answered.", Figure::Queries, 1.0),
+    ("queries_pooled_total", "Requests that servers have answered.", Figure::Queries, 1.0),
     ("received_bytes_total", "Bytes from clients to servers.", Figure::Received, 1.0),
     ("sent_bytes_total", "Bytes from servers to clients.", Figure::Sent, 1.0),
     (

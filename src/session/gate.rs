@@ -51,9 +51,10 @@ impl Session {
             },
             None => return Ok(0),
         };
-        self.note_error(side, &report);
         let Self { client, names, .. } = self;
-        Ok(client.ignore.refuse(bytes, message_max, names, &report, out)?)
+        let used = client.ignore.refuse(bytes, message_max, names, &report, out);
+        self.note_refusals(side, &report);
+        Ok(used?)
     }
 }
 

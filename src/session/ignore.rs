@@ -17,11 +17,18 @@ pub(super) struct Ignore {
     rows: bool,
     /// The transaction under way, which has no server, has failed.
     pub(super) failed: bool,
+    /// Reports that clients were told and nobody has counted.
+    told: usize,
 }
 
 impl Ignore {
     pub(super) fn is_on(self) -> bool {
         self.bytes > 0 || self.to_sync || self.rows
+    }
+
+    /// How many reports the client has been told since this was asked last.
+    pub(super) fn take_told(&mut self) -> usize {
+        std::mem::take(&mut self.told)
     }
 
     /// What a ReadyForQuery says where no server has a transaction of it.
@@ -118,6 +125,7 @@ impl Ignore {
                         names.drop_unnamed();
                     }
                     report.write(out);
+                    self.told += 1;
                     out.extend_from_slice(&reply::ready(self.rest()));
                 }
                 b'P' | b'B' | b'D' | b'E' | b'C' => {
@@ -125,6 +133,7 @@ impl Ignore {
                         names.drop_unnamed();
                     }
                     report.write(out);
+                    self.told += 1;
                     self.to_sync = true;
                 }
                 _ => {}

@@ -254,7 +254,6 @@ impl Session {
 
     /// Tells the client that its requests are refused.
     async fn refuse(&mut self, side: Side, report: &Report) -> Result<(), End> {
-        self.note_error(side, report);
         let mut out = Vec::new();
         let mut inbox = std::mem::take(&mut self.client.inbox);
         let message_max = self.tenancy.terms.message_max;
@@ -264,6 +263,7 @@ impl Session {
             client.ignore.refuse(bytes, message_max, names, report, &mut out)
         })?;
         self.client.inbox = inbox;
+        self.note_refusals(side, report);
         poll_fn(|cx| Poll::Ready(self.client.send(cx, &out))).await
     }
 

@@ -15,11 +15,21 @@ use crate::wire::view;
 impl Session {
     /// The client is told of an error by us: it is counted, and the log says so if that is wanted.
     pub(super) fn note_error(&self, side: Side, report: &Report) {
-        if !self.seat.card().tells_errors() {
+        self.note_errors(side, report, 1);
+    }
+
+    /// The same, for each request that was refused with it.
+    pub(super) fn note_refusals(&mut self, side: Side, report: &Report) {
+        let times = self.client.ignore.take_told();
+        self.note_errors(side, report, times);
+    }
+
+    fn note_errors(&self, side: Side, report: &Report, times: usize) {
+        if times == 0 || !self.seat.card().tells_errors() {
             return;
         }
         let Tenancy { terms, house, login, .. } = &*self.tenancy;
-        count(&house.errors, side, report);
+        (0..times).for_each(|_| count(&house.errors, side, report));
         if terms.log_pooler_errors {
             let (user, database) = (shown(&login.user), shown(&login.database));
             let (message, from) = (&report.message, self.seat.card().peer.origin());

@@ -468,10 +468,11 @@ impl Session {
         report: &Report,
         out: &mut Vec<u8>,
     ) -> Result<usize, End> {
-        self.note_error(Side::Pooler, report);
         let message_max = self.tenancy.terms.message_max;
         let Self { client, names, .. } = self;
-        Ok(client.ignore.refuse(bytes, message_max, names, report, out)?)
+        let used = client.ignore.refuse(bytes, message_max, names, report, out);
+        self.note_refusals(Side::Pooler, report);
+        Ok(used?)
     }
 }
 

@@ -288,7 +288,11 @@ fn errors_are_counted_by_state_and_side_without_values() {
     let mut second = Client::login(pooler.port());
     second.talk("Q begin", "C[BEGIN] ZT");
     let mut third = Client::login(pooler.port());
-    third.talk("Q select 1", "E[53300] ZI");
+    // Each request of those that are refused in one go.
+    third.talk(
+        "Q select 1 / Q select 2 / P - select 3 / B - / E / S",
+        "E[53300] ZI E[53300] ZI E[53300] ZI",
+    );
     client.talk("Q rollback", "C[ROLLBACK] ZI");
     let refused = psql(&pooler.url("app", PASSWORD, "nowhere"), "select 1");
     assert!(refused.stderr.contains("no such database"), "{}", refused.stderr);
@@ -304,7 +308,7 @@ fn errors_are_counted_by_state_and_side_without_values() {
     let expected = [
         ["client", "08P01", "1", "invalid frontend message type 33"],
         ["client", "3D000", "1", "no such database: nowhere"],
-        ["pooler", "53300", "1", "query_wait_timeout: no server became free within 0.2 s"],
+        ["pooler", "53300", "3", "query_wait_timeout: no server became free within 0.2 s"],
         ["server", "22012", "100", "reported by int4div"],
         ["server", "22P02", "1", "reported by pg_strtoint32_safe"],
         ["server", "25P02", "1", "reported by exec_simple_query"],
