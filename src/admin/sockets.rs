@@ -182,11 +182,7 @@ impl Scene {
         let waited = seat.queued().map(|queued| queued.waited);
         Line {
             kind: "C",
-            replication: match card.replication {
-                None => "none",
-                Some(Replication::Physical) => "physical",
-                Some(Replication::Logical) => "logical",
-            },
+            replication: replication(card.replication),
             user: &card.login.user,
             database: &card.login.database,
             state: if waited.is_some() { State::Waiting } else { State::Active },
@@ -210,7 +206,7 @@ impl Scene {
         let application_name = client.and_then(|seat| seat.card().application_name.as_deref());
         Line {
             kind: "S",
-            replication: "none",
+            replication: replication(client.and_then(|seat| seat.card().replication)),
             user: &card.owner.user,
             database: &card.owner.database,
             state: match client {
@@ -250,6 +246,15 @@ impl Scene {
 
     fn before(&self, ago: Duration) -> SystemTime {
         self.now.checked_sub(ago).unwrap_or(UNIX_EPOCH)
+    }
+}
+
+/// What a client asks for instead of statements, if it does.
+fn replication(kind: Option<Replication>) -> &'static str {
+    match kind {
+        None => "none",
+        Some(Replication::Physical) => "physical",
+        Some(Replication::Logical) => "logical",
     }
 }
 

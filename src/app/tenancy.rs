@@ -8,7 +8,7 @@ mod shards;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -192,6 +192,11 @@ impl Tenancies {
     /// All of them, in no order.
     pub(crate) fn list(&self) -> Vec<Arc<Tenancy>> {
         self.book.lock().known.values().cloned().collect()
+    }
+
+    /// The number of a server that is opened outside of the pools.
+    pub(super) fn next_server(&self) -> u64 {
+        self.last_server.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Those of one database, or all.

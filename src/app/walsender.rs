@@ -8,11 +8,12 @@ use super::identify::Identified;
 use super::setup::Setup;
 use super::wishes::walsender_parameters;
 use crate::cancel::Secret;
-use crate::client::card::ClientCard;
+use crate::client::card::{ClientCard, Login};
 use crate::client::condition;
 use crate::client::login::Stranger;
+use crate::server::card::Owner;
 use crate::server::connect::Target;
-use crate::session::replication::replicate;
+use crate::session::replication::{Enrolment, replicate};
 use crate::session::report;
 use crate::traffic::Side;
 use crate::wire::reply::Severity;
@@ -43,7 +44,16 @@ impl App {
         drop(setup);
         let parameters = walsender_parameters(&startup, &database);
         let seat = self.house.cancels.seat(Secret::random(startup.minor), card);
-        let done = replicate(stranger.socket(), greeting, &target, &parameters, &seat).await;
+        let Login { database, user } = &*seat.card().login;
+        let owner = Owner { database: database.clone(), user: user.clone() };
+        let enrolment = Enrolment {
+            processes: Arc::clone(self.house.hub.processes()),
+            id: self.tenancies.next_server(),
+            owner: Arc::new(owner),
+            traffic: self.house.traffics.of(database),
+        };
+        let socket = stranger.socket();
+        let done = replicate(socket, greeting, &target, &parameters, &seat, enrolment).await;
         self.log_replication_end(seat.card(), &done);
         if let Err(error) = done {
             self.house.complaints.complain(&target.complaint(&error));

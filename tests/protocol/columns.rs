@@ -251,9 +251,10 @@ const TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "SHOW SERVERS",
-        "user database replication state ptr link remote_pid application_name prepared_statements",
+        "user database state ptr link remote_pid application_name prepared_statements",
         LINKS,
     ),
+    ("SHOW SERVERS", "replication", "tests/protocol/figures::clients_that_replicate_show_as_such"),
     ("SHOW SERVERS", "close_needed", CLOSES),
     ("SHOW SOCKETS", CONNECTION, ENDS),
     ("SHOW SOCKETS", "recv_pos pkt_pos pkt_remain send_pos send_remain pkt_avail send_avail", ENDS),

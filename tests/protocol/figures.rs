@@ -677,11 +677,25 @@ fn clients_that_replicate_show_as_such() {
         let parameters = [&as_superuser[..], &[("replication", kind)]].concat();
         Client::login_as(pooler.port(), &parameters)
     };
-    let _inside = [login("database"), login("true"), login("false")];
+    let inside = [login("database"), login("true"), login("false")];
     let clients = table(&pooler, "SHOW CLIENTS");
     let mut kinds: Vec<_> = clients.iter().map(|row| &*row["replication"]).collect();
     kinds.sort_unstable();
     assert_eq!(kinds, ["logical", "none", "physical"]);
+    // Each has a server of its own, beside those of the pools.
+    let servers = table(&pooler, "SHOW SERVERS");
+    for client in clients.iter().filter(|row| row["replication"] != "none") {
+        let server = line(&servers, "ptr", &client["link"]);
+        assert_eq!(server["replication"], client["replication"]);
+        assert_eq!((&server["link"], &*server["state"]), (&client["ptr"], "active"));
+        assert_eq!((&*server["user"], &*server["database"]), (SUPERUSER, APP_DATABASE));
+    }
+    let stats = table(&pooler, "SHOW STATS");
+    assert_eq!(line(&stats, "database", APP_DATABASE)["total_client_login_count"], "3");
+    drop(inside);
+    eventually("their servers go with them", LIMIT, || {
+        table(&pooler, "SHOW SERVERS").iter().all(|row| row["replication"] == "none")
+    });
 }
 
 /// The one command that an operator asks first, while a crowd waits: who does it, and with what.
