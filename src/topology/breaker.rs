@@ -83,6 +83,11 @@ impl Breaker {
         Self { limits, attempts: VecDeque::new(), opened: None, trial: None }
     }
 
+    /// One that knows what this one does, under other limits.
+    pub(super) fn under(&self, limits: Limits) -> Self {
+        Self { limits, ..self.clone() }
+    }
+
     /// What it says.
     pub fn circuit(&self, now: Instant) -> Circuit {
         match self.opened {

@@ -68,6 +68,21 @@ impl Gauge {
         })
     }
 
+    /// It takes the place of that one, which is of the same host: what an operator wants, and what has become
+    /// of attempts, outlives what is configured besides.
+    pub(super) fn succeed(&self, before: &Self, limits: Limits, now: Instant) {
+        self.ban(before.banned_until(now));
+        let breaker = before.breaker.lock().under(limits);
+        self.leave_out(&breaker);
+        *self.breaker.lock() = breaker;
+    }
+
+    /// Nobody goes there while its breaker is open.
+    fn leave_out(&self, breaker: &Breaker) {
+        let until = breaker.opens_again();
+        self.left_out.store(until.map_or(0, |until| self.mark(until)), Ordering::Relaxed);
+    }
+
     /// Where it listens.
     pub fn address(&self) -> &Address {
         &self.address
@@ -167,10 +182,38 @@ impl Hosts for Gauge {
             let mut breaker = self.breaker.lock();
             let before = breaker.circuit(now);
             breaker.tried(failure.is_some(), now);
-            let until = breaker.opens_again();
-            self.left_out.store(until.map_or(0, |until| self.mark(until)), Ordering::Relaxed);
+            self.leave_out(&breaker);
             (before, breaker.circuit(now))
         };
         breaker::tell(&self.log, &self.address, changed, &failure.unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn breaker_and_ban_outlive_other_settings() {
+        let limits = |errors, reset| Limits { errors, reset: Duration::from_secs(reset) };
+        let address = Address::Unix("/run/db".into());
+        let (log, epoch) = (Arc::new(Events::new(10)), Instant::now());
+        let gauge = |limits, epoch| Gauge::new(address.clone(), limits, epoch, Arc::clone(&log));
+        let before = gauge(limits(50, 30), epoch);
+        (0..3).for_each(|_| before.tried(&address, Some("gone".to_owned())));
+        before.ban(Some(epoch + Duration::from_secs(3600)));
+        let now = Instant::now();
+        assert_eq!((before.circuit(now), before.is_left_out(now)), (Circuit::Open, true));
+
+        let after = gauge(limits(60, 20), now);
+        after.succeed(&before, limits(60, 20), now);
+        assert_eq!((after.circuit(now), after.is_left_out(now)), (Circuit::Open, true));
+        let banned = after.banned_until(now).unwrap();
+        assert!(banned > epoch + Duration::from_secs(3599));
+        after.ban(None);
+        let later = Instant::now() + Duration::from_secs(20);
+        assert_eq!((after.circuit(later), after.is_left_out(later)), (Circuit::HalfOpen, false));
+        after.tried(&address, None);
+        assert_eq!(after.circuit(Instant::now()), Circuit::Closed);
     }
 }

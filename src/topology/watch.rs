@@ -99,9 +99,9 @@ impl Topology {
         let gauge = |(_, target): &(_, Target)| {
             let address = &target.address;
             let gauge = Gauge::new(address.clone(), pace.breaker, now, Arc::clone(&log));
-            // What an operator wants outlives what is configured besides.
-            let before = known.iter().find(|before| before.address() == address);
-            gauge.ban(before.and_then(|before| before.banned_until(now)));
+            if let Some(before) = known.iter().find(|before| before.address() == address) {
+                gauge.succeed(before, pace.breaker, now);
+            }
             gauge
         };
         let books = Arc::new(Books {
