@@ -361,7 +361,8 @@ fn errors_and_waits_of_the_last_minute_raise_their_alerts() {
     runtime.block_on(ask(full, 8));
     let raised = "error_rate||warning|raised".to_owned();
     eventually(&raised, LIMIT, || shown(&pooler, "error_rate") == [raised.clone()]);
-    // The first of them may have waited for a server to be opened.
+    // Some of them have waited: for a server to be opened, and for it to say what code it has.
+    runtime.block_on(ask("SELECT 1", 300));
     let waits = || shown(&pooler, "wait_p95").concat().contains("raised");
     eventually("hardly anybody waits", LIMIT, || !waits());
     // Two at once on one server: each waits for the other.
