@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::Role;
 use super::breaker::Circuit;
-use super::freshness::Moments;
+use super::freshness::{Moments, Position};
 use super::health::{Health, Sign, State};
 use super::lsn::Lsn;
 use super::probe::{Flushing, Miss, Sample};
@@ -48,9 +48,18 @@ struct Host {
     health: Health,
     looked_at: bool,
     sample: Option<Sample>,
-    /// When that was asked for.
+    /// When that was asked for, and when it was there.
     requested: Instant,
+    answered: Instant,
     error: Option<String>,
+}
+
+/// How far a replica is.
+#[derive(Clone, Copy, Debug)]
+struct Replayed {
+    lsn: Lsn,
+    /// All transactions before this one are over there.
+    xmin: Option<u64>,
 }
 
 /// What a host is to us.
@@ -138,6 +147,20 @@ impl HostFigures {
     }
 }
 
+impl Host {
+    /// Where it was, if it is a primary.
+    fn position(&self) -> Option<Position> {
+        let Sample { lsn, snapshot, flushing, .. } = self.sample.as_ref()?;
+        Some(Position {
+            requested: self.requested,
+            answered: self.answered,
+            lsn: (*lsn)?,
+            snapshot: snapshot.clone(),
+            flushed_within: flushing.within,
+        })
+    }
+}
+
 impl Cluster {
     /// Hosts that nobody has looked at, but for those that are in `before` as well.
     pub fn new(
@@ -148,7 +171,15 @@ impl Cluster {
         let known = |at: &HostPort| before?.hosts.iter().find(|host| host.at == *at).cloned();
         let new = |at| {
             let health = Health::new(now);
-            Host { at, health, looked_at: false, sample: None, requested: now, error: None }
+            Host {
+                at,
+                health,
+                looked_at: false,
+                sample: None,
+                requested: now,
+                answered: now,
+                error: None,
+            }
         };
         let hosts: Vec<Host> =
             hosts.into_iter().map(|at| known(&at).unwrap_or_else(|| new(at))).collect();
@@ -184,7 +215,8 @@ impl Cluster {
         let changed = seen.health.saw(sign, now);
         match look {
             Ok(sample) => {
-                (seen.sample, seen.requested, seen.error) = (Some(sample), requested, None);
+                (seen.sample, seen.error) = (Some(sample), None);
+                (seen.requested, seen.answered) = (requested, now);
             }
             Err(miss) => {
                 if sign == Sign::Refusal && seen.error.as_ref() != Some(&miss.cause) {
@@ -203,21 +235,20 @@ impl Cluster {
         self.elect(&mut events);
         // Once more does no harm, and the one that was chosen now has been asked before.
         let primary = self.primary.and_then(|primary| self.hosts.get(primary));
-        if let Some((requested, lsn)) = primary.and_then(|it| Some((it.requested, it.sample?.lsn?)))
-        {
-            self.moments.sampled(requested, lsn);
+        if let Some(position) = primary.and_then(Host::position) {
+            self.moments.sampled(position);
         }
         events
     }
 
     fn elect(&mut self, events: &mut Vec<Event>) {
         let line = self.line_of_now();
-        let primaries: Vec<(usize, Sample)> =
-            self.up().filter(|(_, sample)| sample.role == Role::Primary).collect();
+        let of = |sample: &Sample| Line { system: sample.system, timeline: sample.timeline };
+        let primaries = self.up().filter(|(_, sample)| sample.role == Role::Primary);
+        let primaries: Vec<(usize, Line)> =
+            primaries.map(|(index, sample)| (index, of(sample))).collect();
         let ready = self.line.is_some() || self.hosts.iter().all(|host| host.looked_at);
-        let fits = |(_, sample): &&(usize, Sample)| {
-            ready && line == Some(Line { system: sample.system, timeline: sample.timeline })
-        };
+        let fits = |(_, own): &&(usize, Line)| ready && line == Some(*own);
         let best: Vec<usize> = primaries.iter().filter(fits).map(|(index, _)| *index).collect();
         let chosen = match *best {
             [only] => Some(only),
@@ -255,42 +286,47 @@ impl Cluster {
         Some(Line { system, timeline })
     }
 
-    fn up(&self) -> impl Iterator<Item = (usize, Sample)> {
-        let up = |(index, host): (usize, &Host)| match host.health.state() {
-            State::Up => Some((index, host.sample?)),
-            State::Unknown | State::Down => None,
-        };
-        self.hosts.iter().enumerate().filter_map(up)
+    fn up(&self) -> impl Iterator<Item = (usize, &Sample)> {
+        let up = self.hosts.iter().enumerate();
+        let up = up.filter(|(_, host)| host.health.state() == State::Up);
+        up.filter_map(|(index, host)| Some((index, host.sample.as_ref()?)))
     }
 
     /// How far a replica is in the history of the primary. What one of another history says, or
     /// one that was silent when it was asked last, says nothing.
-    fn replayed(&self, host: &Host) -> Option<Lsn> {
+    fn replayed(&self, host: &Host) -> Option<Replayed> {
         let answers = host.health.state() == State::Up && host.error.is_none();
-        let sample = host.sample.filter(|sample| {
+        let sample = host.sample.as_ref().filter(|sample| {
             let line = Line { system: sample.system, timeline: sample.timeline };
             sample.role == Role::Replica && answers && self.line == Some(line)
-        });
-        sample?.lsn
+        })?;
+        Some(Replayed {
+            lsn: sample.lsn?,
+            xmin: sample.snapshot.as_ref().map(|snapshot| snapshot.xmin),
+        })
     }
 
     /// When the primary flushes what is committed.
     pub fn flushing(&self) -> Flushing {
-        let primary = self.primary.and_then(|primary| self.hosts.get(primary)?.sample);
+        let primary = self.primary.and_then(|primary| self.hosts.get(primary)?.sample.as_ref());
         primary.map_or_else(Flushing::default, |sample| sample.flushing)
     }
 
     /// The moment up to which each of the hosts has everything, where it is a replica of which that
     /// is known.
     pub fn freshness(&self) -> impl Iterator<Item = Option<Instant>> {
-        self.hosts.iter().map(|host| self.moments.fresh_as_of(self.replayed(host)?))
+        self.hosts.iter().map(|host| self.fresh_as_of(self.replayed(host)?))
+    }
+
+    fn fresh_as_of(&self, replayed: Replayed) -> Option<Instant> {
+        self.moments.fresh_as_of(replayed.lsn, replayed.xmin)
     }
 
     /// What there is to tell, in the order of the hosts.
     pub fn figures(&self) -> Vec<HostFigures> {
         let figures = |(index, host): (usize, &Host)| {
             let state = host.health.state();
-            let standing = match host.sample.map(|sample| sample.role) {
+            let standing = match host.sample.as_ref().map(|sample| sample.role) {
                 None => Standing::Unknown,
                 Some(Role::Replica) => Standing::Replica,
                 Some(Role::Primary) if self.primary == Some(index) => Standing::Primary,
@@ -303,10 +339,11 @@ impl Cluster {
                 standing,
                 state,
                 since: host.health.since(),
-                timeline: host.sample.map(|sample| sample.timeline),
-                lsn: host.sample.and_then(|sample| sample.lsn),
-                fresh_as_of: replayed.and_then(|lsn| self.moments.fresh_as_of(lsn)),
-                lag_bytes: replayed.and_then(|lsn| Some(lsn.bytes_behind(self.moments.latest()?))),
+                timeline: host.sample.as_ref().map(|sample| sample.timeline),
+                lsn: host.sample.as_ref().and_then(|sample| sample.lsn),
+                fresh_as_of: replayed.and_then(|replayed| self.fresh_as_of(replayed)),
+                lag_bytes: replayed
+                    .and_then(|replayed| Some(replayed.lsn.bytes_behind(self.moments.latest()?))),
                 circuit: None,
                 used: 0,
                 banned_until: None,

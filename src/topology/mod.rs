@@ -14,6 +14,7 @@ mod gauge;
 mod health;
 mod lsn;
 mod probe;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -22,11 +23,12 @@ use std::fmt;
 
 pub use breaker::{Breaker, Circuit, Limits};
 pub use cluster::{Cluster, Event, HostFigures, Standing};
-pub use freshness::Moments;
+pub use freshness::{Moments, Position};
 pub use gauge::{Gauge, Using};
 pub use health::{Health, Sign, State};
 pub use lsn::Lsn;
 pub use probe::{Flushing, Miss, Sample};
+pub use snapshot::Snapshot;
 pub use watch::{Pace, Primary, Topology};
 
 /// What a server is.

@@ -8,12 +8,13 @@ use tokio::time::timeout;
 use super::Role;
 use super::health::Sign;
 use super::lsn::Lsn;
+use super::snapshot::Snapshot;
 use crate::config::read_duration;
 use crate::server::ask::{AskError, Asker, Row};
 use crate::server::connect::{ConnectError, Target};
 
 /// What a host says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// What it is.
     pub role: Role,
@@ -23,6 +24,8 @@ pub struct Sample {
     pub timeline: u32,
     /// What a primary has flushed, and a replica replayed; `None` when it has replayed nothing.
     pub lsn: Option<Lsn>,
+    /// Which transactions were over before that was read.
+    pub snapshot: Option<Snapshot>,
     /// When commits are flushed.
     pub flushing: Flushing,
 }
@@ -55,14 +58,16 @@ pub struct Miss {
 
 /// The role is asked once: a server that is promoted meanwhile refuses one of the other functions,
 /// and is asked again. A replica's control file may be some minutes behind as to the timeline; what
-/// it receives is told to members of pg_monitor.
+/// it receives is told to members of pg_monitor. The snapshot is the statement's own, and older than the
+/// position.
 const QUESTION: &str = "SELECT r, \
      CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END, \
      CASE WHEN r THEN greatest(c.timeline_id, m.min_recovery_end_timeline, \
      (SELECT received_tli FROM pg_stat_wal_receiver)) \
      ELSE ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int END, \
      s.system_identifier, \
-     current_setting('synchronous_commit'), current_setting('wal_writer_delay') \
+     current_setting('synchronous_commit'), current_setting('wal_writer_delay'), \
+     txid_current_snapshot()::text \
      FROM pg_is_in_recovery() r, pg_control_checkpoint() c, pg_control_recovery() m, \
      pg_control_system() s";
 
@@ -131,6 +136,7 @@ fn read(rows: Vec<Row>) -> Result<Sample, AskError> {
         Some(Sample {
             role: if value(0)? == "t" { Role::Replica } else { Role::Primary },
             lsn: value(1).and_then(Lsn::parse),
+            snapshot: value(6).and_then(Snapshot::parse),
             timeline: value(2)?.parse().ok()?,
             system: value(3)?.parse().ok()?,
             flushing: Flushing {

@@ -39,7 +39,7 @@ impl Scene {
     }
 
     /// A look at each host in words: `primary 1 0/10`, `replica 1 0/10`, `gone`, `silent`,
-    /// `refused`, or `-` for none.
+    /// `refused`, or `-` for none. With a system and a snapshot: `primary 1 0/10 7 5:6:5`.
     fn looks(&mut self, looks: &[&str]) {
         for (host, look) in looks.iter().enumerate() {
             let words: Vec<&str> = look.split(' ').collect();
@@ -56,6 +56,7 @@ impl Scene {
                         system: system.first().map_or(7, |system| system.parse().unwrap()),
                         timeline: timeline.parse().unwrap(),
                         lsn: Lsn::parse(lsn),
+                        snapshot: system.get(1).and_then(|text| Snapshot::parse(text)),
                         flushing: Flushing::default(),
                     }),
                     _ => panic!("{look}"),
@@ -267,6 +268,76 @@ fn lag_is_the_age_of_what_the_replica_has() {
     assert_eq!(scene.lag(1), Some(5));
 }
 
+/// It has written more of a transaction than can be replayed, which nobody has committed.
+#[test]
+fn replica_lacks_nothing_while_nothing_is_over_that_is_not_over_there() {
+    let mut scene = Scene::new(&["p", "r"]);
+    for _ in 0..9 {
+        scene.looks(&["primary 1 0/2000 7 8:8:", "replica 1 0/1F00 7 8:8:"]);
+        assert_eq!((scene.lag(1), scene.cluster.figures()[1].lag_bytes), (Some(0), Some(256)));
+        scene.pass(1);
+    }
+    // One is over at the primary, and not at the replica.
+    for second in 0..9 {
+        scene.looks(&["primary 1 0/2100 7 9:9:", "replica 1 0/1F00 7 8:8:"]);
+        assert_eq!(scene.lag(1), Some(second + 1));
+        scene.pass(1);
+    }
+    // More is over there than the primary had said.
+    scene.looks(&["-", "replica 1 0/2100 7 10:12:10"]);
+    assert_eq!(scene.lag(1), Some(1));
+}
+
+#[test]
+fn replica_lacks_nothing_while_nothing_has_ended_since_it_had_everything() {
+    let mut scene = Scene::new(&["p", "r"]);
+    // An old transaction is under way, and one behind it is over.
+    for _ in 0..3 {
+        scene.looks(&["primary 1 0/100 7 8:10:8", "replica 1 0/100 7 8:10:"]);
+        scene.pass(1);
+    }
+    for _ in 0..9 {
+        scene.looks(&["primary 1 0/2000 7 8:10:8", "replica 1 0/1F00 7 8:10:"]);
+        assert_eq!(scene.lag(1), Some(0));
+        scene.pass(1);
+    }
+    // Another that has not got as far lacks what is over.
+    scene.looks(&["primary 1 0/2000 7 8:10:8", "replica 1 0/90 7 8:10:"]);
+    assert_eq!(scene.lag(1), None);
+    scene.pass(1);
+    // The old one ends, and again nothing else does: the replica has not got so far.
+    for second in 0..9 {
+        scene.looks(&["primary 1 0/2100 7 10:10:", "replica 1 0/1F00 7 8:10:"]);
+        assert_eq!(scene.lag(1), Some(second + 1));
+        scene.pass(1);
+    }
+}
+
+#[test]
+fn what_is_flushed_late_is_not_taken_for_something_that_nobody_has_committed() {
+    let start = Instant::now();
+    let at = |millis| start + Duration::from_millis(millis);
+    let lsn = |lsn: &str| Lsn::parse(lsn).unwrap();
+    let mut moments = Moments::default();
+    // Committed before the first look, it may be flushed up to 600 ms later.
+    for (millis, written) in
+        [(0, "0/10"), (100, "0/10"), (500, "0/20"), (900, "0/30"), (1000, "0/40")]
+    {
+        moments.sampled(Position {
+            requested: at(millis),
+            answered: at(millis + 10),
+            lsn: lsn(written),
+            snapshot: Snapshot::parse("5:5:"),
+            flushed_within: Duration::from_millis(600),
+        });
+    }
+    let fresh = |replayed| moments.fresh_as_of(lsn(replayed), None);
+    assert_eq!(fresh("0/10"), Some(at(100)));
+    assert_eq!(fresh("0/20"), Some(at(500)));
+    assert_eq!(fresh("0/30"), Some(at(1000)), "flushed by then");
+    assert_eq!(moments.latest(), Some(lsn("0/40")));
+}
+
 #[test]
 fn lag_of_a_replica_that_does_not_answer_is_unknown() {
     let mut scene = Scene::new(&["p", "r"]);
@@ -299,18 +370,25 @@ fn moments_are_bounded_and_the_oldest_stays() {
     let (start, mut moments) = (Instant::now(), Moments::default());
     let lsn = |number: u64| Lsn::parse(&format!("0/{number:X}")).unwrap();
     let second = |number| start + Duration::from_secs(number);
+    let position = |requested: Instant, lsn: Lsn| Position {
+        requested,
+        answered: requested,
+        lsn,
+        snapshot: None,
+        flushed_within: Duration::from_millis(600),
+    };
     for number in 0..100_000 {
-        moments.sampled(second(number), lsn(number));
+        moments.sampled(position(second(number), lsn(number)));
     }
-    assert_eq!(moments.fresh_as_of(lsn(0)), Some(second(0)));
-    assert_eq!(moments.fresh_as_of(lsn(99_990)), Some(second(99_990)));
+    assert_eq!(moments.fresh_as_of(lsn(0), None), Some(second(0)));
+    assert_eq!(moments.fresh_as_of(lsn(99_990), None), Some(second(99_990)));
     for number in [10, 1000, 50_000] {
-        let fresh = moments.fresh_as_of(lsn(number)).unwrap();
+        let fresh = moments.fresh_as_of(lsn(number), None).unwrap();
         assert!(fresh <= second(number), "never fresher than it is");
     }
-    moments.sampled(second(100_001), lsn(500));
+    moments.sampled(position(second(100_001), lsn(500)));
     assert_eq!(moments.latest(), Some(lsn(500)));
-    assert_eq!(moments.fresh_as_of(lsn(99_990)), Some(second(100_001)));
+    assert_eq!(moments.fresh_as_of(lsn(99_990), None), Some(second(100_001)));
 }
 
 #[test]
@@ -323,8 +401,9 @@ fn hosts_that_stay_are_known_after_a_change_of_the_list() {
     assert_eq!(next.figures()[1].fresh_as_of, Some(scene.now));
     let flushing = Flushing::default();
     let lsn = Lsn::parse("0/99");
-    let primary = Sample { role: Role::Primary, system: 7, timeline: 2, lsn, flushing };
-    next.observe(0, scene.now, scene.now, Ok(primary));
+    let primary =
+        Sample { role: Role::Primary, system: 7, timeline: 2, lsn, snapshot: None, flushing };
+    next.observe(0, scene.now, scene.now, Ok(primary.clone()));
     assert_eq!(next.primary(), Some(&at("a")));
     // Without the primary of before, one of the past is none either.
     let mut next = Cluster::new(["c"].map(at), Some(&scene.cluster), scene.now);

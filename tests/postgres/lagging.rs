@@ -201,3 +201,72 @@ fn read_behind_a_write_waits_for_a_replica_where_that_is_wanted() {
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     replica.sql("postgres", "SELECT pg_wal_replay_resume()").unwrap();
 }
+
+/// Whether the replica has got all that the primary has flushed, and can't replay it: it ends in the midst
+/// of a record.
+fn is_cut(scene: &Scene, replica: &PostgresServer) -> bool {
+    let primary = scene.cluster.primary();
+    let flushed = || primary.sql("postgres", "SELECT pg_current_wal_flush_lsn()").unwrap();
+    let before = flushed();
+    let standing = "SELECT pg_last_wal_receive_lsn() || ' ' || pg_last_wal_replay_lsn()";
+    let standing = replica.sql("postgres", standing).unwrap();
+    let (received, replayed) = standing.split_once(' ').unwrap();
+    received == before && replayed != before && flushed() == before
+}
+
+/// The moment up to which the replica is said to have everything.
+fn fresh_as_of(scene: &Scene, replica: &PostgresServer) -> Option<Instant> {
+    let before = Instant::now();
+    before.checked_sub(Duration::from_secs_f64(lag(scene, replica)?))
+}
+
+#[test]
+fn transaction_that_is_open_makes_nobody_lag() {
+    let receiver = Receiver::refusing();
+    let scene = scene(&receiver, 25);
+    let replica = &scene.cluster.replicas()[0];
+    let primary = scene.cluster.primary();
+    let writer = scene.runtime.block_on(async {
+        let url = primary.url(crate::support::APP_USER, PASSWORD, APP_DATABASE);
+        let (client, connection) =
+            tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    });
+    let writes = "SELECT pg_logical_emit_message(true, 'test', repeat('x', 20000))";
+    let run = |sql: &str| scene.runtime.block_on(writer.batch_execute(sql)).unwrap();
+    for beside in [false, true] {
+        run("BEGIN");
+        run(writes);
+        if beside {
+            // One that has come later is over before it.
+            primary.sql(APP_DATABASE, "INSERT INTO t VALUES (1, 1)").unwrap();
+            let over = Instant::now() + Duration::from_secs(2);
+            let is_known = || fresh_as_of(&scene, replica).is_some_and(|moment| moment > over);
+            eventually("it has been so for a while", LIMIT, is_known);
+            run(writes);
+        }
+        let mut since = None;
+        eventually("it is fresh while it can't replay all that it has", LIMIT * 3, || {
+            if !is_cut(&scene, replica) {
+                if since.take().is_some() {
+                    // Somebody has flushed the rest.
+                    run(writes);
+                }
+                return false;
+            }
+            let since = *since.get_or_insert_with(Instant::now);
+            fresh_as_of(&scene, replica).is_some_and(|moment| moment > since)
+                && is_cut(&scene, replica)
+        });
+        // What is committed then is lacking while it is not replayed.
+        replica.sql("postgres", "SELECT pg_wal_replay_pause()").unwrap();
+        run("COMMIT");
+        let after = Instant::now();
+        let looked = || lag(&scene, replica).is_some_and(|lag| lag > 3.0);
+        eventually("it lags", LIMIT, looked);
+        catches_up(replica);
+        let has_it = || fresh_as_of(&scene, replica).is_some_and(|moment| moment > after);
+        eventually("it has caught up", LIMIT, has_it);
+    }
+}
