@@ -8,7 +8,7 @@ use super::written::{seconds, whole};
 
 /// What there is instead of `log_stats`.
 pub(super) const NO_FIGURES: &str =
-    "not supported: figures are in SHOW STATS and /metrics, not in the log";
+    "not supported: figures are in SHOW STATS and /metrics, and no lines with them are in the log";
 /// What there is instead of `conffile`.
 pub(super) const ONE_FILE: &str =
     "not supported: RELOAD reads the file again that pgweir was started with";
@@ -92,8 +92,8 @@ pub(super) fn server_check_query(_: &View<'_>, name: &'static str, value: &str) 
 
 pub(super) fn server_lifetime(_: &View<'_>, name: &'static str, value: &str) -> Outcome {
     if seconds(value) == Some(0.0) {
-        let why = "0 is for one use in PgBouncer, and no limit here".to_owned();
-        return Outcome::adapted(name, "0.001".to_owned(), why);
+        let why = "1 ms, which is over after one use, as 0 means in PgBouncer (0 is no limit here)";
+        return Outcome::adapted(name, "0.001".to_owned(), why.to_owned());
     }
     Outcome::ours(name, value)
 }

@@ -240,7 +240,11 @@ fn what_differs_is_remarked_once_with_its_effect() {
             Weight::Warning,
             "3: scram_iterations: not supported: plain passwords are proven with 4096 iterations",
         ),
-        (Weight::Warning, "6: server_lifetime: 0 is for one use in PgBouncer, and no limit here"),
+        (
+            Weight::Warning,
+            "6: server_lifetime: 1 ms, which is over after one use, as 0 means in PgBouncer (0 is \
+             no limit here)",
+        ),
         (
             Weight::Warning,
             "7: min_pool_size: lowered to the pool's size, 20, which PgBouncer does not exceed \
@@ -267,6 +271,14 @@ fn what_differs_is_remarked_once_with_its_effect() {
     assert_eq!(config.general.min_pool_size, 20);
     assert_eq!(config.general.client_tls_protocols.name(), "tlsv1.2");
     assert_eq!(config.general.server_lifetime.map(|time| time.as_millis()), Some(1));
+}
+
+#[test]
+fn default_of_pgbouncer_that_means_something_else_is_remarked() {
+    let text = "[pgbouncer]\nlog_stats = 1\nstats_period = 60\n[databases]\na = host=x\n";
+    let told = "pgbouncer.ini:2: log_stats: not supported: figures are in SHOW STATS and /metrics, and no \
+                lines with them are in the log";
+    assert_eq!(remarks(text), [(Weight::Warning, told.to_owned())]);
 }
 
 #[test]

@@ -180,11 +180,16 @@ impl<'a> Translator<'a> {
             return self.problems.push(place.problem(name, "unknown key", hint));
         };
         let Outcome { sets, mut fate } = outcome(&self.view, key, value);
-        let kept = fate == Fate::Converted || matches!(fate, Fate::NotSupported(_));
-        if kept
-            && (sets.is_empty() && is_same(value, key.default)
-                || !sets.is_empty() && are_defaults(&sets))
-        {
+        let is_default = match &fate {
+            Fate::Converted if sets.is_empty() => is_same(value, key.default),
+            Fate::Converted => are_defaults(&sets),
+            // What its default stands for there is what is here, unless it has been looked at.
+            Fate::NotSupported(_) => {
+                !matches!(key.way, Way::Special(_)) && is_same(value, key.default)
+            }
+            _ => false,
+        };
+        if is_default {
             fate = Fate::Default;
         }
         let (key, said) = (name.clone(), said(name, value));
