@@ -123,16 +123,18 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "SHOW WAITING",
         help: "Clients that wait for a server, and since when; the pool that they wait at, be it of a \
-               replica or of a shard, who has had one of its servers for longest, what that does, and \
-               the form of its last statement.",
+               replica or of a shard, what there would have to be more of (waits_for: pool_size, the \
+               key of a limit over several pools, max_connections of the server, paused, ...), who has \
+               had a server of that for longest, in whichever pool, what that does, and the form of its \
+               last statement.",
         role: Role::Stats,
         answer: Answer::Table(waiting::WAITING, waiting::waiting),
     },
     Command {
         name: "SHOW HOLDERS",
         help: "Clients that have a server, for how long, since when they have asked it nothing, why \
-               they keep it between transactions if they do, how many wait for one, what the server \
-               does for them, and the form of their last statement.",
+               they keep it between transactions if they do, how many wait for such a one or for the place that \
+               it takes, what the server does for them, and the form of their last statement.",
         role: Role::Stats,
         answer: Answer::Table(waiting::HOLDERS, waiting::holders),
     },

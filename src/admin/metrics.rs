@@ -248,6 +248,8 @@ mod tests {
             clients_pinned: 0,
             cancels: CancelFigures::default(),
             snapshot: Snapshot { idle, ..Snapshot::default() },
+            hindrance: None,
+            quotas: [None; 3],
         };
         for (count, left) in [(0, "abcd"), (1, "acd"), (9, "ac")] {
             let mut pools =

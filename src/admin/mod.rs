@@ -34,8 +34,8 @@ pub use self::hosts::{Eligible, LAGS, eligible};
 pub use self::inside::memory_limit;
 pub use self::order::{Haste, Order, Outcome, Override, SteerError, Steered};
 pub use self::registry::{
-    CancelFigures, Explaining, Explanation, HostCapacity, Marks, Measuring, PoolFigures, Reach,
-    Registry,
+    CancelFigures, Explaining, Explanation, HostCapacity, InTheWay, Marks, Measuring, PoolFigures,
+    Reach, Registry,
 };
 pub use self::waiting::{Hold, longest_holds};
 use crate::config::General;

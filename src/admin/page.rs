@@ -59,6 +59,7 @@ static SECTIONS: &[Section] = &[
             ("database", "database"),
             ("addr", "from"),
             ("wait", "waits, s"),
+            ("waits_for", "for"),
             ("holder_id", "held by"),
             ("holder_application_name", "its application"),
             ("held", "for, s"),
@@ -273,6 +274,12 @@ fn verdict(page: &mut String, registry: &dyn Registry) {
     if down > 0 {
         words += &format!(" {down} of {} hosts do not answer.", hosts.len());
         kind = if kind == "good" { "poor" } else { kind };
+    }
+    for name in registry.config().databases.keys() {
+        if name != "*" && registry.is_paused(Some(name)) && !registry.is_paused(None) {
+            words += &format!(" Database {name} is paused.");
+            kind = if kind == "good" { "poor" } else { kind };
+        }
     }
     for name in lacking {
         words += &format!(" Database {name} has no primary.");

@@ -17,7 +17,7 @@ use crate::config::{Config, HostPort, PoolMode};
 use crate::events::Event;
 use crate::net::socket::Address;
 use crate::notify;
-use crate::pool::{Holder, PoolName, Snapshot};
+use crate::pool::{Holder, Limit, PoolName, QuotaId, Snapshot};
 use crate::route::decisions::Decisions;
 use crate::server::card::ServerCard;
 use crate::server::held::Prepared;
@@ -203,6 +203,21 @@ pub struct PoolFigures {
     pub cancels: CancelFigures,
     /// Its servers, and those who wait for one.
     pub snapshot: Snapshot,
+    /// What those wait for.
+    pub hindrance: Option<InTheWay>,
+    /// The limits over several pools that it is under.
+    pub quotas: [Option<QuotaId>; 3],
+}
+
+/// What those who wait in a pool wait for, and because of whom.
+#[derive(Clone, Copy, Debug)]
+pub struct InTheWay {
+    /// What there would have to be more of.
+    pub limit: Limit,
+    /// Where that is a limit over several pools, which.
+    pub shared: Option<QuotaId>,
+    /// Who has held a server that it bounds for longest.
+    pub holder: Option<Holder>,
 }
 
 impl PoolFigures {

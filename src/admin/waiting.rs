@@ -13,7 +13,7 @@ use super::tables::{micros, number, seconds, text};
 use crate::cancel::{Queued, Seat};
 use crate::client::card::Login;
 use crate::config::PoolMode;
-use crate::pool::{Holder, PoolName};
+use crate::pool::{Holder, Limit, PoolName, QuotaId};
 use crate::server::card::ServerCard;
 use crate::sql::fingerprint;
 use crate::wire::reply::ColumnType::{Integer, Text};
@@ -31,7 +31,7 @@ pub(super) static WAITING: &[Column] = &[
     ("sv_active", Integer),
     ("sv_login", Integer),
     ("pool_size", Integer),
-    // Who has had one of them for longest.
+    // Who has had one of those that it waits for for longest.
     ("holder_id", Integer),
     ("holder_application_name", Text),
     ("held", Integer),
@@ -40,6 +40,8 @@ pub(super) static WAITING: &[Column] = &[
     ("holder_statement", Text),
     // Where the pool is: a replica, or a shard, if it is not the database's own.
     ("pool", Text),
+    // The limit that binds, or what else there is none for.
+    ("waits_for", Text),
 ];
 
 /// Those who have waited for longest come first.
@@ -61,7 +63,8 @@ pub(super) fn waiting(registry: &dyn Registry) -> Vec<Row> {
         row.push(count(snapshot.map(|snapshot| snapshot.active)));
         row.push(count(snapshot.map(|snapshot| snapshot.opening)));
         row.push(count(pool.map(|pool| pool.size)));
-        let longest = snapshot.and_then(|snapshot| snapshot.longest_holder);
+        let hindrance = pool.and_then(|pool| pool.hindrance);
+        let longest = hindrance.and_then(|hindrance| hindrance.holder);
         let holder = longest.and_then(|holder| seat_of(&seats, holder));
         row.push(holder.map_or(Value::Null, |seat| number(seat.pid() as usize)));
         row.push(holder.map_or(Value::Null, |seat| text(application_name(seat))));
@@ -69,6 +72,7 @@ pub(super) fn waiting(registry: &dyn Registry) -> Vec<Row> {
         row.push(holder.map_or(Value::Null, |seat| reason(seat)));
         row.extend(activity(holder.and_then(|seat| server_of(seat, &servers))));
         row.push(text(name.place()));
+        row.push(hindrance.map_or(Value::Null, |hindrance| text(hindrance.limit.as_str())));
         row
     };
     waits.into_iter().map(row).collect()
@@ -86,7 +90,7 @@ pub(super) static HOLDERS: &[Column] = &[
     ("asked", Integer),
     ("remote_pid", Integer),
     ("reason", Text),
-    // How many wait for a server of the same pool.
+    // How many wait for a server of the same pool, or for a place that this one takes.
     ("cl_waiting", Integer),
     // In the words of pg_stat_activity.
     ("state", Text),
@@ -96,8 +100,7 @@ pub(super) static HOLDERS: &[Column] = &[
 /// Those who have held a server for longest come first.
 pub(super) fn holders(registry: &dyn Registry) -> Vec<Row> {
     let (seats, servers) = (by_number(registry), by_process(registry));
-    let waiting: HashMap<PoolName, usize> =
-        registry.pools().into_iter().map(|pool| (pool.name, pool.snapshot.waiting)).collect();
+    let waiting = held_up(&registry.pools());
     let mut holders = registry.holders();
     holders.sort_by_key(|(_, holder)| (Reverse(holder.held), holder.id));
     let row = |(pool, holder): (PoolName, Holder)| {
@@ -112,6 +115,25 @@ pub(super) fn holders(registry: &dyn Registry) -> Vec<Row> {
         Some(row)
     };
     holders.into_iter().filter_map(row).collect()
+}
+
+/// How many wait because of those who hold servers of each pool.
+fn held_up(pools: &[PoolFigures]) -> HashMap<PoolName, usize> {
+    let mut shared: HashMap<QuotaId, usize> = HashMap::new();
+    for pool in pools {
+        if let Some(quota) = pool.hindrance.and_then(|hindrance| hindrance.shared) {
+            *shared.entry(quota).or_default() += pool.snapshot.waiting;
+        }
+    }
+    let of = |pool: &PoolFigures| {
+        let quotas = pool.quotas.iter().flatten();
+        let others: usize = quotas.filter_map(|quota| shared.get(quota)).sum();
+        let is_own = pool.hindrance.is_some_and(|hindrance| {
+            hindrance.shared.is_none() && !matches!(hindrance.limit, Limit::Paused | Limit::Nowhere)
+        });
+        others + if is_own { pool.snapshot.waiting } else { 0 }
+    };
+    pools.iter().map(|pool| (pool.name.clone(), of(pool))).collect()
 }
 
 /// Who has had a server of a pool for longest, for one transaction or statement.

@@ -1,5 +1,6 @@
 //! The figures that the console and the metrics ask for.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -8,8 +9,8 @@ use super::crowd::{Crowd, Owners};
 use super::explain::{Circumstances, Explainer, explain};
 use super::{App, Stage as AppStage, shards};
 use crate::admin::{
-    CancelFigures, Consoles, Explaining, Explanation, Marks, Measuring, Order, PoolFigures, Reach,
-    Registry, Steered, metrics, page,
+    CancelFigures, Consoles, Explaining, Explanation, InTheWay, Marks, Measuring, Order,
+    PoolFigures, Reach, Registry, Steered, metrics, page,
 };
 use crate::alerts::Shown;
 use crate::cancel::{Cancelling, Seat, Stage};
@@ -18,7 +19,7 @@ use crate::config::{Config, TransactionRouting};
 use crate::events::Event;
 use crate::http::Pages;
 use crate::notify;
-use crate::pool::{Holder, PoolName};
+use crate::pool::{Hindrance, Holder, PoolName, QuotaId};
 use crate::route::Session;
 use crate::route::decisions::Decisions;
 use crate::server::card::ServerCard;
@@ -42,6 +43,7 @@ impl Registry for App {
         let owners = Owners::of(&cancels, || self.servers());
         let mut crowd = Crowd::default();
         let mut figures = Vec::new();
+        let mut holders = HashMap::new();
         for tenancy in self.tenancies.list() {
             for pool in tenancy.pools() {
                 let (name, snapshot) = (pool.name(), pool.snapshot());
@@ -66,6 +68,8 @@ impl Registry for App {
                     clients_active: 0,
                     clients_pinned: 0,
                     cancels,
+                    hindrance: in_the_way(pool.hindrance(), &mut holders),
+                    quotas: pool.quotas(),
                     snapshot,
                 });
             }
@@ -264,6 +268,21 @@ impl Registry for App {
     fn steer(self: Arc<Self>, order: Order) -> Steered {
         Box::pin(self.carry_out(order))
     }
+}
+
+/// What those of a pool wait for. Who holds what several pools share is looked up once for all of them.
+fn in_the_way(
+    hindrance: Option<Hindrance>,
+    holders: &mut HashMap<QuotaId, Option<Holder>>,
+) -> Option<InTheWay> {
+    let hindrance = hindrance?;
+    let (limit, shared) = (hindrance.limit, hindrance.shared());
+    let look = || hindrance.longest_holder();
+    let holder = match shared {
+        Some(quota) => *holders.entry(quota).or_insert_with(look),
+        None => look(),
+    };
+    Some(InTheWay { limit, shared, holder })
 }
 
 fn cancel_figures(cancels: impl Iterator<Item = Cancelling>) -> CancelFigures {

@@ -242,6 +242,17 @@ conditions! {
     SHUTTING_DOWN: Fatal "57P01" "pooler is shutting down" "";
 }
 
+/// What to do about [`WAIT_TIMEOUT`] where it is not the size of the pool that keeps one waiting: a limit that
+/// goes by this name does.
+pub fn raise(limit: &str) -> String {
+    format!("Raise {limit} if the server can bear it, or end what holds the servers.")
+}
+
+/// The same: an operator has paused the database.
+pub const RESUME: &str = "RESUME, in the console, ends the pause.";
+/// The same: no server lets itself be opened.
+pub const LOOK_AT_LOG: &str = "The log of pgweir says what becomes of attempts to open servers.";
+
 /// That a rate has been used up, and for how long.
 pub fn wait_for(condition: Condition, key: &str, wait: Duration) -> Report {
     // Rounded up: who comes then is let in.

@@ -8,6 +8,7 @@
 //! nothing is taken under a quota's; no thread ever holds the locks of two pools. Nothing is
 //! dropped, spawned, woken or awaited under either.
 
+mod hindrance;
 mod lease;
 mod maintain;
 mod member;
@@ -29,6 +30,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
+pub use hindrance::{Hindrance, Limit, QuotaId};
 pub use lease::Lease;
 pub use member::{Condition, Connect, Member, Verdict};
 pub use pool::{Ask, CheckoutError, Pool, PoolName};

@@ -451,6 +451,11 @@ impl<C: Connect> Tenant for Pool<C> {
         }
     }
 
+    fn longest_holder(&self) -> Option<Holder> {
+        let now = Instant::now();
+        self.state.lock().holders(now).max_by_key(|holder| holder.held)
+    }
+
     fn surrender(&self) -> bool {
         let now = Instant::now();
         let mut state = self.state.lock();

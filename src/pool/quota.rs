@@ -23,6 +23,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::hindrance::QuotaId;
+use super::snapshot::Holder;
+
 /// A first try over a cap that the server itself has set (53300) is made after this.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause between such tries.
@@ -124,6 +127,8 @@ impl Host {
 /// What a quota must know of a pool under it. Called without any lock held.
 pub(super) trait Tenant: Send + Sync {
     fn standing(&self) -> Standing;
+    /// Who has held a member for longest.
+    fn longest_holder(&self) -> Option<Holder>;
     /// Closes the idle member used least recently; whether there was one.
     fn surrender(&self) -> bool;
     /// A place may be had now.
@@ -331,6 +336,38 @@ impl Quota {
             ledger.surveyed = None;
         }
         claimed
+    }
+
+    /// Which it is.
+    pub(super) fn id(&self) -> QuotaId {
+        QuotaId(std::ptr::from_ref(self).addr())
+    }
+
+    /// Whether that pool stands in the queue without a place.
+    pub(super) fn keeps_waiting(&self, who: usize) -> bool {
+        self.ledger.lock().queue.iter().any(|starved| starved.who == who && !starved.granted)
+    }
+
+    /// Whether the cap that counts is one that the server has shown.
+    pub(super) fn is_full_itself(&self) -> bool {
+        let ledger = self.ledger.lock();
+        ledger.live_cap() < ledger.cap
+    }
+
+    /// Places that are taken, and how many there are now.
+    pub(super) fn taken(&self) -> (usize, usize) {
+        let ledger = self.ledger.lock();
+        (ledger.used, ledger.live_cap())
+    }
+
+    /// Who has held a member for longest, in any pool under it: called without any lock held.
+    pub(super) fn longest_holder(&self) -> Option<Holder> {
+        let tenants: Vec<_> = {
+            let ledger = self.ledger.lock();
+            ledger.tenants.iter().filter_map(|(_, tenant)| tenant.upgrade()).collect()
+        };
+        let holders = tenants.iter().filter_map(|tenant| tenant.longest_holder());
+        holders.max_by_key(|holder| holder.held)
     }
 
     /// Finds the fair share and closes an idle member of another pool, if there is any: called by

@@ -2,6 +2,7 @@
 
 mod failing;
 mod fake;
+mod hindrances;
 mod order;
 mod sharing;
 mod steering;

@@ -16,7 +16,7 @@ use super::shards::Sharded;
 use super::{Client, End, ServerPool, Session, Tenancy, client_gone, report};
 use crate::client::condition;
 use crate::net::scratch;
-use crate::pool::{CheckoutError, Connector, Lease, Snapshot};
+use crate::pool::{CheckoutError, Connector, Lease, Limit, Snapshot};
 use crate::server::ServerError;
 use crate::server::connect::ConnectError;
 use crate::traffic::{Figure, Role, Side, Span};
@@ -327,9 +327,14 @@ impl Session {
     /// Why one waited for too long: there is no server at all, or others have them.
     fn waited_in_vain(&self, pool: &ServerPool, started: Instant) -> Vain {
         let Snapshot { idle, active, tending, .. } = pool.snapshot();
-        match pool.last_error().filter(|_| idle + active + tending == 0) {
+        let limit = pool.hindrance().map(|hindrance| hindrance.limit);
+        let is_for_server = limit != Some(Limit::Paused) && idle + active + tending == 0;
+        match pool.last_error().filter(|_| is_for_server) {
             Some(error) => Vain::NoServer(error),
-            None => Vain::TooLong(report::wait_timeout(started.elapsed(), self.crowd(pool))),
+            None => {
+                let (waited, crowd) = (started.elapsed(), self.crowd(pool));
+                Vain::TooLong(report::wait_timeout_for(limit, waited, crowd))
+            }
         }
     }
 
@@ -346,10 +351,19 @@ impl Session {
             snapshot.opening,
             snapshot.waiting,
         );
-        if let Some(holder) = snapshot.longest_holder {
+        let hindrance = pool.hindrance();
+        crowd += &hindrance.as_ref().map(report::hindrance).unwrap_or_default();
+        if let Some(holder) = hindrance.and_then(|hindrance| hindrance.longest_holder()) {
             let cancels = &self.tenancy.house.cancels;
             let seat = u32::try_from(holder.id).ok().and_then(|pid| cancels.find(pid));
-            let who = seat.map_or("a client that has left".into(), |seat| seat.to_string());
+            let who = match seat {
+                None => "a client that has left".to_owned(),
+                // Whose it is, is for those who see to all databases.
+                Some(seat) if seat.card().login.database != self.tenancy.login.database => {
+                    format!("client {}, of another database", seat.pid())
+                }
+                Some(seat) => seat.to_string(),
+            };
             crowd += &format!(" Held longest, for {:.1} s, by {who}.", holder.held.as_secs_f64());
         }
         crowd

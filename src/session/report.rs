@@ -7,6 +7,7 @@ use super::{Session, Tenancy};
 use crate::client::card::ClientCard;
 use crate::client::condition;
 use crate::complaints::{plain, shown};
+use crate::pool::{Hindrance, Limit};
 use crate::server::connect::ConnectError;
 use crate::traffic::{ErrorBook, Side};
 use crate::wire::reply::{Report, Severity};
@@ -75,6 +76,37 @@ pub(super) fn count_server(errors: &ErrorBook, error: &[u8]) {
 pub fn wait_timeout(waited: Duration, crowd: String) -> Report {
     let seconds = format!("{:.1}", waited.as_secs_f64());
     Report { detail: Some(crowd), ..condition::WAIT_TIMEOUT.about(seconds) }
+}
+
+/// The same, where this is what it waited for.
+pub fn wait_timeout_for(limit: Option<Limit>, waited: Duration, crowd: String) -> Report {
+    let report = wait_timeout(waited, crowd);
+    let hint = match limit {
+        None | Some(Limit::PoolSize) => return report,
+        Some(Limit::Paused) => condition::RESUME.to_owned(),
+        Some(Limit::Nowhere) => condition::NO_PRIMARY.hint.to_owned(),
+        Some(Limit::Down | Limit::Coming) => condition::LOOK_AT_LOG.to_owned(),
+        Some(Limit::Full) => condition::raise("max_connections of the server"),
+        Some(limit) => condition::raise(limit.as_str()),
+    };
+    Report { hint: Some(hint), ..report }
+}
+
+/// What keeps those who wait in a pool waiting, as a sentence, where it is not the size of the pool.
+pub fn hindrance(hindrance: &Hindrance) -> String {
+    let taken = hindrance.taken();
+    let taken = taken.map_or(String::new(), |(used, of)| format!(" ({used} of {of} taken)"));
+    match hindrance.limit {
+        Limit::PoolSize => String::new(),
+        Limit::Paused => " The database is paused.".to_owned(),
+        Limit::Nowhere => " No primary is known.".to_owned(),
+        Limit::Down => " The last attempt to open a server has failed.".to_owned(),
+        Limit::Coming => " A server is being opened or made ready.".to_owned(),
+        Limit::Full => {
+            format!(" The server takes no more connections{taken}: max_connections there.")
+        }
+        limit => format!(" What there is too little of: {}{taken}.", limit.as_str()),
+    }
 }
 
 /// The client's request waits.

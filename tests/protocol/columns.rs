@@ -277,6 +277,11 @@ const TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "SHOW WAITING",
+        "waits_for",
+        "tests/protocol/hindrances::pause_is_named_as_what_clients_wait_for",
+    ),
+    (
+        "SHOW WAITING",
         "application_name holder_application_name holder_state holder_statement",
         PILE,
     ),

@@ -152,6 +152,12 @@ fn waits_are_counted_and_every_table_says_the_same() {
 /// What `/metrics` answers.
 #[track_caller]
 pub fn page(pooler: &Pooler) -> String {
+    fetch(pooler, "/metrics")
+}
+
+/// What this path answers.
+#[track_caller]
+pub fn fetch(pooler: &Pooler, path: &str) -> String {
     let address = || {
         let log = pooler.log();
         let line = log.lines().find_map(|line| line.strip_prefix("  metrics   http://"))?;
@@ -159,7 +165,7 @@ pub fn page(pooler: &Pooler) -> String {
     };
     eventually("the address is told", LIMIT, || address().is_some());
     let mut stream = TcpStream::connect(address().unwrap()).unwrap();
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: pgweir\r\n\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: pgweir\r\n\r\n").unwrap();
     let mut page = String::new();
     stream.read_to_string(&mut page).unwrap();
     page

@@ -33,6 +33,7 @@ mod exporter;
 mod figures;
 mod floods;
 mod gauges;
+mod hindrances;
 mod listen;
 mod logs;
 mod lost_servers;

@@ -1,9 +1,12 @@
 //! What every condition shows now, from the figures that the console has.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::admin::{CONSOLE, Hold, PoolFigures, Reach, Registry, longest_holds, memory_limit};
+use crate::admin::{
+    CONSOLE, Hold, InTheWay, PoolFigures, Reach, Registry, longest_holds, memory_limit,
+};
 use crate::alerts::{
     CANCELS, CERTIFICATE, CLIENT_LIMIT, CLIENTS_WAITING, Condition, ERROR_RATE, Flapping, HOLDER,
     HOST_DOWN, LONGEST_WAIT, MEMORY, Moment, NO_PRIMARY, OPEN_FILES, PAUSED, POOL_SATURATED,
@@ -11,6 +14,7 @@ use crate::alerts::{
     REQUESTS_MIN, ROLE_FLAPPING, Reading, TRANSACTION_P99, TWO_PRIMARIES, WAIT_P95, Window,
     quantile,
 };
+use crate::cancel::Seat;
 use crate::config::Alerts;
 use crate::net::host::{open_files, resident};
 use crate::pool::PoolName;
@@ -48,7 +52,12 @@ pub(super) fn all(
     hosts.iter().for_each(|(database, host)| of_host(database, host, now, &mut readings));
     of_databases(&hosts, settings, &mut past.flapping, now, &mut readings);
     registry.outages().into_iter().for_each(|seen| of_unwatched(seen, &mut readings));
-    pools.iter().for_each(|pool| of_pool(pool, &mut readings));
+    let clients = if pools.iter().any(|pool| pool.hindrance.is_some()) {
+        registry.clients()
+    } else {
+        Vec::new()
+    };
+    pools.iter().for_each(|pool| of_pool(pool, &clients, &mut readings));
     of_spans(registry, &mut past.spans, now, &mut readings);
     for (pool, hold) in longest_holds(registry) {
         readings.push(of_holder(&pool, hold));
@@ -168,11 +177,24 @@ fn of_databases(
     }
 }
 
-fn of_pool(pool: &PoolFigures, readings: &mut Vec<Reading>) {
+/// What those who wait in a pool wait for, and because of whom.
+fn because(pool: &PoolFigures, clients: &[Arc<Seat>]) -> String {
+    let Some(InTheWay { limit, holder, .. }) = pool.hindrance else { return String::new() };
+    let seat = holder.and_then(|holder| {
+        let seat = clients.iter().find(|seat| u64::from(seat.pid()) == holder.id)?;
+        Some((holder.held.as_secs(), seat))
+    });
+    let longest = seat.map(|(held, seat)| {
+        format!(", held longest, for {held} s, by client {}, {}", seat.pid(), seat.card())
+    });
+    format!("; what they wait for: {}{}", limit.as_str(), longest.unwrap_or_default())
+}
+
+fn of_pool(pool: &PoolFigures, clients: &[Arc<Seat>], readings: &mut Vec<Reading>) {
     let about = about(&pool.name);
     let snapshot = &pool.snapshot;
     let (active, most, waiting) = (snapshot.active, pool.most, snapshot.waiting);
-    let servers = format!("{active} of {most} servers in use");
+    let servers = format!("{active} of {most} servers in use{}", because(pool, clients));
     readings.push(reading(&CLIENTS_WAITING, &about, count(waiting), servers.as_str()));
     let waited = snapshot.oldest_wait.unwrap_or_default().as_secs_f64();
     readings.push(reading(&LONGEST_WAIT, &about, waited, servers));
