@@ -302,6 +302,9 @@ impl Console {
                 _ => vec![],
             },
             Plan::Explain(_, database, text) => {
+                if let Some(report) = plan::without_database(&self.registry.config(), &database) {
+                    return Ok(Err(report));
+                }
                 let explaining = Arc::clone(&self.registry).explain(database.clone(), text);
                 match self.wait_for(explaining).await? {
                     Some(lines) => lines.into_iter().map(line).collect(),

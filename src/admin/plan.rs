@@ -4,7 +4,7 @@ use super::Role;
 use super::act::Act;
 use super::commands::{Answer, COMMANDS, Column, Command};
 use super::order::Order;
-use crate::config::{General, about_key, read_duration};
+use crate::config::{Config, General, about_key, read_duration};
 use crate::sql::{self, Words};
 use crate::wire::reply::{ColumnType, Report, Severity};
 
@@ -135,6 +135,23 @@ fn explain(database: String, text: &[u8], role: Role) -> Result<Plan, Report> {
     let (name, wanted, columns) =
         COMMANDS.iter().find_map(explains).ok_or_else(|| unknown(text))?;
     allowed(Plan::Explain(columns, database, text.to_vec()), name, wanted, role)
+}
+
+/// Words that a statement may begin with. Who explains one of those without naming a database means no
+/// database that is called so.
+const BEGINNINGS: &[&str] = &[
+    "alter", "analyze", "begin", "call", "copy", "create", "delete", "do", "drop", "execute",
+    "explain", "insert", "lock", "merge", "refresh", "select", "set", "show", "start", "table",
+    "truncate", "update", "vacuum", "values", "with",
+];
+
+/// Why what is explained behind this word can't be: it is the beginning of the statement.
+pub(super) fn without_database(config: &Config, word: &str) -> Option<Report> {
+    let is_beginning = BEGINNINGS.iter().any(|beginning| word.eq_ignore_ascii_case(beginning));
+    (is_beginning && !config.databases.contains_key(word)).then(|| Report {
+        hint: Some("EXPLAIN ROUTE database statement".to_owned()),
+        ..error("08P01", "a database is required")
+    })
 }
 
 /// `None`: not a command.

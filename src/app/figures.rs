@@ -20,8 +20,8 @@ use crate::events::Event;
 use crate::http::Pages;
 use crate::notify;
 use crate::pool::{Hindrance, Holder, PoolName, QuotaId};
-use crate::route::Session;
 use crate::route::decisions::Decisions;
+use crate::route::{Role, Session};
 use crate::server::card::ServerCard;
 use crate::server::held::Prepared;
 use crate::session::Layout;
@@ -261,6 +261,13 @@ impl Registry for App {
             }
             let explainer = Explainer::new(&config, &database).await;
             lines.extend(explainer.explain(&text, session));
+            if lines.contains(&("target", Role::Replica.name().to_owned())) {
+                let hosts = match database.all_hosts().len() {
+                    1 => "primary: the database has one host",
+                    _ => "any host: the database has no replicas among them",
+                };
+                lines.push(("now", hosts.to_owned()));
+            }
             Some(lines)
         })
     }

@@ -18,7 +18,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::support::{
     APP_DATABASE, Cluster, LIMIT, PASSWORD, Pooler, PostgresServer, SUPERUSER,
-    cluster_with_replicas, psql,
+    cluster_with_replicas, psql, psql_rows,
 };
 
 struct Line {
@@ -392,6 +392,20 @@ fn console_explains_whatever_follows() {
     ] {
         let ended = psql(&console, &format!("EXPLAIN ROUTE {text};"));
         assert!(ended.stderr.contains(expected), "{text}: {}", ended.stderr);
+    }
+    // It has one host, and a statement is not taken for the name of a database.
+    let now = psql(&console, "EXPLAIN ROUTE shop SELECT 1").stdout;
+    assert!(now.contains("now|primary: the database has one host"), "{now}");
+    let now = psql(&console, "EXPLAIN ROUTE shop DELETE FROM users").stdout;
+    assert!(!now.contains("now|"), "{now}");
+    pooler.rewrite(&format!("{toml}[databases.\"*\"]\nhost = \"127.0.0.1\"\n"));
+    psql_rows(&console, "RELOAD");
+    for statement in ["SELECT * FROM users", "delete from users", "VALUES (1)"] {
+        let ended = psql(&console, &format!("EXPLAIN ROUTE {statement}"));
+        let told = ["a database is required", "HINT:  EXPLAIN ROUTE database statement"];
+        for told in told {
+            assert!(ended.stderr.contains(told), "{statement}: {}", ended.stderr);
+        }
     }
     // By the extended protocol as well, with the columns told before.
     runtime().block_on(async {
