@@ -157,6 +157,8 @@ pub(crate) struct App {
     stage: watch::Sender<Stage>,
     /// An operator has load balancers look elsewhere.
     drained: AtomicBool,
+    /// An end has been asked for that may take its time.
+    stopping: AtomicBool,
     /// An operator wants the process to end.
     stops: mpsc::Sender<Haste>,
     source: Source,
@@ -233,6 +235,7 @@ pub fn start(config: Config, source: Source) -> Result<Running, StartError> {
         manager: manager(),
         stage: watch::Sender::new(Stage::Serving),
         drained: AtomicBool::new(false),
+        stopping: AtomicBool::new(false),
         stops: stop,
         source,
         overrides: tokio::sync::Mutex::default(),

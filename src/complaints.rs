@@ -28,6 +28,11 @@ pub fn shown(name: &str) -> String {
     format!("{short:?}{more}")
 }
 
+/// What is shown of a text that may be long.
+pub fn short(text: &str) -> String {
+    text.chars().take(COMPLAINT_LEN_MAX).collect()
+}
+
 /// A name as somebody has sent it, bare where it can be taken for nothing else; as [`shown`]
 /// otherwise.
 pub fn plain(name: &str) -> String {
@@ -64,10 +69,14 @@ impl Complaints {
 
     /// Logs `what`, or counts it if one of this kind was logged lately.
     pub fn complain_of(&self, kind: &str, what: impl FnOnce() -> String) {
+        self.complain_by(kind, || tracing::warn!("{}", short(&what())));
+    }
+
+    /// Has `tell` log it, or counts it if one of this kind was logged lately.
+    pub fn complain_by(&self, kind: &str, tell: impl FnOnce()) {
         let kind: String = kind.chars().take(COMPLAINT_LEN_MAX).collect();
         if self.is_new(&kind) {
-            let what: String = what().chars().take(COMPLAINT_LEN_MAX).collect();
-            tracing::warn!("{what}");
+            tell();
         }
     }
 

@@ -406,7 +406,8 @@ pub static COMMANDS: &[Command] = &[
                changes. Values are as in the file that runs: with a `pgbouncer.ini`, PgBouncer's (a \
                NOTICE says where that is not what it was). Keys of PgBouncer that pgweir does not have, and \
                names that look like a key, change nothing and get a NOTICE; all other names are taken for \
-               settings of a driver, and do nothing.",
+               settings of a driver, and do nothing. RESET key, or SET key TO DEFAULT, gives it back the \
+               value that it has without SET; RESET ALL, which drivers use, does nothing.",
         role: Role::Admin,
         answer: Answer::Act(Act::Set),
     },
@@ -467,7 +468,7 @@ pub static COMMANDS: &[Command] = &[
         name: "SHUTDOWN WAIT_FOR_CLIENTS",
         help: "Lets nobody in any more after drain_delay, closes each client at the end of its \
                transaction, and ends the process when all have gone, or after drain_timeout. As \
-               SIGTERM.",
+               SIGTERM. While it lasts, only SHUTDOWN is taken: it ends the process at once.",
         role: Role::Admin,
         answer: Answer::Act(Act::Whole(|| Order::Shutdown(Haste::WaitForClients))),
     },

@@ -7,19 +7,18 @@ use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::time::timeout;
 
 use super::commands::{Answer, Row};
-use super::order::{Order, SteerError};
+use super::consoles::Present;
+use super::order::{Operator, Order, SteerError};
 use super::plan::{self, Plan, SETTINGS, Stage};
 use super::registry::Registry;
 use super::{PGBOUNCER_VERSION, Role};
 use crate::net::socket::Socket;
-use crate::traffic::{Figure, Traffic};
 use crate::wire::frame::{self, FrameError};
 use crate::wire::reply::{self, Format, Report, Severity, Value};
 use crate::wire::view::{self, Bind, Fields, Parse, Target};
@@ -50,52 +49,13 @@ pub enum ConsoleEnd {
     Stuck,
 }
 
-/// All consoles that are open, and what has passed through them.
-#[derive(Debug)]
-pub struct Consoles {
-    open: AtomicUsize,
-    traffic: Arc<Traffic>,
-}
-
-impl Consoles {
-    /// None yet; what passes is counted there.
-    pub fn new(traffic: Arc<Traffic>) -> Self {
-        Self { open: AtomicUsize::new(0), traffic }
-    }
-
-    /// How many are open.
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-}
-
-/// One among them.
-struct Present(Arc<Consoles>);
-
-impl Present {
-    fn new(consoles: &Arc<Consoles>) -> Self {
-        consoles.open.fetch_add(1, Ordering::Relaxed);
-        consoles.traffic.add_one(0, Figure::Logins, 1);
-        Self(Arc::clone(consoles))
-    }
-
-    fn answered(&self) {
-        self.0.traffic.add_one(0, Figure::Queries, 1);
-    }
-}
-
-impl Drop for Present {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// A console that is open.
 pub struct Console {
     socket: Socket,
     /// What the client has sent and we have not looked at.
     sent: Vec<u8>,
     role: Role,
+    operator: Operator,
     registry: Arc<dyn Registry>,
     present: Present,
     statements: HashMap<Vec<u8>, Option<Plan>>,
@@ -132,7 +92,7 @@ impl Console {
         socket: Socket,
         ahead: Vec<u8>,
         mut greeting: Vec<u8>,
-        role: Role,
+        (role, operator): (Role, Operator),
         registry: Arc<dyn Registry>,
     ) -> io::Result<Self> {
         let version = format!("{PGBOUNCER_VERSION}/bouncer");
@@ -149,6 +109,7 @@ impl Console {
             socket,
             sent: ahead,
             role,
+            operator,
             registry,
             present,
             statements,
@@ -342,7 +303,8 @@ impl Console {
 
     /// Has an order carried out.
     async fn carry_out(&mut self, order: Order) -> Result<Result<Vec<String>, Report>, ConsoleEnd> {
-        let outcome = self.wait_for(Arc::clone(&self.registry).steer(order)).await?;
+        let outcome =
+            self.wait_for(Arc::clone(&self.registry).steer(order, &self.operator)).await?;
         Ok(outcome.map_err(|error| {
             let detail = error.detail();
             Report { detail, ..plan::error(error.sqlstate(), error.to_string()) }

@@ -11,6 +11,7 @@ mod capacity;
 mod catalogs;
 pub mod commands;
 pub mod console;
+mod consoles;
 mod errors;
 mod exporter;
 mod hosts;
@@ -29,10 +30,11 @@ mod tables;
 mod times;
 mod waiting;
 
-pub use self::console::{Console, Consoles};
+pub use self::console::Console;
+pub use self::consoles::Consoles;
 pub use self::hosts::{Eligible, LAGS, eligible};
 pub use self::inside::memory_limit;
-pub use self::order::{Haste, Order, Outcome, Override, SteerError, Steered};
+pub use self::order::{Haste, Operator, Order, Outcome, Override, SteerError, Steered};
 pub use self::registry::{
     CancelFigures, Explaining, Explanation, HostCapacity, InTheWay, Marks, Measuring, PoolFigures,
     Reach, Registry,

@@ -1,9 +1,15 @@
 //! What an operator may want done, and what comes of it.
 
+use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+
+use super::is_console;
+use crate::complaints::{plain, shown};
+use crate::net::peer::Peer;
 
 /// One thing to be done; databases by the names that clients know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +40,8 @@ pub enum Order {
     Unban(String),
     /// Have a general key another value until the restart.
     Set(Override),
+    /// Have it the value again that it has without that.
+    Reset(String),
     /// Have nobody but the log told of an alert, for so long or until that is ended.
     Silence(String, Option<Duration>),
     /// End that.
@@ -44,6 +52,23 @@ pub enum Order {
     Undrain,
     /// End the process.
     Shutdown(Haste),
+}
+
+/// Who has given an order.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// The database of the console, as it was called.
+    pub console: Arc<str>,
+    /// The user.
+    pub user: Arc<str>,
+    /// From where.
+    pub peer: Peer,
+}
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", plain(&self.user), self.peer)
+    }
 }
 
 /// A general key and the value that it is to have, as an operator has written it.
@@ -63,6 +88,9 @@ pub enum Haste {
 /// Why an order was not carried out.
 #[derive(Debug, Error)]
 pub enum SteerError {
+    /// Databases are steered, and this is the console; which order, and its name.
+    #[error("cannot {0} admin db: {1}")]
+    Console(&'static str, String),
     /// The configuration has no such database.
     #[error("no such database: {0}")]
     NoDatabase(String),
@@ -90,6 +118,9 @@ pub enum SteerError {
     /// The configuration would not be valid with it; why.
     #[error("SET failed, nothing has changed")]
     Set(String),
+    /// The configuration would not be valid without it; why.
+    #[error("RESET failed, nothing has changed")]
+    Reset(String),
     /// There is no such alert.
     #[error("no such alert: {0}")]
     NoAlert(String),
@@ -106,8 +137,9 @@ impl SteerError {
     pub(super) fn sqlstate(&self) -> &'static str {
         match self {
             Self::Reload(_) => "F0000",
+            Self::Console(..) => "08P01",
             Self::NoDatabase(_) => "3D000",
-            Self::Set(_) | Self::NoNumber => "22023",
+            Self::Set(_) | Self::Reset(_) | Self::NoNumber => "22023",
             Self::NoClient | Self::NoAlert(_) | Self::NoHost(_) => "42704",
             Self::NeedsRestart(_) => "55P02",
             Self::NotPaused | Self::DatabaseNotPaused(_) | Self::NotSilenced(_) => "55000",
@@ -115,10 +147,22 @@ impl SteerError {
         }
     }
 
+    /// What has become of the order of this name, in a line.
+    pub fn of(&self, order: &str) -> String {
+        let mut line = self.to_string();
+        if !line.starts_with(order) {
+            line.insert_str(0, &format!("{order} failed: "));
+        }
+        if let Some(detail) = self.detail() {
+            line += &format!(": {}", detail.replace('\n', "; "));
+        }
+        line
+    }
+
     /// What there is to say besides.
-    pub(super) fn detail(&self) -> Option<String> {
+    pub fn detail(&self) -> Option<String> {
         match self {
-            Self::Reload(why) | Self::Set(why) => Some(why.clone()),
+            Self::Reload(why) | Self::Set(why) | Self::Reset(why) => Some(why.clone()),
             _ => None,
         }
     }
@@ -146,6 +190,7 @@ impl Order {
             Self::Ban(_) => "BAN",
             Self::Unban(_) => "UNBAN",
             Self::Set(_) => "SET",
+            Self::Reset(_) => "RESET",
             Self::Silence(..) => "SILENCE",
             Self::Unsilence(_) => "UNSILENCE",
             Self::Drain => "DRAIN",
@@ -172,8 +217,48 @@ impl Order {
             | Self::Silence(about, _)
             | Self::Unsilence(about) => about,
             // The value may be a secret.
-            Self::Set((key, _)) => key,
+            Self::Set((key, _)) | Self::Reset(key) => key,
             Self::Reload | Self::Suspend | Self::Drain | Self::Undrain | Self::Shutdown(_) => "",
+        }
+    }
+}
+
+impl Order {
+    /// The whole of it, as PgBouncer's log has its own.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Set((key, value)) => format!("SET {key} = {}", shown(value)),
+            Self::Reset(key) => format!("RESET {key}"),
+            Self::Silence(alert, Some(time)) => format!("SILENCE '{alert}' {time:?}"),
+            Self::Shutdown(Haste::WaitForServers) => "SHUTDOWN WAIT_FOR_SERVERS".to_owned(),
+            Self::Shutdown(Haste::WaitForClients) => "SHUTDOWN WAIT_FOR_CLIENTS".to_owned(),
+            _ => match self.about() {
+                "" => self.name().to_owned(),
+                about => format!("{} '{}'", self.name(), about.escape_debug()),
+            },
+        }
+    }
+}
+
+impl Order {
+    /// The error of an order for a database that is for the console.
+    ///
+    /// # Errors
+    /// When it is one.
+    pub fn spare_console(&self) -> Result<(), SteerError> {
+        let verb = match self {
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::Reconnect(_) => "reconnect",
+            Self::WaitClose(_) => "wait in",
+            Self::Kill(_) => "kill",
+            Self::Disable(_) => "disable",
+            Self::Enable(_) => "enable",
+            _ => return Ok(()),
+        };
+        match self.about() {
+            name if is_console(name) => Err(SteerError::Console(verb, name.to_owned())),
+            _ => Ok(()),
         }
     }
 }

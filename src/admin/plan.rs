@@ -172,6 +172,12 @@ fn plan(statement: &Words, role: Role) -> Option<Result<Plan, Report>> {
         "RELEASE" => return Some(Ok(Plan::Nothing("RELEASE"))),
         _ => {}
     }
+    // RESET ALL is what drivers do with every connection that they are given back.
+    if let ("RESET", [_, key]) = (first.as_str(), statement.words.as_slice())
+        && General::has(&key.to_ascii_lowercase())
+    {
+        return Some(reset(&key.to_ascii_lowercase(), role));
+    }
     if let Some(command) = sql::command(statement.text.as_bytes()) {
         return Some(Ok(of_the_session(&command)));
     }
@@ -220,6 +226,9 @@ fn allowed(plan: Plan, name: &str, wanted: Role, role: Role) -> Result<Plan, Rep
 /// was hardly meant to, the operator is told.
 fn set(text: &str, role: Role) -> Result<Plan, Report> {
     let rest = text.get("SET".len()..).unwrap_or_default().trim_start();
+    let scope = rest.split_once(char::is_whitespace);
+    let session = scope.filter(|(scope, _)| scope.eq_ignore_ascii_case("session"));
+    let rest = session.map_or(rest, |(_, rest)| rest.trim_start());
     let end = rest.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(rest.len());
     let (key, rest) = rest.split_at(end);
     let key = key.to_ascii_lowercase();
@@ -230,9 +239,17 @@ fn set(text: &str, role: Role) -> Result<Plan, Report> {
     let to = rest.split_at_checked(3).filter(|(to, _)| to.trim_end().eq_ignore_ascii_case("to"));
     let value = rest.strip_prefix('=').or(to.map(|(_, value)| value)).map(str::trim);
     let value = value.filter(|value| !value.is_empty()).ok_or_else(|| unknown(text.as_bytes()))?;
+    if to.is_some() && value.eq_ignore_ascii_case("default") {
+        return reset(&key, role);
+    }
     let quoted = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\''));
     let value = quoted.map_or_else(|| value.to_owned(), |value| value.replace("''", "'"));
     allowed(Plan::Act(Order::Set((key, value))), "SET", Role::Admin, role)
+}
+
+/// `RESET key`, `SET key TO DEFAULT`.
+fn reset(key: &str, role: Role) -> Result<Plan, Report> {
+    allowed(Plan::Act(Order::Reset(key.to_owned())), "RESET", Role::Admin, role)
 }
 
 /// `SILENCE alert` or `SILENCE alert time`, in quotes or not.
@@ -370,7 +387,8 @@ mod tests {
     fn keys_are_set_and_what_drivers_set_does_nothing() {
         let set = |text: &str| match plans(text.as_bytes(), Role::Admin).as_deref() {
             Ok([Plan::Act(Order::Set((key, value)))]) => format!("{key}={value}"),
-            Ok([Plan::Nothing("SET")]) => "-".to_owned(),
+            Ok([Plan::Act(Order::Reset(key))]) => format!("{key} as before"),
+            Ok([Plan::Nothing(_)]) => "-".to_owned(),
             Ok([Plan::Noted(told)]) => told.split("; ").next().unwrap_or_default().to_owned(),
             Ok(other) => panic!("{text}: {other:?}"),
             Err(report) => report.message.clone(),
@@ -383,6 +401,12 @@ mod tests {
             ("SET server_check_query = ''", "server_check_query="),
             ("SET extra_float_digits = 3", "-"),
             ("SET TIME ZONE 'UTC'", "-"),
+            ("SET SESSION pool_mode = session", "pool_mode=session"),
+            ("SET pool_mode TO DEFAULT", "pool_mode as before"),
+            ("set pool_mode to 'default'", "pool_mode=default"),
+            ("reset Pool_Mode;", "pool_mode as before"),
+            ("RESET TimeZone", "-"),
+            ("RESET ALL", "-"),
             ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "-"),
             ("SET Stats_Period = 10", "stats_period is a key of PgBouncer"),
             ("SET pool_mod = session", "pool_mod is no key, and nothing has changed"),

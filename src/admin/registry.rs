@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::console::Consoles;
-use super::order::{Order, Steered};
+use super::consoles::Consoles;
+use super::order::{Operator, Order, Steered};
 use crate::alerts::Shown;
 use crate::cancel::Seat;
 use crate::catalog;
@@ -96,6 +96,8 @@ pub trait Registry: Send + Sync + 'static {
     fn is_paused(&self, database: Option<&str>) -> bool;
     /// Whether all of them are, by SUSPEND.
     fn is_suspended(&self) -> bool;
+    /// Databases that are paused or disabled by their own names.
+    fn marked(&self) -> Vec<String>;
     /// Whether a database is closed to newcomers.
     fn is_disabled(&self, database: &str) -> bool;
     /// How databases are spread that have shards, by name.
@@ -105,7 +107,7 @@ pub trait Registry: Send + Sync + 'static {
     /// Finds out where a text would run in a database; `None` when there is no such database.
     fn explain(self: Arc<Self>, database: String, text: Vec<u8>) -> Explaining;
     /// Carries an order out.
-    fn steer(self: Arc<Self>, order: Order) -> Steered;
+    fn steer(self: Arc<Self>, order: Order, by: &Operator) -> Steered;
 }
 
 /// Whether there is anybody at the hosts of a database where no primary is sought.

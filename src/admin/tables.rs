@@ -2,7 +2,7 @@
 //!
 //! What we don't have is 0 or empty. New columns go to the end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,7 +155,8 @@ pub(super) fn databases(registry: &dyn Registry) -> Vec<Row> {
     };
     // What others are made of is none itself.
     let listed = config.databases.values().filter(|database| database.name != "*").cloned();
-    let autos = servers.keys().filter(|name| config.is_auto(name));
+    let known: BTreeSet<String> = servers.keys().cloned().chain(registry.marked()).collect();
+    let autos = known.iter().filter(|name| config.is_auto(name));
     let autos = autos.filter_map(|name| config.database(name));
     let mut databases: Vec<_> = listed.chain(autos).collect();
     databases.sort_by(|a, b| a.name.cmp(&b.name));

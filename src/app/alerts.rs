@@ -144,9 +144,26 @@ fn what(notice: &Notice) -> String {
 
 /// Has the log say so.
 fn tell(notice: &Notice, text: &str) {
-    match (notice.resolved, notice.key.severity) {
-        (Some(_), _) => tracing::info!("{text}"),
-        (None, Severity::Warning) => tracing::warn!("{text}"),
-        (None, Severity::Critical) => tracing::error!("{text}"),
+    let Notice { key, value, threshold, detail, silenced, .. } = notice;
+    let (alert, about, severity) = (key.name, &*key.about, key.severity.name());
+    macro_rules! tell {
+        ($level:ident, $state:literal) => {
+            tracing::$level!(
+                alert,
+                about,
+                severity,
+                state = $state,
+                value,
+                threshold,
+                detail,
+                silenced,
+                "{text}"
+            )
+        };
+    }
+    match (notice.resolved, key.severity) {
+        (Some(_), _) => tell!(info, "resolved"),
+        (None, Severity::Warning) => tell!(warn, "raised"),
+        (None, Severity::Critical) => tell!(error, "raised"),
     }
 }

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -80,6 +81,7 @@ impl App {
             manager.ready();
         }
         let haste = self.serve(&mut signals, &mut stops).await;
+        self.stopping.store(true, Ordering::Relaxed);
         tracing::info!("stopping: {}", haste.describe());
         self.note_process(&format!("stopping: {}", haste.describe()));
         if let Some(manager) = &self.manager {
@@ -114,7 +116,7 @@ impl App {
             // Not awaited here: a pause may take as long as the longest transaction.
             tokio::spawn(async move {
                 let name = order.name();
-                match app.carry_out(order).await {
+                match app.carry_out(order, None).await {
                     Ok(_) => tracing::info!("{name}: done"),
                     // A reload has logged its own.
                     Err(error) => tracing::warn!("{name}: {error}"),

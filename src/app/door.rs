@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::identify::{Attempt, Identified, side_of};
+use super::journal::console_end;
 use super::places::{Places, Ticket};
 use super::setup::Setup;
 use super::strangers::{Strangers, Visit};
@@ -151,7 +152,7 @@ impl App {
                 drop(setup);
                 // Loops may be busy with clients when an operator wants to know why.
                 let ended = self.control.spawn(console.run()).await;
-                let reason = ended.map_or_else(|error| error.to_string(), |end| end.to_string());
+                let reason = console_end(ended);
                 self.log_console_end(&attempt, &reason);
                 return None;
             }
@@ -199,7 +200,8 @@ impl App {
                 }
                 let (socket, ahead) = stranger.into_parts();
                 let registry = Arc::clone(self) as Arc<dyn admin::Registry>;
-                let console = Console::open(socket, ahead, greeting, role, registry).await?;
+                let as_whom = (role, attempt.operator());
+                let console = Console::open(socket, ahead, greeting, as_whom, registry).await?;
                 return Ok(Admitted::Console(console));
             }
             Err(refused) => {

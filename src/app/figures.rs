@@ -9,7 +9,7 @@ use super::crowd::{Crowd, Owners};
 use super::explain::{Circumstances, Explainer, explain};
 use super::{App, Stage as AppStage, shards};
 use crate::admin::{
-    CancelFigures, Consoles, Explaining, Explanation, InTheWay, Marks, Measuring, Order,
+    CancelFigures, Consoles, Explaining, Explanation, InTheWay, Marks, Measuring, Operator, Order,
     PoolFigures, Reach, Registry, Steered, metrics, page,
 };
 use crate::alerts::Shown;
@@ -208,6 +208,10 @@ impl Registry for App {
         self.tenancies.is_suspended()
     }
 
+    fn marked(&self) -> Vec<String> {
+        self.tenancies.marked()
+    }
+
     fn is_disabled(&self, database: &str) -> bool {
         self.tenancies.is_disabled(database)
     }
@@ -272,8 +276,8 @@ impl Registry for App {
         })
     }
 
-    fn steer(self: Arc<Self>, order: Order) -> Steered {
-        Box::pin(self.carry_out(order))
+    fn steer(self: Arc<Self>, order: Order, by: &Operator) -> Steered {
+        Box::pin(self.carry_out(order, Some(by.clone())))
     }
 }
 

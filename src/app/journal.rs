@@ -1,14 +1,18 @@
 //! Lines of the log about connections, as other software looks for them: in PgBouncer's words, each
 //! after database, user and address. `log_connections` and `log_disconnections` say whether.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::App;
 use super::door::Guest;
 use super::identify::Attempt;
-use crate::client::card::{ClientCard, Replication};
+use crate::admin::console::ConsoleEnd;
+use crate::admin::{Operator, Order, SteerError};
+use crate::client::card::{ClientCard, Login, Replication};
 use crate::complaints::plain;
 use crate::net::peer::Peer;
 use crate::net::tls::Cipher;
@@ -51,7 +55,8 @@ impl Attempt {
         let line = login(names, card.peer, card.cipher, replication);
         let method = self.method.unwrap_or_default();
         let application_name = card.application_name.as_deref().unwrap_or_default();
-        tracing::info!(%method, client = id, application_name, "{line}");
+        let ((database, user), addr) = (names, card.peer);
+        tracing::info!(%method, client = id, application_name, user, database, %addr, "{line}");
     }
 
     /// Logs that it came to a console.
@@ -59,8 +64,16 @@ impl Attempt {
         if let Some((user, database)) = &self.names {
             let line = login((&**database, &**user), self.peer, cipher, "no");
             let method = self.method.unwrap_or_default();
-            tracing::info!(%method, "{line}");
+            let (user, database, addr) = (&**user, &**database, self.peer);
+            tracing::info!(%method, user, database, %addr, "{line}");
         }
+    }
+
+    /// Whoever it is that opens a console.
+    pub(super) fn operator(&self) -> Operator {
+        let nobody = || (Arc::from(""), Arc::from(""));
+        let (user, console) = self.names.clone().unwrap_or_else(nobody);
+        Operator { console, user, peer: self.peer }
     }
 
     fn closing(&self, why: &str) -> String {
@@ -69,20 +82,52 @@ impl Attempt {
     }
 }
 
+/// Why a console has ended.
+pub(super) fn console_end(ended: Result<ConsoleEnd, JoinError>) -> String {
+    match ended {
+        Ok(end) => end.to_string(),
+        // The process ends, and what serves consoles with it.
+        Err(error) if error.is_cancelled() => "server shutting down".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Logs what an operator wants done.
+pub(super) fn log_order(by: &Operator, order: &Order) {
+    let whose = whose(Some((&by.console, &by.user)), by.peer);
+    let (database, user, addr) = (&*by.console, &*by.user, by.peer);
+    let (order, about, words) = (order.name(), order.about(), order.words());
+    tracing::info!(order, about, user, database, %addr, "{whose} {words} command issued");
+}
+
+/// Logs that it was not done.
+pub(super) fn log_failed_order(by: &Operator, order: &str, error: &SteerError) {
+    let whose = whose(Some((&by.console, &by.user)), by.peer);
+    let error = error.of(order);
+    let (database, user, addr) = (&*by.console, &*by.user, by.peer);
+    tracing::warn!(order, user, database, %addr, "{whose} {error}");
+}
+
 impl App {
     /// Logs that a client has left, if it is to be logged.
     pub(super) fn log_end(&self, guest: &Guest, end: &End) {
         if self.logs_disconnections() {
-            let card = guest.seat().card();
-            let line = closing(&of_card(card), &end.to_string(), card.since.elapsed());
-            tracing::info!(client = guest.seat().pid(), "{line}");
+            let (card, reason) = (guest.seat().card(), end.to_string());
+            let age = card.since.elapsed();
+            let line = closing(&of_card(card), &reason, age);
+            let Login { user, database } = &*card.login;
+            let (client, addr, age) = (guest.seat().pid(), card.peer, age.as_secs());
+            tracing::info!(client, user, database, %addr, reason, age, "{line}");
         }
     }
 
     /// Logs that an operator has left the console, if it is to be logged.
     pub(super) fn log_console_end(&self, attempt: &Attempt, why: &str) {
         if self.logs_disconnections() {
-            tracing::info!("{}", attempt.closing(why));
+            let (user, database) =
+                attempt.names.as_ref().map_or(("", ""), |(user, name)| (&**user, &**name));
+            let (addr, reason, age) = (attempt.peer, why, attempt.came.elapsed().as_secs());
+            tracing::info!(user, database, %addr, reason, age, "{}", attempt.closing(why));
         }
     }
 
@@ -91,7 +136,9 @@ impl App {
         let why = if done.is_ok() { "replication has ended" } else { "server login failed" };
         if self.logs_disconnections() {
             let age = Instant::now().saturating_duration_since(card.since);
-            tracing::info!("{}", closing(&of_card(card), why, age));
+            let Login { user, database } = &*card.login;
+            let (addr, line) = (card.peer, closing(&of_card(card), why, age));
+            tracing::info!(user, database, %addr, reason = why, age = age.as_secs(), "{line}");
         }
     }
 
@@ -117,6 +164,14 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn console_ends_with_the_process() {
+        let cancelled = tokio::spawn(std::future::pending());
+        cancelled.abort();
+        assert_eq!(console_end(cancelled.await), "server shutting down");
+        assert_eq!(console_end(Ok(ConsoleEnd::Goodbye)), "client close request");
+    }
 
     #[test]
     fn lines_are_those_of_pgbouncer() {

@@ -23,6 +23,15 @@ pub(super) struct Reloaded {
     pub(super) notes: Vec<(String, String)>,
 }
 
+/// What operators want of a key.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// This value, whatever the file says.
+    Set(Override),
+    /// What the file says.
+    Reset(String),
+}
+
 /// Why everything is as it was.
 #[derive(Debug, Error)]
 pub(super) enum ReloadError {
@@ -40,20 +49,24 @@ pub(super) enum ReloadError {
 impl App {
     /// Reads the configuration again and has everybody go by it: newcomers at once, sessions at
     /// their next transaction boundary, servers when they are free, and none of these where
-    /// nothing has changed for it. `also` is a key that an operator sets; those set before stay.
+    /// nothing has changed for it. `also` is what an operator changes; what was set before stays.
     ///
     /// # Errors
     /// What is wrong; nothing has changed then.
     pub(super) async fn reload(
         self: &Arc<Self>,
-        also: Option<Override>,
+        also: Option<Change>,
     ) -> Result<Reloaded, ReloadError> {
         let mut overrides = self.overrides.lock().await;
         let mut wanted = overrides.clone();
         let sets = also.is_some();
-        if let Some(also) = also {
-            wanted.retain(|(key, _)| *key != also.0);
-            wanted.push(also);
+        match also {
+            None => {}
+            Some(Change::Set(also)) => {
+                wanted.retain(|(key, _)| *key != also.0);
+                wanted.push(also);
+            }
+            Some(Change::Reset(name)) => wanted.retain(|(key, _)| *key != name),
         }
         if let Some(manager) = &self.manager {
             manager.reloading();
@@ -74,18 +87,17 @@ impl App {
                 "configuration reloaded".to_owned()
             }
             Ok(Reloaded { restart, .. }) => {
+                tracing::warn!("needs a restart: {}", restart.join(", "));
                 format!("configuration reloaded; needs a restart: {}", restart.join(", "))
             }
-            Err(error) => format!("RELOAD failed, nothing has changed: {error}"),
+            // Of the order that it is.
+            Err(_) if sets => return reloaded,
+            Err(error) => {
+                tracing::error!("RELOAD failed, nothing has changed:\n{error}");
+                format!("RELOAD failed, nothing has changed: {error}")
+            }
         };
         self.house.events.add(Kind::Reload, "", &said, SystemTime::now());
-        match &reloaded {
-            Ok(Reloaded { restart, .. }) if restart.is_empty() => {}
-            Ok(Reloaded { restart, .. }) => {
-                tracing::warn!("needs a restart: {}", restart.join(", "))
-            }
-            Err(error) => tracing::error!("RELOAD failed, nothing has changed:\n{error}"),
-        }
         reloaded
     }
 

@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::App;
-use super::reload::Reloaded;
-use crate::admin::{Haste, Order, Outcome, SteerError};
+use super::journal::{log_failed_order, log_order};
+use super::reload::{Change, Reloaded};
+use crate::admin::{Haste, Operator, Order, Outcome, SteerError};
 use crate::cancel::Summons;
+use crate::complaints::shown;
 use crate::config::General;
 use crate::events::Kind;
 use crate::session::Tenancy;
@@ -19,21 +21,39 @@ const BAN: Duration = Duration::from_secs(3600);
 
 impl App {
     /// Carries an order out; when this is ready, it has been. Notices are for the operator.
-    pub(super) async fn carry_out(self: Arc<Self>, order: Order) -> Outcome {
+    ///
+    /// `by` is `None` for a signal, which has been logged.
+    pub(super) async fn carry_out(self: Arc<Self>, order: Order, by: Option<Operator>) -> Outcome {
         let (events, about) = (Arc::clone(&self.house.events), order.about().to_owned());
+        let giver = by.as_ref().map_or("a signal".to_owned(), Operator::to_string);
         let (name, note) = (order.name(), |text: &str| {
-            events.add(Kind::Order, &about, text, SystemTime::now());
+            events.add(Kind::Order, &about, &format!("{text}, by {giver}"), SystemTime::now());
         });
+        if let Some(by) = &by {
+            log_order(by, &order);
+        }
+        let whom = match &order {
+            Order::Set((_, value)) => format!(" to {}", shown(value)),
+            Order::KillClient(id) => {
+                let seat = id.parse().ok().and_then(|id| self.house.cancels.find(id));
+                seat.map_or(String::new(), |seat| format!(" of {seat}"))
+            }
+            _ => String::new(),
+        };
         // It may take as long as the longest transaction.
-        note(name);
+        note(&format!("{name}{whom}"));
         let outcome = self.do_as_told(order).await;
         if let Err(error) = &outcome {
-            note(&format!("{name} failed: {error}"));
+            note(&error.of(name));
+            if let Some(by) = &by {
+                log_failed_order(by, name, error);
+            }
         }
         outcome
     }
 
     async fn do_as_told(self: Arc<Self>, order: Order) -> Outcome {
+        order.spare_console()?;
         match order {
             Order::Reload => match self.reload(None).await {
                 Ok(Reloaded { restart, .. }) => Ok(restart
@@ -85,16 +105,20 @@ impl App {
                 Ok(Vec::new())
             }
             Order::KillClient(id) => self.kill_client(&id),
-            Order::Set((key, _)) if General::needs_restart(&key) => {
+            Order::Set((key, _)) | Order::Reset(key) if General::needs_restart(&key) => {
                 Err(SteerError::NeedsRestart(key))
             }
-            Order::Set(wanted) => match self.reload(Some(wanted.clone())).await {
+            Order::Set(wanted) => match self.reload(Some(Change::Set(wanted.clone()))).await {
                 Ok(Reloaded { notes, .. }) => Ok(notes
                     .into_iter()
                     .filter(|(key, _)| *key == wanted.0)
                     .map(|(key, note)| format!("{key}: {note}"))
                     .collect()),
                 Err(error) => Err(SteerError::Set(error.to_string())),
+            },
+            Order::Reset(key) => match self.reload(Some(Change::Reset(key))).await {
+                Ok(_) => Ok(Vec::new()),
+                Err(error) => Err(SteerError::Reset(error.to_string())),
             },
             Order::Disable(database) => self.set_disabled(database, true),
             Order::Enable(database) => self.set_disabled(database, false),
@@ -134,7 +158,9 @@ impl App {
 
     fn kill_client(&self, id: &str) -> Outcome {
         let id = id.parse().map_err(|_malformed| SteerError::NoNumber)?;
-        self.house.cancels.find(id).ok_or(SteerError::NoClient)?.summon(Summons::Kill);
+        let seat = self.house.cancels.find(id).ok_or(SteerError::NoClient)?;
+        tracing::info!("KILL_CLIENT: {seat} is closed");
+        seat.summon(Summons::Kill);
         Ok(Vec::new())
     }
 
@@ -162,6 +188,10 @@ impl App {
     }
 
     async fn shut_down(&self, haste: Haste) -> Outcome {
+        // Asked for twice, it is not to come at once, in the midst of transactions.
+        if haste != Haste::AtOnce && self.stopping.swap(true, Ordering::Relaxed) {
+            return Err(SteerError::Ending);
+        }
         // The control plane takes one at a time, and ends when it has taken two.
         let taken = self.stops.send(haste).await;
         taken.map_err(|_ending| SteerError::Ending)?;

@@ -274,6 +274,12 @@ impl Tenancies {
         }
     }
 
+    /// Databases that are paused or disabled by their own names, with or without clients.
+    pub(super) fn marked(&self) -> Vec<String> {
+        let book = self.book.lock();
+        book.paused.union(&book.disabled).cloned().collect()
+    }
+
     /// Whether newcomers are turned away from a database.
     pub(super) fn is_disabled(&self, database: &str) -> bool {
         self.book.lock().disabled.contains(database)

@@ -1,13 +1,17 @@
 //! The log: to standard error, and to a file that can be opened anew.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pgweir::config::{Environment, General, LogFormat};
+use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::{RecordFields, VisitOutput};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{DefaultVisitor, FormatFields, Writer};
 
 /// Where the log goes.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +60,7 @@ impl Log {
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour);
         let log = log.with_writer(self.clone());
         match general.map_or(LogFormat::Text, |general| general.log_format) {
-            LogFormat::Text => log.init(),
+            LogFormat::Text => log.fmt_fields(Words).init(),
             LogFormat::Json => log.json().flatten_event(true).init(),
         }
         for sentence in environment.unknown() {
@@ -94,6 +98,71 @@ impl Kept {
             io::Error::new(error.kind(), text)
         })?;
         Ok(Self { path: path.to_owned(), file })
+    }
+}
+
+/// Numbers that the words of a line say in another form: only an object has them.
+static FOR_MACHINES: &[&str] = &["value", "threshold", "silenced", "waited_ms", "ran_ms"];
+/// What the words of a line may say already: then only an object has fields of their own.
+static IN_WORDS: &[&str] = &[
+    "user",
+    "database",
+    "addr",
+    "reason",
+    "age",
+    "order",
+    "about",
+    "alert",
+    "severity",
+    "state",
+    "detail",
+    "statement",
+];
+
+/// The fields of a line of words: those that it does not say already.
+#[derive(Clone, Copy, Debug)]
+struct Words;
+
+impl<'w> FormatFields<'w> for Words {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut visitor = DefaultVisitor::new(writer, true);
+        fields.record(&mut Leaving { visitor: &mut visitor, words: String::new() });
+        visitor.finish()
+    }
+}
+
+/// Leaves out what the words say, which come first.
+struct Leaving<'v> {
+    visitor: &'v mut dyn Visit,
+    words: String,
+}
+
+impl Leaving<'_> {
+    fn is_said(&mut self, field: &Field, value: String) -> bool {
+        if field.name() == "message" {
+            self.words = value;
+            return false;
+        }
+        FOR_MACHINES.contains(&field.name())
+            || IN_WORDS.contains(&field.name()) && self.words.contains(value.trim_matches('"'))
+    }
+}
+
+impl Visit for Leaving<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if !self.is_said(field, format!("{value:?}")) {
+            self.visitor.record_debug(field, value);
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if !self.is_said(field, value.to_owned()) {
+            self.visitor.record_str(field, value);
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.visitor.record_error(field, value);
     }
 }
 

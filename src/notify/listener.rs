@@ -66,7 +66,11 @@ pub(super) async fn run(station: Arc<Station>, processes: Arc<Processes>) {
             Err(lost) => lost,
         };
         let database = &target.database;
-        tracing::warn!(server = %target.address, database, "listening connection lost: {cause}");
+        tracing::warn!(
+            server = %target.address,
+            database,
+            "listening connection of {database} lost: {cause}"
+        );
         station.lost(&cause.to_string());
         if !matches!(cause, Lost::Left(_)) {
             let until = Instant::now() + pause;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Tenancy;
 use super::terms::QueryCosts;
-use crate::complaints::shown;
+use crate::complaints::{short, shown};
 use crate::net::loops::LoopId;
 use crate::sql::fingerprint;
 use crate::traffic::{Cost, Distribution, OTHERS, Role};
@@ -168,9 +168,9 @@ fn is_the_only(text: &Arc<[u8]>) -> bool {
 impl Tenancy {
     /// A request that began with this text has been answered by such a server. Values in it are told
     /// to nobody.
-    pub(super) fn note_cost(&self, text: &Text, times: Times, by: (Went, Role), on: LoopId) {
+    pub(super) fn note_cost(&self, text: &Text, times: Times, by: (Went, Role, u32), on: LoopId) {
         let Self { terms, house, login, .. } = self;
-        let (Times { waited, ran }, (went, role)) = (times, by);
+        let (Times { waited, ran }, (went, role, client)) = (times, by);
         let form = || match text {
             Text::Known(text) => fingerprint(text),
             Text::None => NO_TEXT.to_owned(),
@@ -181,9 +181,22 @@ impl Tenancy {
             let (user, database) = (shown(&login.user), shown(&login.database));
             let kind = format!("slow statement (user {user}, database {database}): {}", form());
             let [waited, ran] = [waited, ran].map(|time| time.as_secs_f64() * 1000.0);
-            house
-                .complaints
-                .complain_of(&kind, || format!("{kind} (waited {waited:.1} ms, ran {ran:.1} ms)"));
+            house.complaints.complain_by(&kind, || {
+                let seat = house.cancels.find(client);
+                let card = seat.as_ref().map(|seat| seat.card());
+                tracing::warn!(
+                    user = login.user,
+                    database = login.database,
+                    client,
+                    application_name = card.and_then(|card| card.application_name.as_deref()),
+                    addr = card.map(|card| tracing::field::display(card.peer)),
+                    statement = short(&form()),
+                    waited_ms = tenths(waited),
+                    ran_ms = tenths(ran),
+                    "{} (waited {waited:.1} ms, ran {ran:.1} ms)",
+                    short(&kind),
+                );
+            });
         }
         if terms.query_costs == QueryCosts::Counted {
             let errors = u64::from(went == Went::Wrong);
@@ -192,6 +205,11 @@ impl Tenancy {
             house.queries.add(on.index(), &login.database, form(), &cost);
         }
     }
+}
+
+/// As the words have it.
+fn tenths(millis: f64) -> f64 {
+    (millis * 10.0).round() / 10.0
 }
 
 /// How long a request took.

@@ -33,6 +33,8 @@ pub(super) struct Meter {
     /// What the server is.
     role: Role,
     whose: Whose,
+    /// The number of the client.
+    client: u32,
     /// How long the first request has waited for it.
     pub waited: Duration,
 }
@@ -61,11 +63,11 @@ impl Whose {
 }
 
 impl Meter {
-    /// A client has got a server of this role.
-    pub(super) fn start(role: Role, whose: Whose) -> Self {
+    /// The client of this number has got a server of this role.
+    pub(super) fn start(role: Role, whose: Whose, client: u32) -> Self {
         let mut tally = Tally::default();
         tally.add(Figure::Assignments, 1);
-        Self { tally, busy: None, began: None, role, whose, waited: Duration::ZERO }
+        Self { tally, busy: None, began: None, role, whose, client, waited: Duration::ZERO }
     }
 
     /// So many bytes of the client have been passed on; the moment, if its server had nothing to do.
@@ -145,7 +147,7 @@ impl Meter {
             let ran = if number < queries { share } else { left };
             left -= ran;
             let times = Times { waited: std::mem::take(&mut self.waited), ran };
-            tenancy.note_cost(&text, times, (went, self.role), on);
+            tenancy.note_cost(&text, times, (went, self.role, self.client), on);
         }
     }
 

@@ -119,15 +119,15 @@ impl Session {
             self.client.outbox.push(&out);
         }
         let timed = self.tenancy.terms.times_requests();
+        let clock = moved.and_then(|moved| moved.clock);
         self.attached = Some(Box::new(Attached {
             flow,
             undo: NamesUndo::default(),
-            clock: moved
-                .and_then(|moved| moved.clock)
-                .or_else(|| timed.then(|| Box::new(Clock::start()))),
+            clock: clock.or_else(|| timed.then(|| Box::new(Clock::start()))),
             meter: Meter::start(
                 if replica.is_none() { Role::Primary } else { Role::Replica },
                 if self.seat.card().is_leg { Whose::Parts } else { Whose::Clients },
+                self.seat.pid(),
             ),
             replica,
             lease,

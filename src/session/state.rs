@@ -179,7 +179,7 @@ impl Session {
         for pin in Pin::ALL {
             if flow.pins.has(pin) && !flow.shown.has(pin) {
                 let reason = pin.reason();
-                tracing::info!(client = %*self.seat, reason, "client keeps its server");
+                tracing::info!(client = %*self.seat, reason, "client keeps its server: {reason}");
                 self.tenancy.house.pins.add(pin);
             }
         }

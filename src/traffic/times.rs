@@ -245,7 +245,11 @@ impl Pairs {
             if book.told_apart() >= book.max {
                 book.folded += 1;
                 if book.folded == 1 {
-                    tracing::warn!(database, user, "max_metrics_users: counted as {OTHER}");
+                    tracing::warn!(
+                        database,
+                        user,
+                        "max_metrics_users: {user} on {database} is counted as {OTHER}"
+                    );
                 }
                 pair = other();
             }

@@ -367,12 +367,12 @@ fn errors_and_waits_of_the_last_minute_raise_their_alerts() {
     eventually("hardly anybody waits", LIMIT, || !waits());
     // Two at once on one server: each waits for the other.
     runtime.block_on(async {
-        tokio::join!(ask("SELECT pg_sleep(0.2)", 10), ask("SELECT pg_sleep(0.2)", 10))
+        tokio::join!(ask("SELECT pg_sleep(0.15)", 30), ask("SELECT pg_sleep(0.15)", 30))
     });
     let raised = format!("wait_p95|{APP_DATABASE}/{}|warning|raised", crate::support::APP_USER);
     eventually(&raised, LIMIT, || shown(&pooler, "wait_p95") == [raised.clone()]);
     // And now none of many.
-    runtime.block_on(ask("SELECT 1", 1000));
+    runtime.block_on(ask("SELECT 1", 2000));
     for raised in ["error_rate||warning|raised", &raised] {
         let (alert, _) = raised.split_once('|').unwrap();
         let over = raised.replace("raised", "resolved");

@@ -109,7 +109,7 @@ fn pools_of_those_who_have_gone_are_forgotten_and_shown_until_then() {
     psql_rows(&console, "RELOAD");
     eventually("it is forgotten", LIMIT, || line("listed").is_none());
     assert!(line("kept").is_some(), "it has a server");
-    let said = "cleaning up idle pool database=\"listed\" user=\"app\"";
+    let said = "listed/app: cleaning up idle pool";
     eventually(said, LIMIT, || pooler.log().contains(said));
     assert_eq!(psql_rows(&url("listed"), NOW), APP_DATABASE);
 }

@@ -88,6 +88,9 @@ fn about(server: &PostgresServer) -> String {
 fn what_a_replica_has_not_replayed_is_told_in_bytes() {
     let cluster = cluster_with_replicas(1);
     let (primary, replica) = (cluster.primary(), &cluster.replicas()[0]);
+    let written = primary.sql("postgres", "SELECT pg_current_wal_flush_lsn()").unwrap();
+    let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");
+    eventually("it has all", LIMIT, || replica.sql("postgres", &replayed).unwrap() == "t");
     let toml = configuration(&[primary, replica], "");
     let alerts = "[alerts]\nresolve_after = 0\nreplica_lag_bytes_warning = \"1MB\"\n\
                   replica_lag_bytes_critical = \"8MB\"\nreplica_lag_bytes_for = 0\n\

@@ -453,7 +453,8 @@ fn what_drivers_set_is_accepted_in_silence_and_what_looks_like_a_key_is_not() {
         ),
         (
             "SET log_stats = 0",
-            "log_stats is a key of PgBouncer; not supported: figures are in SHOW STATS and /metrics, not in the log",
+            "log_stats is a key of PgBouncer; not supported: figures are in SHOW STATS and /metrics, and no lines with \
+             them are in the log",
         ),
         (
             "SET pkt_buf TO 8192",

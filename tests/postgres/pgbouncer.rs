@@ -389,7 +389,7 @@ fn reload_reads_the_ini_and_its_files_again_and_set_has_its_names() {
         let said = ended.stderr.trim_end();
         said.split_once("NOTICE:  ").map_or(said, |(_, notice)| notice).to_owned()
     };
-    let one_use = "server_lifetime: 0 is for one use in PgBouncer, and no limit here";
+    let one_use = "server_lifetime: 1 ms, which is over after one use, as 0 means in PgBouncer (0 is no limit here)";
     assert_eq!(set("SET server_lifetime = 0"), one_use);
     let hour = "client_login_timeout: 0 is no limit in PgBouncer; an hour is the most here";
     assert_eq!(set("SET client_login_timeout = 0"), hour);

@@ -101,11 +101,65 @@ fn parameters_of_slow_statements_are_not_told() {
         let line = line.unwrap();
         let (_, times) = line.rsplit_once("(waited ").unwrap();
         let (waited, ran) = times.split_once(" ms, ran ").unwrap();
-        [waited, ran.strip_suffix(" ms)").unwrap()].map(|time| time.parse().unwrap())
+        let (ran, whose) = ran.split_once(" ms)").unwrap();
+        assert!(whose.starts_with(" client=") && !whose.contains("statement"), "{line}");
+        [waited, ran].map(|time| time.parse().unwrap())
     };
     let [waited, ran] = slow("select ?::text, pg_sleep(?) from generate_series(?)");
     assert!(waited >= 250.0 && ran >= 200.0, "{waited}, {ran}: {}", pooler.log());
     let [_, ran] = slow("select(a || ?)::int from(select pg_sleep(?)::text as a) as s");
     assert!(ran >= 200.0, "{ran}: {}", pooler.log());
     assert!(!pooler.log().contains("hidden"), "{}", pooler.log());
+}
+
+/// What a machine looks for need not be read from the words, which have it as well.
+#[test]
+fn object_has_what_its_words_say_in_fields_of_their_own() {
+    let settings = "log_format = \"json\"; log_connections = true; log_disconnections = true; \
+                    log_min_duration = 0.1; admin_users = \"app\"";
+    let alerts = "[alerts]\nclient_limit_warning = 1\nclient_limit_for = 0\n";
+    let pooler =
+        Pooler::start(&file(shared().port(), &format!("{settings}; max_client_conn = 4"), alerts));
+    let named = [USER[0], USER[1], ("application_name", "web")];
+    let mut client = Client::login_as(pooler.port(), &named);
+    client.talk("Q select 'hidden', pg_sleep(0.2)", "T D[hidden|] C[SELECT 1] ZI");
+    let find = |text: &str| {
+        let mut found = None;
+        eventually(text, LIMIT, || {
+            let mut lines = objects(&pooler).into_iter();
+            found = lines.find(|line| line["message"].as_str().unwrap().contains(text));
+            found.is_some()
+        });
+        found.unwrap()
+    };
+    let says = |text: &str, wanted: &[(&str, Value)]| {
+        let line = find(text);
+        for (key, value) in wanted {
+            assert_eq!(&line[*key], value, "{key}: {line}");
+        }
+        line
+    };
+    let whose = [("user", "app".into()), ("database", "shop".into())];
+    let slow = says("slow statement", &whose);
+    assert_eq!(slow["statement"], "select ?, pg_sleep(?)");
+    assert_eq!(slow["application_name"], "web");
+    assert!(slow["ran_ms"].as_f64().unwrap() >= 200.0 && slow["waited_ms"].is_number(), "{slow}");
+    assert!(slow["addr"].as_str().unwrap().starts_with("127.0.0.1:"), "{slow}");
+    let login = says("login attempt", &whose);
+    assert_eq!(login["client"], slow["client"]);
+    says(
+        "alert raised",
+        &[("alert", "client_limit".into()), ("state", "raised".into()), ("about", "".into())],
+    );
+    client.say("X");
+    let closing = says("closing because: client close request", &whose);
+    assert_eq!(
+        (&closing["reason"], &closing["client"]),
+        (&"client close request".into(), &slow["client"])
+    );
+    let mut console = Client::login_as(pooler.port(), &[USER[0], ("database", "pgweir")]);
+    console.say("Q DISABLE shop");
+    assert_eq!(console.hears_up_to("ZI"), "C[DISABLE] ZI");
+    let order = [("order", "DISABLE".into()), ("about", "shop".into()), ("user", "app".into())];
+    says("DISABLE 'shop' command issued", &order);
 }

@@ -39,6 +39,7 @@ mod logs;
 mod lost_servers;
 mod lying_servers;
 mod numbers;
+mod orders;
 mod pins;
 mod pressure;
 mod reading;

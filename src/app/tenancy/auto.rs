@@ -72,7 +72,7 @@ impl Tenancies {
             }
             unused.remove(login);
             let Login { database, user } = &**login;
-            tracing::info!(database, user, "cleaning up idle pool");
+            tracing::info!(database, user, "{database}/{user}: cleaning up idle pool");
             for pool in tenancy.pools() {
                 if let Some(pool) = self.pools.remove(pool.name()) {
                     tokio::spawn(async move { pool.close().await });

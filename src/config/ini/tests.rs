@@ -165,7 +165,8 @@ fn included_files_are_read_in_their_place() {
     };
     let text = "[pgbouncer]\n  %include\tdb.ini  \r\nlast = host=db\n";
     let error = load("a.ini", text, &files, &Environment::default()).unwrap_err().to_string();
-    let line = "deep.ini:1: databases.blog.pool_size: must be a whole number, not this text";
+    let line = "deep.ini:1: databases.blog.pool_size: must be a whole number, 0 to 1000000, not \
+                this text";
     assert_eq!(error, line, "and `last` is a database");
     let text = "%include loop.ini";
     let error = load("a.ini", text, &files, &Environment::default()).unwrap_err().to_string();
@@ -334,7 +335,7 @@ fn values_that_are_set_meanwhile_are_read_as_those_of_the_file() {
     assert_eq!(remarks, []);
     let wrong = load(&[("pool_mode", "sessoin"), ("max_client_conn", "many")]).unwrap_err();
     let told = "SET: pool_mode: must be \"session\", \"transaction\" or \"statement\", not \"sessoin\"\n\
-                SET: max_client_conn: must be a whole number, not this text";
+                SET: max_client_conn: must be a whole number, 1 to 1000000, not this text";
     assert_eq!(wrong.to_string(), told);
 }
 

@@ -75,9 +75,13 @@ impl Kind {
     }
 
     pub(super) fn expected(self, value: &DeValue<'_>) -> Wrong {
+        let bounds;
         let wanted = match self {
             Self::Flag => "true or false",
-            Self::Count(..) | Self::Limit(..) => "a whole number",
+            Self::Count(..) | Self::Limit(..) => {
+                bounds = format!("a whole {}", self.describe());
+                bounds.as_str()
+            }
             Self::Time(TimeUnit::Seconds, ..) | Self::TimeLimit(TimeUnit::Seconds, ..) => {
                 "a number of seconds or a text such as \"200ms\", \"5s\", \"2 min\", \"1h\""
             }

@@ -75,7 +75,7 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
     // Wrong types and bad values.
     (
         "listen_port = \"6432\"\n[databases.shop]\nhost = \"db\"\n",
-        "1: listen_port: must be a whole number, not this text",
+        "1: listen_port: must be a whole number, 0 to 65535, not this text",
     ),
     (
         "tcp_keepalive = \"yes\"\n[databases.shop]\nhost = \"db\"\n",

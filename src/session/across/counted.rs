@@ -42,7 +42,7 @@ impl Session {
         };
         // In a transaction that no server has yet, it ends none.
         let ends = u64::from(!self.sharded().is_some_and(Sharded::holds));
-        let (on, took) = (self.on, began.elapsed());
+        let (on, took, client) = (self.on, began.elapsed(), self.seat.pid());
         let is_on_replica = |leg: &Leg| leg.read_from().is_some();
         let role = match !under.legs.is_empty() && under.legs.iter().all(is_on_replica) {
             true => Role::Replica,
@@ -64,7 +64,7 @@ impl Session {
         }
         if home.terms.tells_costs() {
             let times = Times { ran: took, ..Times::default() };
-            home.note_cost(text, times, (went, role), on);
+            home.note_cost(text, times, (went, role, client), on);
         }
     }
 }
