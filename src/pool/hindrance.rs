@@ -99,7 +99,7 @@ impl<C: Connect> Pool<C> {
         let state = self.state.lock();
         let (limit, step) = state.hindrance(self.who())?;
         let is_in_the_way = !matches!(limit, Limit::Paused | Limit::Nowhere);
-        let own = is_in_the_way.then(|| state.holders(now).max_by_key(|holder| holder.held));
+        let own = is_in_the_way.then(|| state.longest_holder(now));
         let shared = step.map(|step| (Arc::clone(&state.quotas), step));
         Some(Hindrance { limit, own: own.flatten(), shared })
     }

@@ -49,7 +49,7 @@ pub struct Ask {
     pub on: LoopId,
     /// The tag that the member should have; any other will do.
     pub affinity: usize,
-    /// Who asks, for [`Snapshot::longest_holder`].
+    /// Who asks, for [`Holder`].
     pub holder: u64,
     /// The [`Lease::member_id`] of the last lease ([`Order::ForceHop`]).
     pub last_member: Option<u64>,
@@ -240,10 +240,7 @@ impl<C: Connect> Pool<C> {
     /// Whether it has no server, and the last attempt to open one has failed.
     pub fn is_failing(&self) -> bool {
         let state = self.state.lock();
-        state.retry.last.is_some() && {
-            let Snapshot { idle, active, .. } = state.snapshot(Instant::now());
-            idle + active == 0
-        }
+        state.retry.last.is_some() && state.idle + state.active == 0
     }
 
     /// Refuses everybody from now on, those who wait included, closes what is idle at once and
@@ -453,7 +450,7 @@ impl<C: Connect> Tenant for Pool<C> {
 
     fn longest_holder(&self) -> Option<Holder> {
         let now = Instant::now();
-        self.state.lock().holders(now).max_by_key(|holder| holder.held)
+        self.state.lock().longest_holder(now)
     }
 
     fn surrender(&self) -> bool {

@@ -65,8 +65,8 @@ impl Quotas {
     /// How many more members they leave room for now.
     pub(super) fn left(&self) -> usize {
         let left = |quota: &Quota| {
-            let ledger = quota.ledger.lock();
-            ledger.live_cap().saturating_sub(ledger.used)
+            let (used, of) = quota.taken();
+            of.saturating_sub(used)
         };
         self.steps().into_iter().flatten().map(left).min().unwrap_or(usize::MAX)
     }

@@ -19,8 +19,6 @@ pub struct Snapshot {
     pub waiting: usize,
     /// How long the one in front has waited.
     pub oldest_wait: Option<Duration>,
-    /// Who has held a member for longest.
-    pub longest_holder: Option<Holder>,
     /// Sums since the pool was made.
     pub totals: Totals,
 }

@@ -214,8 +214,12 @@ impl Sharded {
 
     /// What is known of a shard.
     pub(super) fn known_of(&self, shard: ShardId) -> Option<Arc<Known>> {
-        let other = self.shards.tenancy(shard);
-        other.as_ref().unwrap_or(&self.home).catalog.latest()
+        self.tenancy_on(shard).catalog.latest()
+    }
+
+    /// The tenancy on a shard: the default one's is that of the session's last hop there.
+    fn tenancy_on(&self, shard: ShardId) -> Arc<Tenancy> {
+        self.shards.tenancy(shard).unwrap_or_else(|| Arc::clone(&self.home))
     }
 
     /// The tenancy that the session is at has been followed by another.

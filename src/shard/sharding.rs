@@ -343,29 +343,16 @@ impl Sharding {
         values: &mut Values<'_>,
         set: &mut ShardSet,
     ) -> Result<(), NoShard> {
-        let compared = !stored && !slot.is_array();
-        match self.keys(group, slot, stored, values, set) {
-            Err(NoShard::NotAKey(NotAKey::Invalid(_) | NotAKey::OutOfRange(_))) if compared => {
-                Ok(())
-            }
-            added => added,
-        }
-    }
-
-    fn keys(
-        &self,
-        group: &Group,
-        slot: Slot,
-        stored: bool,
-        values: &mut Values<'_>,
-        set: &mut ShardSet,
-    ) -> Result<(), NoShard> {
         let (kind, placement) = group.keys()?;
         let mut add = |key: Key<'_>| {
             if stored || key != Key::Null {
                 set.insert(placement.shard(&key)?);
             }
             Ok(())
+        };
+        let read = |key: Result<_, NotAKey>| match key {
+            Err(NotAKey::Invalid(_) | NotAKey::OutOfRange(_)) if !stored => Ok(Key::Null),
+            key => key,
         };
         match slot {
             Slot::Null => add(Key::Null),
@@ -378,7 +365,7 @@ impl Sharding {
                     return Err(NotAKey::Unclear(kind).into());
                 }
                 match (array, raw) {
-                    (false, raw) => add(Key::of_literal(kind, raw, minus)?),
+                    (false, raw) => add(read(Key::of_literal(kind, raw, minus))?),
                     (true, [b'\'', inside @ .., b'\''])
                         if memchr::memchr2(b'\'', b'\\', inside).is_none() =>
                     {
@@ -410,7 +397,7 @@ impl Sharding {
                 if array {
                     each_key(kind, oid, parameter.format, value, add)
                 } else {
-                    add(Key::of_parameter(kind, oid, parameter.format, Some(value))?)
+                    add(read(Key::of_parameter(kind, oid, parameter.format, Some(value)))?)
                 }
             }
         }

@@ -50,29 +50,25 @@ pub(super) fn class(byte: u8) -> Class {
 }
 
 /// What words go on with.
-#[expect(clippy::indexing_slicing, reason = "it is made when it is compiled")]
-const IN_WORDS: [bool; 256] = {
-    let mut words = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        words[byte] = matches!(CLASSES[byte], Class::Word | Class::Digit | Class::Dollar);
-        byte += 1;
-    }
-    words
-};
-
+const IN_WORDS: [bool; 256] = of(&[Class::Word, Class::Digit, Class::Dollar]);
 /// What neither is nor hides a literal by itself.
-#[expect(clippy::indexing_slicing, reason = "it is made when it is compiled")]
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
+const PLAIN: [bool; 256] = of(&[Class::Word, Class::Blank, Class::Before, Class::Other]);
+
+/// The bytes of these classes.
+#[expect(clippy::indexing_slicing, reason = "it runs when it is compiled")]
+const fn of(classes: &[Class]) -> [bool; 256] {
+    let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        plain[byte] =
-            matches!(CLASSES[byte], Class::Word | Class::Blank | Class::Before | Class::Other);
+        let mut at = 0;
+        while at < classes.len() {
+            table[byte] |= CLASSES[byte] as u8 == classes[at] as u8;
+            at += 1;
+        }
         byte += 1;
     }
-    plain
-};
+    table
+}
 
 /// Whether a word that has begun goes on with this byte.
 #[inline]

@@ -11,7 +11,7 @@ use crate::pool::snapshot::{Closed, Holder, Snapshot};
 /// How soon the reserve is looked at again when it was due but could not be used.
 const RESERVE_AGAIN: Duration = Duration::from_millis(50);
 /// How often idle members are looked at: one that is gone is not counted for longer.
-pub(in crate::pool) const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(1);
 
 impl<M: Member, E> State<M, E> {
     fn oldest_since(&self) -> Option<Instant> {
@@ -130,6 +130,11 @@ impl<M: Member, E> State<M, E> {
         held.map(move |(id, since)| Holder { id, held: now.saturating_duration_since(since) })
     }
 
+    /// Who has held a member for longest.
+    pub(in crate::pool) fn longest_holder(&self, now: Instant) -> Option<Holder> {
+        self.holders(now).max_by_key(|holder| holder.held)
+    }
+
     pub(in crate::pool) fn snapshot(&self, now: Instant) -> Snapshot {
         let ago = |since: Instant| now.saturating_duration_since(since);
         Snapshot {
@@ -140,7 +145,6 @@ impl<M: Member, E> State<M, E> {
             opening: self.opening,
             waiting: self.waiting,
             oldest_wait: self.oldest_since().map(ago),
-            longest_holder: self.holders(now).max_by_key(|holder| holder.held),
             totals: self.totals.clone(),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::fake::{self, Bench, ask, lease, on, quiesce};
+use crate::pool::quota::Tenant as _;
 use crate::pool::state::SLACK;
 use crate::pool::{Ask, Condition, Lease, Order};
 
@@ -52,7 +53,7 @@ async fn waiters_are_fifo() {
         }
         for expected in case.served {
             held.check_in(on(case.released_on));
-            let holder = bench.pool.snapshot().longest_holder.unwrap().id;
+            let holder = bench.pool.longest_holder().unwrap().id;
             assert_eq!(holder, u64::try_from(*expected).unwrap(), "case {number}");
             held = waiting[*expected].take().unwrap().await.unwrap();
         }

@@ -127,9 +127,7 @@ impl Outgoing<'_, '_> {
         header: Header,
         rest: &[u8],
     ) -> Result<Option<Taken>, ClientFault> {
-        if self.shard.is_none() {
-            return Ok(None);
-        }
+        let Some(shard) = self.shard else { return Ok(None) };
         if self.flow.shard.skips {
             self.flow.shard.skips = header.tag != b'S';
             return Ok(None);
@@ -141,7 +139,6 @@ impl Outgoing<'_, '_> {
         {
             return Ok(None);
         }
-        let Some(shard) = self.shard else { return Ok(None) };
         // Replies to us may be owed, or none with a request that is open: for those nobody waits.
         let quiet = self.server.ledger.owes_only_ours() || self.server.ledger.is_empty();
         // What a SET before it has said counts only where that does not fail.

@@ -35,8 +35,8 @@ impl Sharded {
     ) -> Option<usize> {
         let Parts { at, replicas } = &self.parts;
         let (_, among, host) = replicas.iter().find(|(of, ..)| *of == shard && *at == seen)?;
-        let other = self.shards.tenancy(shard);
-        let replicas = other.as_ref().unwrap_or(&self.home).replicas.as_ref()?;
+        let tenancy = self.tenancy_on(shard);
+        let replicas = tenancy.replicas.as_ref()?;
         among.ptr_eq(&Arc::downgrade(replicas)).then_some(*host)
     }
 }

@@ -68,6 +68,11 @@ impl PartialEq for ByText {
 
 impl Eq for ByText {}
 
+/// The plan of this text, if it goes by the catalog of this number.
+fn find(texts: &Texts, text: &[u8], by: Option<u64>) -> Option<Arc<Planned>> {
+    texts.get(text).filter(|it| it.0.by == by).map(|it| Arc::clone(&it.0))
+}
+
 #[derive(Debug, Default)]
 struct Generations {
     young: Texts,
@@ -197,9 +202,7 @@ impl Layout {
     /// The same, sooner where there are no literals in it.
     pub(super) fn planned_as_is(&self, text: &[u8], catalog: &Current) -> Arc<Planned> {
         let by = catalog.number();
-        let kept = self.kept.read();
-        let found = kept.young.get(text).filter(|it| it.0.by == by).map(|it| Arc::clone(&it.0));
-        drop(kept);
+        let found = find(&self.kept.read().young, text, by);
         found.unwrap_or_else(|| self.planned(text, catalog).0)
     }
 
@@ -220,13 +223,10 @@ impl Layout {
         let by = catalog.number();
         let old = {
             let kept = self.kept.read();
-            let of = |texts: &Texts| {
-                texts.get(key).filter(|it| it.0.by == by).map(|it| Arc::clone(&it.0))
-            };
-            if let Some(planned) = of(&kept.young) {
+            if let Some(planned) = find(&kept.young, key, by) {
                 return (planned, places);
             }
-            of(&kept.old)
+            find(&kept.old, key, by)
         };
         let new = || Arc::new(Planned::new(self, key, catalog.remembered().as_deref()));
         let planned = old.unwrap_or_else(new);

@@ -152,16 +152,6 @@ pub enum Slot {
     },
 }
 
-impl Slot {
-    /// Whether it is an array of keys.
-    pub fn is_array(self) -> bool {
-        match self {
-            Self::Null => false,
-            Self::Literal { array, .. } | Self::Parameter { array, .. } => array,
-        }
-    }
-}
-
 /// What can be done when keys are on several shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spread {
