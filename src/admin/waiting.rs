@@ -2,7 +2,7 @@
 
 use std::cell::LazyCell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,10 +145,13 @@ pub struct Hold {
     pub seat: Arc<Seat>,
 }
 
-/// That of every pool, where there is one. Of those who keep theirs between transactions counts the one that
+/// That of each of these pools, where there is one. Of those who keep theirs between transactions counts the one that
 /// is under way.
-pub fn longest_holds(registry: &dyn Registry) -> Vec<(PoolName, Option<Hold>)> {
-    let pools = registry.pools().into_iter().map(|pool| (pool.name, (pool.mode, None)));
+pub fn longest_holds(
+    registry: &dyn Registry,
+    pools: &[PoolFigures],
+) -> Vec<(PoolName, Option<Hold>)> {
+    let pools = pools.iter().map(|pool| (pool.name.clone(), (pool.mode, None)));
     let mut longest: BTreeMap<PoolName, (PoolMode, Option<Hold>)> = pools.collect();
     let (seats, servers) = (by_number(registry), LazyCell::new(|| by_process(registry)));
     for (pool, holder) in registry.holders() {
@@ -173,9 +176,7 @@ pub fn longest_holds(registry: &dyn Registry) -> Vec<(PoolName, Option<Hold>)> {
 pub(super) fn metrics(page: &mut Page, registry: &dyn Registry, pools: &[PoolFigures]) {
     let name = "pgweir_longest_hold_seconds";
     page.head(name, "How long a client has had a server for one transaction or statement.");
-    let told: HashSet<&PoolName> = pools.iter().map(|pool| &pool.name).collect();
-    let holds = longest_holds(registry).into_iter();
-    for (pool, hold) in holds.filter(|(pool, _)| told.contains(pool)) {
+    for (pool, hold) in longest_holds(registry, pools) {
         let labels = [("database", &*pool.place()), ("user", &*pool.user)];
         page.sample(name, &labels, hold.map_or(0.0, |hold| hold.held.as_secs_f64()));
     }

@@ -59,7 +59,7 @@ pub(super) fn all(
     };
     pools.iter().for_each(|pool| of_pool(pool, &clients, &mut readings));
     of_spans(registry, &mut past.spans, now, &mut readings);
-    for (pool, hold) in longest_holds(registry) {
+    for (pool, hold) in longest_holds(registry, &pools) {
         readings.push(of_holder(&pool, hold));
     }
     let max = registry.config().general.max_client_conn.max(1);
